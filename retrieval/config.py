@@ -1,0 +1,252 @@
+"""The typed schema of everything in ``conf/``.
+
+Hydra checks types and key names against these dataclasses; :mod:`retrieval.validation` checks the
+values and how they fit together. Nothing heavy is imported here, so that ``--help`` and a
+configuration error answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ModelConfig:
+    """The dual encoder. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
+
+    layers: int = 4
+    hidden: int = 256
+    heads: int | None = None
+    """Attention heads; ``None`` means one per 64 hidden units."""
+    intermediate: int | None = None
+    """Width of the feed-forward layer; ``None`` means 4 × hidden."""
+    init: str = "${data.default_init}"
+    """``scratch`` (random weights, tokenizer trained on the collection) or ``pretrained``."""
+    pretrained: str | None = None
+    """Hugging Face hub id or local folder; needed (and only used) with ``init=pretrained``."""
+    pooling: str = "mean"
+    projection: int = 768
+    """Output dimension of the linear projection; 0 leaves the pooled vector as it is."""
+    similarity: str = "dot"
+    temperature: float = 1.0
+    """Scores are divided by it. Use about 0.05 with ``similarity=cosine``."""
+    dropout: float = 0.0
+
+
+@dataclass
+class DataConfig:
+    """A suite: the in-domain collection, robust-training domains and OOD test domains."""
+
+    name: str = MISSING
+    frac: float = 1.0
+    """Share of the in-domain training pairs that a run may use (nested in the seed)."""
+    path: str | None = None
+    label: str | None = None
+    """Name used in run names; ``None`` means the source's name, or the folder's for ``local``."""
+    default_init: str = "scratch"
+    default_pretrained: str | None = None
+    robust: list[str] = field(default_factory=list)
+    """Robust-training domains (their training split is used, never their test split)."""
+    ood: list[str] = field(default_factory=list)
+    """OOD test domains (only their test split is used)."""
+    vocabulary: int = 16384
+    """Size of the WordPiece vocabulary trained on the collection with ``model.init=scratch``."""
+    max_query_length: int = 32
+    max_passage_length: int = 64
+    overlap: str = "refuse"
+    """Passages relevant in both training and test: ``refuse``, or ``drop`` the training pairs."""
+
+
+@dataclass
+class PydocsConfig(DataConfig):
+    """Documentation strings of the installed packages: text every machine already has."""
+
+    name: str = "pydocs"
+    domains: dict[str, list[str]] = field(default_factory=dict)
+    """Domain -> packages. ``in-domain`` is the training collection; others are named above."""
+    test_queries: int = 1500
+    """Test queries held out per test domain (fewer where the domain is smaller)."""
+    dev_queries: int = 500
+
+
+@dataclass
+class LocalConfig(DataConfig):
+    """A folder in BEIR format (``data.path``); ``robust`` and ``ood`` are lists of folders."""
+
+    name: str = "local"
+
+
+@dataclass
+class SyntheticConfig(DataConfig):
+    """A collection drawn with known structure from a seed, of any size."""
+
+    name: str = "synthetic"
+    passages: int = 2000
+    queries: int = 1000
+    topics: int = 50
+    words: int = 2000
+    """Vocabulary of the generator."""
+    domains: int = 3
+    """Domains beside the in-domain one: the first is robust-training, the others OOD test."""
+    seed: int = 0
+
+
+@dataclass
+class HardNegativeConfig:
+    """Mined negatives of the ``hard-negative`` and ``denoising`` strategies."""
+
+    source: str = "bm25"
+    """``bm25``, or a run folder / sentence-transformers folder or hub id to mine with."""
+    depth: int = 100
+    """Negatives are drawn from this many top-ranked passages."""
+    count: int = 1
+    """Hard negatives per query in a batch."""
+    refresh: int = 0
+    """Re-mine with the model in training every so many steps; 0 = never."""
+
+
+@dataclass
+class DenoiseConfig:
+    """False-negative filter (RocketQA-style) of the ``denoising`` strategy."""
+
+    teacher: str = "bm25"
+    margin: str = "relative"
+    """``absolute`` (s⁻ > s⁺ − value), ``relative`` (s⁻ > (1 − value)·s⁺) or ``percentile``."""
+    value: float = 0.05
+
+
+@dataclass
+class PerturbationConfig:
+    """Adversarial inputs of the ``adversarial`` strategy and objective."""
+
+    kind: str = "fgsm"
+    """``fgsm``, ``pgd``, ``substitution`` (gradient-guided) or ``noise`` (random words)."""
+    epsilon: float = 1.0
+    """Norm bound of an embedding perturbation, relative to the mean embedding norm."""
+    steps: int = 3
+    """Ascent steps of ``pgd``."""
+    rate: float = 0.15
+    """Share of words replaced by ``substitution`` and ``noise``."""
+
+
+@dataclass
+class StrategyConfig:
+    """What a batch holds, which losses are computed and how they are weighted."""
+
+    name: str = "standard"
+    base: str = "standard"
+    """Strategy of the effectiveness loss under ``pareto``."""
+    robust: str = "ood"
+    """Robustness objective of ``pareto``: ``ood``, ``adversarial`` or ``both``."""
+    rule: str = "dro"
+    """How ω moves: ``dro``, ``linear``, ``fixed`` or a gradient-based rule."""
+    omega: float | None = None
+    """ω of the ``fixed`` rule, or another start than ω₀ = R*/(E*+R*)."""
+    eta: float = 0.1
+    decay: float = 0.9
+    """Decay of the moving averages of the two losses."""
+    omega_min: float = 0.01
+    omega_max: float = 0.99
+    frontier: str | None = None
+    """``frontier.json`` of ``python -m sweeps frontier``; gives ρ* and ω₀."""
+    budget: str = "equal"
+    """``equal``: a step sees as many pairs as the baseline's; ``extra``: robust pairs on top."""
+    hard: HardNegativeConfig = field(default_factory=HardNegativeConfig)
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
+
+
+@dataclass
+class TrainConfig:
+    """Optimisation; part of a run's identity."""
+
+    steps: int = 200
+    batch_size: int = 64
+    """Query-passage pairs a step."""
+    lr: float | None = None
+    """Peak learning rate; ``None`` scales with the width: see docs/method.md."""
+    warmup: float = 0.1
+    """Share of the steps with rising learning rate; linear decay to zero follows."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    precision: str = "auto"
+    """``32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it fast."""
+
+
+@dataclass
+class EvalConfig:
+    """Measurement; part of a run's identity."""
+
+    name: str = "quick"
+    max_queries: int | None = 1000
+    """Test queries per collection; ``None`` = all."""
+    pool: int | None = 2000
+    """Candidate passages per collection (all relevant ones included); ``None`` = whole corpus."""
+    negatives: int = 256
+    """W of the contrastive entropy."""
+    draws: int = 10
+    seed: int = 1
+    bm25: bool = True
+
+
+@dataclass
+class TrainerConfig:
+    """Where and how a run executes; never part of its identity."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    threads: int | None = None
+    """CPU threads of this run; ``None`` = all, or what the launcher assigns."""
+    log_every: int = 10
+    checkpoint_every: int = 50
+    progress: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """Mirror of the run directory; the run directory stays the source of truth."""
+
+    name: str = "wandb"
+    project: str = "paretrieve"
+    group: str | None = None
+    """``None`` = one group per sweep."""
+    tags: list[str] = field(default_factory=list)
+    timeout: int = 10
+    """Seconds to wait for the W&B server before the run is logged offline."""
+
+
+@dataclass
+class Config:
+    """One cell of a sweep."""
+
+    model: ModelConfig = MISSING
+    data: DataConfig = MISSING
+    strategy: StrategyConfig = MISSING
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    seed: int = 1
+    runs: str = "runs"
+    cache: str = ".cache/paretrieve"
+    fail_fast: bool = False
+
+
+MODEL_NAMES: dict[tuple[int, int], str] = {
+    (2, 128): "bert-tiny",
+    (4, 256): "bert-mini",
+    (4, 512): "bert-small",
+    (8, 512): "bert-medium",
+    (12, 768): "bert-base",
+    (24, 1024): "bert-large",
+}
+
+
+def model_name(model: ModelConfig) -> str:
+    """Name of a model in run names and results: ``bert-mini``, ``bert-l6-h512``, or the checkpoint's."""
+    if model.init == "pretrained" and model.pretrained:
+        return model.pretrained.rstrip("/").rsplit("/", 1)[-1]
+    shape = (model.layers, model.hidden)
+    return MODEL_NAMES.get(shape, f"bert-l{model.layers}-h{model.hidden}")

@@ -1,0 +1,23 @@
+"""Errors whose message is one line for people; anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+
+class ParetrieveError(Exception):
+    """An error that a person can act on; the message says what is wrong and how to mend it."""
+
+
+class ConfigError(ParetrieveError):
+    """The configuration asks for something that cannot be (exit status 2)."""
+
+
+class DataError(ParetrieveError):
+    """A collection is malformed: the message names file, line and reason."""
+
+
+class TrainingError(ParetrieveError):
+    """Training cannot go on; ``code`` is a stable failure signature such as ``LOSS_NOT_FINITE``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
