@@ -1,0 +1,281 @@
+"""The run directory: status, metrics, result and the claim that keeps two processes off one run.
+
+A directory is complete, self-describing and valid at every moment: files are replaced atomically, the
+metrics are append-only, and the claim is a lock of the operating system that dies with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config import Config
+from retrieval.errors import ParetrieveError
+from retrieval.files import read_json, write_json, write_text
+from retrieval.identity import as_config, data_label, identity, identity_hash, run_name
+from retrieval.manifest import manifest
+from retrieval.metrics_log import MetricsLog, read_metrics
+
+__all__ = [
+    "MetricsLog",
+    "RunBusyError",
+    "RunDirectory",
+    "data_label",
+    "identity",
+    "identity_hash",
+    "manifest",
+    "run_name",
+]
+
+State = Literal["absent", "running", "stopped", "done", "failed"]
+
+HEARTBEAT_SECONDS = 15.0
+STALE_SECONDS = 90.0
+"""A run of another host without a heartbeat for this long is taken over."""
+
+PROGRESS_SECONDS = 1.0
+"""Shortest time between two writes of the progress."""
+
+
+class RunBusyError(ParetrieveError):
+    """Another living process works on this run."""
+
+
+class RunDirectory:
+    """One run's folder; all paths, reads and writes of it go through here."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._mutex = threading.RLock()
+        self._written = float("-inf")
+        self._phase: str | None = None
+
+    @classmethod
+    def of(cls, config: DictConfig | Config, fingerprint: str) -> RunDirectory:
+        """The directory of the run that ``config`` describes, below ``config.runs``."""
+        return cls(Path(config.runs) / run_name(config, fingerprint))
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained encoder, in the sentence-transformers format."""
+        return self.path / "model"
+
+    @property
+    def log(self) -> Path:
+        """Standard output and error of the run when a launcher started it."""
+        return self.path / "log.txt"
+
+    def status(self) -> dict[str, Any] | None:
+        """``status.json``, or ``None`` when the run never started."""
+        return read_json(self.path / "status.json")
+
+    def result(self) -> dict[str, Any] | None:
+        """``result.json``, or ``None``."""
+        return read_json(self.path / "result.json")
+
+    def finished(self) -> dict[str, Any] | None:
+        """The result of a run that is done, ``None`` of any other."""
+        status = self.status()
+        return self.result() if status is not None and status.get("state") == "done" else None
+
+    def state(self) -> State:
+        """Where the run stands; ``stopped`` = its process is gone without an end, it can be resumed."""
+        status = self.status() or {}
+        match status.get("state"):
+            case "done":
+                return "done"
+            case "failed":
+                return "failed"
+            case "running":
+                return "running" if self._owned(status) else "stopped"
+            case _:
+                return "absent"
+
+    @contextlib.contextmanager
+    def claim(self, timeout: float = 2.0) -> Iterator[dict[str, Any] | None]:
+        """Own the run: ``with directory.claim() as result``.
+
+        Yields the result when the run is done already (nothing is owned then, return it), else ``None``
+        while this process, and no other, may write to the directory. An exception inside marks the run
+        failed; an interruption (``SystemExit``, ``KeyboardInterrupt``) leaves it to be resumed.
+
+        Args:
+            timeout: Seconds to wait for a lock that another process holds.
+
+        Raises:
+            RunBusyError: A living process, here or on another host, works on it.
+        """
+        result = self.finished()
+        if result is not None:
+            yield result
+            return
+        lock = self._lock(timeout)
+        try:
+            result = self.finished()  # another process may have ended it while this one waited
+            if result is not None:
+                yield result
+                return
+            status = self.status() or {}
+            if status.get("state") == "running" and not self._here(status) and self._owned(status):
+                raise self._busy()
+            with self._owner():
+                yield None
+        finally:
+            lock.release()
+
+    def start(self, steps: int, step: int = 0) -> None:
+        """Say how many optimisation steps the run has and at which it starts (after a resume)."""
+        self._update(step=step, steps=steps)
+
+    def progress(self, step: int, phase: str = "train") -> None:
+        """Record the step reached and what is being done; cheap: written once a second and on a new phase."""
+        if phase != self._phase or time.monotonic() - self._written >= PROGRESS_SECONDS:
+            self._phase = phase
+            self._update(step=step, phase=phase)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Store the result, then mark the run done: a kill between the two leaves a run to be resumed."""
+        write_json(self.path / "result.json", result)
+        status = self.status() or {}
+        self._update(state="done", finished=now(), error=None, step=status.get("steps"), phase=None)
+
+    def fail(self, error: BaseException | Mapping[str, str]) -> None:
+        """Mark the run failed.
+
+        Args:
+            error: The exception, or ``{"type", "message", "traceback"}`` of a process that could not speak
+                for itself.
+        """
+        if isinstance(error, BaseException):
+            error = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": "".join(traceback.format_exception(error)),
+            }
+        self._update(state="failed", finished=now(), error=dict(error))
+
+    def metrics_log(self, resume_step: int | None = None) -> MetricsLog:
+        """Open ``metrics.jsonl`` for writing; see :class:`MetricsLog`."""
+        return MetricsLog(self.path / "metrics.jsonl", resume_step)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of ``metrics.jsonl``."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def write_config(self, config: DictConfig | Config) -> None:
+        """Write ``config.yaml`` with all interpolations resolved."""
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(as_config(config), resolve=True))
+
+    def write_manifest(self, **extra: Any) -> None:
+        """Write ``manifest.json``; ``extra`` as in :func:`retrieval.manifest.manifest`."""
+        write_json(self.path / "manifest.json", manifest(**extra))
+
+    def _lock(self, timeout: float) -> FileLock:
+        lock = FileLock(self.path / ".lock", timeout=timeout, thread_local=False)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise self._busy() from None
+        except OSError as error:
+            reason = f"{type(error).__name__}: {error.strerror}"
+            raise ParetrieveError(f"cannot write to {self.path} ({reason}); set runs=FOLDER") from error
+        return lock
+
+    @contextlib.contextmanager
+    def _owner(self) -> Iterator[None]:
+        process = psutil.Process()
+        self._update(
+            state="running",
+            started=now(),
+            finished=None,
+            error=None,
+            host=socket.gethostname(),
+            pid=process.pid,
+            process_started=process.create_time(),
+        )
+        end = threading.Event()
+        heart = threading.Thread(target=self._beat, args=(end,), name="heartbeat", daemon=True)
+        heart.start()
+        try:
+            yield
+        except Exception as error:
+            with contextlib.suppress(OSError):  # a full disk must not hide the first error
+                self.fail(error)
+            raise
+        finally:
+            end.set()
+            heart.join()
+            if (self.status() or {}).get("state") == "running":
+                with contextlib.suppress(OSError):
+                    self._update(host=None, pid=None, process_started=None)
+
+    def _beat(self, end: threading.Event) -> None:
+        while not end.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):  # the next beat tries again
+                self._update()
+
+    def _update(self, **changes: Any) -> None:
+        with self._mutex:
+            status = self.status() or {"state": "running", "step": 0, "steps": None}
+            write_json(self.path / "status.json", {**status, **changes, "updated": now()})
+            self._written = time.monotonic()
+
+    def _busy(self) -> RunBusyError:
+        status = self.status() or {}
+        where = f"process {status.get('pid')} on {status.get('host')}"
+        return RunBusyError(
+            f"{self.path} is being run by {where}; wait for it, or stop it and run this again"
+        )
+
+    def _here(self, status: Mapping[str, Any]) -> bool:
+        return status.get("host") == socket.gethostname()
+
+    def _owned(self, status: Mapping[str, Any]) -> bool:
+        """Whether the process that ``status`` names lives; on other hosts judged by the heartbeat's age."""
+        if status.get("pid") is None:
+            return False
+        if not self._here(status):
+            return self._heartbeat_age() < STALE_SECONDS
+        try:
+            process = psutil.Process(int(status["pid"]))
+            same = abs(process.create_time() - float(status.get("process_started") or 0)) < 2
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def _heartbeat_age(self) -> float:
+        """Seconds since ``status.json`` was written, by the file server's clock alone."""
+        beat = (self.path / "status.json").stat().st_mtime
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".clock.") as probe:
+                return Path(probe.name).stat().st_mtime - beat
+        except OSError:  # a folder one may only read
+            return time.time() - beat
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
