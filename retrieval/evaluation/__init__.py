@@ -1,0 +1,1 @@
+"""Measurement: contrastive entropy, ranking metrics, BM25 and the suite over all test sets."""

@@ -1,0 +1,162 @@
+"""Contrastive entropy, the continuous metric that scaling laws are fitted to (arXiv 2403.18684).
+
+    CE(q, p⁺) = −ln( e^{s(q,p⁺)} / (e^{s(q,p⁺)} + Σ_{j=1..W} e^{s(q,p⁻_j)}) )
+
+with W random irrelevant passages, natural logarithm, mean over draws and then over pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import ConfigError
+from retrieval.evaluation.ranking import FloatArray, check_finite, check_shapes
+from retrieval.evaluation.testset import EvaluationSet, IntArray
+
+NEGATIVE_CANDIDATES = 65_536
+"""Pools larger than this lend a fixed random sample of so many passages as negatives: scores against a
+whole corpus of millions would cost as much as an exact search and change the expectation by nothing."""
+
+_CHUNK_ELEMENTS = 4_000_000
+
+
+@dataclass(frozen=True)
+class ContrastiveEntropy:
+    """Contrastive entropy of an evaluation set."""
+
+    mean: float
+    """Mean over relevant pairs, in nats."""
+    pairs: NDArray[np.float64]
+    """float64[pairs], the mean over draws of each pair, in the order of ``EvaluationSet.columns``."""
+
+    def by_query(self, evaluation_set: EvaluationSet) -> NDArray[np.float64]:
+        """Return float64[q]: the mean over each query's relevant pairs."""
+        return np.add.reduceat(self.pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
+
+
+def check_negatives(evaluation_set: EvaluationSet, negatives: int) -> None:
+    """Refuse a set in which some query has fewer irrelevant candidates than a draw takes.
+
+    Raises:
+        ConfigError: Naming the query, the numbers and the setting that mends it.
+    """
+    candidates = _candidates(evaluation_set, seed=0)
+    for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
+        available = len(candidates) - len(forbidden)
+        if available < negatives:
+            raise _too_few(evaluation_set, query, available, negatives)
+
+
+def _too_few(evaluation_set: EvaluationSet, query: int, available: int, negatives: int) -> ConfigError:
+    identifier = evaluation_set.query_ids()[query]
+    pool, passages = len(evaluation_set.passage_rows), evaluation_set.collection.counts["passages"]
+    fix = f"set eval.negatives={available} or less"
+    if pool < passages:
+        fix += f", or eval.pool above {pool} (the corpus has {passages})"
+    return ConfigError(
+        f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but query "
+        f"{identifier!r} has {available} among the {pool} candidates; {fix}"
+    )
+
+
+def contrastive_entropy(
+    query_vectors: FloatArray,
+    passage_vectors: FloatArray,
+    evaluation_set: EvaluationSet,
+    *,
+    negatives: int = 256,
+    draws: int = 10,
+    seed: int = 1,
+) -> ContrastiveEntropy:
+    """Measure contrastive entropy; scores are inner products.
+
+    Negatives are drawn per query, without replacement within a draw, from the candidates that are not
+    relevant for the query (any grade above zero is relevant). They depend on the set and the seed only:
+    two models are compared on the same negatives.
+
+    Args:
+        query_vectors: float32[q, d], temperature and normalisation already applied.
+        passage_vectors: float32[p, d] in pool order; may be memory-mapped.
+        evaluation_set: The set the vectors belong to.
+        negatives: W.
+        draws: How often W negatives are drawn for each query.
+        seed: Evaluation seed.
+
+    Raises:
+        ConfigError: A query has fewer than ``negatives`` irrelevant candidates.
+        ParetrieveError: Vectors of the wrong shape or not finite.
+    """
+    check_shapes(query_vectors, passage_vectors, evaluation_set)
+    check_negatives(evaluation_set, negatives)
+    candidates = _candidates(evaluation_set, seed)
+    scored = np.union1d(candidates, evaluation_set.columns)
+    candidates_scored = np.searchsorted(scored, candidates)
+    columns_scored = np.searchsorted(scored, evaluation_set.columns)
+    matrix = passage_vectors if len(scored) == len(passage_vectors) else passage_vectors[scored]
+    drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)
+    pairs = np.empty(len(evaluation_set.columns))
+    chunk = max(1, _CHUNK_ELEMENTS // max(len(scored), draws * negatives))
+    for start in range(0, len(query_vectors), chunk):
+        stop = min(start + chunk, len(query_vectors))
+        scores = query_vectors[start:stop] @ matrix.T
+        chosen = candidates_scored[np.stack([next(drawn) for _ in range(start, stop)])]
+        against = _log_sum_exp(scores, chosen)
+        first, last = evaluation_set.indptr[start], evaluation_set.indptr[stop]
+        query = np.repeat(np.arange(stop - start), np.diff(evaluation_set.indptr[start : stop + 1]))
+        relevant = scores[query, columns_scored[first:last]].astype(np.float64)
+        pairs[first:last] = np.logaddexp(0.0, against[query] - relevant[:, None]).mean(axis=1)
+    check_finite(pairs)
+    return ContrastiveEntropy(mean=float(pairs.mean()), pairs=pairs)
+
+
+def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
+    """Return float64[n, draws]: ln Σ exp over the chosen columns [n, draws, W] of scores [n, columns]."""
+    flat = chosen.reshape(len(chosen), -1)
+    taken = np.take_along_axis(scores, flat, axis=1).reshape(chosen.shape).astype(np.float64)
+    highest = taken.max(axis=2)
+    sums: NDArray[np.float64] = np.exp(taken - highest[:, :, None]).sum(axis=2)
+    logarithms: NDArray[np.float64] = highest + np.log(sums)
+    return logarithms
+
+
+def _candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
+    """Return the ascending pool positions that negatives are drawn from."""
+    pool = len(evaluation_set.passage_rows)
+    if pool <= NEGATIVE_CANDIDATES:
+        return np.arange(pool)
+    return np.sort(np.random.default_rng(seed).choice(pool, NEGATIVE_CANDIDATES, replace=False))
+
+
+def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[IntArray]:
+    """Yield, for each query, the ascending positions in ``candidates`` that are not its negatives."""
+    indptr = evaluation_set.indptr.tolist()
+    identical = evaluation_set.identical.tolist()
+    for query, own in enumerate(identical):
+        excluded = evaluation_set.columns[indptr[query] : indptr[query + 1]]
+        if own >= 0:
+            excluded = np.union1d(excluded, [own])
+        positions = np.searchsorted(candidates, excluded)
+        inside = positions < len(candidates)
+        yield positions[inside][candidates[positions[inside]] == excluded[inside]]
+
+
+def _draw_negatives(
+    evaluation_set: EvaluationSet, candidates: IntArray, negatives: int, draws: int, seed: int
+) -> Iterator[IntArray]:
+    """Yield, for each query, int64[draws, W] positions in ``candidates``, none of them forbidden.
+
+    A query's draws depend on its row and the seed, not on which other queries are in the set.
+    """
+    rows = evaluation_set.query_rows.tolist()
+    for row, forbidden in zip(rows, _forbidden(evaluation_set, candidates), strict=True):
+        generator = np.random.default_rng((seed, row))
+        allowed = len(candidates) - len(forbidden)
+        drawn = np.stack(
+            [generator.choice(allowed, negatives, replace=False, shuffle=False) for _ in range(draws)]
+        )
+        # The n-th allowed position is n plus the number of forbidden positions before it.
+        yield drawn + np.searchsorted(forbidden - np.arange(len(forbidden)), drawn, side="right")

@@ -1,0 +1,219 @@
+"""The evaluation suite: one encoder measured in-domain and on every OOD test domain, BM25 beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import DataError
+from retrieval.evaluation.bm25 import bm25_metrics
+from retrieval.evaluation.contrastive_entropy import check_negatives, contrastive_entropy
+from retrieval.evaluation.ranking import METRICS, FloatArray, rank, ranking_metrics
+from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retrieval.config import EvalConfig
+    from retrieval.data.collection import Collection
+
+Encode: TypeAlias = Callable[[EvaluationSet], tuple[FloatArray, FloatArray]]
+"""Vectors of a set's queries float32[q, d] and of its candidates float32[p, d], whose inner product is
+the score."""
+
+CONTRASTIVE_ENTROPY = "contrastive_entropy"
+QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
+
+
+@dataclass(frozen=True)
+class SuiteSets:
+    """The evaluation sets of a suite."""
+
+    eff: EvaluationSet
+    """In-domain."""
+    ood: dict[str, EvaluationSet]
+    """OOD test domains by name."""
+
+    def items(self) -> Iterator[tuple[str, EvaluationSet]]:
+        """Yield metric prefix and set: ``eff``, then ``ood/<domain>``."""
+        yield "eff", self.eff
+        for domain, evaluation_set in self.ood.items():
+            yield f"ood/{domain}", evaluation_set
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Scores of one evaluation set, query by query."""
+
+    evaluation_set: EvaluationSet
+    queries: dict[str, NDArray[np.float64]]
+    """Metric (``bm25/…`` for the baseline's) -> float64[q]."""
+    pairs: NDArray[np.float64]
+    """float64[pairs], contrastive entropy of each relevant pair."""
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What the suite measured."""
+
+    metrics: dict[str, float]
+    """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, ``bm25/…``, ``eval/…``."""
+    scores: dict[str, SetScores]
+    """Scores by metric prefix (``eff``, ``ood/<domain>``)."""
+
+
+def build_sets(in_domain: Collection, ood: dict[str, Collection], config: EvalConfig) -> SuiteSets:
+    """Build the evaluation sets of a suite's collections and check that negatives can be drawn.
+
+    Raises:
+        ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
+        DataError: A collection has neither a test nor a dev split.
+    """
+    sets = SuiteSets(
+        eff=build_evaluation_set(in_domain, evaluation_split(in_domain), config),
+        ood={
+            domain: build_evaluation_set(collection, evaluation_split(collection), config)
+            for domain, collection in ood.items()
+        },
+    )
+    for _, evaluation_set in sets.items():
+        check_negatives(evaluation_set, config.negatives)
+    return sets
+
+
+def evaluation_split(collection: Collection) -> str:
+    """Return ``test``, or ``dev`` for a collection whose test judgements are not public (MS MARCO).
+
+    Raises:
+        DataError: The collection has neither.
+    """
+    for split in ("test", "dev"):
+        if split in collection.splits:
+            return split
+    raise DataError(f"{collection.folder}: no split to evaluate on; add qrels/test.tsv or qrels/dev.tsv")
+
+
+def evaluate_suite(encode: Encode, sets: SuiteSets, config: EvalConfig, cache: Path) -> SuiteResult:
+    """Measure an encoder on all sets.
+
+    Args:
+        encode: Called once per set.
+        sets: From :func:`build_sets`.
+        config: ``negatives``, ``draws``, ``seed`` and ``bm25`` are read.
+        cache: Where the BM25 baseline is kept.
+
+    Raises:
+        ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
+    """
+    scores = {prefix: _evaluate_set(encode, part, config, cache) for prefix, part in sets.items()}
+    metrics = {}
+    for prefix, part in scores.items():
+        for name, values in part.queries.items():
+            metrics[_key(prefix, name)] = float(values.mean())
+        # By definition a mean over pairs, not over queries.
+        metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
+        where = "eval" + prefix.removeprefix("eff").removeprefix("ood")
+        metrics[f"{where}/queries"] = float(len(part.evaluation_set.query_rows))
+        metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
+    metrics |= _means_over_domains(metrics, list(sets.ood))
+    metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(config.draws)}
+    return SuiteResult(metrics=metrics, scores=scores)
+
+
+def _evaluate_set(
+    encode: Encode, evaluation_set: EvaluationSet, config: EvalConfig, cache: Path
+) -> SetScores:
+    query_vectors, passage_vectors = encode(evaluation_set)
+    entropy = contrastive_entropy(
+        query_vectors,
+        passage_vectors,
+        evaluation_set,
+        negatives=config.negatives,
+        draws=config.draws,
+        seed=config.seed,
+    )
+    ranking = rank(query_vectors, passage_vectors, evaluation_set)
+    queries = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
+    queries |= ranking_metrics(ranking, evaluation_set)
+    if config.bm25:
+        baseline = bm25_metrics(evaluation_set, cache)
+        queries |= {f"bm25/{name}": values for name, values in baseline.items()}
+    return SetScores(evaluation_set=evaluation_set, queries=queries, pairs=entropy.pairs)
+
+
+def _key(prefix: str, name: str) -> str:
+    """Return the metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for the baseline's."""
+    return f"bm25/{prefix}/{name.removeprefix('bm25/')}" if name.startswith("bm25/") else f"{prefix}/{name}"
+
+
+def _means_over_domains(metrics: dict[str, float], domains: list[str]) -> dict[str, float]:
+    """Return ``ood/<metric>`` and ``bm25/ood/<metric>``: unweighted means over the domains."""
+    means = {}
+    for start in ("ood", "bm25/ood"):
+        for name in (CONTRASTIVE_ENTROPY, *METRICS):
+            keys = [f"{start}/{domain}/{name}" for domain in domains]
+            values = [metrics[key] for key in keys if key in metrics]
+            if values:
+                means[f"{start}/{name}"] = float(np.mean(values))
+    return means
+
+
+def save_scores(result: SuiteResult, folder: Path) -> None:
+    """Write per-query and per-pair scores as two Parquet files into ``folder``.
+
+    ``queries.parquet``: ``set, query_id`` and one float32 column a metric; ``pairs.parquet``:
+    ``set, query_id, passage_id, contrastive_entropy``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write([_query_table(prefix, part) for prefix, part in result.scores.items()], folder / QUERIES_FILE)
+    _write([_pair_table(prefix, part) for prefix, part in result.scores.items()], folder / PAIRS_FILE)
+
+
+def load_scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of queries and of pairs that :func:`save_scores` wrote.
+
+    Raises:
+        DataError: The folder has no scores.
+    """
+    import pandas as pd
+
+    missing = [name for name in (QUERIES_FILE, PAIRS_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: no per-query scores ({missing[0]} is missing); evaluate the run first")
+    return pd.read_parquet(folder / QUERIES_FILE), pd.read_parquet(folder / PAIRS_FILE)
+
+
+def _query_table(prefix: str, part: SetScores) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {name: values.astype(np.float32) for name, values in part.queries.items()}
+    return pd.DataFrame({"set": prefix, "query_id": part.evaluation_set.query_ids(), **columns})
+
+
+def _pair_table(prefix: str, part: SetScores) -> pd.DataFrame:
+    import pandas as pd
+
+    evaluation_set = part.evaluation_set
+    query_ids = np.array(evaluation_set.query_ids(), dtype=object)
+    return pd.DataFrame(
+        {
+            "set": prefix,
+            "query_id": query_ids[evaluation_set.pair_queries()],
+            "passage_id": evaluation_set.passage_ids(evaluation_set.columns),
+            CONTRASTIVE_ENTROPY: part.pairs.astype(np.float32),
+        }
+    )
+
+
+def _write(tables: list[pd.DataFrame], path: Path) -> None:
+    import pandas as pd
+
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
+    temporary.replace(path)

@@ -1,0 +1,175 @@
+"""Evaluation sets: the queries and the candidate passages that every run of a collection is measured on.
+
+A set depends on the collection, the split and the configuration only, never on the model, so that
+differences between runs are paired: same queries, same candidates, same negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.data.cache import digest
+from retrieval.errors import DataError
+
+if TYPE_CHECKING:
+    from retrieval.config import EvalConfig
+    from retrieval.data.collection import Collection
+
+IntArray: TypeAlias = NDArray[np.int64]
+
+# Two streams of one seed: which queries are kept must say nothing about which passages are.
+_QUERY_STREAM, _PASSAGE_STREAM = 1, 2
+_BLOCK = 10_000
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Test queries, their candidate pool and the relevance between them.
+
+    Relevance is in compressed rows: the relevant passages of query ``i`` are
+    ``columns[indptr[i]:indptr[i + 1]]``, positions in the pool in ascending order, with ``grades``
+    above zero beside them.
+    """
+
+    name: str
+    collection: Collection
+    split: str
+    query_rows: IntArray
+    """int64[q], ascending rows of the collection's queries."""
+    passage_rows: IntArray
+    """int64[p], ascending rows of the collection's passages: the candidate pool."""
+    indptr: IntArray
+    """int64[q + 1]."""
+    columns: IntArray
+    """int64[pairs], positions in ``passage_rows``."""
+    grades: NDArray[np.int32]
+    """int32[pairs], all above zero."""
+    identical: IntArray
+    """int64[q], the pool position of the passage that bears the query's own id and is to be left out
+    of ranking and negatives (BEIR's rule for ArguAna and Quora); −1 for none."""
+    fingerprint: str
+    """SHA-256 over the collection's fingerprint and everything that chose this set."""
+
+    def queries(self) -> list[str]:
+        """Return the texts of the queries, in the order of ``query_rows``."""
+        return self.collection.query_texts(self.query_rows)
+
+    def passages(self) -> Iterator[str]:
+        """Yield the texts of the candidate pool, in the order of ``passage_rows``."""
+        for texts in self.passage_blocks():
+            yield from texts
+
+    def passage_blocks(self) -> Iterator[list[str]]:
+        """Yield the same texts some thousands at a time: a whole corpus never is in memory."""
+        for start in range(0, len(self.passage_rows), _BLOCK):
+            yield self.collection.passage_texts(self.passage_rows[start : start + _BLOCK])
+
+    def query_ids(self) -> list[str]:
+        """Return the ids of the queries, in the order of ``query_rows``."""
+        return self.collection.query_ids(self.query_rows)
+
+    def passage_ids(self, columns: IntArray) -> list[str]:
+        """Return the ids of the passages at pool positions int64[k]."""
+        return self.collection.passage_ids(self.passage_rows[columns])
+
+    def pair_queries(self) -> IntArray:
+        """Return int64[pairs]: the position of the query of every relevant pair."""
+        return np.repeat(np.arange(len(self.query_rows)), np.diff(self.indptr))
+
+
+def build_evaluation_set(
+    collection: Collection, split: str, config: EvalConfig, *, drop_identical: bool = False
+) -> EvaluationSet:
+    """Choose the queries and the candidate pool of a collection's split.
+
+    Queries are those of the lowest seeded hash, so that a smaller ``config.max_queries`` is a subset of
+    a larger one. The pool holds every relevant passage of the chosen queries and, up to
+    ``config.pool``, the passages of the lowest seeded hash; the whole corpus where it is ``None``.
+
+    Args:
+        collection: An opened collection.
+        split: A split of it that has judgements.
+        config: ``max_queries``, ``pool`` and ``seed`` are read.
+        drop_identical: Leave the passage whose id is the query's out of its candidates.
+
+    Raises:
+        DataError: The split has no query with a relevant passage.
+    """
+    judgements = collection.judgements(split)
+    query_rows = _lowest_hashes(
+        np.unique(judgements.query_rows), config.max_queries, config.seed, _QUERY_STREAM
+    )
+    if not len(query_rows):
+        raise DataError(f"{collection.folder}: split {split!r} has no query with a relevant passage")
+    kept = np.isin(judgements.query_rows, query_rows)
+    relevant_rows = judgements.passage_rows[kept]
+    passage_rows = _choose_pool(relevant_rows, collection.counts["passages"], config)
+    positions = np.searchsorted(query_rows, judgements.query_rows[kept])
+    identical = np.full(len(query_rows), -1, dtype=np.int64)
+    if drop_identical:
+        identical = _identical_columns(collection, query_rows, passage_rows)
+    indptr = np.searchsorted(positions, np.arange(len(query_rows) + 1)).astype(np.int64)
+    choice = [collection.fingerprint, split, config.max_queries, config.pool, config.seed, drop_identical]
+    return EvaluationSet(
+        name=collection.name,
+        collection=collection,
+        split=split,
+        query_rows=query_rows,
+        passage_rows=passage_rows,
+        indptr=indptr,
+        columns=np.searchsorted(passage_rows, relevant_rows).astype(np.int64),
+        grades=judgements.grades[kept],
+        identical=identical,
+        fingerprint=digest(["evaluation set 1", *choice]),
+    )
+
+
+def _choose_pool(relevant_rows: IntArray, passages: int, config: EvalConfig) -> IntArray:
+    """Return the ascending rows of the pool: all relevant passages, filled up to ``config.pool``."""
+    if config.pool is None or config.pool >= passages:
+        return np.arange(passages, dtype=np.int64)
+    relevant = np.unique(relevant_rows)
+    others = np.ones(passages, dtype=bool)
+    others[relevant] = False
+    missing = max(0, config.pool - len(relevant))
+    sample = _lowest_hashes(np.flatnonzero(others), missing, config.seed, _PASSAGE_STREAM)
+    return np.sort(np.concatenate([relevant, sample]))
+
+
+def _identical_columns(collection: Collection, query_rows: IntArray, passage_rows: IntArray) -> IntArray:
+    """Return int64[q]: the pool position of the passage with the query's id, −1 where there is none."""
+    positions = {identifier: index for index, identifier in enumerate(collection.query_ids(query_rows))}
+    found = np.full(len(query_rows), -1, dtype=np.int64)
+    for start in range(0, len(passage_rows), _BLOCK):
+        identifiers = collection.passage_ids(passage_rows[start : start + _BLOCK])
+        for column, identifier in enumerate(identifiers, start):
+            if identifier in positions:
+                found[positions[identifier]] = column
+    return found
+
+
+def _lowest_hashes(rows: IntArray, count: int | None, seed: int, stream: int) -> IntArray:
+    """Return the ``count`` rows of the lowest hash, ascending; all of them for ``None``."""
+    if count is None or count >= len(rows):
+        return rows.astype(np.int64)
+    hashes = _hash(rows, seed, stream)
+    return np.sort(rows[np.argsort(hashes, kind="stable")[:count]]).astype(np.int64)
+
+
+def _hash(rows: IntArray, seed: int, stream: int) -> NDArray[np.uint64]:
+    """Return uint64 hashes of rows by the finaliser of SplitMix64 (Steele et al. 2014), keyed by seed."""
+    golden = 0x9E3779B97F4A7C15
+    key = np.uint64((seed * golden + stream * 0xD1B54A32D192ED03) % 2**64)
+    state = _mix(rows.astype(np.uint64) ^ _mix(np.array([key]))) + np.uint64(golden)
+    return _mix(state)
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
