@@ -1,0 +1,1 @@
+"""Collections, their sources, the cache of everything derived from them, and batches."""

@@ -1,0 +1,255 @@
+"""The index of a BEIR folder: fingerprint, ids, line offsets, text hashes and judgements as arrays.
+
+Building it reads every line once, which is also the validation. Memory grows by four 8-byte
+numbers per record while building; a reader maps the arrays and pays for what it touches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from retrieval.data import records
+from retrieval.data.cache import digest, write_atomic
+from retrieval.errors import DataError
+
+VERSION = 1
+CORPUS = "corpus.jsonl"
+QUERIES = "queries.jsonl"
+COLUMNS = ("query_rows", "passage_rows", "grades")
+_LAYOUT = "a collection in BEIR format holds corpus.jsonl, queries.jsonl and qrels/*.tsv"
+# File systems stamp files with a coarse clock: a file changed again within the same tick would
+# keep its time and size, so the hash of a file younger than this many seconds is not remembered.
+_SETTLED_SECONDS = 2.0
+
+Parse = Callable[[bytes, Path, int], tuple[str, str]]
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """Split name -> qrels file, in the order train, dev, test, others by name.
+
+    Raises:
+        DataError: the folder is not in BEIR format.
+    """
+    for name in (CORPUS, QUERIES):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / name}: no such file; {_LAYOUT}")
+    files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
+    if not files:
+        raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}")
+    known = [split for split in ("train", "dev", "test") if split in files]
+    return {split: files[split] for split in [*known, *sorted(set(files) - set(known))]}
+
+
+def fingerprint(folder: Path, cache: Path | None) -> str:
+    """SHA-256 of the content of a BEIR folder, independent of where the folder is.
+
+    With ``cache``, the hash of each file is remembered under its path, size and time of change.
+
+    Raises:
+        DataError: the folder is not in BEIR format.
+    """
+    files = [folder / CORPUS, folder / QUERIES, *split_files(folder).values()]
+    name = f"{digest(str(folder.resolve()))[:32]}.json"
+    memory = cache / "collections" / "hashes" / name if cache else None
+    known = _read_memory(memory) if memory else {}
+    hashes: dict[str, str] = {}
+    remembered: dict[str, list[Any]] = {}
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        stat = path.stat()
+        key = [stat.st_size, stat.st_mtime_ns]
+        entry = known.get(name, [])
+        hashes[name] = entry[2] if entry[:2] == key else _hash_file(path)
+        if time.time() - stat.st_mtime > _SETTLED_SECONDS:
+            remembered[name] = [*key, hashes[name]]
+    if memory and remembered != known:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(memory, json.dumps(remembered))
+    return digest(hashes)
+
+
+def _read_memory(path: Path) -> dict[str, list[Any]]:
+    try:
+        memory: dict[str, list[Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return memory
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build(folder: Path, target: Path, fingerprint: str) -> None:
+    """Validate ``folder`` and write its index into ``target``.
+
+    Raises:
+        DataError: the first malformed line, by file and line.
+    """
+    empty_passages = _build_table(folder / CORPUS, records.parse_passage, target, "passages")
+    _build_table(folder / QUERIES, records.parse_query, target, "queries")
+    passages, queries = Table(target, "passages"), Table(target, "queries")
+    counts = {
+        "passages": len(passages),
+        "passages/empty": len(empty_passages),
+        "passages/repeated_text": len(passages) - len(np.unique(passages.hashes)),
+        "queries": len(queries),
+        "queries/repeated_text": len(queries) - len(np.unique(queries.hashes)),
+    }
+    splits = split_files(folder)
+    for split, path in splits.items():
+        left_out = empty_passages if split == "train" else np.empty(0, dtype=np.int64)
+        counts |= _build_judgements(path, split, queries, passages, left_out, target)
+    meta = {"fingerprint": fingerprint, "counts": counts, "splits": list(splits)}
+    (target / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _build_table(path: Path, parse: Parse, target: Path, table: str) -> NDArray[np.int64]:
+    """Write ids, offsets and hashes of the records of ``path``; return the rows without text."""
+    id_ends, line_ends, id_hashes, text_hashes = array("q", [0]), array("q", [0]), array("Q"), array("Q")
+    empty = array("q")
+    size = path.stat().st_size
+    with (
+        path.open("rb") as source,
+        (target / f"{table}.ids.bin").open("wb") as ids,
+        tqdm(total=size, unit="B", unit_scale=True, delay=2, leave=False, desc=f"checking {path}") as bar,
+    ):
+        for line, raw in enumerate(source, start=1):
+            identifier, text = parse(raw, path, line)
+            encoded = identifier.encode()
+            ids.write(encoded)
+            id_ends.append(id_ends[-1] + len(encoded))
+            line_ends.append(line_ends[-1] + len(raw))
+            id_hashes.append(records.hash_id(identifier))
+            text_hashes.append(records.hash_text(text))
+            if not text:
+                empty.append(line - 1)
+            bar.update(len(raw))
+    if not id_hashes:
+        raise DataError(f"{path}: the file is empty; it needs at least one record")
+    hashes = np.frombuffer(id_hashes, dtype=np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    np.save(target / f"{table}.id_ends.npy", np.frombuffer(id_ends, dtype=np.int64))
+    np.save(target / f"{table}.line_ends.npy", np.frombuffer(line_ends, dtype=np.int64))
+    np.save(target / f"{table}.hashes.npy", np.frombuffer(text_hashes, dtype=np.uint64))
+    np.save(target / f"{table}.id_order.npy", order)
+    np.save(target / f"{table}.id_hashes.npy", hashes[order])
+    _refuse_duplicates(path, Table(target, table))
+    return np.array(empty, dtype=np.int64)
+
+
+def _refuse_duplicates(path: Path, table: Table) -> None:
+    first, second = table.duplicate()
+    if second > 0:
+        [identifier] = table.ids([second])
+        reason = f"_id {identifier!r} is already on line {first + 1}; give each record its own id"
+        records.refuse(path, second + 1, reason)
+
+
+def _build_judgements(
+    path: Path, split: str, queries: Table, passages: Table, left_out: NDArray[np.int64], target: Path
+) -> dict[str, int]:
+    """Write the relevant pairs of one qrels file; return its counts."""
+    lines = list(records.read_qrels(path))
+    numbers, query_ids, passage_ids, scores = ([line[at] for line in lines] for at in range(4))
+    query_rows = _resolve(query_ids, queries, QUERIES, "query", path, numbers)
+    passage_rows = _resolve(passage_ids, passages, CORPUS, "passage", path, numbers)
+    order = np.lexsort((passage_rows, query_rows))
+    query_rows, passage_rows = query_rows[order], passage_rows[order]
+    grades = np.array(scores, dtype=np.int32)[order]
+    repeated = np.zeros(len(order), dtype=bool)
+    repeated[1:] = (query_rows[1:] == query_rows[:-1]) & (passage_rows[1:] == passage_rows[:-1])
+    for at in np.flatnonzero(repeated[1:] & (grades[1:] != grades[:-1]))[:1] + 1:
+        other = f"{grades[at - 1]} on line {numbers[order[at - 1]]}"
+        records.refuse(
+            path, numbers[order[at]], f"the pair has score {grades[at]} here and {other}; keep one"
+        )
+    irrelevant = ~repeated & (grades <= 0)
+    without_text = ~repeated & (grades > 0) & np.isin(passage_rows, left_out)
+    kept = ~(repeated | irrelevant | without_text)
+    if not kept.any():
+        raise DataError(f"{path}: no relevant pair (a score of 1 or more); remove the file or add judgements")
+    for column, values in zip(COLUMNS, (query_rows, passage_rows, grades), strict=True):
+        np.save(target / f"qrels-{split}.{column}.npy", values[kept])
+    return {
+        f"pairs/{split}": int(kept.sum()),
+        f"queries/{split}": len(np.unique(query_rows[kept])),
+        f"dropped/{split}/repeated": int(repeated.sum()),
+        f"dropped/{split}/not_relevant": int(irrelevant.sum()),
+        f"dropped/{split}/empty_passage": int(without_text.sum()),
+    }
+
+
+def _resolve(
+    ids: Sequence[str], table: Table, file: str, kind: str, path: Path, numbers: Sequence[int]
+) -> NDArray[np.int64]:
+    rows = table.rows(ids)
+    unknown = np.flatnonzero(rows < 0)
+    if len(unknown):
+        at = int(unknown[0])
+        reason = f"{kind} id {ids[at]!r} is not in {file}; add the {kind} or remove the judgement"
+        more = f" ({len(unknown) - 1} more such lines)" if len(unknown) > 1 else ""
+        records.refuse(path, numbers[at], reason + more)
+    return rows
+
+
+class Table:
+    """Ids, line offsets and text hashes of the records of one file, memory-mapped."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        self._ids = np.memmap(folder / f"{table}.ids.bin", dtype=np.uint8, mode="r")
+        self._id_ends = np.load(folder / f"{table}.id_ends.npy", mmap_mode="r")
+        self._line_ends = np.load(folder / f"{table}.line_ends.npy", mmap_mode="r")
+        self._id_order = np.load(folder / f"{table}.id_order.npy", mmap_mode="r")
+        self._id_hashes = np.load(folder / f"{table}.id_hashes.npy", mmap_mode="r")
+        self.hashes: NDArray[np.uint64] = np.load(folder / f"{table}.hashes.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def ids(self, rows: ArrayLike) -> list[str]:
+        """Ids at ``rows`` (int64 ``[k]``)."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        starts, ends = self._id_ends[wanted].tolist(), self._id_ends[wanted + 1].tolist()
+        return [self._ids[start:end].tobytes().decode() for start, end in zip(starts, ends, strict=True)]
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Row of each id, −1 where unknown (int64 ``[k]``)."""
+        wanted = np.array([records.hash_id(identifier) for identifier in ids], dtype=np.uint64)
+        starts = np.searchsorted(self._id_hashes, wanted, side="left")
+        ends = np.searchsorted(self._id_hashes, wanted, side="right")
+        rows = np.full(len(ids), -1, dtype=np.int64)
+        found = ends > starts
+        rows[found] = self._id_order[starts[found]]
+        # Among millions of ids two may share a 64-bit hash; only then are the ids themselves compared.
+        for at in np.flatnonzero(ends - starts > 1).tolist():
+            candidates = self._id_order[starts[at] : ends[at]]
+            rows[at] = dict(zip(self.ids(candidates), candidates.tolist(), strict=True)).get(ids[at], -1)
+        return rows
+
+    def duplicate(self) -> tuple[int, int]:
+        """The two rows of the duplicate id that a reader of the file meets first; (−1, −1) if none."""
+        same = np.flatnonzero(self._id_hashes[1:] == self._id_hashes[:-1])
+        pairs = [(int(self._id_order[at]), int(self._id_order[at + 1])) for at in same.tolist()]
+        real = [(first, second) for first, second in pairs if len(set(self.ids([first, second]))) == 1]
+        return min(real, key=lambda pair: pair[1], default=(-1, -1))
+
+    def lines(self, path: Path, rows: ArrayLike) -> Iterator[tuple[bytes, int]]:
+        """Bytes and number (from 1) of the lines at ``rows`` of ``path``."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        starts, ends = self._line_ends[wanted].tolist(), self._line_ends[wanted + 1].tolist()
+        with path.open("rb") as file:
+            for row, start, end in zip(wanted.tolist(), starts, ends, strict=True):
+                file.seek(start)
+                yield file.read(end - start), row + 1

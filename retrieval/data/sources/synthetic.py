@@ -1,0 +1,257 @@
+"""Collections with known structure, drawn from a seed, at any size and with flat memory.
+
+A passage is about a few *concepts*, mostly of one topic. Each concept has one word that passages
+use and another that queries prefer, so that matching words alone is not enough and a dual
+encoder has a mapping to learn. In the other domains a part of the concepts goes by other words,
+drawn from a pool that these domains share, and topics have other frequencies: that is the domain
+shift, and training on one shifted domain helps on the next.
+
+Passages are drawn in blocks that each have their own random stream, from uniform doubles only:
+passage i of a domain is the same whatever the size of the collection, the platform, or what else
+is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from retrieval.config import DataConfig, SyntheticConfig
+from retrieval.data.cache import build_once, digest
+from retrieval.data.sources import Suite, check_known, check_roles
+from retrieval.errors import ConfigError
+
+VERSION = 1
+IN_DOMAIN = "in-domain"
+SIDE_PASSAGES = 20_000
+SIDE_QUERIES = 5_000
+
+_BLOCK = 1024
+_PASSAGE_CONCEPTS = 6
+_PASSAGE_WORDS = (20, 40)
+_QUERY_CONCEPTS = 4
+_QUERY_COMMON = 2
+_ON_TOPIC = 0.7
+_CONCEPT_WORD = 0.5
+_QUERY_FORM = 0.7
+_SHIFTED = 0.5
+_COMMON_SHARE = 0.3
+_SPLITS = ("train",) * 7 + ("dev",) + ("test",) * 2
+_SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvwz" for vowel in "aeiou"]
+
+
+def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
+    """Hash of everything the suite is drawn from.
+
+    Raises:
+        ConfigError: a size is too small, or an unknown domain is named.
+    """
+    settings = cast(SyntheticConfig, config)
+    robust, ood = _roles(settings)
+    return digest({"drawn": _drawn_from(settings), "robust": robust, "ood": ood})
+
+
+def prepare(config: DataConfig, cache: Path) -> Suite:
+    """Draw the suite, once, under ``cache/sources/synthetic/``.
+
+    Raises:
+        ConfigError: a size is too small, or an unknown domain is named.
+    """
+    settings = cast(SyntheticConfig, config)
+    robust, ood = _roles(settings)
+
+    def build(folder: Path) -> None:
+        for number in range(settings.domains + 1):
+            _Domain.of(settings, number).write(folder)
+
+    drawn_from = _drawn_from(settings)
+    folder = build_once(
+        cache / "sources" / "synthetic" / digest(drawn_from)[:32],
+        build,
+        describe=f"synthetic suite of {settings.passages} passages",
+    )
+    return Suite(
+        name=settings.label or settings.name,
+        in_domain=folder / IN_DOMAIN,
+        robust={name: folder / name for name in robust},
+        ood={name: folder / name for name in ood},
+        fingerprint=fingerprint(config),
+    )
+
+
+def _drawn_from(config: SyntheticConfig) -> dict[str, int]:
+    keys = ("passages", "queries", "topics", "words", "domains", "seed")
+    return {"version": VERSION, **{key: int(getattr(config, key)) for key in keys}}
+
+
+def _roles(config: SyntheticConfig) -> tuple[list[str], list[str]]:
+    least = {"passages": 20, "queries": 20, "topics": 1, "words": 40, "domains": 0, "seed": 0}
+    for key, lowest in least.items():
+        if getattr(config, key) < lowest:
+            raise ConfigError(f"data.{key}={getattr(config, key)} is too small; the least is {lowest}")
+    if config.topics > _concepts(config):
+        raise ConfigError(
+            f"data.topics={config.topics} needs more words than data.words={config.words}; "
+            f"at most {_concepts(config)} topics fit, or raise data.words"
+        )
+    names = [_domain_name(number) for number in range(1, config.domains + 1)]
+    robust, ood = list(config.robust), list(config.ood)
+    check_known("data.robust", robust, names)
+    check_known("data.ood", ood, names)
+    robust = robust or [name for name in names if name not in ood][:1]
+    ood = ood or [name for name in names if name not in robust]
+    check_roles(robust, ood)
+    return robust, ood
+
+
+def _domain_name(number: int) -> str:
+    return f"domain-{number}" if number else IN_DOMAIN
+
+
+def _concepts(config: SyntheticConfig) -> int:
+    """Concepts that fit the vocabulary: each has four words (passage or query, plain or shifted)."""
+    return int(config.words * (1 - _COMMON_SHARE)) // 4
+
+
+def _word(index: int) -> str:
+    """A pronounceable word of three syllables or more, distinct for each index."""
+    base = len(_SYLLABLES)
+    # Multiplying by a number without common factor with base³ scatters neighbours over the alphabet.
+    number = index if index >= base**3 else (index * 104_729 + 51_407) % base**3
+    syllables: list[str] = []
+    while number or len(syllables) < 3:
+        number, place = divmod(number, base)
+        syllables.append(_SYLLABLES[place])
+    return "".join(syllables)
+
+
+def _zipf(count: int) -> NDArray[np.float64]:
+    """Cumulative Zipf distribution over ranks 1..count (float64 ``[count]``, last value 1)."""
+    cumulative: NDArray[np.float64] = np.cumsum(1.0 / np.arange(1, count + 1))
+    return cumulative / cumulative[-1]
+
+
+def _draw(cumulative: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indexes drawn by inversion, shaped as ``uniform``; only exact comparisons of doubles."""
+    return np.minimum(np.searchsorted(cumulative, uniform, side="right"), len(cumulative) - 1)
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """One domain: its sizes, and which word each concept has in it."""
+
+    number: int
+    seed: int
+    passages: int
+    queries: int
+    concepts: int
+    common: int
+    topic_of_rank: NDArray[np.int64]
+    """``[topics]``, most frequent topic first."""
+    shifted: NDArray[np.bool_]
+    """``[concepts]``, whether the concept goes by its other words here."""
+
+    @classmethod
+    def of(cls, config: SyntheticConfig, number: int) -> _Domain:
+        """The domain of a number; 0 is the in-domain collection."""
+        concepts = _concepts(config)
+        stream = np.random.default_rng([config.seed, number])
+        return cls(
+            number=number,
+            seed=config.seed,
+            passages=config.passages if number == 0 else min(config.passages, SIDE_PASSAGES),
+            queries=config.queries if number == 0 else min(config.queries, SIDE_QUERIES),
+            concepts=concepts,
+            common=config.words - 4 * concepts,
+            topic_of_rank=np.argsort(stream.random(config.topics), kind="stable"),
+            shifted=(stream.random(concepts) < _SHIFTED) & (number > 0),
+        )
+
+    def write(self, suite: Path) -> None:
+        """Write the domain as a BEIR folder under ``suite``."""
+        folder = suite / _domain_name(self.number)
+        (folder / "qrels").mkdir(parents=True)
+        with (
+            (folder / "corpus.jsonl").open("w", encoding="utf-8", newline="\n") as corpus,
+            (folder / "queries.jsonl").open("w", encoding="utf-8", newline="\n") as queries,
+            (folder / "qrels" / "train.tsv").open("w", encoding="utf-8", newline="\n") as train,
+            (folder / "qrels" / "dev.tsv").open("w", encoding="utf-8", newline="\n") as dev,
+            (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="\n") as test,
+            tqdm(total=self.passages, delay=2, leave=False, desc=f"drawing {folder.name}") as bar,
+        ):
+            qrels: dict[str, TextIO] = {"train": train, "dev": dev, "test": test}
+            for file in qrels.values():
+                file.write("query-id\tcorpus-id\tscore\n")
+            for start in range(0, self.passages, _BLOCK):
+                stop = min(start + _BLOCK, self.passages)
+                concepts = self._write_passages(corpus, start, stop)
+                self._write_queries(queries, qrels, start, stop, concepts)
+                bar.update(stop - start)
+
+    def _stream(self, block: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.number, block, purpose])
+
+    def _write_passages(self, corpus: TextIO, start: int, stop: int) -> NDArray[np.int64]:
+        """Write a block of passages; return their concepts (int64 ``[_BLOCK, _PASSAGE_CONCEPTS]``)."""
+        stream = self._stream(start // _BLOCK, 0)
+        concepts = self._passage_concepts(stream)
+        shortest, longest = _PASSAGE_WORDS
+        lengths = shortest + (stream.random(_BLOCK) * (longest - shortest + 1)).astype(np.int64)
+        picked = (stream.random((_BLOCK, longest)) * _PASSAGE_CONCEPTS).astype(np.int64)
+        about = self._concept_words(np.take_along_axis(concepts, picked, axis=1), 0)
+        common = _draw(_zipf(self.common), stream.random((_BLOCK, longest)))
+        words = np.where(stream.random((_BLOCK, longest)) < _CONCEPT_WORD, about, common)
+        for row in range(stop - start):
+            text = " ".join(map(_word, words[row, : lengths[row]].tolist()))
+            corpus.write(json.dumps({"_id": f"p{start + row}", "title": "", "text": text}) + "\n")
+        return concepts
+
+    def _passage_concepts(self, stream: np.random.Generator) -> NDArray[np.int64]:
+        topics = len(self.topic_of_rank)
+        shape = (_BLOCK, _PASSAGE_CONCEPTS)
+        topic = self.topic_of_rank[_draw(_zipf(topics), stream.random(_BLOCK))]
+        # Concept c belongs to topic c mod topics.
+        sizes = (self.concepts - 1 - topic) // topics + 1
+        own = topic[:, None] + topics * (stream.random(shape) * sizes[:, None]).astype(np.int64)
+        other = (stream.random(shape) * self.concepts).astype(np.int64)
+        return np.where(stream.random(shape) < _ON_TOPIC, own, other)
+
+    def _concept_words(
+        self, concepts: NDArray[np.int64], query_form: NDArray[np.bool_] | int
+    ) -> NDArray[np.int64]:
+        """Index of the word by which each concept goes in this domain."""
+        form = query_form + 2 * self.shifted[concepts]
+        return self.common + form * self.concepts + concepts
+
+    def _write_queries(
+        self, file: TextIO, qrels: dict[str, TextIO], start: int, stop: int, concepts: NDArray[np.int64]
+    ) -> None:
+        """Write the queries whose relevant passage is in the block."""
+        stream = self._stream(start // _BLOCK, 1)
+        for query, passage in self._asked(start, stop):
+            picked = np.argsort(stream.random(_PASSAGE_CONCEPTS), kind="stable")[:_QUERY_CONCEPTS]
+            form = stream.random(_QUERY_CONCEPTS) < _QUERY_FORM
+            about = self._concept_words(concepts[passage - start, picked], form)
+            common = _draw(_zipf(self.common), stream.random(_QUERY_COMMON))
+            words = np.concatenate([common, about])
+            text = " ".join(map(_word, words[np.argsort(stream.random(len(words)), kind="stable")].tolist()))
+            file.write(json.dumps({"_id": f"q{query}", "text": text}) + "\n")
+            # Queries of one passage share its split, so no passage is relevant in two splits.
+            rank = query if self.queries <= self.passages else passage
+            qrels[_SPLITS[rank % len(_SPLITS)]].write(f"q{query}\tp{passage}\t1\n")
+
+    def _asked(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Queries are spread evenly over the passages: query j asks for passage ⌊j·P/Q⌋."""
+        first = -(-start * self.queries // self.passages)
+        for query in range(first, self.queries):
+            passage = query * self.passages // self.queries
+            if passage >= stop:
+                return
+            yield query, passage
