@@ -33,6 +33,10 @@ CODES: dict[str, tuple[Severity, str]] = {
         "do not report the floor as a finding; add larger models or more data, or use the -no-floor form",
     ),
     "EXPONENT_AT_BOUND": ("error", "the data do not determine this exponent; widen the range of N or D"),
+    "EXPONENT_NOT_IDENTIFIED": (
+        "warning",
+        "quote the interval, not the number; widen the range of N or D, or use the -no-floor form",
+    ),
     "FEWER_THAN_3_LEVELS": (
         "error",
         "run at least three values of this axis, log-spaced over a factor of 10",
@@ -58,6 +62,7 @@ CODES: dict[str, tuple[Severity, str]] = {
         "vary N at fixed D and D at fixed N, so that their exponents can be told apart",
     ),
     "FORM_AMBIGUOUS": ("warning", "report the predictions of both forms; more or larger runs would decide"),
+    "BETTER_FORM_EXISTS": ("warning", "fit the better form, or say why this one is wanted"),
     "ABOVE_CHANCE_PREDICTION": (
         "warning",
         "use the -bounded form of the law, or stay inside the fitted range",
@@ -69,6 +74,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "MIXED_PARAM_CONVENTION": ("error", "count parameters in one way in all runs of a fit"),
     "MIXED_NEGATIVES_W": ("error", "evaluate all runs of a fit with the same number of negatives"),
     "MIXED_COLLECTION": ("error", "fit one collection at a time: --where data=NAME"),
+    "MIXED_STRATEGY": ("error", "fit one strategy at a time: --by strategy, or --where strategy=NAME"),
     "SINGLE_SEED": ("warning", "run at least two seeds a configuration: noise and lack of fit are unknown"),
     "INTERVALS_DISAGREE": ("warning", "quote the wider of the profile and the bootstrap interval"),
     "BOOTSTRAP_UNSTABLE": ("warning", "too few configurations to resample; rely on the profile intervals"),

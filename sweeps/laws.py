@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from retrieval.errors import ConfigError
 
 Floats = NDArray[np.float64]
+Combine = Literal["single", "joint", "sum"]
 
 EXPONENT_BOUNDS = (0.005, 8.0)
 """Exponents are searched between these values; an estimate on one of them is reported as such."""
@@ -52,7 +53,7 @@ class Law:
     """Which of ``N`` and ``D`` the form depends on."""
     parameters: tuple[str, ...]
     formula: str
-    combine: Literal["single", "joint", "sum"]
+    combine: Combine
     floor: bool
     bounded: bool = False
     shifted: bool = False
@@ -93,7 +94,7 @@ class Law:
             values, _ = self.evaluate(
                 np.atleast_2d(centred), np.log(n_.ravel()), np.log(d_.ravel()), chance, jacobian=False
             )
-        return values.reshape(*theta.shape[:-1], *n_.shape)
+        return values.reshape((*theta.shape[:-1], *n_.shape))
 
     # -- centred coordinates: [a, ln α], [b, ln β], [D0/geometric mean of D], [δ] -----------------------
 
@@ -121,6 +122,37 @@ class Law:
         if self.shifted:
             params[..., self.index("D0")] *= np.exp(centre.log_d)
         return params
+
+    def to_logs(self, params: ArrayLike) -> Floats:
+        """Published parameters [..., p] with scales and exponents as logarithms (intervals live there)."""
+        logs = np.array(params, dtype=np.float64)
+        end = 2 * len(self.axes)
+        logs[..., :end] = np.log(logs[..., :end])
+        return logs
+
+    def from_logs(self, logs: ArrayLike) -> Floats:
+        """Inverse of :meth:`to_logs`."""
+        params = np.array(logs, dtype=np.float64)
+        end = 2 * len(self.axes)
+        params[..., :end] = np.exp(params[..., :end])
+        return params
+
+    def chain(self, centred: Floats, centre: Centre) -> Floats:
+        """d centred / d logs (see :meth:`to_logs`) at ``centred`` [p], as [p, p]."""
+        slopes = np.eye(self.size)
+        for scale, exponent, _ in self._terms(centre):
+            slopes[scale, scale] = 1.0 if self.combine == "sum" else np.exp(centred[exponent])
+            slopes[scale, exponent] = self.held_scale_slope(centred[None, :], scale, centre)[0]
+        if self.shifted:
+            slopes[self.index("D0"), self.index("D0")] = np.exp(-centre.log_d)
+        return slopes
+
+    def held_scale_slope(self, centred: Floats, scale: int, centre: Centre) -> Floats:
+        """d (centred scale) / d ln exponent [r] while the published scale (A or B) is held."""
+        if self.combine != "sum":
+            return centred[:, scale]
+        log_centre = centre.log_n if self.parameters[scale] == "A" else centre.log_d
+        return -np.exp(centred[:, scale + 1]) * log_centre
 
     def bounds(self, upper_floor: float) -> tuple[Floats, Floats]:
         """Lower and upper bounds [p] in centred coordinates; the floor lies between 0 and ``upper_floor``."""
@@ -227,44 +259,21 @@ class Law:
 
 
 def _family() -> dict[str, Law]:
-    single = {"model": ("N", "A", "alpha", "(A/N)^α"), "data": ("D", "B", "beta", "(B/D)^β")}
+    bases: list[tuple[str, tuple[str, ...], tuple[str, ...], str, Combine]] = [
+        ("model", ("N",), ("A", "alpha"), "(A/N)^α", "single"),
+        ("data", ("D",), ("B", "beta"), "(B/D)^β", "single"),
+        ("joint", ("N", "D"), ("A", "alpha", "B", "beta"), "[(A/N)^{α/β} + B/D]^β", "joint"),
+        ("additive", ("N", "D"), ("A", "alpha", "B", "beta"), "A/N^α + B/D^β", "sum"),
+    ]
     laws: list[Law] = []
-    for name, (axis, scale, exponent, text) in single.items():
-        names = (scale, exponent)
-        laws.append(Law(name, (axis,), (*names, "delta"), f"{text} + δ", "single", True))
-        laws.append(Law(f"{name}-no-floor", (axis,), names, text, "single", False))
-        laws.append(
-            Law(
-                f"{name}-bounded",
-                (axis,),
-                (*names, "delta"),
-                f"δ + x·c/(x+c), x = {text}",
-                "single",
-                True,
-                True,
-            )
-        )
+    for name, axes, names, text, combine in bases:
+        floored = (*names, "delta")
+        saturating = f"δ + x·c/(x+c), x = {text}, c = chance − δ"
+        laws.append(Law(name, axes, floored, f"{text} + δ", combine, floor=True))
+        laws.append(Law(f"{name}-no-floor", axes, names, text, combine, floor=False))
+        laws.append(Law(f"{name}-bounded", axes, floored, saturating, combine, floor=True, bounded=True))
     shifted = ("B", "beta", "D0", "delta")
-    laws.append(Law("data-shifted", ("D",), shifted, "(B/(D+D0))^β + δ", "single", True, shifted=True))
-    names = ("A", "alpha", "B", "beta")
-    both: dict[str, tuple[str, Literal["joint", "sum"]]] = {
-        "joint": ("[(A/N)^{α/β} + B/D]^β", "joint"),
-        "additive": ("A/N^α + B/D^β", "sum"),
-    }
-    for name, (text, combine) in both.items():
-        laws.append(Law(name, ("N", "D"), (*names, "delta"), f"{text} + δ", combine, True))
-        laws.append(Law(f"{name}-no-floor", ("N", "D"), names, text, combine, False))
-        laws.append(
-            Law(
-                f"{name}-bounded",
-                ("N", "D"),
-                (*names, "delta"),
-                f"δ + x·c/(x+c), x = {text}",
-                combine,
-                True,
-                True,
-            )
-        )
+    laws.append(Law("data-shifted", ("D",), shifted, "(B/(D+D0))^β + δ", "single", floor=True, shifted=True))
     return {law.name: law for law in laws}
 
 

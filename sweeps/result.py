@@ -1,9 +1,8 @@
-"""What a fit returns (parameters, intervals, bands, hold-out, diagnostics) and its JSON form, ``fit.json``."""
+"""What a fit returns (parameters, intervals, bands, hold-out, diagnostics) and its record ``fit.json``."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from retrieval.errors import DataError
+from retrieval.files import plain
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.laws import Floats, Law, get_law
 
@@ -203,8 +203,8 @@ class FitResult:
             "options": asdict(self.options),
             "points": self.points.to_dict(orient="list"),
         }
-        plain: dict[str, Any] = _plain(data)
-        return plain
+        record: dict[str, Any] = plain(data)
+        return record
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FitResult:
@@ -231,29 +231,6 @@ class FitResult:
                 f"not a fit record: {error}; write it with `python -m sweeps fit --out`"
             ) from None
         return cls(**fields)
-
-
-def _plain(value: Any) -> Any:
-    """JSON-able copy: arrays to lists, NumPy scalars to Python's, NaN and infinities to None."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def write_json(data: Any, path: Path) -> None:
-    """Write JSON atomically: a temporary sibling, then a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_plain(data), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def load_fits(path: Path) -> dict[str, FitResult]:
