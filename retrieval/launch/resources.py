@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import psutil
+
 
 def available_cores() -> int:
     """CPU cores this process may use: affinity and, in a container, the control group's quota."""
@@ -42,3 +44,15 @@ def available_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in listing.splitlines() if line.strip()]
+
+
+def available_memory() -> int:
+    """Bytes of main memory a sweep may fill: four fifths of what is free, within the control group."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        free = min(free, limit - used)
+    except (OSError, ValueError):
+        pass  # no control group, or one without a limit ("max")
+    return int(0.8 * free)

@@ -1,0 +1,204 @@
+"""A whole sweep on this machine: what is done already, what must be prepared, what remains to be run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from retrieval.launch.cells import Cell, SweepRecord
+from retrieval.launch.display import Display, closing_table
+from retrieval.launch.estimate import estimate
+from retrieval.launch.process import Child, Job, resolve, start_server
+from retrieval.launch.resources import available_cores, available_gpus, available_memory
+from retrieval.launch.scheduler import Scheduler
+from retrieval.launch.slots import Plan, plan_slots
+from retrieval.runs import RunDirectory
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C or a termination signal, as a shell has it for SIGINT."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this machine is used; ``conf/hydra/launcher/local.yaml`` documents each."""
+
+    slots: int | None = None
+    threads: int | None = None
+    worker: str = "retrieval.pipeline.run_cell"
+    prepare: str | None = "retrieval.pipeline.prepare_data"
+    validate: str | None = "retrieval.validation.validate"
+    fingerprint: str = "retrieval.data.sources.fingerprint"
+    preload: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One configuration of the sweep as Hydra composed it."""
+
+    index: int
+    overrides: Sequence[str]
+    config: DictConfig
+    """Resolved, without the ``hydra`` node."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of ``hydra.job.env_set``."""
+
+
+def run_sweep(composed: Sequence[Composed], options: Options, folder: Path) -> tuple[list[Cell], int]:
+    """Run what is not done and print a table of all cells.
+
+    Args:
+        composed: The cells.
+        options: How to use the machine.
+        folder: Where ``sweep.json`` goes.
+
+    Returns:
+        The cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
+
+    Raises:
+        ConfigError: A configuration is invalid; nothing has been started.
+    """
+    cells = _cells(composed, options, folder.name)
+    record = SweepRecord(folder)
+    waiting = [cell for cell in cells if not cell.ended]
+    interrupted = False
+    if waiting:
+        try:
+            interrupted = _run(waiting, record, cells, options, composed[0].environment)
+        except KeyboardInterrupt:
+            interrupted = True
+    record.write(cells, force=True)
+    closing_table(cells)
+    if interrupted:
+        return cells, INTERRUPTED
+    return cells, int(any(cell.state != "done" for cell in cells))
+
+
+def _cells(composed: Sequence[Composed], options: Options, group: str) -> list[Cell]:
+    validate: Callable[..., Any] | None = resolve(options.validate) if options.validate else None
+    fingerprint = resolve(options.fingerprint)
+    known: dict[str, str] = {}
+    gpu = bool(available_gpus())
+    cells = []
+    for item in composed:
+        if validate is not None:
+            validate(item.config)
+        key = _data_key(item.config)
+        if key not in known:
+            known[key] = str(fingerprint(item.config.data, Path(item.config.cache)))
+        run = RunDirectory.of(item.config, known[key])
+        _set(item.config, "logger.group", group)
+        cell = Cell(item.index, item.overrides, item.config, run, estimate(item.config, gpu), key)
+        result = run.finished()
+        if result is not None:
+            cell.end("done", result=result, skipped=True)
+        cells.append(cell)
+    return cells
+
+
+def _run(
+    waiting: Sequence[Cell],
+    record: SweepRecord,
+    cells: Sequence[Cell],
+    options: Options,
+    extra: Mapping[str, str],
+) -> bool:
+    """Prepare the data and run ``waiting``; whether it was interrupted."""
+    environment = {**os.environ, **extra}
+    cores, gpus, memory = available_cores(), _wanted_gpus(waiting), available_memory()
+    record.write(cells, force=True)
+    start_server(options.preload)
+    display = Display()
+    if len(waiting) < len(cells):
+        display.say(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already")
+    _prepare(waiting, options.prepare, cores, environment, display)
+    ready = [cell for cell in waiting if not cell.ended]
+    if not ready:
+        return False
+    plan = plan_slots(
+        [cell.work for cell in ready],
+        cores,
+        gpus=len(gpus),
+        memory=memory,
+        slots=options.slots,
+        threads=options.threads,
+    )
+    _assign(ready, plan)
+    scheduler = Scheduler(
+        cells=ready,
+        everything=cells,
+        plan=plan,
+        worker=options.worker,
+        record=record,
+        display=display,
+        memory=memory,
+        gpus=gpus,
+        fail_fast=any(bool(cell.config.get("fail_fast")) for cell in ready),
+        environment=environment,
+    )
+    scheduler.run()
+    return scheduler.interrupts > 0
+
+
+def _prepare(
+    cells: Sequence[Cell], worker: str | None, cores: int, environment: Mapping[str, str], display: Display
+) -> None:
+    """Build once what cells share, with its progress on the terminal; cells of data that fail, fail."""
+    if worker is None:
+        return
+    for key in dict.fromkeys(cell.data for cell in cells):
+        users = [cell for cell in cells if cell.data == key]
+        child = Child(Job(worker, users[0].config, cores, environment=environment))
+        try:
+            while not child.ended():
+                connection.wait(child.waitables)
+        except BaseException:
+            child.kill()
+            raise
+        if child.message is not None and child.message.kind == "done":
+            continue
+        error = child.reason()
+        display.say(f"cannot prepare the data of {len(users)} cells: {error['message']}", "red")
+        for cell in users:
+            cell.run.fail(error)
+            cell.end("failed", error=error)
+
+
+def _assign(cells: Sequence[Cell], plan: Plan) -> None:
+    for number, cell in enumerate(cells):
+        cell.threads, cell.units = plan.threads[number], plan.units[number]
+        if OmegaConf.select(cell.config, "trainer.threads") is not None:
+            cell.threads = int(cell.config.trainer.threads)
+        _set(cell.config, "trainer.threads", cell.threads)
+        with open_dict(cell.config):
+            if "trainer" in cell.config and "progress" in cell.config.trainer:
+                cell.config.trainer.progress = False  # it would fill the log with redrawn bars
+
+
+def _wanted_gpus(cells: Sequence[Cell]) -> list[str]:
+    """GPUs to hand out: none when some cell asks for the CPU."""
+    wants = {str(OmegaConf.select(cell.config, "trainer.accelerator")) for cell in cells}
+    return [] if "cpu" in wants else available_gpus()
+
+
+def _set(config: DictConfig, key: str, value: Any) -> None:
+    """Set ``key`` where the configuration has it and leaves it open."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    if isinstance(node, DictConfig) and name in node and node[name] is None:
+        node[name] = value
+
+
+def _data_key(config: DictConfig) -> str:
+    """What cells must share to share prepared data: all of ``data`` but the share used of it."""
+    data = OmegaConf.to_container(config.data, resolve=True)
+    assert isinstance(data, dict)
+    data.pop("frac", None)
+    data.pop("label", None)
+    return json.dumps([data, config.cache, config.model.init, config.model.pretrained], sort_keys=True)

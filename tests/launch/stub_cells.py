@@ -1,0 +1,89 @@
+"""Cells that do what their configuration says, in place of training: ``model.pretrained`` is the behaviour."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from retrieval.errors import DataError, TrainingError
+from retrieval.runs import RunDirectory
+
+
+def fingerprint(data: DictConfig, cache: Path) -> str:
+    return f"stub of {data.name}"
+
+
+def prepare(config: DictConfig) -> None:
+    if config.data.path == "unreadable":
+        raise DataError("corpus.jsonl:3: not JSON; mend the line")
+    with Path(config.cache).open("a") as handle:
+        handle.write(f"prepared {config.data.name} {config.data.vocabulary}\n")
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    directory = RunDirectory.of(config, fingerprint(config.data, Path(config.cache)))
+    with directory.claim() as finished:
+        if finished is not None:
+            return finished
+        print("hello from the cell")
+        os.system("echo hello from its child")
+        result = behave(config, directory, *str(config.model.pretrained).split(":"))
+        directory.finish(result)
+        return result
+
+
+def behave(config: DictConfig, directory: RunDirectory, kind: str, *arguments: str) -> dict[str, Any]:
+    match kind:
+        case "raise":
+            raise ValueError("deliberate\nsecond line")
+        case "diverge":
+            raise TrainingError("LOSS_NOT_FINITE", "loss is nan at step 7")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(3)
+        case "leave":
+            sys.exit("leaving early")
+        case "train":
+            train(directory, int(arguments[0]), float(arguments[1]))
+        case "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            subprocess.Popen(["sleep", "600"])
+            time.sleep(600)
+    return {
+        "run": directory.name,
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "assigned": config.trainer.threads,
+        "group": config.logger.group,
+        "pid": os.getpid(),
+        "eff/contrastive_entropy": 1.5,
+        "ood/contrastive_entropy": 2.5,
+    }
+
+
+def train(directory: RunDirectory, steps: int, seconds: float) -> None:
+    """Steps that take time; a SIGTERM writes a checkpoint and exits, a new start goes on from there."""
+
+    def terminate(*_: object) -> None:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, terminate)
+    checkpoint = directory.path / "checkpoint"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    directory.start(steps, first)
+    done = first
+    try:
+        for step in range(first + 1, steps + 1):
+            time.sleep(seconds / steps)
+            directory.progress(step)
+            done = step
+    finally:
+        checkpoint.write_text(str(done))
