@@ -43,7 +43,8 @@ class Bm25Index:
         # A vocabulary without words would have no score matrix at all.
         vocabulary = dict(tokenizer.get_vocab_dict()) or {"": 0}
         scorer = bm25s.BM25(method="lucene", k1=K1, b=B)
-        scorer.index((tokens, vocabulary), create_empty_token=False, show_progress=False)
+        with np.errstate(invalid="ignore"):  # the mean length of a corpus without words is zero
+            scorer.index((tokens, vocabulary), create_empty_token=False, show_progress=False)
         return cls(scorer, tokenizer)
 
     def save(self, folder: Path) -> None:

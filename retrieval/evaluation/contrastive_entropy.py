@@ -38,13 +38,13 @@ class ContrastiveEntropy:
         return np.add.reduceat(self.pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
 
 
-def check_negatives(evaluation_set: EvaluationSet, negatives: int) -> None:
+def check_negatives(evaluation_set: EvaluationSet, negatives: int, seed: int) -> None:
     """Refuse a set in which some query has fewer irrelevant candidates than a draw takes.
 
     Raises:
         ConfigError: Naming the query, the numbers and the setting that mends it.
     """
-    candidates = _candidates(evaluation_set, seed=0)
+    candidates = _candidates(evaluation_set, seed)
     for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
         available = len(candidates) - len(forbidden)
         if available < negatives:
@@ -58,8 +58,8 @@ def _too_few(evaluation_set: EvaluationSet, query: int, available: int, negative
     if pool < passages:
         fix += f", or eval.pool above {pool} (the corpus has {passages})"
     return ConfigError(
-        f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but query "
-        f"{identifier!r} has {available} among the {pool} candidates; {fix}"
+        f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but "
+        f"query {identifier!r} has {available} among the {pool} candidates; {fix}"
     )
 
 
@@ -91,7 +91,7 @@ def contrastive_entropy(
         ParetrieveError: Vectors of the wrong shape or not finite.
     """
     check_shapes(query_vectors, passage_vectors, evaluation_set)
-    check_negatives(evaluation_set, negatives)
+    check_negatives(evaluation_set, negatives, seed)
     candidates = _candidates(evaluation_set, seed)
     scored = np.union1d(candidates, evaluation_set.columns)
     candidates_scored = np.searchsorted(scored, candidates)
@@ -103,13 +103,13 @@ def contrastive_entropy(
     for start in range(0, len(query_vectors), chunk):
         stop = min(start + chunk, len(query_vectors))
         scores = query_vectors[start:stop] @ matrix.T
+        check_finite(scores)
         chosen = candidates_scored[np.stack([next(drawn) for _ in range(start, stop)])]
         against = _log_sum_exp(scores, chosen)
         first, last = evaluation_set.indptr[start], evaluation_set.indptr[stop]
         query = np.repeat(np.arange(stop - start), np.diff(evaluation_set.indptr[start : stop + 1]))
         relevant = scores[query, columns_scored[first:last]].astype(np.float64)
         pairs[first:last] = np.logaddexp(0.0, against[query] - relevant[:, None]).mean(axis=1)
-    check_finite(pairs)
     return ContrastiveEntropy(mean=float(pairs.mean()), pairs=pairs)
 
 
@@ -124,30 +124,30 @@ def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
 
 
 def _candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
-    """Return the ascending pool positions that negatives are drawn from."""
-    pool = len(evaluation_set.passage_rows)
-    if pool <= NEGATIVE_CANDIDATES:
-        return np.arange(pool)
-    return np.sort(np.random.default_rng(seed).choice(pool, NEGATIVE_CANDIDATES, replace=False))
+    """Return the pool positions that negatives are drawn from, by ascending passage row."""
+    order = np.argsort(evaluation_set.passage_rows)
+    if len(order) <= NEGATIVE_CANDIDATES:
+        return order
+    return order[np.sort(np.random.default_rng(seed).choice(len(order), NEGATIVE_CANDIDATES, replace=False))]
 
 
 def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[IntArray]:
-    """Yield, for each query, the ascending positions in ``candidates`` that are not its negatives."""
+    """Yield, for each query, the ascending indexes into ``candidates`` that are not its negatives."""
+    indexes = np.full(len(evaluation_set.passage_rows), -1, dtype=np.int64)
+    indexes[candidates] = np.arange(len(candidates))
+    relevant = indexes[evaluation_set.columns]
     indptr = evaluation_set.indptr.tolist()
-    identical = evaluation_set.identical.tolist()
-    for query, own in enumerate(identical):
-        excluded = evaluation_set.columns[indptr[query] : indptr[query + 1]]
+    for query, own in enumerate(evaluation_set.identical.tolist()):
+        excluded = relevant[indptr[query] : indptr[query + 1]]
         if own >= 0:
-            excluded = np.union1d(excluded, [own])
-        positions = np.searchsorted(candidates, excluded)
-        inside = positions < len(candidates)
-        yield positions[inside][candidates[positions[inside]] == excluded[inside]]
+            excluded = np.append(excluded, indexes[own])
+        yield np.unique(excluded[excluded >= 0])
 
 
 def _draw_negatives(
     evaluation_set: EvaluationSet, candidates: IntArray, negatives: int, draws: int, seed: int
 ) -> Iterator[IntArray]:
-    """Yield, for each query, int64[draws, W] positions in ``candidates``, none of them forbidden.
+    """Yield, for each query, int64[draws, W] indexes into ``candidates``, none of them forbidden.
 
     A query's draws depend on its row and the seed, not on which other queries are in the set.
     """
@@ -158,5 +158,5 @@ def _draw_negatives(
         drawn = np.stack(
             [generator.choice(allowed, negatives, replace=False, shuffle=False) for _ in range(draws)]
         )
-        # The n-th allowed position is n plus the number of forbidden positions before it.
+        # The n-th allowed index is n plus the number of forbidden indexes before it.
         yield drawn + np.searchsorted(forbidden - np.arange(len(forbidden)), drawn, side="right")

@@ -91,6 +91,7 @@ def top_k_of_blocks(query_vectors: FloatArray, blocks: Iterable[FloatArray], k: 
     Raises:
         ParetrieveError: A vector holds NaN or infinity.
     """
+    query_vectors = np.asarray(query_vectors, dtype=np.float32)
     check_finite(query_vectors)
     queries = len(query_vectors)
     best = np.zeros((queries, 0), dtype=np.uint64)
@@ -109,7 +110,7 @@ def top_k_of_blocks(query_vectors: FloatArray, blocks: Iterable[FloatArray], k: 
 
 def _blocks(matrix: FloatArray, rows: int) -> Iterator[FloatArray]:
     for start in range(0, len(matrix), rows):
-        yield np.asarray(matrix[start : start + rows])
+        yield np.asarray(matrix[start : start + rows], dtype=np.float32)
 
 
 def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) -> NDArray[np.uint64]:

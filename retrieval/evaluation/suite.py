@@ -83,7 +83,7 @@ def build_sets(in_domain: Collection, ood: dict[str, Collection], config: EvalCo
         },
     )
     for _, evaluation_set in sets.items():
-        check_negatives(evaluation_set, config.negatives)
+        check_negatives(evaluation_set, config.negatives, config.seed)
     return sets
 
 

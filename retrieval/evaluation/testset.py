@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.cache import digest
-from retrieval.errors import DataError
 
 if TYPE_CHECKING:
     from retrieval.config import EvalConfig
@@ -98,14 +97,12 @@ def build_evaluation_set(
         drop_identical: Leave the passage whose id is the query's out of its candidates.
 
     Raises:
-        DataError: The split has no query with a relevant passage.
+        KeyError: The collection has no such split.
     """
     judgements = collection.judgements(split)
     query_rows = _lowest_hashes(
         np.unique(judgements.query_rows), config.max_queries, config.seed, _QUERY_STREAM
     )
-    if not len(query_rows):
-        raise DataError(f"{collection.folder}: split {split!r} has no query with a relevant passage")
     kept = np.isin(judgements.query_rows, query_rows)
     relevant_rows = judgements.passage_rows[kept]
     passage_rows = _choose_pool(relevant_rows, collection.counts["passages"], config)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.config import EvalConfig
+from retrieval.data.collection import Collection
+from retrieval.errors import ConfigError, DataError
+from retrieval.evaluation.ranking import rank, ranking_metrics
+from retrieval.evaluation.suite import (
+    SuiteSets,
+    build_sets,
+    evaluate_suite,
+    evaluation_split,
+    load_scores,
+    save_scores,
+)
+from retrieval.evaluation.testset import EvaluationSet
+
+MakeCollection = Callable[..., Collection]
+CONFIG = EvalConfig(max_queries=30, pool=200, negatives=50, draws=3)
+RANKING = ("ndcg@10", "mrr@10", "recall@100")
+METRICS = ("contrastive_entropy", *RANKING)
+
+
+def encode(part: EvaluationSet) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors that resemble the truth, each text's the same in every set it is in."""
+    table = np.random.default_rng(1).normal(size=(1000, 16)).astype(np.float32)
+    noise = np.random.default_rng(2).normal(size=(1000, 16)).astype(np.float32)
+    return (table + noise)[part.query_rows], table[part.passage_rows]
+
+
+@pytest.fixture
+def sets(numbered_collection: MakeCollection) -> SuiteSets:
+    collections = {
+        name: numbered_collection(passages=300 + size, queries=size, name=name)
+        for name, size in {"home": 60, "far": 20, "near": 40}.items()
+    }
+    return build_sets(collections.pop("home"), collections, CONFIG)
+
+
+def test_measures_every_set_under_its_keys(sets: SuiteSets, tmp_path: Path) -> None:
+    metrics = evaluate_suite(encode, sets, CONFIG, tmp_path).metrics
+    places = ("eff", "ood", "ood/far", "ood/near")
+    expected = {f"{place}/{name}" for place in places for name in METRICS}
+    expected |= {f"bm25/{place}/{name}" for place in places for name in RANKING}
+    expected |= {f"eval/{name}" for name in ("negatives", "draws", "queries", "pool")}
+    expected |= {f"eval/{domain}/{name}" for domain in ("far", "near") for name in ("queries", "pool")}
+    assert set(metrics) == expected
+    assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
+    counts = {key: value for key, value in metrics.items() if key.startswith("eval/")}
+    assert counts == {
+        "eval/negatives": 50,
+        "eval/draws": 3,
+        "eval/queries": 30,
+        "eval/pool": 200,
+        "eval/far/queries": 20,
+        "eval/far/pool": 200,
+        "eval/near/queries": 30,
+        "eval/near/pool": 200,
+    }
+    assert metrics["bm25/ood/ndcg@10"] == 1.0
+
+
+def test_ood_is_the_unweighted_mean_over_domains(sets: SuiteSets, tmp_path: Path) -> None:
+    metrics = evaluate_suite(encode, sets, CONFIG, tmp_path).metrics
+    for name in METRICS:
+        far, near = metrics[f"ood/far/{name}"], metrics[f"ood/near/{name}"]
+        assert metrics[f"ood/{name}"] == pytest.approx((far + near) / 2)
+    assert metrics["ood/far/contrastive_entropy"] != metrics["ood/near/contrastive_entropy"]
+    direct = ranking_metrics(rank(*encode(sets.eff), sets.eff), sets.eff)
+    assert metrics["eff/mrr@10"] == direct["mrr@10"].mean()
+
+
+def test_is_deterministic_and_tells_encoders_apart(sets: SuiteSets, tmp_path: Path) -> None:
+    first = evaluate_suite(encode, sets, CONFIG, tmp_path).metrics
+    assert evaluate_suite(encode, sets, CONFIG, tmp_path).metrics == first
+    constant = evaluate_suite(
+        lambda part: tuple(map(np.ones_like, encode(part))), sets, CONFIG, tmp_path
+    ).metrics
+    assert constant["eff/contrastive_entropy"] == pytest.approx(math.log(51))
+    assert constant["eff/contrastive_entropy"] > first["eff/contrastive_entropy"]
+    assert constant["bm25/eff/mrr@10"] == first["bm25/eff/mrr@10"]
+
+
+def test_contrastive_entropy_is_a_mean_over_pairs(make_collection: MakeCollection, tmp_path: Path) -> None:
+    collection = make_collection(
+        [(f"p{index}", f"text {index}") for index in range(80)],
+        [("a", "first"), ("b", "second")],
+        {"test": [("a", "p0", 1), ("b", "p1", 1), ("b", "p2", 1), ("b", "p3", 1)]},
+    )
+    sets = build_sets(collection, {}, CONFIG)
+    result = evaluate_suite(encode, sets, CONFIG, tmp_path)
+    scores = result.scores["eff"]
+    assert result.metrics["eff/contrastive_entropy"] == pytest.approx(scores.pairs.mean())
+    by_query = scores.queries["contrastive_entropy"]
+    assert by_query == pytest.approx([scores.pairs[0], scores.pairs[1:].mean()])
+    assert by_query.mean() != pytest.approx(scores.pairs.mean())
+    assert not any(key.startswith(("ood", "bm25/ood")) for key in result.metrics)
+
+
+def test_baseline_can_be_left_out(sets: SuiteSets, tmp_path: Path) -> None:
+    result = evaluate_suite(encode, sets, replace(CONFIG, bm25=False), tmp_path / "unused")
+    assert not any(key.startswith("bm25") for key in result.metrics)
+    assert not (tmp_path / "unused").exists()
+
+
+def test_saved_scores_reproduce_the_metrics(sets: SuiteSets, tmp_path: Path) -> None:
+    result = evaluate_suite(encode, sets, CONFIG, tmp_path / "cache")
+    save_scores(result, tmp_path / "scores")
+    queries, pairs = load_scores(tmp_path / "scores")
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == [
+        "pairs.parquet",
+        "queries.parquet",
+    ]
+    assert queries.groupby("set").size().to_dict() == {"eff": 30, "ood/far": 20, "ood/near": 30}
+    for place in ("eff", "ood/far", "ood/near"):
+        of_set = queries[queries["set"] == place]
+        for name in RANKING:
+            assert of_set[name].mean() == pytest.approx(result.metrics[f"{place}/{name}"], rel=1e-5)
+            assert of_set[f"bm25/{name}"].mean() == pytest.approx(
+                result.metrics[f"bm25/{place}/{name}"], rel=1e-5
+            )
+        entropies = pairs.loc[pairs["set"] == place, "contrastive_entropy"]
+        assert entropies.mean() == pytest.approx(result.metrics[f"{place}/contrastive_entropy"], rel=1e-5)
+    # Query q7 asks for passage p7 in these collections.
+    assert (pairs["query_id"].str[1:] == pairs["passage_id"].str[1:]).all()
+    assert queries["query_id"].tolist() == [query for _, part in sets.items() for query in part.query_ids()]
+
+
+def test_a_folder_without_scores_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no per-query scores \(queries\.parquet is missing\)"):
+        load_scores(tmp_path)
+
+
+def test_too_many_negatives_are_refused_before_anything_is_encoded(
+    numbered_collection: MakeCollection,
+) -> None:
+    with pytest.raises(ConfigError, match=r"has 199 among the 200 candidates; set eval\.negatives=199"):
+        build_sets(numbered_collection(), {}, replace(CONFIG, negatives=200))
+
+
+def test_evaluates_on_dev_where_there_is_no_test(make_collection: MakeCollection) -> None:
+    judged = [("q", "p", 1)]
+    passages, queries = [("p", "text")], [("q", "query")]
+    assert (
+        evaluation_split(make_collection(passages, queries, {"dev": judged, "test": judged}, "a")) == "test"
+    )
+    assert (
+        evaluation_split(make_collection(passages, queries, {"train": judged, "dev": judged}, "b")) == "dev"
+    )
+    with pytest.raises(DataError, match=r"no split to evaluate on; add qrels/test\.tsv"):
+        evaluation_split(make_collection(passages, queries, {"train": judged}, "c"))
