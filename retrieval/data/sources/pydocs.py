@@ -1,0 +1,208 @@
+"""Documentation strings of installed packages: real text that every machine already has.
+
+Domains and their packages stand in ``data.domains`` (``conf/data/pydocs.yaml``). Text is read with
+``ast`` only; nothing is imported or executed. Each domain becomes a BEIR folder with a
+``manifest.json`` beside it that counts what was dropped and why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from retrieval.config import DataConfig, PydocsConfig
+from retrieval.data.cache import build_once, digest
+from retrieval.data.sources import Suite, check_known, check_roles, packages, twins
+from retrieval.errors import ConfigError
+
+VERSION = 1
+IN_DOMAIN = "in-domain"
+# However small a domain is, most of its queries are for training and some are for testing.
+_MAX_TEST_SHARE = 0.2
+_MAX_DEV_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """The domains in use, each with its packages; a package belongs to one domain."""
+
+    in_domain: list[packages.Package]
+    robust: dict[str, list[packages.Package]]
+    ood: dict[str, list[packages.Package]]
+
+    def all(self) -> list[packages.Package]:
+        """Packages of all domains in use."""
+        others = [*self.robust.values(), *self.ood.values()]
+        return [*self.in_domain, *(package for domain in others for package in domain)]
+
+
+def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
+    """Hash of the versions of the packages in use, of the extraction rules and of the split sizes.
+
+    Raises:
+        ConfigError: as :func:`prepare`.
+    """
+    settings = cast(PydocsConfig, config)
+    return _fingerprint(settings, _roles(settings))
+
+
+def prepare(config: DataConfig, cache: Path) -> Suite:
+    """Build the suite, once, under ``cache/sources/pydocs/``.
+
+    Raises:
+        ConfigError: a domain is unknown or has two roles, a package is not installed or stands in
+            two domains, or a split size is below 1.
+    """
+    settings = cast(PydocsConfig, config)
+    roles = _roles(settings)
+    identity = _fingerprint(settings, roles)
+    folder = build_once(
+        cache / "sources" / "pydocs" / identity[:32],
+        lambda target: _build(target, settings, roles, cache),
+        describe="documentation strings of the installed packages",
+    )
+    return Suite(
+        name=settings.label or settings.name,
+        in_domain=folder / IN_DOMAIN,
+        robust={name: folder / name for name in roles.robust},
+        ood={name: folder / name for name in roles.ood},
+        fingerprint=identity,
+    )
+
+
+def _roles(config: PydocsConfig) -> _Roles:
+    domains = {name: list(members) for name, members in config.domains.items()}
+    if not domains.get(IN_DOMAIN):
+        raise ConfigError(
+            f"data.domains has no packages under {IN_DOMAIN!r}, the training collection; name some"
+        )
+    for key in ("test_queries", "dev_queries"):
+        if getattr(config, key) < 1:
+            raise ConfigError(f"data.{key}={getattr(config, key)} is too small; the least is 1")
+    robust, ood = list(config.robust), list(config.ood)
+    others = [name for name in domains if name != IN_DOMAIN]
+    check_known("data.robust", robust, others)
+    check_known("data.ood", ood, others)
+    check_roles(robust, ood)
+    _check_packages(domains)
+    found = {
+        name: [packages.find(package, f"data.domains.{name}") for package in domains[name]]
+        for name in (IN_DOMAIN, *robust, *ood)
+    }
+    return _Roles(
+        found[IN_DOMAIN], {name: found[name] for name in robust}, {name: found[name] for name in ood}
+    )
+
+
+def _check_packages(domains: Mapping[str, Sequence[str]]) -> None:
+    owner: dict[str, str] = {}
+    for domain, members in domains.items():
+        for package in members:
+            if package in owner:
+                raise ConfigError(
+                    f"data.domains names the package {package!r} under {owner[package]!r} and under {domain!r}; "
+                    "each package belongs to one domain"
+                )
+            owner[package] = domain
+
+
+def _fingerprint(config: PydocsConfig, roles: _Roles) -> str:
+    def versions(members: Sequence[packages.Package]) -> dict[str, str]:
+        return {package.name: package.version for package in members}
+
+    return digest(
+        {
+            "rules": [VERSION, packages.VERSION],
+            "in_domain": versions(roles.in_domain),
+            "robust": {name: versions(members) for name, members in roles.robust.items()},
+            "ood": {name: versions(members) for name, members in roles.ood.items()},
+            "queries": [config.test_queries, config.dev_queries],
+        }
+    )
+
+
+def _build(target: Path, config: PydocsConfig, roles: _Roles, cache: Path) -> None:
+    extracted = packages.read(roles.all(), cache)
+
+    def domain(
+        name: str, members: Sequence[packages.Package], elsewhere: AbstractSet[str], role: str
+    ) -> AbstractSet[str]:
+        read = [extracted[package.name] for package in members]
+        pool = twins.pool((pair for pairs, _ in read for pair in pairs), elsewhere)
+        if not pool.relevant:
+            raise ConfigError(
+                f"the packages of data.domains.{name} hold no usable documentation; name others"
+            )
+        for _, dropped in read:
+            pool.dropped.update(dropped)
+        _write(target / name, pool, _splits(pool, config, role), members)
+        return pool.passages.keys()
+
+    # A text that two domains share stays where it is listed first here, so that no training
+    # passage stands in a test, and so that tests do not depend on the robust-training domains.
+    taken = set(domain(IN_DOMAIN, roles.in_domain, frozenset(), "in-domain"))
+    tested = set(taken)
+    for name, members in roles.ood.items():
+        tested |= domain(name, members, taken, "ood")
+    for name, members in roles.robust.items():
+        domain(name, members, tested, "robust")
+
+
+def _splits(pool: twins.Pool, config: PydocsConfig, role: str) -> dict[str, str]:
+    """Split of each query: an OOD domain only tests, a robust-training domain does not test."""
+    count = len(pool.relevant)
+    if role == "ood":
+        return twins.split(pool.relevant, {"test": config.test_queries}, None)
+    dev = {"dev": min(config.dev_queries, int(count * _MAX_DEV_SHARE))}
+    test = {"test": min(config.test_queries, int(count * _MAX_TEST_SHARE))} if role == "in-domain" else {}
+    return twins.split(pool.relevant, {**test, **dev}, "train")
+
+
+def _write(
+    folder: Path, pool: twins.Pool, splits: Mapping[str, str], members: Sequence[packages.Package]
+) -> None:
+    """Write a domain in BEIR format, with its manifest."""
+    (folder / "qrels").mkdir(parents=True)
+    ids = _write_corpus(folder / "corpus.jsonl", pool)
+    query_ids: dict[str, str] = {}
+    with (folder / "queries.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+        for query in splits:
+            query_ids[query] = f"q:{ids[pool.relevant[query][0]]}#{len(query_ids)}"
+            file.write(json.dumps({"_id": query_ids[query], "text": pool.queries[query]}) + "\n")
+    pairs: dict[str, int] = {}
+    for split in sorted(set(splits.values())):
+        with (folder / "qrels" / f"{split}.tsv").open("w", encoding="utf-8", newline="\n") as file:
+            file.write("query-id\tcorpus-id\tscore\n")
+            rows = [
+                (query_ids[q], ids[text])
+                for q, name in splits.items()
+                if name == split
+                for text in pool.relevant[q]
+            ]
+            file.writelines(f"{query}\t{passage}\t1\n" for query, passage in rows)
+            pairs[split] = len(rows)
+    manifest = {
+        "packages": {package.name: package.version for package in members},
+        "passages": len(ids),
+        "queries": len(query_ids),
+        "queries_not_needed": len(pool.relevant) - len(query_ids),
+        "pairs": pairs,
+        "dropped": dict(sorted(pool.dropped.items())),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _write_corpus(path: Path, pool: twins.Pool) -> dict[str, str]:
+    """Write the passages; return normalised text -> id, which is the dotted name of the object."""
+    ids: dict[str, str] = {}
+    used: dict[str, int] = {}
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for text, pair in pool.passages.items():
+            used[pair.name] = used.get(pair.name, 0) + 1
+            ids[text] = pair.name if used[pair.name] == 1 else f"{pair.name}#{used[pair.name]}"
+            file.write(json.dumps({"_id": ids[text], "title": pair.title, "text": pair.text}) + "\n")
+    return ids

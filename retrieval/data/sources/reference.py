@@ -1,0 +1,87 @@
+"""Query-passage pairs from Python's language reference, as ``pydoc_data.topics`` holds it.
+
+A unit starts at a paragraph of prose that can stand alone: its first sentence is the query; the
+rest of it, and what follows up to the next unit (grammar, lists, examples), is the passage.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from retrieval.data.sources import docstrings
+from retrieval.data.sources.extraction import MAX_PASSAGE, MIN_PASSAGE_WORDS, Pair, cut
+
+MIN_QUERY_WORDS = 6
+
+_HEADING = re.compile(r"^([^\n]+)\n([*=~^\"'-])\2{2,}$")
+# The line that names a function or a debugger command, before the indented text about it.
+_ENTRY = re.compile(r"^[a-z_][\w.]*(\(.*)?( [\[\w(\]:/.,|)]*)*$|^(class|await|async) [\w.]+\(.*\)$")
+# A sentence that points back cannot be understood without its paragraph.
+_POINTS_BACK = re.compile(
+    r"^(this|these|those|that|it|its|they|such|here|so|then|thus|however|also|otherwise|note|see|again|similarly"
+    r"|for example|in (this|that|the|both|either|all|such) |the (above|following|latter|former|same)|if (so|not|this|it)"
+    r"|as (above|before|with)|but|and|or|changed|new|deprecated|added)\b",
+    re.IGNORECASE,
+)
+
+
+def extract_topics(content: bytes) -> tuple[list[Pair], Counter[str]]:
+    """Pairs of the module that assigns the dictionary ``topics``, and how many units were dropped."""
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    for topic, text in sorted(_topics(content).items()):
+        for number, (title, query, passage) in enumerate(_units(topic, text)):
+            if docstrings.words(passage) < MIN_PASSAGE_WORDS:
+                dropped["short_passage"] += 1
+            else:
+                pairs.append(Pair(f"{topic}.{number}", title, query, cut(passage, MAX_PASSAGE)))
+    return pairs, dropped
+
+
+def _topics(content: bytes) -> dict[str, str]:
+    for node in ast.parse(content).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            topics: dict[str, str] = ast.literal_eval(node.value)
+            return topics
+    return {}
+
+
+def _units(topic: str, text: str) -> Iterator[tuple[str, str, str]]:
+    """Title, query and passage of each unit of a topic, in order."""
+    title, entry, query, passage = topic, "", "", ""
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        heading = _HEADING.match(block.strip())
+        is_entry = bool(_ENTRY.match(_squeeze(block).split("\n")[0])) and block[:1] != " "
+        sentence, following = docstrings.first_sentence(docstrings.plain(block))
+        prose = not is_entry and _stands_alone(block, sentence)
+        complete = docstrings.words(passage) >= MIN_PASSAGE_WORDS
+        if query and (heading or is_entry or (prose and complete)):
+            yield title, query, passage
+            query = ""
+        if heading:
+            title, entry = heading.group(1).replace('"', ""), ""
+        elif is_entry:
+            entry = _squeeze(block)
+        elif prose and not query:
+            query, passage, entry = sentence.rstrip(":").strip(), f"{entry}\n{following}".strip(), ""
+        elif query:
+            passage = f"{passage}\n{_squeeze(block)}".strip()
+    if query:
+        yield title, query, passage
+
+
+def _stands_alone(block: str, sentence: str) -> bool:
+    return (
+        block.lstrip()[:1].isupper()
+        and "::=" not in block
+        and not _POINTS_BACK.match(sentence)
+        and sentence.rstrip()[-1:] in ".:!?"
+        and MIN_QUERY_WORDS <= docstrings.words(sentence) <= docstrings.MAX_QUERY_WORDS
+    )
+
+
+def _squeeze(block: str) -> str:
+    return "\n".join(line.strip() for line in block.split("\n") if line.strip())
