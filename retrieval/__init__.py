@@ -1,0 +1,1 @@
+"""Runs: data, models, training and evaluation of one dense retriever."""

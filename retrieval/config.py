@@ -250,3 +250,13 @@ def model_name(model: ModelConfig) -> str:
         return model.pretrained.rstrip("/").rsplit("/", 1)[-1]
     shape = (model.layers, model.hidden)
     return MODEL_NAMES.get(shape, f"bert-l{model.layers}-h{model.hidden}")
+
+
+def register_schema() -> None:
+    """Make the dataclasses known to Hydra: ``schema`` and the sources' own in group ``data``."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for source in (PydocsConfig, LocalConfig, SyntheticConfig):
+        store.store(group="data", name=f"{source.name}_schema", node=source)

@@ -1,0 +1,1 @@
+"""The dual encoder, its backbones and the layout of its inputs."""

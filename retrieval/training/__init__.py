@@ -1,0 +1,1 @@
+"""The one LightningModule, strategies, losses and ω control."""

@@ -1,0 +1,186 @@
+"""Training batches as a pure function of (seed, step): sampling, collation, in-batch negatives.
+
+Because no state is carried from step to step, a resumed run continues with the very batch that the
+interrupted one would have seen, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from retrieval.data.collection import Judgements
+from retrieval.data.tokens import TokenStore
+from retrieval.models.layout import TokenBatch, group_tokens
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPairs:
+    """The pairs that a run may train on from one collection.
+
+    ``pairs``: the subset of ``data.frac``; ``known``: all judged-relevant pairs of the collection's
+    training split, so that a relevant passage is never taken for a negative.
+    """
+
+    name: str
+    queries: TokenStore
+    passages: TokenStore
+    pairs: Judgements
+    known: Judgements
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def _known_keys(self) -> np.ndarray:
+        return np.sort(self._keys(self.known.query_rows, self.known.passage_rows))
+
+    def _keys(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+        keys: np.ndarray = np.asarray(query_rows) * np.int64(len(self.passages)) + np.asarray(passage_rows)
+        return keys
+
+    def relevant(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+        """Whether each passage is relevant to each query: bool ``[n, m]``."""
+        keys = self._keys(query_rows[:, None], passage_rows[None, :])
+        places = np.searchsorted(self._known_keys, keys)
+        found: np.ndarray = self._known_keys[np.minimum(places, len(self._known_keys) - 1)] == keys
+        return found
+
+
+@dataclass(frozen=True)
+class RankingBlock:
+    """Where the sequences of one loss lie in the batch and which passage is whose positive.
+
+    ``labels``: int64 ``[n]``; ``excluded``: bool ``[n, m]``; see :func:`contrastive_loss`.
+    """
+
+    queries: slice
+    passages: slice
+    labels: Tensor
+    excluded: Tensor
+
+    def to(self, device: torch.device | str) -> RankingBlock:
+        """The same block on another device."""
+        labels = self.labels.to(device, non_blocking=True)
+        return RankingBlock(self.queries, self.passages, labels, self.excluded.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All sequences of a step, queries and passages of every loss together."""
+
+    step: int
+    tokens: TokenBatch
+    blocks: dict[str, RankingBlock]
+    pairs: int
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device (called by Lightning)."""
+        blocks = {name: block.to(device) for name, block in self.blocks.items()}
+        return Batch(self.step, self.tokens.to(device), blocks, self.pairs)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One loss's supply of pairs: ``count`` a step, drawn evenly from ``sources``."""
+
+    name: str
+    sources: tuple[TrainingPairs, ...]
+    count: int
+    key: int = 0
+    """Distinguishes the random streams of two losses."""
+
+    def draw(self, seed: int, step: int) -> list[tuple[TrainingPairs, np.ndarray]]:
+        """Indexes into the pairs of each source for a step."""
+        drawn = []
+        for position, source in enumerate(self.sources):
+            start, stop = (self._dealt(position, after) for after in (step, step + 1))
+            if stop > start:
+                key = (seed, self.key, position)
+                drawn.append((source, epoch_indexes(len(source), start, stop - start, key)))
+        return drawn
+
+    def _dealt(self, position: int, steps: int) -> int:
+        """Pairs that a source has given after ``steps``, when pairs are dealt to the sources in turn."""
+        return (steps * self.count + len(self.sources) - 1 - position) // len(self.sources)
+
+
+def epoch_indexes(size: int, start: int, count: int, key: tuple[int, ...]) -> np.ndarray:
+    """``count`` draws from position ``start`` of endless reshuffled passes over ``size`` items."""
+    taken = []
+    while count > 0:
+        epoch, within = divmod(start, size)
+        order = _permutation(size, (*key, epoch))
+        part = order[within : within + count]
+        taken.append(part)
+        start, count = start + len(part), count - len(part)
+    return np.concatenate(taken) if taken else np.empty(0, np.int64)
+
+
+_PERMUTATIONS: dict[tuple[int, ...], np.ndarray] = {}
+
+
+def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
+    """The order of one pass; the last few are kept, since every step of a pass asks for the same."""
+    full = (size, *key)
+    if full not in _PERMUTATIONS:
+        while len(_PERMUTATIONS) >= 16:
+            _PERMUTATIONS.pop(next(iter(_PERMUTATIONS)))
+        _PERMUTATIONS[full] = np.random.default_rng(full).permutation(size)
+    return _PERMUTATIONS[full]
+
+
+def collate(streams: tuple[Stream, ...], seed: int, step: int) -> Batch:
+    """The batch of a step: every stream's queries, then its passages, in one grouped layout."""
+    ids: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+    blocks: dict[str, RankingBlock] = {}
+    place, pairs = 0, 0
+    for stream in streams:
+        drawn = stream.draw(seed, step)
+        count = sum(len(indexes) for _, indexes in drawn)
+        excluded = np.zeros((count, count), dtype=bool)
+        first = 0
+        for source, indexes in drawn:
+            chosen = source.pairs.take(indexes)
+            span = slice(first, first + len(indexes))
+            excluded[span, span] = source.relevant(chosen.query_rows, chosen.passage_rows)
+            first = span.stop
+        np.fill_diagonal(excluded, False)
+        for side in ("query", "passage"):
+            for source, indexes in drawn:
+                store = source.queries if side == "query" else source.passages
+                rows = getattr(source.pairs, f"{side}_rows")[indexes]
+                part_ids, part_lengths = store.gather(rows)
+                ids.append(part_ids)
+                lengths.append(part_lengths)
+        blocks[stream.name] = RankingBlock(
+            slice(place, place + count),
+            slice(place + count, place + 2 * count),
+            torch.arange(count),
+            torch.from_numpy(excluded),
+        )
+        place, pairs = place + 2 * count, pairs + count
+    return Batch(step, group_tokens(np.concatenate(ids), np.concatenate(lengths)), blocks, pairs)
+
+
+class StepBatches(IterableDataset[Batch]):
+    """Batches of the steps ``start`` … ``stop − 1``, each worker making every n-th."""
+
+    def __init__(self, streams: tuple[Stream, ...], seed: int, start: int, stop: int) -> None:
+        self.streams, self.seed, self.start, self.stop = streams, seed, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self.start + first, self.stop, stride):
+            yield collate(self.streams, self.seed, step)

@@ -1,0 +1,113 @@
+"""From a configuration to everything a run reads: collections, tokenizer, token stores, training pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval.config import Config
+from retrieval.data import sources, splits
+from retrieval.data.batches import TrainingPairs
+from retrieval.data.collection import Collection, Judgements, open_collection
+from retrieval.data.tokens import (
+    TokenStore,
+    load_tokenizer,
+    token_store,
+    tokenizer_fingerprint,
+    tokenizer_folder,
+    tokenizer_source,
+)
+from retrieval.training.strategies.base import TrainingData
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """The opened suite of a run, with its tokenizer."""
+
+    config: Config
+    suite: sources.Suite
+    in_domain: Collection
+    robust: dict[str, Collection]
+    ood: dict[str, Collection]
+    overlap: splits.Overlap
+    tokenizer: Any
+    tokenizer_fingerprint: str
+    _stores: dict[tuple[str, str], TokenStore] = field(default_factory=dict)
+
+    def store(self, collection: Collection, side: str) -> TokenStore:
+        """Token store of the ``queries`` or ``passages`` of a collection (built once, then mapped)."""
+        key = (collection.fingerprint, side)
+        if key not in self._stores:
+            data = self.config.data
+            length = data.max_query_length if side == "queries" else data.max_passage_length
+            self._stores[key] = token_store(
+                collection, side, self.tokenizer, length, Path(self.config.cache), self.tokenizer_fingerprint
+            )
+        return self._stores[key]
+
+    def training(self) -> TrainingData:
+        """Pairs to train on: the subset ``data.frac`` in-domain, all pairs of the robust domains."""
+        robust = tuple(self._pairs(name, part, 1.0) for name, part in self.robust.items())
+        return TrainingData(self._pairs(self.in_domain.name, self.in_domain, self.config.data.frac), robust)
+
+    def _pairs(self, name: str, collection: Collection, frac: float) -> TrainingPairs:
+        judged = collection.judgements(TRAIN)
+        usable = self.overlap.keep(name, judged)
+        chosen = usable
+        if frac < 1:
+            query_ids = collection.query_ids(usable.query_rows)
+            passage_ids = collection.passage_ids(usable.passage_rows)
+            chosen = usable.take(splits.subset(usable, query_ids, passage_ids, frac, self.config.seed))
+        queries, passages = self.store(collection, "queries"), self.store(collection, "passages")
+        return TrainingPairs(name, queries, passages, pairs=chosen, known=judged)
+
+    def counts(self) -> dict[str, Any]:
+        """Counts of every collection and every drop, for the manifest."""
+        roles = {"in_domain": [self.in_domain], "robust": self.robust.values(), "ood": self.ood.values()}
+        counted = {f"{role}/{c.name}": c.counts for role, group in roles.items() for c in group}
+        return {**counted, **self.overlap.counts}
+
+    def fingerprints(self) -> dict[str, str]:
+        """Content hashes of every collection and of the tokenizer, for the manifest."""
+        collections = [self.in_domain, *self.robust.values(), *self.ood.values()]
+        return {
+            **{f"collection/{c.name}": c.fingerprint for c in collections},
+            "tokenizer": self.tokenizer_fingerprint,
+        }
+
+
+def prepare(config: Config) -> PreparedData:
+    """Open the suite of ``config``; whatever is missing is built into the cache once.
+
+    Raises:
+        ConfigError: the configuration names something that is not there, or roles overlap.
+        DataError: a collection is malformed.
+    """
+    cache = Path(config.cache)
+    suite = sources.prepare(config.data, cache)
+    in_domain = open_collection(suite.in_domain, cache)
+    robust = {name: open_collection(folder, cache, name) for name, folder in suite.robust.items()}
+    ood = {name: open_collection(folder, cache, name) for name, folder in suite.ood.items()}
+    overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap)
+    source = tokenizer_source(config.model, lambda: _trained_tokenizer(config, in_domain, cache))
+    tokenizer = load_tokenizer(source)
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    return PreparedData(config, suite, in_domain, robust, ood, overlap, tokenizer, fingerprint)
+
+
+def _trained_tokenizer(config: Config, collection: Collection, cache: Path) -> Path:
+    """WordPiece of the training split's queries and passages: test text has no say in the vocabulary."""
+    judged: Judgements = collection.judgements(TRAIN)
+
+    def texts() -> Iterator[str]:
+        query_rows, passage_rows = set(judged.query_rows.tolist()), set(judged.passage_rows.tolist())
+        for rows, records in ((query_rows, collection.queries()), (passage_rows, collection.passages())):
+            for row, (_, text) in enumerate(records):
+                if row in rows:
+                    yield text
+
+    return tokenizer_folder(texts, collection.fingerprint, config.data.vocabulary, cache)

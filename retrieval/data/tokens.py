@@ -1,0 +1,162 @@
+"""Tokenizers and the token store: every text is tokenised once and read from a memory map ever after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.config import ModelConfig
+from retrieval.data.cache import build_once, digest
+from retrieval.data.collection import Collection
+from retrieval.errors import ConfigError
+
+CHUNK = 4096
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+TOKENIZER_VERSION = 1
+
+
+def tokenizer_folder(
+    texts: Callable[[], Iterable[str]], fingerprint: str, vocabulary: int, cache: Path
+) -> Path:
+    """Folder of the WordPiece tokenizer trained on ``texts`` (built once; lower-cased, BERT-style).
+
+    ``fingerprint`` identifies the texts. The folder loads with :func:`load_tokenizer`.
+    """
+    key = digest({"texts": fingerprint, "vocabulary": vocabulary, "version": TOKENIZER_VERSION})
+
+    def build(folder: Path) -> None:
+        _train_wordpiece(texts(), vocabulary).save_pretrained(str(folder))
+
+    return build_once(cache / "tokenizers" / key[:16], build, describe="training the tokenizer")
+
+
+def _train_wordpiece(texts: Iterable[str], vocabulary: int) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=SPECIAL_TOKENS, min_frequency=2, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    )
+    names = {name: f"[{name[:-6].upper()}]" for name in ROLES}
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, model_max_length=512, **names
+    )
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """A fast tokenizer from a folder or hub id; raises :class:`ConfigError` when there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ConfigError(f"no tokenizer at {source}: {reason}") from error
+    if not tokenizer.is_fast:
+        raise ConfigError(f"the tokenizer of {source} has no fast version, which the token store needs")
+    return tokenizer
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Digest of everything that changes the tokenizer's output."""
+    return digest(json.loads(tokenizer.backend_tokenizer.to_str()))
+
+
+class TokenStore:
+    """Token ids of the texts of a collection, in row order, memory-mapped.
+
+    ``ids``: uint16 or int32 ``[Σ lengths]``; ``offsets``: int64 ``[n + 1]``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "store.json").read_text())
+        self.folder = folder
+        self.vocabulary = int(meta["vocabulary"])
+        # A memory map of an empty file is an error, and an empty side of a collection is not.
+        empty = meta["tokens"] == 0
+        dtype = np.dtype(meta["dtype"])
+        self.ids = np.empty(0, dtype) if empty else np.memmap(folder / "ids.bin", dtype=dtype, mode="r")
+        self.offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Texts of ``rows`` (int ``[n]``): concatenated ids int64 ``[Σ lengths]`` and lengths int64 ``[n]``."""
+        starts, lengths = self.offsets[rows], self.lengths(rows)
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self.ids[np.repeat(starts, lengths) + within].astype(np.int64), lengths
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of each text of ``rows``, special tokens included: int64 ``[n]``."""
+        difference: np.ndarray = self.offsets[rows + 1] - self.offsets[rows]
+        return difference
+
+
+def token_store(
+    collection: Collection, side: str, tokenizer: Any, max_length: int, cache: Path, fingerprint: str
+) -> TokenStore:
+    """The store of a collection's ``queries`` or ``passages``, built once per tokenizer and length.
+
+    ``fingerprint`` is the tokenizer's. Memory stays flat: texts stream through in chunks.
+    """
+    key = digest([collection.fingerprint, side, fingerprint, max_length, TOKENIZER_VERSION])
+
+    def texts() -> Iterator[str]:
+        records = collection.queries() if side == "queries" else collection.passages()
+        return (text for _, text in records)
+
+    def build(folder: Path) -> None:
+        _write_store(folder, texts(), tokenizer, max_length)
+
+    folder = build_once(
+        cache / "tokens" / key[:16], build, describe=f"tokenising the {side} of {collection.name}"
+    )
+    return TokenStore(folder)
+
+
+def _write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int) -> None:
+    vocabulary = len(tokenizer)
+    dtype = np.dtype(np.uint16 if vocabulary <= np.iinfo(np.uint16).max else np.int32)
+    lengths: list[np.ndarray] = []
+    with (folder / "ids.bin").open("wb") as file:
+        while chunk := list(islice(texts, CHUNK)):
+            encoded = tokenizer(
+                chunk,
+                truncation=True,
+                max_length=max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            lengths.append(np.fromiter((len(ids) for ids in encoded), np.int64, len(encoded)))
+            flat = np.fromiter((i for ids in encoded for i in ids), np.int64, int(lengths[-1].sum()))
+            file.write(flat.astype(dtype).tobytes())
+    counts = np.concatenate([np.zeros(1, np.int64), *lengths])
+    np.save(folder / "offsets.npy", np.cumsum(counts), allow_pickle=False)
+    meta = {
+        "dtype": dtype.name,
+        "vocabulary": vocabulary,
+        "texts": len(counts) - 1,
+        "tokens": int(counts.sum()),
+    }
+    (folder / "store.json").write_text(json.dumps(meta))
+
+
+def tokenizer_source(model: ModelConfig, trained: Callable[[], Path]) -> str:
+    """Where a run's tokenizer comes from: the checkpoint's own, or the one trained on the collection."""
+    return str(trained()) if model.init == "scratch" else str(model.pretrained)

@@ -1,0 +1,57 @@
+"""Device, precision and threads of a run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+
+from retrieval.config import TrainerConfig
+from retrieval.errors import ConfigError
+
+
+def choose_device(config: TrainerConfig) -> torch.device:
+    """The device that ``trainer.accelerator`` names; ``auto`` prefers a GPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    wanted = config.accelerator
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted in ("auto", "gpu"):
+        found = next((name for name in ("cuda", "mps") if available[name]), None)
+        if found is None and wanted == "gpu":
+            raise ConfigError("trainer.accelerator=gpu: no GPU is visible to PyTorch; use cpu or auto")
+        return torch.device(found or "cpu")
+    if wanted not in available:
+        raise ConfigError(f"trainer.accelerator={wanted} is not known; valid: auto, cpu, cuda, gpu, mps")
+    if not available[wanted]:
+        raise ConfigError(f"trainer.accelerator={wanted} is not available here; use auto or cpu")
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """``32`` or ``bf16``; ``auto`` takes bf16 where the hardware multiplies it fast."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if device.type == "cpu":
+        names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return "bf16" if any(getattr(torch.cpu, name, bool)() for name in names) else "32"
+    return "32"
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of this process, as the launcher or the user assigned them."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory held so far in bytes: of the GPU where one is used, else resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,71 @@
+"""Backbones: the BERT size grid from scratch, and pretrained checkpoints from the hub or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, BertConfig, BertModel
+
+from retrieval.config import ModelConfig
+from retrieval.errors import ConfigError
+from retrieval.models.encoder import DualEncoder
+
+
+def build_encoder(config: ModelConfig, tokenizer: Any, seed: int, precision: str) -> DualEncoder:
+    """The encoder of a run; ``seed`` fixes the random weights.
+
+    ``tokenizer``: the fast tokenizer its inputs come from. Raises :class:`ConfigError` when the
+    pretrained checkpoint cannot be loaded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = _scratch(config, tokenizer) if config.init == "scratch" else _pretrained(config)
+        return DualEncoder(backbone, config, precision)
+
+
+def _scratch(config: ModelConfig, tokenizer: Any) -> nn.Module:
+    shape = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads or max(1, config.hidden // 64),
+        intermediate_size=config.intermediate or 4 * config.hidden,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return BertModel(shape, add_pooling_layer=False)
+
+
+def _pretrained(config: ModelConfig) -> nn.Module:
+    name = config.pretrained or ""
+    try:
+        options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+        model = AutoModel.from_pretrained(_backbone_source(name), trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.pretrained={name}: cannot load this checkpoint ({_first_line(error)}). Give a folder with"
+            " config.json and model.safetensors, or a hub id that is cached or reachable"
+        ) from error
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # never used: pooling is ours, and an idle pooler would count into N
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = config.dropout
+    return model  # type: ignore[no-any-return]
+
+
+def _backbone_source(name: str) -> str:
+    """A sentence-transformers folder keeps its transformer at the top or in a module folder."""
+    folder = Path(name)
+    for candidate in (folder, folder / "0_Transformer"):
+        if (candidate / "config.json").is_file():
+            return str(candidate)
+    return name
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,98 @@
+"""The dual encoder: one backbone for queries and passages, pooling, projection, inner product."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retrieval.config import ModelConfig
+from retrieval.models import bert
+from retrieval.models.layout import Group, TokenBatch
+
+ComputeType = Literal["32", "bf16"]
+DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16}
+
+
+class DualEncoder(nn.Module):
+    """Maps token sequences to vectors whose inner product is the relevance score.
+
+    Cosine similarity and temperature are applied to the vectors (each divided by its norm and by the
+    square root of the temperature), so that every score anywhere is a plain inner product. Parameters
+    are fp32; ``precision`` names the type of the matrix products in the backbone. Pooling, projection
+    and scores are always fp32.
+    """
+
+    def __init__(self, backbone: nn.Module, config: ModelConfig, precision: str = "32") -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = config
+        self.precision = precision
+        self.packed = bert.supports(backbone)
+        hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.projection = nn.Linear(hidden, config.projection) if config.projection else None
+        self.dimension = config.projection or hidden
+        if self.projection is not None:
+            # Inner products of unrelated texts start with a standard deviation of about one.
+            nn.init.normal_(self.projection.weight, std=hidden**-0.5 * config.projection**-0.25)
+            nn.init.zeros_(self.projection.bias)
+
+    def forward(self, batch: TokenBatch, offset: Tensor | None = None) -> Tensor:
+        """Vectors of the sequences in the caller's order, fp32 ``[n, dimension]``.
+
+        ``offset``: ``[T, hidden]`` added to the word embeddings (adversarial perturbation).
+        """
+        if self.packed:
+            states = bert.forward(self.backbone, batch, DTYPES[self.precision], offset)  # type: ignore[arg-type]
+            blocks = [
+                states[group.start : group.stop].view(group.count, group.width, -1) for group in batch.groups
+            ]
+        else:
+            blocks = [self._plain(batch, group, offset) for group in batch.groups]
+        pooled = torch.cat(
+            [self._pool(block, batch, group) for block, group in zip(blocks, batch.groups, strict=True)]
+        )
+        return self._finish(pooled)[batch.inverse]
+
+    def _plain(self, batch: TokenBatch, group: Group, offset: Tensor | None) -> Tensor:
+        """One group through the backbone's own forward: the path of every other architecture."""
+        ids = batch.ids[group.start : group.stop].view(group.count, group.width)
+        words = self.backbone.get_input_embeddings()(ids)  # type: ignore[operator]
+        if offset is not None:
+            words = words + offset[group.start : group.stop].view_as(words)
+        enabled = self.precision == "bf16"
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=enabled):
+            states: Tensor = self.backbone(
+                inputs_embeds=words, attention_mask=batch.mask(group).long()
+            ).last_hidden_state
+        return states
+
+    def _pool(self, block: Tensor, batch: TokenBatch, group: Group) -> Tensor:
+        if self.config.pooling == "cls":
+            return block[:, 0].float()
+        if not group.padded:
+            return block.float().mean(1)
+        mask = batch.mask(group).to(block.dtype)
+        # The sum over tokens is a matrix product, which accumulates in fp32 whatever the type.
+        summed = torch.bmm(mask[:, None], block)[:, 0].float()
+        return summed / mask.sum(1, keepdim=True, dtype=torch.float32)
+
+    def _finish(self, pooled: Tensor) -> Tensor:
+        vectors = self.projection(pooled) if self.projection is not None else pooled
+        if self.config.similarity == "cosine":
+            vectors = F.normalize(vectors, dim=-1)
+        scaled: Tensor = vectors * self.config.temperature**-0.5
+        return scaled
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Parameters of a model: ``non_embedding`` (N), ``embedding`` and ``total``.
+
+    N counts parameters whose name does not contain "embedding", projection included: the convention
+    of arXiv 2403.18684.
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    embedding = sum(p.numel() for name, p in model.named_parameters() if "embedding" in name)
+    return {"non_embedding": total - embedding, "embedding": embedding, "total": total}

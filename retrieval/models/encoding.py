@@ -1,0 +1,48 @@
+"""Encoding many texts: sorted by length, in batches of equal token count, no gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from retrieval.data.tokens import TokenStore
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.layout import group_tokens
+
+TOKENS_PER_BATCH = 8192
+
+
+def encode_rows(
+    encoder: DualEncoder,
+    store: TokenStore,
+    rows: NDArray[np.int64],
+    describe: str | None = None,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+) -> NDArray[np.float32]:
+    """Vectors of the texts at ``rows`` of a token store, float32 ``[n, dimension]``, in their order.
+
+    ``describe`` names the work on a progress bar; ``None`` shows none.
+    """
+    device = next(encoder.parameters()).device
+    order = np.argsort(store.lengths(rows), kind="stable")
+    vectors = np.empty((len(rows), encoder.dimension), np.float32)
+    batches = _cut(store.lengths(rows)[order], tokens_per_batch)
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.inference_mode():
+            for span in tqdm(batches, desc=describe, disable=describe is None, leave=False, mininterval=1.0):
+                batch = group_tokens(*store.gather(rows[order[span]])).to(device)
+                vectors[order[span]] = encoder(batch).cpu().numpy()
+    finally:
+        encoder.train(training)
+    return vectors
+
+
+def _cut(lengths: NDArray[np.int64], tokens: int) -> list[slice]:
+    """Consecutive spans of about ``tokens`` tokens each, at least one text in each."""
+    bounds = np.cumsum(lengths) // tokens
+    starts = np.flatnonzero(np.diff(bounds, prepend=-1)) if len(lengths) else np.empty(0, np.int64)
+    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], len(lengths)], strict=True)]

@@ -1,0 +1,273 @@
+"""One run from configuration to result: the only place where data, training and evaluation meet."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import transformers
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
+
+from retrieval import hardware
+from retrieval.config import Config, model_name
+from retrieval.data import sources
+from retrieval.data.batches import StepBatches
+from retrieval.data.prepared import PreparedData, prepare
+from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
+from retrieval.evaluation.testset import EvaluationSet
+from retrieval.models.backbones import build_encoder
+from retrieval.models.encoder import DualEncoder, count_parameters
+from retrieval.models.encoding import encode_rows
+from retrieval.models.export import save_sentence_transformer
+from retrieval.runs import RunDirectory, data_label, identity, identity_hash
+from retrieval.tracking import Mirror
+from retrieval.training import cost
+from retrieval.training.callbacks import (
+    CheckpointCallback,
+    MetricsCallback,
+    OmegaCallback,
+    Sink,
+    StopCallback,
+)
+from retrieval.training.checkpoints import Checkpoints
+from retrieval.training.module import RetrievalModule, learning_rate
+from retrieval.training.strategies import build_strategy
+from retrieval.training.strategies.base import Strategy
+from retrieval.training.strategies.pareto import Pareto
+from retrieval.validation import validate
+
+CHECKPOINT_SECONDS = 20.0
+"""Checkpoints are not written more often than this, whatever the steps."""
+
+CONVENTION = "non_embedding+projection"
+
+
+def run_cell(config: DictConfig) -> dict[str, Any]:
+    """Train and measure one cell, or return its result when it is done already.
+
+    Raises:
+        ParetrieveError: an error with one line for people; the run directory says ``failed``.
+    """
+    quiet()
+    cell = validate(config)
+    fingerprint = sources.fingerprint(cell.data, Path(cell.cache))
+    directory = RunDirectory.of(config, fingerprint)
+    with directory.claim() as finished:
+        if finished is not None:
+            return finished
+        hardware.set_threads(cell.trainer.threads)
+        directory.write_config(config)
+        return _run(cell, directory, fingerprint)
+
+
+def prepare_data(config: DictConfig) -> None:
+    """Build everything that the runs of a sweep share, so that they start with a warm cache."""
+    quiet()
+    cell = validate(config)
+    data = prepare(cell)
+    data.training()
+    if cell.eval.name != "none":
+        for collection in (data.in_domain, *data.ood.values()):
+            data.store(collection, "queries")
+            data.store(collection, "passages")
+
+
+def quiet() -> None:
+    """Keep libraries' notices about things that are decided here from the terminal."""
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "sentence_transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")
+
+
+@dataclass
+class Trained:
+    """A finished training and what it used."""
+
+    encoder: DualEncoder
+    strategy: Strategy
+    metrics: MetricsCallback
+    sequences: int
+    pairs: int
+    device: torch.device
+
+
+def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, Any]:
+    device = hardware.choose_device(cell.trainer)
+    precision = hardware.choose_precision(cell.train.precision, device)
+    who = identity(cell, fingerprint)
+    values = cast(dict[str, Any], OmegaConf.to_container(cast(DictConfig, cell), resolve=True))
+    directory.progress(0, phase="data")
+    data = prepare(cell)
+    directory.write_manifest(
+        identity=identity_hash(who),
+        fingerprints=data.fingerprints(),
+        counts=data.counts(),
+        device=str(device),
+        precision=precision,
+        threads=torch.get_num_threads(),
+    )
+    mirror = Mirror(cell.logger, directory.path, identity_hash(who)[:16], values)
+    completed = False
+    try:
+        trained = _train(cell, data, directory, mirror, device, precision)
+        result = _describe(cell, directory, fingerprint, trained, data, precision)
+        result |= _evaluate(cell, data, directory, trained)
+        result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
+        result["warnings"] = []
+        _save_model(cell, data, directory, trained.encoder)
+        directory.finish(result)
+        Checkpoints(directory.checkpoints).drop_previous()
+        mirror.summary(result)
+        completed = True
+        return result
+    finally:
+        mirror.finish(failed=not completed)
+
+
+def _train(
+    cell: Config,
+    data: PreparedData,
+    directory: RunDirectory,
+    mirror: Mirror,
+    device: torch.device,
+    precision: str,
+) -> Trained:
+    encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
+    strategy = build_strategy(cell.strategy, cell.seed)
+    training = data.training()
+    streams = strategy.streams(training, cell.train.batch_size)
+    module = RetrievalModule(encoder, strategy, cell.train, learning_rate(cell.train, cell.model), cell.seed)
+    checkpoints = Checkpoints(directory.checkpoints)
+    start = checkpoints.step()
+    directory.start(cell.train.steps, start)
+    log = directory.metrics_log(resume_step=start)
+    sinks: list[Sink] = [log.append, mirror.log]
+    metrics = MetricsCallback(cell.trainer.log_every, sinks)
+    callbacks: list[pl.Callback] = [_Progress(directory)]
+    if isinstance(strategy, Pareto):
+        callbacks.append(OmegaCallback(strategy))
+    callbacks += [
+        metrics,
+        CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, CHECKPOINT_SECONDS),
+        StopCallback(checkpoints),
+    ]
+    batches = StepBatches(streams, cell.seed, start, cell.train.steps)
+    trainer = _trainer(cell, device, callbacks)
+    with log:
+        trainer.fit(
+            module,
+            DataLoader(batches, batch_size=None),
+            ckpt_path=checkpoints.newest(),
+            weights_only=True,
+        )
+    encoder.to(device)
+    sequences = 2 * metrics.pairs_seen
+    return Trained(encoder, strategy, metrics, sequences, len(training.in_domain), device)
+
+
+def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -> pl.Trainer:
+    return pl.Trainer(
+        max_steps=cell.train.steps,
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=cell.trainer.devices,
+        callbacks=callbacks,
+        gradient_clip_val=cell.train.clip or None,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=cell.trainer.progress,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=str(Path(cell.runs)),
+    )
+
+
+class _Progress(pl.Callback):
+    """Tells the run directory which step is done."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Called by Lightning."""
+        self.directory.progress(trainer.global_step)
+
+
+def _describe(
+    cell: Config,
+    directory: RunDirectory,
+    fingerprint: str,
+    trained: Trained,
+    data: PreparedData,
+    precision: str,
+) -> dict[str, Any]:
+    """Identity, sizes and training cost of a run: the part of ``result.json`` that is not measured."""
+    parameters = count_parameters(trained.encoder)
+    metrics = trained.metrics
+    flops = cost.training_flops(trained.encoder, metrics.tokens_seen, metrics.attended, trained.sequences)
+    peak = cost.peak_flops(trained.device, precision, Path(cell.cache))
+    seconds = max(metrics.seconds, 1e-9)
+    return {
+        "run": directory.name,
+        "model": model_name(cell.model),
+        "data": data_label(cell),
+        "frac": float(cell.data.frac),
+        "strategy": cell.strategy.name,
+        "base_strategy": trained.strategy.base_name,
+        "seed": cell.seed,
+        **trained.strategy.result(),
+        "data/fingerprint": fingerprint,
+        "size/params_non_embedding": parameters["non_embedding"],
+        "size/params_embedding": parameters["embedding"],
+        "size/params_total": parameters["total"],
+        "size/convention": CONVENTION,
+        "size/train_pairs": trained.pairs,
+        "train/pairs_seen": metrics.pairs_seen,
+        "train/pairs_per_step": metrics.pairs_seen / cell.train.steps,
+        "train/steps": cell.train.steps,
+        "cost/train_flops": flops,
+        "cost/train_seconds": metrics.seconds,
+        "cost/pairs_per_second": metrics.pairs_seen / seconds,
+        "cost/mfu": flops / seconds / (peak * cell.trainer.devices),
+    }
+
+
+def _evaluate(cell: Config, data: PreparedData, directory: RunDirectory, trained: Trained) -> dict[str, Any]:
+    if cell.eval.name == "none":
+        return {}
+    directory.progress(cell.train.steps, phase="evaluate")
+    start = time.perf_counter()
+    sets = build_sets(data.in_domain, data.ood, cell.eval)
+    shown = "encoding" if cell.trainer.progress else None
+
+    def encode(part: EvaluationSet) -> tuple[np.ndarray, np.ndarray]:
+        queries = data.store(part.collection, "queries")
+        passages = data.store(part.collection, "passages")
+        return (
+            encode_rows(trained.encoder, queries, part.query_rows),
+            encode_rows(trained.encoder, passages, part.passage_rows, shown and f"{shown} {part.name}"),
+        )
+
+    measured = evaluate_suite(encode, sets, cell.eval, Path(cell.cache))
+    save_scores(measured, directory.path / "scores")
+    return {**measured.metrics, "cost/eval_seconds": time.perf_counter() - start}
+
+
+def _save_model(cell: Config, data: PreparedData, directory: RunDirectory, encoder: DualEncoder) -> None:
+    save_sentence_transformer(
+        encoder.cpu(),
+        data.tokenizer,
+        cell.data.max_query_length,
+        cell.data.max_passage_length,
+        directory.model,
+    )

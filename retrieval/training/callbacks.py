@@ -1,0 +1,188 @@
+"""Lightning callbacks: ω control, metrics, checkpoints, and stopping on a signal."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from retrieval.data.batches import Batch
+from retrieval.errors import TrainingError
+from retrieval.training.checkpoints import Checkpoints
+from retrieval.training.module import RetrievalModule
+from retrieval.training.strategies.pareto import Pareto
+
+Sink = Callable[[int, Mapping[str, float]], None]
+"""Receives ``(step, values)`` of a logged step."""
+
+
+class OmegaCallback(pl.Callback):
+    """Updates ω at every optimisation step; its state is part of the checkpoint."""
+
+    def __init__(self, strategy: Pareto) -> None:
+        self.controller = strategy.controller
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring ω to the model's device: a step never waits for the host."""
+        self.controller.to(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """ω_t → ω_{t+1} from the losses of this step."""
+        assert isinstance(pl_module, RetrievalModule)
+        losses = pl_module.last
+        assert losses is not None
+        assert losses.rob is not None
+        self.controller.update(losses.eff, losses.rob)
+
+    def state_dict(self) -> dict[str, Any]:
+        """ω, the averages and the distance."""
+        return self.controller.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue a resumed run's ω."""
+        self.controller.load_state_dict(state_dict)
+
+
+class MetricsCallback(pl.Callback):
+    """Hands the mean losses since the last logged step to the sinks and stops on a loss that is not finite.
+
+    Losses are summed on the device and read once per logged step.
+    """
+
+    def __init__(self, every: int, sinks: list[Sink]) -> None:
+        self.every = every
+        self.sinks = sinks
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.pairs_seen = 0
+        self.tokens_seen = 0
+        self.attended = 0
+        self.seconds = 0.0
+        self._mark: tuple[float, int] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._mark = (time.perf_counter(), self.pairs_seen)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Accumulate; at a logged step, report."""
+        assert isinstance(pl_module, RetrievalModule)
+        assert pl_module.last is not None
+        losses = pl_module.last
+        terms = {"loss": losses.total, "loss_eff": losses.eff}
+        if losses.rob is not None:
+            terms["loss_rob"] = losses.rob
+        for name, value in terms.items():
+            previous = self.sums.get(name)
+            self.sums[name] = value.clone() if previous is None else previous.to(value.device) + value
+        self.count += 1
+        self.pairs_seen += batch.pairs
+        self.tokens_seen += batch.tokens.tokens
+        self.attended += batch.tokens.attended
+        step = trainer.global_step
+        if step % self.every == 0 or step >= (trainer.max_steps or 0):
+            self._report(step, trainer, pl_module)
+
+    def _report(self, step: int, trainer: pl.Trainer, module: RetrievalModule) -> None:
+        values = {f"train/{name}": float(total) / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        if not all(math.isfinite(value) for value in values.values()):
+            raise TrainingError(
+                "LOSS_NOT_FINITE",
+                f"not finite at step {step}: {values}; lower train.lr, or set train.precision=32",
+            )
+        if isinstance(module.strategy, Pareto):
+            values["train/omega"] = float(module.strategy.controller.omega)
+            values["train/omega_distance"] = float(module.strategy.controller.distance)
+        values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        now = time.perf_counter()
+        if self._mark is not None:
+            since, pairs = self._mark
+            self.seconds += now - since
+            values["train/pairs_per_second"] = (self.pairs_seen - pairs) / max(now - since, 1e-9)
+        self._mark = (now, self.pairs_seen)
+        for sink in self.sinks:
+            sink(step, values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums of the open interval and totals so far, so that a resumed run logs the same values."""
+        sums = {name: value.detach().cpu() for name, value in self.sums.items()}
+        names = ("count", "pairs_seen", "tokens_seen", "attended", "seconds")
+        return {"sums": sums, **{name: getattr(self, name) for name in names}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue a resumed run's sums."""
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+
+class CheckpointCallback(pl.Callback):
+    """Writes the checkpoint every so many steps, but not more often than ``min_seconds``."""
+
+    def __init__(self, checkpoints: Checkpoints, every: int, min_seconds: float = 0.0) -> None:
+        self.checkpoints = checkpoints
+        self.every = every
+        self.min_seconds = min_seconds
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save when it is due; the last step is always saved, so that evaluation can be resumed."""
+        step = trainer.global_step
+        due = step % self.every == 0 and time.monotonic() - self._last >= self.min_seconds
+        if due or step == trainer.max_steps:
+            self.checkpoints.save(trainer)
+            self._last = time.monotonic()
+
+
+class StopCallback(pl.Callback):
+    """On SIGTERM or the first Ctrl-C: finish the step, save, leave; the second Ctrl-C leaves at once."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Install the handlers (Lightning has set its own by now)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._handle)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save and leave when a signal came."""
+        if self.received is not None:
+            self.checkpoints.save(trainer)
+            raise Stopped(self.received)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+class Stopped(SystemExit):
+    """The run was asked to stop and saved its state; exit status 128 + signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)

@@ -1,0 +1,76 @@
+"""What a run cost: analytic FLOPs, and the share of the machine's measured matrix-product speed."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from retrieval.data.cache import digest, write_atomic
+from retrieval.models.encoder import DTYPES, DualEncoder
+
+BACKWARD_FACTOR = 3
+"""Forward and backward pass together, in forward passes (Kaplan et al. 2020, §2.1)."""
+
+
+def forward_flops(encoder: DualEncoder, tokens: int, attended: int, sequences: int) -> float:
+    """FLOPs of encoding, one multiply-add = 2; padding, biases, norms and activations not counted.
+
+    ``tokens``: tokens of all sequences; ``attended``: sum of their squared lengths; ``sequences``: their
+    number. Every linear layer of the backbone sees each token (2·weights), attention adds 4·hidden
+    multiply-adds a layer per (query, key) pair, the projection sees each sequence.
+    """
+    config: Any = encoder.backbone.config
+    weights = sum(
+        module.weight.numel()
+        for name, module in encoder.backbone.named_modules()
+        if isinstance(module, nn.Linear) and "pooler" not in name
+    )
+    attention = 4.0 * config.hidden_size * config.num_hidden_layers * attended
+    projection: int = encoder.projection.weight.numel() if encoder.projection is not None else 0
+    return float(2.0 * weights * tokens + attention + 2.0 * projection * sequences)
+
+
+def training_flops(encoder: DualEncoder, tokens: int, attended: int, sequences: int) -> float:
+    """FLOPs of forward and backward pass; arguments as in :func:`forward_flops`."""
+    return BACKWARD_FACTOR * forward_flops(encoder, tokens, attended, sequences)
+
+
+def peak_flops(device: torch.device, precision: str, cache: Path, size: int = 2048) -> float:
+    """Matrix-product speed of this machine in FLOP/s: best of several products, measured once.
+
+    Square products of ``size`` in the run's precision with the present number of threads; cached per
+    processor, precision and threads under ``cache/machine/``.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    key = digest([name, device.type, precision, threads, size, torch.__version__])
+    path = cache / "machine" / f"{key[:16]}.json"
+    if path.is_file():
+        return float(json.loads(path.read_text(encoding="utf-8"))["flops"])
+    a = torch.randn(size, size, device=device, dtype=DTYPES[precision])
+    seconds = min(_timed_product(a) for _ in range(6))
+    flops = 2.0 * size**3 / seconds
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"name": name, "precision": precision, "threads": threads, "flops": flops}
+    write_atomic(path, json.dumps(record))
+    return flops
+
+
+def _timed_product(a: torch.Tensor) -> float:
+    start = time.perf_counter()
+    _ = a @ a
+    if a.is_cuda:
+        torch.cuda.synchronize(a.device)
+    return time.perf_counter() - start
+
+
+def _processor() -> str:
+    from retrieval.manifest import cpu_model
+
+    return cpu_model() or platform.machine()

@@ -1,0 +1,165 @@
+"""Checks of values and of how they fit together, with one message for people per mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from omegaconf import DictConfig
+
+from retrieval.config import Config
+from retrieval.errors import ConfigError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.init": ("scratch", "pretrained"),
+    "model.pooling": ("mean", "cls"),
+    "model.similarity": ("dot", "cosine"),
+    "data.overlap": ("refuse", "drop"),
+    "strategy.name": ("standard", "pareto"),
+    "strategy.base": ("standard",),
+    "strategy.robust": ("ood",),
+    "strategy.rule": ("dro", "linear", "fixed"),
+    "strategy.budget": ("equal", "extra"),
+    "train.precision": ("auto", "32", "bf16"),
+    "eval.name": ("quick", "full", "none"),
+    "logger.name": ("wandb", "none"),
+}
+
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "model.layers": (lambda x: 1 <= x <= 96, "a whole number from 1 to 96"),
+    "model.hidden": (lambda x: x >= 1, "a positive whole number, such as 128, 256, 512 or 768"),
+    "model.projection": (lambda x: x >= 0, "0 (no projection) or more"),
+    "model.temperature": (lambda x: x > 0, "above 0"),
+    "model.dropout": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+    "data.frac": (lambda x: 0 < x <= 1, "above 0 and at most 1 (the share of the training pairs)"),
+    "data.vocabulary": (lambda x: x >= 100, "100 or more"),
+    "data.max_query_length": (lambda x: 3 <= x <= 512, "from 3 to 512 tokens"),
+    "data.max_passage_length": (lambda x: 3 <= x <= 512, "from 3 to 512 tokens"),
+    "strategy.eta": (lambda x: x > 0, "above 0"),
+    "strategy.decay": (lambda x: 0 <= x < 1, "from 0 (no averaging) to below 1"),
+    "strategy.omega_min": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+    "strategy.omega_max": (lambda x: 0 < x <= 1, "above 0, at most 1"),
+    "train.steps": (lambda x: x >= 1, "1 or more"),
+    "train.batch_size": (lambda x: x >= 2, "2 or more (in-batch negatives need a second pair)"),
+    "train.warmup": (lambda x: 0 <= x <= 1, "from 0 to 1 (share of the steps)"),
+    "train.weight_decay": (lambda x: x >= 0, "0 or more"),
+    "train.clip": (lambda x: x >= 0, "0 (no clipping) or more"),
+    "eval.negatives": (lambda x: x >= 1, "1 or more"),
+    "eval.draws": (lambda x: x >= 1, "1 or more"),
+    "seed": (lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
+    "trainer.devices": (lambda x: x >= 1, "1 or more"),
+    "trainer.log_every": (lambda x: x >= 1, "1 or more"),
+    "trainer.checkpoint_every": (lambda x: x >= 1, "1 or more"),
+    "logger.timeout": (lambda x: x > 0, "above 0 seconds"),
+}
+
+OPTIONAL_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "model.heads": (lambda x: x >= 1, "a positive whole number, or null for hidden / 64"),
+    "model.intermediate": (lambda x: x >= 1, "a positive whole number, or null for 4 × hidden"),
+    "strategy.omega": (lambda x: 0 <= x <= 1, "from 0 (effectiveness only) to 1 (robustness only)"),
+    "train.lr": (lambda x: 0 < x <= 1, "above 0, at most 1, or null to scale it with the width"),
+    "eval.max_queries": (lambda x: x >= 1, "1 or more, or null for all"),
+    "eval.pool": (lambda x: x >= 2, "2 or more, or null for the whole corpus"),
+    "trainer.threads": (lambda x: x >= 1, "1 or more, or null"),
+}
+
+
+def validate(config: DictConfig) -> Config:
+    """Check a composed configuration and return it (typed view, all interpolations resolvable).
+
+    Raises:
+        ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
+    """
+    for key, choices in CHOICES.items():
+        chosen = str(_get(config, key))
+        if chosen not in choices:
+            raise ConfigError(f"{key}={chosen} is not known; valid: {', '.join(choices)}")
+    for key, (check, valid) in RANGES.items():
+        _check_range(key, _get(config, key), check, valid)
+    for key, (check, valid) in OPTIONAL_RANGES.items():
+        value = _get(config, key)
+        if value is not None:
+            _check_range(key, value, check, valid)
+    typed = cast(Config, config)
+    for rule in (_model, _strategy, _evaluation, _data):
+        rule(typed)
+    return typed
+
+
+def _get(config: DictConfig, key: str) -> object:
+    node: object = config
+    for part in key.split("."):
+        node = node[part]  # type: ignore[index]
+    return node
+
+
+def _check_range(key: str, value: object, check: Callable[[float], bool], valid: str) -> None:
+    number = float(cast(float, value))
+    if not check(number):
+        raise ConfigError(f"{key}={value} is out of range; it must be {valid}")
+
+
+def _model(config: Config) -> None:
+    model = config.model
+    if model.init == "pretrained":
+        if not model.pretrained:
+            raise ConfigError(
+                "model.init=pretrained needs model.pretrained, a Hugging Face hub id or a local folder; "
+                "or set model.init=scratch"
+            )
+        return
+    if model.pretrained and model.pretrained != config.data.default_pretrained:
+        raise ConfigError(
+            f"model.pretrained={model.pretrained} would not be used with model.init=scratch; "
+            "set model.init=pretrained, or drop it"
+        )
+    heads = model.heads or max(1, model.hidden // 64)
+    if model.hidden % heads:
+        valid = ", ".join(str(n) for n in range(1, model.hidden + 1) if model.hidden % n == 0)
+        raise ConfigError(
+            f"model.hidden={model.hidden} does not divide into {heads} attention heads; "
+            f"use a multiple of 64, or one of model.heads={valid}"
+        )
+
+
+def _strategy(config: Config) -> None:
+    strategy = config.strategy
+    if strategy.omega_min >= strategy.omega_max:
+        raise ConfigError(
+            f"strategy.omega_min={strategy.omega_min} must be below strategy.omega_max={strategy.omega_max}"
+        )
+    if strategy.name != "pareto":
+        _reject_unused(config, ("omega", "frontier"), "only strategy=pareto has an ω")
+        return
+    if strategy.rule == "fixed" and strategy.omega is None:
+        raise ConfigError("strategy.rule=fixed needs strategy.omega, a number from 0 to 1")
+    if strategy.budget == "equal" and config.train.batch_size < 4:
+        raise ConfigError(
+            f"train.batch_size={config.train.batch_size} cannot be split between the two losses; "
+            "use 4 or more, or strategy.budget=extra"
+        )
+
+
+def _reject_unused(config: Config, names: Iterable[str], reason: str) -> None:
+    for name in names:
+        value = getattr(config.strategy, name)
+        if value is not None:
+            raise ConfigError(f"strategy.{name}={value} would not be used: {reason}")
+
+
+def _evaluation(config: Config) -> None:
+    pool = config.eval.pool
+    if pool is not None and pool <= config.eval.negatives:
+        raise ConfigError(
+            f"eval.pool={pool} cannot give eval.negatives={config.eval.negatives} irrelevant passages; "
+            f"use eval.pool={2 * config.eval.negatives} or more, or fewer negatives"
+        )
+
+
+def _data(config: Config) -> None:
+    shared = sorted(set(config.data.robust) & set(config.data.ood))
+    if shared:
+        raise ConfigError(
+            f"{', '.join(shared)} is both in data.robust and in data.ood: a domain that is trained on "
+            "cannot measure out-of-distribution robustness; remove it from one"
+        )

@@ -1,0 +1,53 @@
+"""Entry point: compose the configuration, check it, hand it over to a run or to the sweep launcher.
+
+Only Hydra is imported here, so that ``--help`` and a configuration error answer at once; PyTorch and
+everything built on it load after the configuration has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from retrieval.config import register_schema
+from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.messages import explain
+
+register_schema()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def run(config: DictConfig) -> None:
+    """One run (without ``-m``)."""
+    from retrieval.validation import validate
+
+    validate(config)
+    from retrieval.single import run_single
+
+    sys.exit(run_single(config))
+
+
+def main() -> None:
+    """Turn every foreseeable error into one line and an exit status: 1 a run failed, 2 bad configuration."""
+    full_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
+    try:
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if full_traceback:
+            raise
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        is_run = isinstance(error, ParetrieveError) and not isinstance(error, ConfigError)
+        sys.exit(1 if is_run else 2)
+
+
+if __name__ == "__main__":
+    main()
