@@ -31,6 +31,7 @@ class Display:
         self._live: Live | None = None
         self._started = time.monotonic()
         self._printed = float("-inf")
+        self._news = True
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
@@ -48,11 +49,13 @@ class Display:
 
     def due(self) -> bool:
         """Whether the progress line should be drawn now."""
-        return time.monotonic() - self._printed >= (PLAIN_SECONDS if self._live is None else LIVE_SECONDS)
+        wait = LIVE_SECONDS if self._live is not None or self._news else PLAIN_SECONDS
+        return time.monotonic() - self._printed >= wait
 
     def show(self, cells: Sequence[Cell], progress: Mapping[int, Progress], seconds_left: float) -> None:
         """Draw the progress line."""
         self._printed = time.monotonic()
+        self._news = False
         line = progress_line(cells, progress, self._printed - self._started, seconds_left)
         if self._live is None:
             self.say(line)
@@ -60,8 +63,8 @@ class Display:
             self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def event(self, cell: Cell) -> None:
-        """Tell that ``cell`` ended; the next progress line is due at once."""
-        self._printed = float("-inf")
+        """Tell that ``cell`` ended; the next progress line is due soon."""
+        self._news = True
         if cell.state == "done":
             self.say(f"done    {cell.run.name} in {duration(cell.seconds)}", "green")
         elif cell.state == "failed":

@@ -201,4 +201,5 @@ def _data_key(config: DictConfig) -> str:
     assert isinstance(data, dict)
     data.pop("frac", None)
     data.pop("label", None)
-    return json.dumps([data, config.cache, config.model.init, config.model.pretrained], sort_keys=True)
+    tokenizer = None if config.model.init == "scratch" else config.model.pretrained
+    return json.dumps([data, config.cache, tokenizer], sort_keys=True)

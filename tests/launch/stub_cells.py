@@ -1,4 +1,4 @@
-"""Cells that do what their configuration says, in place of training: ``model.pretrained`` is the behaviour."""
+"""Cells that do what ``model.pretrained`` says, in place of training."""
 
 from __future__ import annotations
 

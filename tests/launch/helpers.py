@@ -1,0 +1,84 @@
+"""Configurations of stub cells and the real command around them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval import config as schema
+from retrieval.launch.sweep import Composed, Options
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+
+
+def options(**changes: Any) -> Options:
+    return Options(
+        **{
+            "worker": "stub_cells.run",
+            "prepare": "stub_cells.prepare",
+            "validate": None,
+            "fingerprint": "stub_cells.fingerprint",
+            **changes,
+        }
+    )
+
+
+def composed(folder: Path, behaviours: list[str], **changes: Any) -> list[Composed]:
+    return [
+        Composed(number, [f"n={number}"], cell_config(folder, behaviour, **changes))
+        for number, behaviour in enumerate(behaviours)
+    ]
+
+
+def cell_config(folder: Path, behaviour: str, **changes: Any) -> DictConfig:
+    config = OmegaConf.structured(
+        schema.Config(
+            model=schema.ModelConfig(init="scratch", pretrained=behaviour, layers=2, hidden=128),
+            data=schema.SyntheticConfig(),
+            strategy=schema.StrategyConfig(),
+            train=schema.TrainConfig(steps=1),
+            eval=schema.EvalConfig(),
+            trainer=schema.TrainerConfig(accelerator="cpu"),
+            logger=schema.LoggerConfig(),
+            runs=str(folder / "runs"),
+            cache=str(folder / "cache"),
+        )
+    )
+    for key, value in changes.items():
+        OmegaConf.update(config, key.replace("__", "."), value)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """``python train.py -m …`` with stub cells, in its own process group."""
+    stub = [f"hydra.launcher.{name}=stub_cells.{name}" for name in ("prepare", "fingerprint")]
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "train.py",
+            "-m",
+            "data=synthetic",
+            "hydra/launcher=local",
+            "hydra.launcher.worker=stub_cells.run",
+            *stub,
+            "hydra.launcher.validate=null",
+            "hydra.launcher.preload=[]",
+            "hydra.launcher.slots=2",
+            f"runs={folder / 'runs'}",
+            f"cache={folder / 'cache'}",
+            *overrides,
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(HERE), "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )

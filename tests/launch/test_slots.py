@@ -1,0 +1,145 @@
+"""The plan: which cells run side by side, with how many threads."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from retrieval import config as schema
+from retrieval.launch.estimate import Work, core_rate, encoder_parameters, estimate, speedup
+from retrieval.launch.slots import Task, fits, makespan, plan_slots
+
+works = st.lists(
+    st.builds(
+        Work,
+        seconds=st.floats(0.1, 1e4),
+        parameters=st.integers(10**5, 10**9),
+        memory=st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(works, st.integers(1, 65), st.none() | st.integers(1, 200))
+def test_plan_is_a_valid_schedule(cells: list[Work], cores: int, memory: int | None) -> None:
+    plan = plan_slots(cells, cores, memory=memory)
+    assert sorted(plan.order) == list(range(len(cells)))
+    durations = [cells[cell].seconds for cell in plan.order]
+    assert durations == sorted(durations, reverse=True)
+    assert all(1 <= threads <= cores for threads in plan.threads)
+    assert plan.capacity == cores
+    # No plan is faster than perfect sharing of the work, or slower than one thread after another.
+    assert plan.seconds <= sum(cell.seconds for cell in cells) * (1 + 1e-9)
+    assert plan.seconds >= max(cell.on(cores) for cell in cells) * (1 - 1e-9)
+
+
+@given(works, st.integers(1, 65))
+def test_plan_is_no_worse_than_either_extreme(cells: list[Work], cores: int) -> None:
+    plan = plan_slots(cells, cores)
+    longest_first = sorted(cells, key=lambda cell: -cell.seconds)
+    one_each = makespan([], [Task(cell.seconds, 1) for cell in longest_first], cores)
+    alone = makespan([], [Task(cell.on(cores), cores) for cell in longest_first], cores)
+    assert plan.seconds <= min(one_each, alone) * 1.01
+
+
+def test_many_small_cells_run_side_by_side() -> None:
+    assert plan_slots([Work(60, 10**6)] * 8, cores=2).threads == (1,) * 8
+
+
+def test_one_large_cell_gets_all_cores() -> None:
+    assert plan_slots([Work(600, 10**8)], cores=8).threads == (8,)
+
+
+def test_large_cells_alone_then_small_ones_side_by_side() -> None:
+    cells = [Work(10, 10**6), Work(1000, 10**8), Work(10, 10**6)]
+    plan = plan_slots(cells, cores=2)
+    assert plan.order[0] == 1
+    assert plan.threads == (1, 2, 1)
+    assert plan.seconds == pytest.approx(1000 / 2**0.85 + 10)
+
+
+def test_a_user_decides() -> None:
+    cells = [Work(10, 10**6)] * 4
+    assert plan_slots(cells, cores=8, slots=2).threads == (4,) * 4
+    assert plan_slots(cells, cores=8, slots=2).capacity == 2
+    assert plan_slots(cells, cores=8, threads=3).capacity == 2
+    assert plan_slots(cells, cores=1, slots=4).threads == (1,) * 4
+
+
+def test_gpus_take_one_cell_each() -> None:
+    plan = plan_slots([Work(10, 10**6)] * 4, cores=16, gpus=2)
+    assert (plan.capacity, plan.units, plan.threads) == (2, (1,) * 4, (8,) * 4)
+    assert plan.seconds == 20
+
+
+def test_memory_limits_how_many_run_at_once() -> None:
+    cells = [Work(10, 10**6, memory=6)] * 2
+    assert plan_slots(cells, cores=2, memory=12).seconds == 10
+    assert plan_slots(cells, cores=2, memory=10).seconds == pytest.approx(2 * 10 / 2**0.75)
+
+
+def test_a_cell_larger_than_the_machine_runs_alone() -> None:
+    assert fits(9, 99, busy=0, used=0, capacity=2, limit=10)
+    assert makespan([], [Task(5, 1, 99), Task(5, 1, 99)], 2, memory=10) == 10
+
+
+def test_makespan_by_hand() -> None:
+    # Two cores: 4 | 3 then 2; the running cell holds the first core for 1 s.
+    assert makespan([Task(1, 1)], [Task(4, 1), Task(3, 1), Task(2, 1)], 2) == 6
+    assert makespan([], [], 2) == 0
+    assert makespan([Task(7, 1)], [], 2) == 7
+
+
+def test_plan_of_thousands_is_quick() -> None:
+    plan = plan_slots([Work(10 + n % 7, 10**6) for n in range(10_000)], cores=64)
+    assert plan.seconds == pytest.approx(13 * 10_000 / 64, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("layers", "hidden", "parameters"),
+    [(2, 128, 396_544), (4, 256, 3_159_040), (8, 512, 25_219_072), (12, 768, 85_054_464)],
+)
+def test_parameters_of_the_bert_shapes(layers: int, hidden: int, parameters: int) -> None:
+    model = schema.ModelConfig(layers=layers, hidden=hidden, projection=0)
+    assert encoder_parameters(model) == parameters
+    assert (
+        encoder_parameters(schema.ModelConfig(layers=layers, hidden=hidden))
+        == parameters + 769 * 0 + (hidden + 1) * 768
+    )
+
+
+def test_estimate_grows_with_what_costs_time() -> None:
+    def seconds(**model: int) -> float:
+        config = OmegaConf.structured(
+            schema.Config(
+                model=schema.ModelConfig(**model, init="scratch"),
+                data=schema.SyntheticConfig(),
+                strategy=schema.StrategyConfig(),
+                eval=schema.EvalConfig(),
+                trainer=schema.TrainerConfig(),
+                logger=schema.LoggerConfig(),
+            )
+        )
+        work = estimate(config)
+        assert 0 < work.train_share < 1
+        return work.seconds
+
+    tiny, mini, base = seconds(layers=2, hidden=128), seconds(), seconds(layers=12, hidden=768)
+    assert tiny < mini < base
+    assert base / mini > 5
+
+
+def test_speedup_matches_the_measurements() -> None:
+    assert speedup(1, 10**6) == 1
+    assert speedup(2, 396_544) == pytest.approx(466 / 310, rel=0.01)
+    assert speedup(2, 3_159_040) == pytest.approx(171 / 102, rel=0.01)
+
+
+def test_core_rate_by_instruction_set(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    info = tmp_path / "cpuinfo"
+    info.write_text("flags\t\t: sse avx2 avx512f amx_bf16\n")
+    assert core_rate(info) == 2e11
+    assert core_rate(tmp_path / "absent") == 4e10

@@ -1,0 +1,166 @@
+"""Sweeps of stub cells in this process: outcomes, isolation, skipping, preparation, devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import composed, options
+
+from retrieval.errors import ConfigError
+from retrieval.launch import sweep
+from retrieval.launch.cells import Cell
+from retrieval.launch.sweep import run_sweep
+from retrieval.runs import RunDirectory
+
+
+def outcome(cells: list[Cell]) -> list[str]:
+    return [cell.state for cell in cells]
+
+
+def errors(cells: list[Cell]) -> list[str]:
+    return [f"{cell.error['type']}: {cell.error['message']}" if cell.error else "" for cell in cells]
+
+
+def test_failures_are_isolated_and_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    behaviours = ["ok", "raise", "kill", "exit", "leave", "diverge", "train:3:0.1"]
+    cells, status = run_sweep(composed(tmp_path, behaviours), options(), tmp_path / "sweep")
+    assert status == 1
+    assert outcome(cells) == ["done", "failed", "failed", "failed", "failed", "failed", "done"]
+    assert errors(cells)[1:6] == [
+        "ValueError: deliberate\nsecond line",
+        "ProcessKilled: killed by SIGKILL; out of memory?",
+        "ProcessExit: ended early with exit status 3",
+        "SystemExit: leaving early",
+        "TrainingError: LOSS_NOT_FINITE: loss is nan at step 7",
+    ]
+    for cell in cells:
+        assert cell.run.state() == cell.state
+        assert (cell.run.status() or {})["error"] == cell.error
+        assert "hello from its child" in cell.run.log.read_text()
+    assert "stub_cells.py" in (cells[1].run.status() or {})["error"]["traceback"]
+    record = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [cell["state"] for cell in record["cells"]] == outcome(cells)
+    assert [cell["run"] for cell in record["cells"]] == [cell.run.name for cell in cells]
+    printed = capfd.readouterr()
+    for cell in cells:
+        assert cell.run.name in printed.out
+    assert "LOSS_NOT_FINITE" in printed.out
+    assert "hello" not in printed.out + printed.err
+
+
+def test_every_cell_is_a_new_process_with_its_threads(tmp_path: Path) -> None:
+    cells, _ = run_sweep(composed(tmp_path, ["a", "b", "c"]), options(threads=3), tmp_path / "a-sweep")
+    results = [cell.result or {} for cell in cells]
+    assert len({result["pid"] for result in results} | {os.getpid()}) == 4
+    assert [(result["threads"], result["assigned"]) for result in results] == [("3", 3)] * 3
+    assert {result["group"] for result in results} == {"a-sweep"}
+
+
+def test_finished_cells_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = run_sweep(composed(tmp_path, ["a", "b"]), options(), tmp_path / "one")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(sweep, "start_server", refuse)
+    cells, status = run_sweep(composed(tmp_path, ["a", "b"]), options(), tmp_path / "two")
+    assert status == 0
+    assert all(cell.skipped for cell in cells)
+    assert [cell.result for cell in cells] == [cell.result for cell in first]
+
+
+def test_failed_cells_are_retried(tmp_path: Path) -> None:
+    run_sweep(composed(tmp_path, ["a", "exit"]), options(), tmp_path / "one")
+    cells, _ = run_sweep(composed(tmp_path, ["a", "exit"]), options(), tmp_path / "two")
+    assert [cell.skipped for cell in cells] == [True, False]
+    assert cells[1].run.log.read_text().count("hello from the cell") == 2
+
+
+def test_fail_fast_stops_the_others(tmp_path: Path) -> None:
+    behaviours = ["train:1000:100", "raise", "train:1000:101"]
+    cells, status = run_sweep(
+        composed(tmp_path, behaviours, fail_fast=True), options(slots=2), tmp_path / "sweep"
+    )
+    assert status == 1
+    assert outcome(cells) == ["stopped", "failed", "waiting"]
+    assert cells[0].run.state() == "stopped"
+    assert (cells[0].run.path / "checkpoint").exists()
+
+
+def test_data_are_prepared_once_and_their_failure_is_the_cells(tmp_path: Path) -> None:
+    good = composed(tmp_path, ["a", "b"])
+    other = composed(tmp_path, ["c"], data__vocabulary=200)
+    bad = composed(tmp_path, ["d"], data__path="unreadable", data__vocabulary=300)
+    cells, status = run_sweep([*good, *other, *bad], options(), tmp_path / "sweep")
+    assert status == 1
+    assert outcome(cells) == ["done", "done", "done", "failed"]
+    assert errors(cells)[3] == "DataError: corpus.jsonl:3: not JSON; mend the line"
+    assert (tmp_path / "cache").read_text().count("prepared") == 2
+
+
+def test_the_same_cell_twice_runs_once(tmp_path: Path) -> None:
+    cells, status = run_sweep(composed(tmp_path, ["train:5:1"] * 2), options(), tmp_path / "sweep")
+    assert status == 0
+    assert cells[0].run.name == cells[1].run.name
+    assert cells[0].run.log.read_text().count("hello from the cell") == 1
+
+
+def test_gpus_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    behaviours = ["train:5:1", "train:5:1.1", "b", "c"]
+    cells, status = run_sweep(
+        composed(tmp_path, behaviours, trainer__accelerator="auto"), options(), tmp_path / "sweep"
+    )
+    assert status == 0
+    devices = [(cell.result or {})["devices"] for cell in cells]
+    assert sorted(devices[:2]) == ["4", "7"]
+    assert set(devices) == {"4", "7"}
+
+
+def test_invalid_cell_stops_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def validate(config: Any) -> None:
+        if config.model.pretrained == "b":
+            raise ConfigError("bad")
+
+    monkeypatch.setattr(sweep, "resolve", lambda path: validate if path == "check" else lambda *_: "f")
+    with pytest.raises(ConfigError, match="bad"):
+        run_sweep(composed(tmp_path, ["a", "b"]), options(validate="check"), tmp_path / "sweep")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cell_of_another_host_is_waited_for_until_its_heart_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = composed(tmp_path, ["a"])
+    run = RunDirectory.of(cell[0].config, "stub of synthetic")
+    run.path.mkdir(parents=True)
+    status = run.path / "status.json"
+    status.write_text(json.dumps({"state": "running", "host": "elsewhere", "pid": 1}))
+    monkeypatch.setattr("retrieval.runs.STALE_SECONDS", 3.0)
+    # The cell's own process judges by the real limit: let the heartbeat be older than that but one.
+    os.utime(status, (time.time(), time.time()))
+    begun = time.monotonic()
+    monkeypatch.setattr(
+        "retrieval.launch.scheduler.Scheduler._start", age_then_start(status, begun, wait=3.0)
+    )
+    cells, code = run_sweep(cell, options(), tmp_path / "sweep")
+    assert code == 0
+    assert outcome(cells) == ["done"]
+
+
+def age_then_start(status: Path, begun: float, wait: float) -> Any:
+    from retrieval.launch.scheduler import Scheduler
+
+    start = Scheduler._start
+
+    def patched(self: Scheduler, cell: Cell) -> None:
+        assert time.monotonic() - begun >= wait - 0.5
+        os.utime(status, (time.time() - 1000, time.time() - 1000))
+        start(self, cell)
+
+    return patched
