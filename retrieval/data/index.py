@@ -162,7 +162,9 @@ def _build_judgements(
 ) -> dict[str, int]:
     """Write the relevant pairs of one qrels file; return its counts."""
     lines = list(records.read_qrels(path))
-    numbers, query_ids, passage_ids, scores = ([line[at] for line in lines] for at in range(4))
+    numbers = [line for line, _, _, _ in lines]
+    query_ids, passage_ids = [query for _, query, _, _ in lines], [passage for _, _, passage, _ in lines]
+    scores = [score for _, _, _, score in lines]
     query_rows = _resolve(query_ids, queries, QUERIES, "query", path, numbers)
     passage_rows = _resolve(passage_ids, passages, CORPUS, "passage", path, numbers)
     order = np.lexsort((passage_rows, query_rows))
@@ -170,7 +172,7 @@ def _build_judgements(
     grades = np.array(scores, dtype=np.int32)[order]
     repeated = np.zeros(len(order), dtype=bool)
     repeated[1:] = (query_rows[1:] == query_rows[:-1]) & (passage_rows[1:] == passage_rows[:-1])
-    for at in np.flatnonzero(repeated[1:] & (grades[1:] != grades[:-1]))[:1] + 1:
+    for at in (np.flatnonzero(repeated[1:] & (grades[1:] != grades[:-1])) + 1).tolist():
         other = f"{grades[at - 1]} on line {numbers[order[at - 1]]}"
         records.refuse(
             path, numbers[order[at]], f"the pair has score {grades[at]} here and {other}; keep one"

@@ -131,8 +131,9 @@ def _relevant(collection: Collection, splits: Iterable[str]) -> NDArray[np.uint6
     found = np.zeros(len(hashes), dtype=bool)
     for split in set(splits) & set(collection.splits):
         found[collection.judgements(split).passage_rows] = True
-    relevant: NDArray[np.uint64] = np.unique(hashes[found])
-    return relevant[relevant != _NO_TEXT]
+    relevant = np.unique(hashes[found])
+    not_empty: NDArray[np.uint64] = relevant[relevant != _NO_TEXT]
+    return not_empty
 
 
 def _check_contents(

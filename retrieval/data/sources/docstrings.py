@@ -10,7 +10,7 @@ import re
 MIN_QUERY_WORDS = 4
 MAX_QUERY_WORDS = 60
 
-_SIGNATURE = re.compile(r"^[\w.]+\s*\(.*\)\s*(->.*)?$", re.DOTALL)
+_SIGNATURE = re.compile(r"[\w.]+\s*\([^\n]*\)\s*(->.*)?\Z|[\w.]+\(\n.*\n\)\Z", re.DOTALL)
 _UNDERLINE = re.compile(r"^\s*([-=~^*#\"'`+])\1{2,}\s*$")
 # A line of the first paragraph at which its prose ends: section, field, item, directive, example.
 _PROSE_END = re.compile(
@@ -20,9 +20,10 @@ _PROSE_END = re.compile(
 )
 _PROMPT = re.compile(r"^(\s*)(>>>|\.\.\.|In \[\d+\]:)(\s|$)")
 _WORD = re.compile(r"[^\W\d_]{2,}")
+_NOT_LETTER = re.compile(r"[^\w\s]|[\d_]")
 _SENTENCE_END = re.compile(
-    r"(?<!\be\.g)(?<!\bi\.e)(?<!\bcf)(?<!\bvs)(?<!\betc)(?<!\bresp)(?<!\bca)(?<!\bFig)(?<!\bEq)(?<!\b[A-Z])"
-    r"[.!?][)\"'`]*(?=\s+[^\sa-z]|\s*$)"
+    r"(?<!\be\.g)(?<!\bi\.e)(?<!\bcf)(?<!\bvs)(?<!\betc)(?<!\bresp)(?<!\bca)(?<!\bFig)(?<!\bEq)"
+    r"(?<!\b[A-Z])[.!?][)\"'`]*(?=\s+[^\sa-z]|\s*$)"
 )
 _MARKUP: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r":[a-zA-Z][\w:+-]*:`[~!]?([^`<]+?)\s*(?:<[^`]*>)?`"), r"\1"),  # :class:`~torch.Tensor`
@@ -31,16 +32,18 @@ _MARKUP: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"`([^`<]+?)\s*<[^`]*>`__?"), r"\1"),  # `text <address>`_
     (re.compile(r"``([^`]+)``"), r"\1"),
     (re.compile(r"`([^`]+)`_?"), r"\1"),
-    (re.compile(r"\*\*([^*\s][^*]*)\*\*"), r"\1"),
+    (re.compile(r"(?<![\w)\]*])\*\*([^*\s](?:[^*]*[^*\s])?)\*\*(?![\w(\[*])"), r"\1"),  # not x**2
     (re.compile(r"<\/?[a-z]+>|\|[a-z]+\||\[\d+\]_"), " "),  # <Tip>, |substitution|, [1]_
 ]
 # Openings that say nothing about the object, or belong to a section or a parameter list.
 _NO_SUMMARY = re.compile(
     r"""^(
         (args?|arguments|attributes|parameters?|params|inputs?|outputs?|returns?|yields?|raises|examples?|notes?
-          |usage|warnings?|shapes?|keyword\s\w+|references?|todo|fixme|copyright|license|author|created|version)
+          |usage|warnings?|shapes?|keyword\s\w+|references?|todo|fixme|copyright|license|author|created
+          |version)
           \s*(\(.*?\))?\s*:
-      | see(\s+also)?\b | same\s+as\b | alias\b | an?\s+alias\b | copied\s | copyright\b | adapted\sfrom | taken\sfrom
+      | see(\s+also)?\b | same\s+as\b | alias\b | an?\s+alias\b | copied\s | copyright\b
+      | adapted\sfrom | taken\sfrom
       | (this\s+(is|method|function|class|module)\s+)?(an?\s+)?(is\s+)?(overrid|overload|inherit)\w*
       | refer\sto\b | please\s(see|refer|use) | initiali[sz]es?\s(self|the\s(class|object|instance)\b)
       | dummy\b | placeholder\b | unit\s?tests?\b | \(?internal\b | licensed\b
@@ -61,7 +64,7 @@ def plain(text: str) -> str:
 
 def words(text: str) -> int:
     """Words of two letters or more."""
-    return sum(1 for _ in _WORD.finditer(text))
+    return len(_WORD.findall(text))
 
 
 def normalise(text: str) -> str:
@@ -82,17 +85,9 @@ def split_docstring(documentation: str) -> tuple[str, str] | str:
     Returns:
         ``(summary, rest)`` without markup, or the reason (a short key) why it gives no query.
     """
-    paragraphs = re.split(r"\n\s*\n", documentation.strip())
-    signature = ""
-    # Functions written in C repeat their signature on the first line.
-    first_line, _, more = paragraphs[0].partition("\n")
-    if _SIGNATURE.match(first_line.strip()):
-        signature, paragraphs[0] = first_line.strip(), more
-    elif _SIGNATURE.match(paragraphs[0].strip()):
-        signature, paragraphs[0] = " ".join(paragraphs[0].split()), ""
-    if not paragraphs[0].strip():
-        paragraphs = paragraphs[1:]
-    if not paragraphs:
+    signature, documentation = _split_signature(documentation.strip())
+    paragraphs = re.split(r"\n\s*\n", documentation)
+    if not paragraphs[0]:
         return "no_summary"
     prose, other = _split_prose(paragraphs[0])
     sentence, following = first_sentence(prose)
@@ -102,6 +97,23 @@ def split_docstring(documentation: str) -> tuple[str, str] | str:
         return reason
     rest = "\n".join(part for part in (signature, following, other, *paragraphs[1:]) if part)
     return summary, _plain_lines(rest)
+
+
+def _split_signature(documentation: str) -> tuple[str, str]:
+    """The signature with which the documentation of a function written in C begins, and the rest."""
+    signature = ""
+    while True:
+        line, _, after_line = documentation.partition("\n")
+        paragraph, _, after_paragraph = documentation.partition("\n\n")
+        if _SIGNATURE.match(line):
+            signature, documentation = line.strip(), after_line.strip()
+        elif _SIGNATURE.match(paragraph.removesuffix("\n--")):
+            signature, documentation = (
+                " ".join(paragraph.removesuffix("\n--").split()),
+                after_paragraph.strip(),
+            )
+        else:
+            return signature, documentation
 
 
 def _split_prose(paragraph: str) -> tuple[str, str]:
@@ -127,6 +139,5 @@ def _reject(summary: str) -> str | None:
         return "short_summary"
     if count > MAX_QUERY_WORDS:
         return "long_summary"
-    letters = sum(character.isalpha() or character.isspace() for character in summary)
     # Formulas, tables and signatures that no reader would type as a question.
-    return "no_prose" if letters < 0.8 * len(summary) else None
+    return "no_prose" if len(_NOT_LETTER.findall(summary)) > 0.2 * len(summary) else None

@@ -101,8 +101,10 @@ def _documented(tree: ast.Module, source: str, module: str) -> Iterator[Document
     for name, node in _definitions(tree.body, module):
         documentation = ast.get_docstring(node)
         if documentation:
-            is_class = isinstance(node, ast.ClassDef)
-            code = _class_code(node, lines) if is_class else _code(node, lines, node.body[0])
+            if isinstance(node, ast.ClassDef):
+                code = _class_code(node, lines)
+            else:
+                code = _code(node, lines, without=node.body[0])
             yield Documented(name, documentation, code)
     yield from _attached(tree.body, module)
 
@@ -175,7 +177,8 @@ def _attached_name(call: ast.Call, module: str) -> str:
     if isinstance(call.args[-1], ast.Tuple) and isinstance(call.args[-1].elts[0], ast.Constant):
         parts.append(call.args[-1].elts[0])
     if not parts:
-        return ast.unparse(target)
+        name = ast.unparse(target)
+        return name if "." in name else f"{module}.{name}"
     name = ".".join(str(part.value) for part in parts)
     return f"{module}.{name}" if len(parts) == 1 else name
 

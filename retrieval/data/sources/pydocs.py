@@ -103,10 +103,8 @@ def _check_packages(domains: Mapping[str, Sequence[str]]) -> None:
     for domain, members in domains.items():
         for package in members:
             if package in owner:
-                raise ConfigError(
-                    f"data.domains names the package {package!r} under {owner[package]!r} and under {domain!r}; "
-                    "each package belongs to one domain"
-                )
+                both = f"{owner[package]!r} and {domain!r}"
+                raise ConfigError(f"data.domains names {package!r} under {both}; a package has one domain")
             owner[package] = domain
 
 
@@ -177,12 +175,8 @@ def _write(
     for split in sorted(set(splits.values())):
         with (folder / "qrels" / f"{split}.tsv").open("w", encoding="utf-8", newline="\n") as file:
             file.write("query-id\tcorpus-id\tscore\n")
-            rows = [
-                (query_ids[q], ids[text])
-                for q, name in splits.items()
-                if name == split
-                for text in pool.relevant[q]
-            ]
+            chosen = [query for query, name in splits.items() if name == split]
+            rows = [(query_ids[query], ids[text]) for query in chosen for text in pool.relevant[query]]
             file.writelines(f"{query}\t{passage}\t1\n" for query, passage in rows)
             pairs[split] = len(rows)
     manifest = {

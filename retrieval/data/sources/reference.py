@@ -10,6 +10,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from retrieval.data.sources import docstrings
 from retrieval.data.sources.extraction import MAX_PASSAGE, MIN_PASSAGE_WORDS, Pair, cut
@@ -17,13 +18,12 @@ from retrieval.data.sources.extraction import MAX_PASSAGE, MIN_PASSAGE_WORDS, Pa
 MIN_QUERY_WORDS = 6
 
 _HEADING = re.compile(r"^([^\n]+)\n([*=~^\"'-])\2{2,}$")
-# The line that names a function or a debugger command, before the indented text about it.
-_ENTRY = re.compile(r"^[a-z_][\w.]*(\(.*)?( [\[\w(\]:/.,|)]*)*$|^(class|await|async) [\w.]+\(.*\)$")
 # A sentence that points back cannot be understood without its paragraph.
 _POINTS_BACK = re.compile(
-    r"^(this|these|those|that|it|its|they|such|here|so|then|thus|however|also|otherwise|note|see|again|similarly"
-    r"|for example|in (this|that|the|both|either|all|such) |the (above|following|latter|former|same)|if (so|not|this|it)"
-    r"|as (above|before|with)|but|and|or|changed|new|deprecated|added)\b",
+    r"^(this|these|those|that|it|its|they|such|here|so|then|thus|however|also|otherwise|note|see|again"
+    r"|similarly|unlike|both|for (example|more)|in (this|that|the|both|either|all|such) "
+    r"|the (above|following|latter|former|same)|if (so|not|this|it)|as (above|before|with)|but|and|or"
+    r"|changed|new|deprecated|added)\b",
     re.IGNORECASE,
 )
 
@@ -52,9 +52,9 @@ def _topics(content: bytes) -> dict[str, str]:
 def _units(topic: str, text: str) -> Iterator[tuple[str, str, str]]:
     """Title, query and passage of each unit of a topic, in order."""
     title, entry, query, passage = topic, "", "", ""
-    for block in re.split(r"\n\s*\n", text.strip("\n")):
+    for block, following_block in pairwise([*_blocks(text), ""]):
         heading = _HEADING.match(block.strip())
-        is_entry = bool(_ENTRY.match(_squeeze(block).split("\n")[0])) and block[:1] != " "
+        is_entry = not heading and _is_entry(block, following_block)
         sentence, following = docstrings.first_sentence(docstrings.plain(block))
         prose = not is_entry and _stands_alone(block, sentence)
         complete = docstrings.words(passage) >= MIN_PASSAGE_WORDS
@@ -64,13 +64,35 @@ def _units(topic: str, text: str) -> Iterator[tuple[str, str, str]]:
         if heading:
             title, entry = heading.group(1).replace('"', ""), ""
         elif is_entry:
-            entry = _squeeze(block)
+            entry = block.strip()
         elif prose and not query:
             query, passage, entry = sentence.rstrip(":").strip(), f"{entry}\n{following}".strip(), ""
         elif query:
             passage = f"{passage}\n{_squeeze(block)}".strip()
     if query:
         yield title, query, passage
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Paragraphs; the term of a definition list is a paragraph of its own."""
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        first, _, rest = block.partition("\n")
+        if rest and not _HEADING.match(block.strip()) and _is_entry(first, rest):
+            yield first
+            yield rest
+        else:
+            yield block
+
+
+def _is_entry(block: str, following: str) -> bool:
+    """Whether the block names a function, command or term, and the text about it is indented below."""
+    line = block.strip()
+    is_name = line.endswith((")", "]")) or docstrings.words(line) <= 3
+    return is_name and "\n" not in line and line[-1:] not in ".:" and _indent(following) > _indent(block)
+
+
+def _indent(block: str) -> int:
+    return len(block) - len(block.lstrip(" "))
 
 
 def _stands_alone(block: str, sentence: str) -> bool:

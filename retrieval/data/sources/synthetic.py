@@ -134,8 +134,9 @@ def _word(index: int) -> str:
 
 def _zipf(count: int) -> NDArray[np.float64]:
     """Cumulative Zipf distribution over ranks 1..count (float64 ``[count]``, last value 1)."""
-    cumulative: NDArray[np.float64] = np.cumsum(1.0 / np.arange(1, count + 1))
-    return cumulative / cumulative[-1]
+    weights = np.cumsum(1.0 / np.arange(1, count + 1))
+    cumulative: NDArray[np.float64] = weights / weights[-1]
+    return cumulative
 
 
 def _draw(cumulative: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
