@@ -126,7 +126,7 @@ def _distinct(drawn: NDArray[np.bool_], groups: NDArray[np.intp]) -> NDArray[np.
     hits = np.zeros((len(drawn), groups.max() + 1), dtype=bool)
     for row, group in enumerate(groups):
         hits[:, group] |= drawn[:, row]
-    return hits.sum(axis=1, dtype=np.intp)
+    return np.asarray(hits.sum(axis=1), dtype=np.intp)
 
 
 def _refit(fit: Fitted, drawn: NDArray[np.int64]) -> Floats:

@@ -31,6 +31,9 @@ _ONE_VALUE = {
     "data/fingerprint": ("MIXED_COLLECTION", "collection fingerprints"),
     "data": ("MIXED_COLLECTION", "collections"),
     "strategy": ("MIXED_STRATEGY", "strategies"),
+    "base_strategy": ("MIXED_STRATEGY", "base strategies"),
+    "omega/rule": ("MIXED_STRATEGY", "rules for ω"),
+    "omega/robust": ("MIXED_STRATEGY", "kinds of robustness data"),
 }
 
 

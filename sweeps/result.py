@@ -139,6 +139,21 @@ class FitResult:
             slopes[axis] = -(np.log(high) - np.log(low)) / (2 * step)
         return slopes
 
+    def prediction(self, N: float, D: float, observed: float | None = None) -> dict[str, Any]:
+        """One predicted point with both bands, its error when ``observed`` is known, and what is doubtful."""
+        value = float(self.predict(N, D))
+        mean, run = self.mean_band(N, D), self.run_band(N, D)
+        return {
+            "N": N,
+            "D": D,
+            "predicted": value,
+            "mean_band": [float(mean[0]), float(mean[1])],
+            "run_band": [float(run[0]), float(run[1])],
+            "observed": observed,
+            "relative_error": None if observed is None else value / observed - 1,
+            "warnings": [warning.to_json() for warning in self.check(N, D)],
+        }
+
     def check(self, n: float, d: float) -> list[Diagnostic]:
         """What is doubtful about predicting at (N, D): far extrapolation, or a value above chance."""
         found = []

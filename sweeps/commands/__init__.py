@@ -1,0 +1,14 @@
+"""One module a command. Each has a function ``run`` whose signature is the command line (typer).
+
+Modules are imported to build the command line, so they import numerics and plotting inside ``run``.
+"""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, str] = {
+    "collect": "sweeps.commands.collect",
+    "fit": "sweeps.commands.fit",
+    "sensitivity": "sweeps.commands.sensitivity",
+    "allocate": "sweeps.commands.allocate",
+}
+"""Command name -> module, in the order of ``python -m sweeps --help``."""

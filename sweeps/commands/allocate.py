@@ -1,0 +1,56 @@
+"""``python -m sweeps allocate``: the model size and the pairs that a budget is best spent on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    budget: Annotated[list[float], typer.Option("--budget", help="Money to spend; repeatable.")],
+    annotation: Annotated[float, typer.Option("--annotation", help="Price of a training pair.")],
+    fit: Annotated[
+        Path, typer.Option("--fit", help="Record of a joint or additive fit.", metavar="FILE")
+    ] = Path("fit.json"),
+    training: Annotated[
+        float, typer.Option("--training", help="Price per parameter of a training of fixed length.")
+    ] = 0.0,
+    inference: Annotated[
+        float, typer.Option("--inference", help="Price per parameter of encoding over the model's life.")
+    ] = 0.0,
+    training_per_pair: Annotated[
+        float,
+        typer.Option("--training-per-pair", help="Price per parameter and pair, if training grows with D."),
+    ] = 0.0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = None,
+) -> None:
+    """Find the N and D that minimise a fitted law at a budget, with intervals from its bootstrap."""
+    from retrieval.files import write_json
+    from sweeps.allocation import CostModel, allocate
+    from sweeps.present import describe_warnings, number
+    from sweeps.result import load_fits
+
+    costs = CostModel(annotation, training, inference, training_per_pair)
+    record: dict[str, list[object]] = {}
+    for name, result in load_fits(fit).items():
+        record[name] = []
+        for amount in budget:
+            best = allocate(result, costs, amount)
+            record[name].append(best.to_json())
+            prefix = f"[{name}] budget {number(amount)}:"
+            if best.reason:
+                typer.echo(f"{prefix} {best.reason}")
+                continue
+            parts = [("N", best.n, best.n_interval), ("D", best.d, best.d_interval)]
+            parts.append((result.metric, best.value, best.value_interval))
+            shown = [
+                f"{what} = {number(value)}" + (f" ({number(ends[0])} … {number(ends[1])})" if ends else "")
+                for what, value, ends in parts
+            ]
+            typer.echo(f"{prefix} {', '.join(shown)}; interior in {best.interior:.0%} of replicates")
+            typer.echo("\n".join(describe_warnings(best.warnings)), nl=bool(best.warnings))
+    if out is not None:
+        write_json(out, {"costs": costs.__dict__, "groups": record})
+        typer.echo(f"wrote {out}")

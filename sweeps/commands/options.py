@@ -1,0 +1,82 @@
+"""Options that several commands share, and the one way in which all of them find their runs table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.table import Skipped
+
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of run directories.", metavar="DIR")]
+TableOption = Annotated[
+    Path | None,
+    typer.Option("--table", help="A CSV or Parquet file instead of run directories.", metavar="FILE"),
+]
+WandbOption = Annotated[
+    str | None, typer.Option("--wandb", help="Runs of a W&B project instead.", metavar="ENTITY/PROJECT")
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="Keep rows with COLUMN=VALUE[,VALUE]; repeatable.", metavar="COLUMN=VALUE"),
+]
+NColumn = Annotated[str, typer.Option("--n", help="Column of model sizes.", metavar="COL")]
+DColumn = Annotated[str, typer.Option("--d", help="Column of training pairs.", metavar="COL")]
+SeedColumn = Annotated[
+    str, typer.Option("--seed-column", help="Column of seeds (replicates).", metavar="COL")
+]
+
+SIZE = "size/params_non_embedding"
+PAIRS = "size/train_pairs"
+
+
+def load(runs: Path, table: Path | None, wandb: str | None, where: list[str] | None) -> pd.DataFrame:
+    """The runs table from exactly one source; skipped runs are counted and named on standard error.
+
+    Raises TableError (exit status 2) on two sources, no finished run, or a bad ``--where``.
+    """
+    from sweeps.errors import TableError
+    from sweeps.table import collect_runs, keep_where, read_table
+    from sweeps.wandb_table import collect_wandb
+
+    if table is not None and wandb is not None:
+        raise TableError("--table and --wandb exclude each other; give one source")
+    if table is not None:
+        frame = read_table(table)
+    else:
+        collected = collect_wandb(wandb) if wandb is not None else collect_runs(runs)
+        report_skipped(collected.skipped)
+        frame = collected.frame
+        if frame.empty:
+            raise TableError(f"{wandb or runs} holds no finished run ({collected.summary()})")
+    return keep_where(frame, where or [])
+
+
+def report_skipped(skipped: list[Skipped], shown: int = 20) -> None:
+    """Name the runs that are not in the table, on standard error."""
+    for run in skipped[:shown]:
+        typer.echo(f"left out: {run.run}: {run.state} ({run.reason})", err=True)
+    if len(skipped) > shown:
+        typer.echo(f"left out: {len(skipped) - shown} more", err=True)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; yields ``step(done, total)``."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield step

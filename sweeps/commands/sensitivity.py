@@ -1,0 +1,78 @@
+"""``python -m sweeps sensitivity``: do effectiveness and robustness respond differently to N and to D?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.commands.options import (
+    PAIRS,
+    SIZE,
+    DColumn,
+    NColumn,
+    RunsOption,
+    SeedColumn,
+    TableOption,
+    WandbOption,
+    WhereOption,
+    load,
+    progress_bar,
+)
+
+
+def run(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
+        "sensitivity.json"
+    ),
+    first: Annotated[str, typer.Option("--first", help="First metric.")] = "eff/contrastive_entropy",
+    second: Annotated[str, typer.Option("--second", help="Second metric.")] = "ood/contrastive_entropy",
+    law: Annotated[str, typer.Option("--law", help="Form fitted to both.")] = "joint",
+    by: Annotated[str, typer.Option("--by", help="Column whose values are analysed apart.")] = "strategy",
+    runs: RunsOption = Path("runs"),
+    table: TableOption = None,
+    wandb: WandbOption = None,
+    where: WhereOption = None,
+    n: NColumn = SIZE,
+    d: DColumn = PAIRS,
+    seed_column: SeedColumn = "seed",
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap replicates.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Compare how two metrics of the same runs respond to model size and data (paired bootstrap)."""
+    from retrieval.errors import DataError
+    from retrieval.files import write_json
+    from sweeps.errors import TableError
+    from sweeps.groups import split
+    from sweeps.points import Columns
+    from sweeps.result import FitOptions
+    from sweeps.sensitivity import sensitivities
+
+    frame = load(runs, table, wandb, where)
+    options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
+    columns = Columns(n=n, d=d, seed=seed_column)
+    groups = split(frame, by) if by in frame else {"all": frame}
+    record: dict[str, object] = {}
+    refused: dict[str, str] = {}
+    for name, rows in groups.items():
+        try:
+            with progress_bar(f"bootstrap {name}") as progress:
+                found = sensitivities(
+                    rows, first, second, law=law, columns=columns, options=options, progress=progress
+                )
+        except DataError as error:
+            refused[name] = str(error)
+            continue
+        record[name] = found.to_json()
+        typer.echo("\n".join([f"[{name}]", *(f"  {line}" for line in found.verdicts())]))
+        for metric, warnings in found.warnings.items():
+            for item in warnings:
+                typer.echo(f"  {item.severity} {item.code} ({metric}): {item.message}")
+    for name, reason in refused.items():
+        typer.echo(f"[{name}] not analysed: {reason}", err=True)
+    if not record:
+        raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
+    write_json(out, {"by": by, "groups": record, "refused": refused})
+    typer.echo(f"wrote {out}")
