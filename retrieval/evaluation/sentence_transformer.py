@@ -12,35 +12,43 @@ from retrieval.evaluation.ranking import FloatArray
 from retrieval.evaluation.suite import Encode
 from retrieval.evaluation.testset import EvaluationSet
 
+SIMILARITIES = ("dot", "cosine")
+
 
 def sentence_transformer_encoder(
-    model: str | Path, *, batch_size: int = 64, temperature: float = 1.0, device: str | None = None
+    model: str | Path,
+    *,
+    similarity: str | None = None,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+    device: str | None = None,
 ) -> Encode:
     """Return an encoder around a sentence-transformers folder or hub id.
 
-    Queries and passages get the prompts that the model defines for them. Vectors of a model whose
-    similarity is cosine are normalised, so that inner products are its scores.
+    Queries and passages get the prompts that the model defines for them. With cosine similarity
+    vectors are normalised, so that inner products are the scores.
 
     Args:
         model: Local folder or hub id.
-        batch_size: Texts a forward pass.
+        similarity: ``dot`` or ``cosine``; ``None`` takes the model's own.
         temperature: Scores are divided by it; contrastive entropy depends on it, rankings do not.
+        batch_size: Texts a forward pass.
         device: A torch device; ``None`` lets sentence-transformers choose.
 
     Raises:
         ConfigError: The model cannot be loaded, or its scores are not inner products of its vectors.
     """
     encoder = _load(model, device)
-    similarity = encoder.similarity_fn_name or "cosine"
-    if similarity not in ("cosine", "dot"):
+    measure = similarity or encoder.similarity_fn_name or "cosine"
+    if measure not in SIMILARITIES:
         raise ConfigError(
-            f"{model}: similarity {similarity!r} is not an inner product; use a cosine or dot model"
+            f"{model}: similarity {measure!r} is no inner product; valid: {', '.join(SIMILARITIES)}"
         )
 
     def encode(evaluation_set: EvaluationSet) -> tuple[FloatArray, FloatArray]:
         options = {
             "batch_size": batch_size,
-            "normalize_embeddings": similarity == "cosine",
+            "normalize_embeddings": measure == "cosine",
             "show_progress_bar": False,
             "convert_to_numpy": True,
         }

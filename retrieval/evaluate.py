@@ -1,0 +1,157 @@
+"""``python -m retrieval.evaluate``: measure a run or any sentence-transformers model as runs are measured.
+
+    python -m retrieval.evaluate --run runs/RUN
+    python -m retrieval.evaluate --run runs/RUN eval=full
+    python -m retrieval.evaluate --model FOLDER-OR-HUB-ID data=local data.path=FOLDER eval=full
+
+prints the metrics of ``result.json`` under the same keys. Nothing in a run directory is changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config import Config, register_schema
+from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.files import write_json
+from retrieval.messages import explain
+from retrieval.validation import validate
+
+CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = ("data", "eval")
+"""Parts of the configuration that a measurement depends on."""
+
+
+def evaluate(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Overrides as of train.py: data=…, eval=…, cache=…", show_default=False),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run directory; its own data and eval unless overrides name them.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Sentence-transformers folder or hub id.", show_default=False)
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Divides the scores of --model; contrastive entropy depends on it.")
+    ] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Texts a forward pass.")] = 64,
+    device: Annotated[str | None, typer.Option(help="Torch device.", show_default="automatic")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Folder for per-query scores (Parquet).", show_default=False)
+    ] = None,
+) -> None:
+    """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
+    if (run is None) == (model is None):
+        raise ConfigError("give either --run RUN or --model FOLDER-OR-HUB-ID")
+    if temperature <= 0:
+        raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
+    config = _compose(overrides or [], run)
+    result = _measure(config, run, model, temperature, batch_size, device, scores)
+    for key in sorted(result):
+        print(f"{key:48s} {result[key]:.6g}")
+    if out is not None:
+        write_json(out, result)
+
+
+def _compose(overrides: list[str], run: Path | None) -> Config:
+    """Return the checked configuration; a run's own groups stand where no override names them.
+
+    Raises:
+        ConfigError: The run or a value in an override is not valid.
+    """
+    register_schema()
+    with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
+        composed = compose("config", overrides=overrides)
+    config = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(composed, resolve=True)))
+    if run is not None:
+        stored = _stored(run)
+        named = {override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides}
+        for group in (*GROUPS, "cache"):
+            if group not in named:
+                config[group] = stored[group]
+    validate(config)
+    if config.eval.name == "none":
+        raise ConfigError("eval=none measures nothing; use eval=quick or eval=full")
+    return cast(Config, config)
+
+
+def _stored(run: Path) -> DictConfig:
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
+    return cast(DictConfig, OmegaConf.load(path))
+
+
+def _measure(
+    config: Config,
+    run: Path | None,
+    model: str | None,
+    temperature: float,
+    batch_size: int,
+    device: str | None,
+    scores: Path | None,
+) -> dict[str, Any]:
+    import transformers
+
+    from retrieval.data import sources
+    from retrieval.data.collection import open_collection
+    from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
+    from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    cache = Path(config.cache)
+    suite = sources.prepare(config.data, cache)
+    ood = {name: open_collection(folder, cache, name) for name, folder in suite.ood.items()}
+    sets = build_sets(open_collection(suite.in_domain, cache), ood, config.eval)
+    if run is not None:
+        # Similarity and temperature of a run are part of its vectors.
+        encode = sentence_transformer_encoder(
+            run / "model", similarity="dot", batch_size=batch_size, device=device
+        )
+    else:
+        encode = sentence_transformer_encoder(
+            str(model), temperature=temperature, batch_size=batch_size, device=device
+        )
+    measured = evaluate_suite(encode, sets, config.eval, cache)
+    if scores is not None:
+        save_scores(measured, scores)
+    return dict(measured.metrics)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 failed, 2 bad configuration."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command()(evaluate)
+    try:
+        app(args=arguments, prog_name="python -m retrieval.evaluate")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 1 if isinstance(error, ParetrieveError) and not isinstance(error, ConfigError) else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

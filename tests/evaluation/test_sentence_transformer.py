@@ -1,0 +1,153 @@
+"""Any sentence-transformers model, and the command ``python -m retrieval.evaluate``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from retrieval import evaluate
+from retrieval.config import EvalConfig
+from retrieval.data.collection import Collection
+from retrieval.errors import ConfigError
+from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
+from retrieval.evaluation.suite import build_sets, evaluate_suite, load_scores
+from retrieval.evaluation.testset import build_evaluation_set
+
+MakeCollection = Callable[..., Collection]
+LIMITS = ["eval.negatives=50", "eval.pool=200", "eval.max_queries=20"]
+
+
+@pytest.fixture
+def static_model(tmp_path: Path) -> Callable[..., Path]:
+    """Save a model that averages one random vector a word, with the given prompts and similarity."""
+
+    def make(similarity: str, prompts: dict[str, str] | None = None) -> Path:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        words = ["[UNK]", "common", "ask", "tell", *(f"word{index}" for index in range(500))]
+        tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        weights = np.random.default_rng(0).normal(size=(len(words), 24)).astype(np.float32)
+        module = StaticEmbedding(tokenizer, embedding_weights=weights)
+        folder = tmp_path / f"model-{similarity}"
+        model = SentenceTransformer(
+            modules=[module], similarity_fn_name=similarity, prompts=prompts, device="cpu"
+        )
+        model.save(str(folder), create_model_card=False)
+        return folder
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_scores_are_the_similarities_of_the_model(
+    static_model: Callable[..., Path], numbered_collection: MakeCollection, similarity: str
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = static_model(similarity, {"query": "ask ", "document": "tell "})
+    part = build_evaluation_set(numbered_collection(), "test", EvalConfig(max_queries=20, pool=200))
+    queries, passages = sentence_transformer_encoder(folder, temperature=0.5, device="cpu")(part)
+    model = SentenceTransformer(str(folder), device="cpu")
+    expected = model.similarity(
+        model.encode([f"ask {text}" for text in part.queries()]),
+        model.encode([f"tell {text}" for text in part.passages()]),
+    )
+    assert queries.dtype == passages.dtype == np.float32
+    assert queries @ passages.T == pytest.approx(expected.numpy() / 0.5, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_models_without_inner_products_and_missing_folders_are_refused(
+    static_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"similarity 'euclidean' is no inner product; valid: dot, cosine"):
+        sentence_transformer_encoder(static_model("euclidean"))
+    with pytest.raises(ConfigError, match="no such folder"):
+        sentence_transformer_encoder(tmp_path / "nothing")
+
+
+@pytest.mark.slow
+def test_command_measures_models_and_runs_as_the_suite_does(
+    static_model: Callable[..., Path],
+    numbered_collection: MakeCollection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = numbered_collection(name="home")
+    away = numbered_collection(passages=310, queries=30, name="away")
+    folder = home.folder
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq59\tp59\t1\n")
+    overrides = ["data=local", f"data.path={folder}", f"data.ood=[{away.folder}]", *LIMITS, "cache=cache"]
+    model = static_model("dot")
+    arguments = ["--model", str(model), "--out", "model.json", "--scores", "scores", *overrides]
+    assert evaluate.main(arguments) == 0
+    measured = json.loads(Path("model.json").read_text())
+
+    config = EvalConfig(negatives=50, pool=200, max_queries=20)
+    sets = build_sets(home, {"away": away}, config)
+    expected = evaluate_suite(sentence_transformer_encoder(model), sets, config, tmp_path / "other").metrics
+    assert measured == pytest.approx(expected, rel=1e-6)
+    assert len(load_scores(Path("scores"))[0]) == 40
+    printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert float(printed["eff/contrastive_entropy"]) == pytest.approx(
+        measured["eff/contrastive_entropy"], rel=1e-4
+    )
+
+    # A run is measured on its own data and evaluation; what it holds stays as it is.
+    run = tmp_path / "run"
+    run.mkdir()
+    model.rename(run / "model")
+    stored = {
+        "data": evaluate._compose(overrides, None).data,
+        "eval": evaluate._compose(overrides, None).eval,
+        "cache": "cache",
+    }
+    OmegaConf.save(OmegaConf.create(stored), run / "config.yaml")
+    assert evaluate.main(["--run", str(run), "--out", "run.json"]) == 0
+    assert json.loads(Path("run.json").read_text()) == measured
+    assert evaluate.main(["--run", str(run), "--out", "more.json", *LIMITS[:2], "eval.max_queries=5"]) == 0
+    assert json.loads(Path("more.json").read_text())["eval/queries"] == 5
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "model"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --run RUN or --model"),
+        (["--run", "a", "--model", "b"], "give either --run RUN or --model"),
+        (["--run", "nowhere"], "nowhere: no run directory"),
+        (["--model", "m", "eval=none"], "eval=none measures nothing; use eval=quick or eval=full"),
+        (["--model", "m", "eval=fast"], "eval=fast is not known"),
+        (["--model", "m", "eval.pol=3"], "eval.pol"),
+        (["--model", "m", "--temperature", "0"], "--temperature 0.0 is out of range"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_two(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.startswith("error: ")
+    assert len(printed.splitlines()) == 1
+
+
+def test_the_command_needs_no_torch_to_refuse() -> None:
+    code = "import retrieval.evaluate as e, sys; e.main(['--run', 'x']); assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=evaluate.CONFIGURATION.parent, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
