@@ -18,6 +18,9 @@ _PROSE_END = re.compile(
     r"|notes?|see also|usage|shapes?|todo|where)\s*:|:\w|@\w|[-*+\u2022]\s|\d+[.)]\s|\.\. |>>>|```|\$ )",
     re.IGNORECASE,
 )
+_SECTION = re.compile(
+    r"^\s*(parameters|returns|yields|notes|examples?|attributes|methods|see also)\s*$", re.I | re.M
+)
 _PROMPT = re.compile(r"^(\s*)(>>>|\.\.\.|In \[\d+\]:)(\s|$)")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _NOT_LETTER = re.compile(r"[^\w\s]|[\d_]")
@@ -28,7 +31,7 @@ _SENTENCE_END = re.compile(
 _MARKUP: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r":[a-zA-Z][\w:+-]*:`[~!]?([^`<]+?)\s*(?:<[^`]*>)?`"), r"\1"),  # :class:`~torch.Tensor`
     (re.compile(r"\[`~?([^`\]]+)`\](?:\([^)\s]*\))?"), r"\1"),  # [`~Trainer.train`]
-    (re.compile(r"!?\[([^\]]+)\]\([^)\s]*\)"), r"\1"),  # [text](address)
+    (re.compile(r"(?<!\w)!?\[([^\]]+)\]\([^)\s]*\)"), r"\1"),  # [text](address)
     (re.compile(r"`([^`<]+?)\s*<[^`]*>`__?"), r"\1"),  # `text <address>`_
     (re.compile(r"``([^`]+)``"), r"\1"),
     (re.compile(r"`([^`]+)`_?"), r"\1"),
@@ -90,6 +93,8 @@ def split_docstring(documentation: str) -> tuple[str, str] | str:
     if not paragraphs[0]:
         return "no_summary"
     prose, other = _split_prose(paragraphs[0])
+    if _SECTION.match(prose):
+        return "no_summary"
     sentence, following = first_sentence(prose)
     summary = " ".join(plain(sentence).split())
     reason = _reject(summary)

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import platform
 import sysconfig
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +30,7 @@ from retrieval.data.sources.extraction import Pair, extract
 from retrieval.data.sources.reference import extract_topics
 from retrieval.errors import ConfigError
 
-VERSION = 2
+VERSION = 3
 STANDARD_LIBRARY = "stdlib"
 LANGUAGE_REFERENCE = "pydoc_data.topics"
 
@@ -180,9 +181,22 @@ def _cores() -> int:
 def _pool() -> ProcessPoolExecutor:
     # Spawned, because a fork of a process with running threads (torch, loggers) can hang, and
     # because the fork server belongs to the launcher of sweeps.
-    # Syntax trees have no cycles, so workers save a fifth of their time without the collector.
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(_cores(), mp_context=spawn, initializer=gc.disable)
+    return ProcessPoolExecutor(_cores(), mp_context=spawn, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    # Syntax trees have no cycles, so a worker saves a fifth of its time without the collector.
+    gc.disable()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """A worker of a killed process would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write(
