@@ -111,8 +111,8 @@ def _measure(
     from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
     from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     cache = Path(config.cache)
     suite = sources.prepare(config.data, cache)
     ood = {name: open_collection(folder, cache, name) for name, folder in suite.ood.items()}

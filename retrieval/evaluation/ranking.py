@@ -117,14 +117,10 @@ def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) ->
     """Merge scores float32[n, block] of passages from ``offset`` on into the best keys uint64[n, ≤ k].
 
     A key holds the score in its upper and the scrambled position in its lower half, so that keys are
-    distinct and their order is the ranking. Scores below the worst kept one are dropped first: after a
-    few blocks hardly any remain.
+    distinct and their order is the ranking. Only scores that can still enter get one: after a few blocks
+    hardly any.
     """
-    scores = scores + np.float32(0)  # −0 and 0 are the same score
-    if best.shape[1] == k:
-        rows, columns = np.nonzero(scores >= _scores_of(best.min(axis=1))[:, None])
-    else:
-        rows, columns = (index.ravel() for index in np.indices(scores.shape))
+    rows, columns = np.nonzero(scores >= _entry_scores(best, scores, k))
     counts = np.bincount(rows, minlength=len(scores))
     width = int(counts.max(initial=0))
     if width == 0:
@@ -138,8 +134,18 @@ def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) ->
     return np.partition(merged, merged.shape[1] - k, axis=1)[:, -k:]
 
 
+def _entry_scores(best: NDArray[np.uint64], scores: FloatArray, k: int) -> FloatArray:
+    """Return float32[n, 1]: a bound that every score among the ``k`` best of a row reaches."""
+    width = scores.shape[1]
+    if best.shape[1] == k:
+        return _scores_of(best.min(axis=1))[:, None]
+    if width > k:
+        return np.partition(scores, width - k, axis=1)[:, width - k, None]
+    return np.full((len(scores), 1), -np.inf, dtype=np.float32)
+
+
 def _keys(scores: FloatArray, positions: IntArray) -> NDArray[np.uint64]:
-    bits = scores.view(np.uint32)
+    bits = (scores + np.float32(0)).view(np.uint32)  # −0 is the same score as 0 but other bits
     # Flipping makes the integer order of IEEE floats their numeric order, and no key of a score is zero.
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000)).astype(np.uint64)
     scrambled = (positions.astype(np.uint64) * np.uint64(_SCRAMBLE)) & np.uint64(0xFFFFFFFF)
