@@ -83,6 +83,11 @@ class RunDirectory:
         return self.path / "model"
 
     @property
+    def config(self) -> Path:
+        """Resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
     def log(self) -> Path:
         """Standard output and error of the run when a launcher started it."""
         return self.path / "log.txt"
@@ -147,10 +152,15 @@ class RunDirectory:
 
     def start(self, steps: int, step: int = 0) -> None:
         """Say how many optimisation steps the run has and at which it starts (after a resume)."""
-        self._update(step=step, steps=steps)
+        self._update(step=step, steps=steps, phase="train")
 
     def progress(self, step: int, phase: str = "train") -> None:
-        """Record the step reached and what is being done; cheap: written once a second and on a new phase."""
+        """Record the step reached; cheap: written once a second and on a new phase.
+
+        Args:
+            step: Optimisation steps done.
+            phase: ``data``, ``train`` or ``evaluate``.
+        """
         if phase != self._phase or time.monotonic() - self._written >= PROGRESS_SECONDS:
             self._phase = phase
             self._update(step=step, phase=phase)
@@ -186,7 +196,7 @@ class RunDirectory:
 
     def write_config(self, config: DictConfig | Config) -> None:
         """Write ``config.yaml`` with all interpolations resolved."""
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(as_config(config), resolve=True))
+        write_text(self.config, OmegaConf.to_yaml(as_config(config), resolve=True))
 
     def write_manifest(self, **extra: Any) -> None:
         """Write ``manifest.json``; ``extra`` as in :func:`retrieval.manifest.manifest`."""
@@ -212,6 +222,7 @@ class RunDirectory:
             started=now(),
             finished=None,
             error=None,
+            phase=None,
             host=socket.gethostname(),
             pid=process.pid,
             process_started=process.create_time(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -54,6 +55,14 @@ class Cell:
     def ended(self) -> bool:
         """Whether nothing more will happen to it in this sweep."""
         return self.state in ("done", "failed", "stopped")
+
+    def fail(self, error: dict[str, str]) -> None:
+        """End the cell and mark its directory failed, whatever its own process managed to write."""
+        with contextlib.suppress(OSError):  # a full disk: the closing table still tells
+            self.run.fail(error)
+            if not self.run.config.exists():
+                self.run.write_config(self.config)  # for `python -m sweeps retry`
+        self.end("failed", error=error)
 
     def end(self, state: CellState, **values: Any) -> None:
         """Record how the cell ended."""

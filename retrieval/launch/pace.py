@@ -13,6 +13,9 @@ from retrieval.launch.slots import Plan, Task, makespan
 SMALLEST_SHARE = 0.02
 """A cell says something about the pace once it has advanced by this share."""
 
+BEFORE_EVALUATION = ("data", "train")
+"""Phases of :meth:`retrieval.runs.RunDirectory.progress` that come before the measuring."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -24,7 +27,7 @@ class Progress:
 
     def share(self, train_share: float) -> float:
         """Share of the cell that is over, 0 to 1."""
-        if self.phase != "train":
+        if self.phase not in BEFORE_EVALUATION:
             return train_share
         return train_share * min(1.0, self.step / self.steps) if self.steps else 0.0
 

@@ -167,9 +167,8 @@ class Scheduler:
                 self._fail(cell, child.reason())
 
     def _fail(self, cell: Cell, error: dict[str, str]) -> None:
-        with contextlib.suppress(OSError):  # a full disk: the table still tells
-            cell.run.fail(error)
-        self._finish(cell, "failed", error=error)
+        cell.fail(error)
+        self.display.event(cell)
         if self.fail_fast and not self._stopping:
             self.display.say("fail_fast=true: stopping the other cells", "red")
             self._stop()

@@ -35,7 +35,13 @@ class Options:
     prepare: str | None = "retrieval.pipeline.prepare_data"
     validate: str | None = "retrieval.validation.validate"
     fingerprint: str = "retrieval.data.sources.fingerprint"
-    preload: Sequence[str] = field(default_factory=tuple)
+    preload: Sequence[str] = (
+        "torch",
+        "pytorch_lightning",
+        "transformers",
+        "sentence_transformers",
+        "retrieval.pipeline",
+    )
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def _run(
         gpus=len(gpus),
         memory=memory,
         slots=options.slots,
-        threads=options.threads,
+        threads=options.threads or _wanted_threads(ready),
     )
     _assign(ready, plan)
     scheduler = Scheduler(
@@ -166,15 +172,12 @@ def _prepare(
         error = child.reason()
         display.say(f"cannot prepare the data of {len(users)} cells: {error['message']}", "red")
         for cell in users:
-            cell.run.fail(error)
-            cell.end("failed", error=error)
+            cell.fail(error)
 
 
 def _assign(cells: Sequence[Cell], plan: Plan) -> None:
     for number, cell in enumerate(cells):
         cell.threads, cell.units = plan.threads[number], plan.units[number]
-        if OmegaConf.select(cell.config, "trainer.threads") is not None:
-            cell.threads = int(cell.config.trainer.threads)
         _set(cell.config, "trainer.threads", cell.threads)
         with open_dict(cell.config):
             if "trainer" in cell.config and "progress" in cell.config.trainer:
@@ -185,6 +188,11 @@ def _wanted_gpus(cells: Sequence[Cell]) -> list[str]:
     """GPUs to hand out: none when some cell asks for the CPU."""
     wants = {str(OmegaConf.select(cell.config, "trainer.accelerator")) for cell in cells}
     return [] if "cpu" in wants else available_gpus()
+
+
+def _wanted_threads(cells: Sequence[Cell]) -> int | None:
+    """Threads that the configurations ask for; the most, if they differ."""
+    return max((cell.config.trainer.threads or 0 for cell in cells), default=0) or None
 
 
 def _set(config: DictConfig, key: str, value: Any) -> None:

@@ -24,6 +24,7 @@ def options(**changes: Any) -> Options:
             "prepare": "stub_cells.prepare",
             "validate": None,
             "fingerprint": "stub_cells.fingerprint",
+            "preload": (),
             **changes,
         }
     )

@@ -1,0 +1,129 @@
+"""The cells below a runs folder: those that sweeps expected and those that have a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from retrieval.files import read_json
+from retrieval.runs import RunDirectory
+from sweeps.errors import TableError
+
+READERS = 8
+ORDER = ("running", "failed", "stopped", "waiting", "done")
+"""States in the order of a person's interest. ``waiting`` = expected, never started; ``stopped`` = its
+process is gone without an end, the next sweep resumes it."""
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """One cell as found on disk."""
+
+    run: str
+    state: str
+    step: int = 0
+    steps: int = 0
+    phase: str | None = None
+    seconds: float | None = None
+    """Duration of the last attempt, up to now if it is running."""
+    pairs_per_second: float | None = None
+    """Throughput, of running cells."""
+    error: str = ""
+    """Type and last line of the error."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the training, by the pace so far; ``None`` if it cannot be told."""
+        if self.state != "running" or not self.step or not self.steps or self.seconds is None:
+            return None
+        return self.seconds * (self.steps - self.step) / self.step
+
+
+def take_inventory(runs: Path) -> list[CellStatus]:
+    """All cells, in the order of :data:`ORDER` and by name.
+
+    Raises:
+        TableError: ``runs`` does not exist.
+    """
+    if not runs.is_dir():
+        raise TableError(f"runs folder {runs} does not exist; run `python train.py …` first, or give --runs")
+    with os.scandir(runs) as entries:
+        names = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    expected = expected_runs(runs)
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(lambda name: look(runs / name), sorted(names | expected), chunksize=64))
+    cells = [cell for cell in found if cell.state != "waiting" or cell.run in expected]
+    return sorted(cells, key=lambda cell: (ORDER.index(cell.state), cell.run))
+
+
+def expected_runs(runs: Path) -> set[str]:
+    """Names of the runs that some sweep's record lists."""
+    records = (read_json(path) or {} for path in sorted((runs / ".sweeps").glob("*/sweep.json")))
+    return {str(cell["run"]) for record in records for cell in record.get("cells", []) if "run" in cell}
+
+
+def look(folder: Path) -> CellStatus:
+    """The state of one run directory."""
+    directory = RunDirectory(folder)
+    state = directory.state()
+    if state == "absent":
+        return CellStatus(folder.name, "waiting")
+    status = directory.status() or {}
+    end = datetime.now(UTC) if state == "running" else _time(status.get("finished") or status.get("updated"))
+    begun = _time(status.get("started"))
+    return CellStatus(
+        run=folder.name,
+        state=state,
+        step=int(status.get("step") or 0),
+        steps=int(status.get("steps") or 0),
+        phase=status.get("phase"),
+        seconds=(end - begun).total_seconds() if end and begun else None,
+        pairs_per_second=_throughput(folder / "metrics.jsonl") if state == "running" else None,
+        error=error_line(status.get("error") if state == "failed" else None),
+    )
+
+
+def counts(cells: Iterable[CellStatus]) -> str:
+    """``12 expected: 8 done, 2 running, 1 failed, 1 waiting``."""
+    cells = list(cells)
+    number = Counter(cell.state for cell in cells)
+    shown = [f"{number[state]} {state}" for state in reversed(ORDER) if number[state]]
+    return f"{len(cells)} expected" + (f": {', '.join(shown)}" if shown else "")
+
+
+def error_line(error: Any) -> str:
+    """``Type: last line of the message``."""
+    if not isinstance(error, dict):
+        return ""
+    lines = str(error.get("message") or "").strip().splitlines()
+    return f"{error.get('type')}: {lines[-1] if lines else ''}"
+
+
+def named(runs: Path, cells: Sequence[CellStatus], state: str) -> list[RunDirectory]:
+    """Directories of the cells in ``state``."""
+    return [RunDirectory(runs / cell.run) for cell in cells if cell.state == state]
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+
+
+def _throughput(path: Path, tail: int = 4096) -> float | None:
+    """``train/pairs_per_second`` of the last whole line, read from the end of the file."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - tail))
+            lines = handle.read().split(b"\n")
+        return float(json.loads(lines[-2])["train/pairs_per_second"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None

@@ -1,0 +1,69 @@
+"""``python -m sweeps retry``: run failed cells again, each with the configuration in its directory."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sweeps.commands.options import RunsOption
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from retrieval.runs import RunDirectory
+
+
+def run(runs: RunsOption = Path("runs")) -> None:
+    """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew."""
+    from retrieval.launch.sweep import Composed, Options, run_sweep
+    from sweeps.commands.inventory import named, take_inventory
+
+    cells = take_inventory(runs)
+    again = [directory for state in ("failed", "stopped") for directory in named(runs, cells, state)]
+    if not again:
+        typer.echo("no failed or stopped cell")
+        return
+    options = Options()
+    composed = [
+        Composed(number, [f"run={directory.name}"], stored_config(directory, options.fingerprint))
+        for number, directory in enumerate(again)
+    ]
+    folder = runs / ".sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_retry"
+    _, status = run_sweep(composed, options, folder)
+    raise typer.Exit(status)
+
+
+def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
+    """The configuration of ``directory``, checked to describe that very run.
+
+    Args:
+        directory: A run directory.
+        fingerprint: Dotted path of the function that fingerprints the data.
+
+    Raises:
+        ConfigError: It has no configuration, or the configuration or the data changed since it was named.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    from retrieval.errors import ConfigError
+    from retrieval.launch.process import resolve
+    from retrieval.runs import run_name
+
+    if not directory.config.is_file():
+        raise ConfigError(
+            f"{directory.path} has no config.yaml; give its overrides to `python train.py` again"
+        )
+    config = OmegaConf.load(directory.config)
+    assert isinstance(config, DictConfig)
+    config.runs = str(directory.path.parent)
+    config.trainer.threads = None  # the last sweep's choice, not the user's
+    name = run_name(config, resolve(fingerprint)(config.data, Path(config.cache)))
+    if name != directory.name:
+        raise ConfigError(
+            f"{directory.config} now describes {name}: it, the data or the code changed; "
+            "give its overrides to `python train.py` again"
+        )
+    return config

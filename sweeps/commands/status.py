@@ -1,0 +1,84 @@
+"""``python -m sweeps status``: which cells are expected, done, running, failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.commands.options import RunsOption
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from sweeps.commands.inventory import CellStatus
+
+PLAIN_WIDTH = 200
+WATCH_SECONDS = 2.0
+
+
+def run(
+    runs: RunsOption = Path("runs"),
+    watch: Annotated[bool, typer.Option("--watch", help="Redraw until nothing runs any more.")] = False,
+    limit: Annotated[int, typer.Option("--limit", help="Rows shown; 0 = all.", min=0, metavar="N")] = 50,
+) -> None:
+    """Show expected, done, running and failed cells with progress and the last error line."""
+    import sys
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from sweeps.commands.inventory import take_inventory
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    cells = take_inventory(runs)
+    if not watch:
+        console.print(render(cells, limit))
+        return
+    with Live(render(cells, limit), console=console, auto_refresh=False) as live:
+        while any(cell.state == "running" for cell in cells):
+            time.sleep(WATCH_SECONDS)
+            cells = take_inventory(runs)
+            live.update(render(cells, limit), refresh=True)
+
+
+def render(cells: Sequence[CellStatus], limit: int) -> Group:
+    """The table of the first ``limit`` cells and the counts of all."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from sweeps.commands.inventory import counts
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for title in ("step", "time", "left", "pairs/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("last error", overflow="fold")
+    shown = cells[:limit] if limit else cells
+    for cell in shown:
+        table.add_row(*(Text(value) for value in row(cell)))
+    parts: list[Table | Text] = [table] if shown else []
+    if len(shown) < len(cells):
+        parts.append(Text(f"… and {len(cells) - len(shown)} more; --limit 0 shows all"))
+    return Group(*parts, Text(counts(cells)))
+
+
+def row(cell: CellStatus) -> tuple[str, ...]:
+    """The cell's line of the table."""
+    from retrieval.launch.display import duration
+
+    phase = f" {cell.phase}" if cell.state == "running" and cell.phase not in (None, "train") else ""
+    return (
+        cell.run,
+        cell.state + phase,
+        f"{cell.step}/{cell.steps}" if cell.steps else "",
+        duration(cell.seconds),
+        duration(cell.seconds_left),
+        f"{cell.pairs_per_second:.0f}" if cell.pairs_per_second is not None else "",
+        cell.error,
+    )

@@ -1,0 +1,175 @@
+"""``sweeps status``, ``clean`` and ``retry`` on run directories in every state."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from retrieval import config as schema
+from retrieval.data.sources import fingerprint
+from retrieval.errors import ConfigError
+from retrieval.launch import sweep as launch
+from retrieval.launch.cells import Cell
+from retrieval.launch.sweep import Composed, Options
+from retrieval.runs import RunDirectory
+from sweeps.cli import main
+from sweeps.commands.inventory import counts, error_line, take_inventory
+from sweeps.commands.retry import stored_config
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """One cell in each state: done, failed, stopped, running (in this process) and waiting."""
+    folder = tmp_path / "runs"
+    with RunDirectory(folder / "good").claim():
+        RunDirectory(folder / "good").start(20)
+        RunDirectory(folder / "good").finish({"eff/ndcg@10": 0.5})
+    (folder / "good" / "checkpoints").mkdir()
+    (folder / "good" / "checkpoints" / "last.ckpt").write_bytes(b"x" * 2**20)
+    with contextlib.suppress(ValueError), RunDirectory(folder / "bad").claim():
+        raise ValueError("first\nlast line")
+    with contextlib.suppress(SystemExit), RunDirectory(folder / "halted").claim():
+        RunDirectory(folder / "halted").start(20, 5)
+        raise SystemExit(143)
+    record = folder / ".sweeps" / "one" / "sweep.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"cells": [{"run": name} for name in ("good", "bad", "never")]}))
+    (folder / "not-a-run").mkdir()
+    return folder
+
+
+def test_every_state_is_told_apart(runs: Path) -> None:
+    with RunDirectory(runs / "live").claim():
+        RunDirectory(runs / "live").start(20, 10)
+        with RunDirectory(runs / "live").metrics_log() as log:
+            log.append(10, {"train/pairs_per_second": 123.4})
+        cells = take_inventory(runs)
+    assert [(cell.run, cell.state) for cell in cells] == [
+        ("live", "running"),
+        ("bad", "failed"),
+        ("halted", "stopped"),
+        ("never", "waiting"),
+        ("good", "done"),
+    ]
+    live, bad, halted, _, good = cells
+    assert (live.step, live.steps, live.pairs_per_second) == (10, 20, 123.4)
+    assert live.seconds_left == live.seconds
+    assert bad.error == "ValueError: last line"
+    assert (halted.step, halted.steps) == (5, 20)
+    assert good.seconds is not None
+    assert counts(cells) == "5 expected: 1 done, 1 waiting, 1 stopped, 1 failed, 1 running"
+
+
+def test_status_prints_table_and_counts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--runs", str(runs)]) == 0
+    out = capsys.readouterr().out
+    assert "ValueError: last line" in out
+    assert "4 expected: 1 done, 1 waiting, 1 stopped, 1 failed" in out
+    assert main(["status", "--runs", str(runs), "--limit", "1"]) == 0
+    assert "and 3 more" in capsys.readouterr().out
+
+
+def test_watch_ends_when_nothing_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--runs", str(runs), "--watch"]) == 0
+    assert "4 expected" in capsys.readouterr().out
+
+
+def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--runs", str(tmp_path / "absent")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert main(["status", "--runs", str(tmp_path)]) == 0
+    assert "0 expected" in capsys.readouterr().out
+
+
+def test_markup_in_an_error_is_text(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunDirectory(runs / "bad").fail({"type": "Error", "message": "[/red] [bold]x[/bold]", "traceback": ""})
+    assert main(["status", "--runs", str(runs)]) == 0
+    assert "[/red] [bold]x[/bold]" in capsys.readouterr().out
+
+
+def test_error_line_of_anything() -> None:
+    assert error_line(None) == ""
+    assert error_line({"type": "KilledError", "message": ""}) == "KilledError: "
+
+
+@pytest.mark.slow
+def test_ten_thousand_cells_in_seconds(tmp_path: Path) -> None:
+    for number in range(10_000):
+        folder = tmp_path / f"cell-{number}"
+        folder.mkdir()
+        (folder / "status.json").write_text('{"state": "done", "step": 1, "steps": 1}')
+    begun = time.monotonic()
+    assert main(["status", "--runs", str(tmp_path)]) == 0
+    assert time.monotonic() - begun < 5
+
+
+def test_clean_asks_and_keeps_what_is_not_finished(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runs / "bad" / "checkpoints").mkdir()
+    monkeypatch.setattr("typer.confirm", lambda question: False)
+    assert main(["clean", "--runs", str(runs)]) == 0
+    assert (runs / "good" / "checkpoints" / "last.ckpt").exists()
+    assert main(["clean", "--runs", str(runs), "--yes"]) == 0
+    assert "1 finished runs (1.0 MiB)" in capsys.readouterr().out
+    assert not (runs / "good" / "checkpoints").exists()
+    assert (runs / "bad" / "checkpoints").exists()
+    assert (runs / "good" / "result.json").exists()
+    assert main(["clean", "--runs", str(runs)]) == 0
+
+
+def failed_run(folder: Path) -> RunDirectory:
+    config = schema.Config(
+        model=schema.ModelConfig(init="scratch"),
+        data=schema.SyntheticConfig(),
+        strategy=schema.StrategyConfig(),
+        eval=schema.EvalConfig(),
+        trainer=schema.TrainerConfig(threads=2),
+        logger=schema.LoggerConfig(),
+        runs=str(folder),
+        cache=str(folder / ".cache"),
+    )
+    node = OmegaConf.structured(config)
+    run = RunDirectory.of(node, fingerprint(node.data, Path(node.cache)))
+    run.write_config(node)
+    run.fail({"type": "ProcessKilled", "message": "killed by SIGKILL", "traceback": ""})
+    return run
+
+
+def test_retry_runs_failed_cells_with_their_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = failed_run(tmp_path)
+    asked: list[Composed] = []
+
+    def record(composed: list[Composed], options: Options, folder: Path) -> tuple[list[Cell], int]:
+        asked.extend(composed)
+        return [], 1
+
+    monkeypatch.setattr(launch, "run_sweep", record)
+    assert main(["retry", "--runs", str(tmp_path)]) == 1
+    (cell,) = asked
+    assert RunDirectory.of(cell.config, fingerprint(cell.config.data)).path == run.path
+    assert cell.config.trainer.threads is None
+
+
+def test_retry_refuses_a_changed_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = failed_run(tmp_path)
+    config = OmegaConf.load(run.config)
+    config.train.steps = 7
+    OmegaConf.save(config, run.config)
+    with pytest.raises(ConfigError, match="changed"):
+        stored_config(run, Options().fingerprint)
+    run.config.unlink()
+    assert main(["retry", "--runs", str(tmp_path)]) == 2
+    assert "has no config.yaml" in capsys.readouterr().err
+
+
+def test_retry_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retry", "--runs", str(tmp_path)]) == 0
+    assert "no failed or stopped cell" in capsys.readouterr().out
