@@ -111,7 +111,7 @@ class Configurations:
         drawn = self.residuals[generator.integers(len(self.residuals), size=(replicates, int(counts.sum())))]
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         noise = np.add.reduceat(drawn, starts, axis=1) / counts[:, None]
-        return means * np.exp(noise) if self.logarithmic else means + noise
+        return np.asarray(means * np.exp(noise) if self.logarithmic else means + noise)
 
 
 def aggregate(runs: pd.DataFrame, metrics: Sequence[str]) -> Configurations:

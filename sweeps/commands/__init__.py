@@ -6,8 +6,12 @@ Modules are imported to build the command line, so they import numerics and plot
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "status": "sweeps.commands.status",
+    "retry": "sweeps.commands.retry",
+    "clean": "sweeps.commands.clean",
     "collect": "sweeps.commands.collect",
     "fit": "sweeps.commands.fit",
+    "report": "sweeps.commands.report",
     "sensitivity": "sweeps.commands.sensitivity",
     "allocate": "sweeps.commands.allocate",
 }

@@ -1,0 +1,54 @@
+"""``python -m sweeps report``: the page people read, figures for papers, tables and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, report_skipped
+
+if TYPE_CHECKING:
+    from sweeps.table import Collected
+
+
+def run(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the page, figures, tables and fits.", metavar="DIR")
+    ] = Path("report"),
+    runs: RunsOption = Path("runs"),
+    table: TableOption = None,
+    wandb: WandbOption = None,
+    where: WhereOption = None,
+    title: Annotated[
+        str, typer.Option("--title", help="Heading of the page.")
+    ] = "How effectiveness and robustness scale",
+) -> None:
+    """Write one self-contained HTML page, with figures as SVG, PDF and PNG and tables as CSV beside it."""
+    from sweeps.report.build import ReportOptions, build_report
+
+    collected = _collect(runs, table, wandb, where)
+    report_skipped(collected.skipped)
+    folder = runs if table is None and wandb is None else None
+    page = build_report(collected, out, ReportOptions(title=title, runs_folder=folder))
+    typer.echo(f"{collected.summary()}; wrote {page}")
+
+
+def _collect(runs: Path, table: Path | None, wandb: str | None, where: list[str] | None) -> Collected:
+    """The runs of exactly one source with those left out, which the page names too."""
+    from dataclasses import replace
+
+    from sweeps.errors import TableError
+    from sweeps.table import Collected, collect_runs, keep_where, read_table
+    from sweeps.wandb_table import collect_wandb
+
+    if table is not None and wandb is not None:
+        raise TableError("--table and --wandb exclude each other; give one source")
+    if table is not None:
+        collected = Collected(read_table(table))
+    else:
+        collected = collect_wandb(wandb) if wandb is not None else collect_runs(runs)
+    if collected.frame.empty:
+        raise TableError(f"{wandb or runs} holds no finished run ({collected.summary()})")
+    return replace(collected, frame=keep_where(collected.frame, where or []))

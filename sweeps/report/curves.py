@@ -1,0 +1,126 @@
+"""Which runs each scaling curve of the report shows, and the law fitted to them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from retrieval.errors import ParetrieveError
+from sweeps.configurations import aggregate
+from sweeps.fit import FitOptions, FitResult, fit_law
+from sweeps.points import PAIRS, SIZE
+
+Axis = Literal["N", "D"]
+
+COLUMN: dict[str, str] = {"N": SIZE, "D": PAIRS}
+LAW: dict[str, str] = {"N": "model", "D": "data"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One series along N or D: configuration means, and the law where one can be fitted."""
+
+    label: str
+    """Strategy, as in :func:`sweeps.configurations.strategy_label`."""
+    axis: Axis
+    metric: str
+    where: str
+    """The slice in words, such as ``bert-mini``."""
+    points: pd.DataFrame
+    """``x, y, low, high, seeds`` in order of x; low and high are the extremes over seeds."""
+    fit: FitResult | None = None
+    refusal: str | None = None
+    """Why there is no fit."""
+    other: float = field(default=float("nan"))
+    """N (of a curve along D) or D (of a curve along N) of the slice."""
+
+    @property
+    def name(self) -> str:
+        """File name of the curve's record, without suffix."""
+        words = f"{LAW[self.axis]}-{self.metric.split('/')[0]}-{self.label}-{self.where}".lower()
+        return "-".join(re.findall(r"[a-z0-9.]+", words))
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The fitted law at x; NaN without a fit."""
+        if self.fit is None:
+            return np.full_like(x, np.nan)
+        return self.fit.predict(x, self.other) if self.axis == "N" else self.fit.predict(self.other, x)
+
+    def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """95 % interval of the fitted law at x; only with a fit."""
+        if self.fit is None:
+            raise ValueError("a curve without a fit has no band")
+        arguments = (x, self.other) if self.axis == "N" else (self.other, x)
+        return self.fit.mean_band(*arguments)
+
+
+def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:
+    """Value of the other axis at which most levels of ``axis`` were run (the largest of ties)."""
+    along, across = COLUMN[axis], COLUMN["D" if axis == "N" else "N"]
+    if along not in runs or across not in runs or not len(runs):
+        return None
+    levels = runs.groupby(across)[along].nunique()
+    return None if levels.empty else float(levels[levels == levels.max()].index.max())
+
+
+def curve(
+    runs: pd.DataFrame, label: str, axis: Axis, metric: str, other: float, quick: bool = False
+) -> Curve:
+    """The curve of one strategy along ``axis`` at N (or D) = ``other``.
+
+    Args:
+        runs: labelled runs of all strategies (:func:`sweeps.configurations.label_runs`).
+        quick: fit without bootstrap and without comparing forms, for panels that show no band.
+
+    The law has a floor from four levels on; three levels determine no more than scale and exponent.
+    """
+    across = COLUMN["D" if axis == "N" else "N"]
+    part = runs[(runs["label"] == label) & (runs[across] == other) & runs[metric].notna()]
+    where = _slice_name(part, axis, other)
+    points = _points(part, axis, metric)
+    if len(points) < 3:
+        return Curve(label, axis, metric, where, points, other=other)
+    law = LAW[axis] if len(points) >= 4 else f"{LAW[axis]}-no-floor"
+    try:
+        options = FitOptions(bootstrap=0 if quick else 1000)
+        fit = fit_law(part, law=law, metric=metric, options=options, compare_forms=not quick)
+    except ParetrieveError as error:
+        return Curve(label, axis, metric, where, points, refusal=str(error), other=other)
+    return Curve(label, axis, metric, where, points, fit, other=other)
+
+
+def _points(part: pd.DataFrame, axis: Axis, metric: str) -> pd.DataFrame:
+    if part.empty:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in ("x", "y", "low", "high", "seeds")})
+    means = aggregate(part, (metric,)).table
+    spread = part.groupby("configuration")[metric].agg(["min", "max"])
+    return pd.DataFrame(
+        {
+            "x": means[COLUMN[axis]].to_numpy(float),
+            "y": means[metric].to_numpy(float),
+            "low": spread.loc[means["configuration"], "min"].to_numpy(float),
+            "high": spread.loc[means["configuration"], "max"].to_numpy(float),
+            "seeds": means["n_runs"].to_numpy(int),
+        }
+    ).sort_values("x", ignore_index=True)
+
+
+def _slice_name(part: pd.DataFrame, axis: Axis, other: float) -> str:
+    if axis == "D":
+        names = part["model"].unique().tolist() if "model" in part else []
+        return str(names[0]) if len(names) == 1 else f"N = {other:.4g}"
+    return f"{other:,.0f} training pairs"
+
+
+def labels_for_curves(runs: pd.DataFrame, limit: int = 6) -> list[str]:
+    """Strategies drawn as curves: ``standard`` first; fixed ω only where there is room for all."""
+    labels = sorted(
+        runs["label"].unique(), key=lambda name: (name != "standard", name.startswith("fixed"), name)
+    )
+    if len(labels) > limit:
+        labels = [label for label in labels if not label.startswith("fixed")][:limit]
+    return labels

@@ -1,0 +1,1 @@
+"""Figures of the report: each module draws one kind and returns panels (``style.Panel``)."""

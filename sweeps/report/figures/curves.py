@@ -1,0 +1,107 @@
+"""Contrastive entropy against training pairs and against model size, with laws and held-out points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from sweeps.report.curves import Curve
+from sweeps.report.figures.style import MUTED, Look, Panel, drawing, legend_below, log_axis, looks, shades
+
+AXIS_NAME = {"D": "training pairs D", "N": "non-embedding parameters N"}
+METRIC_NAME = {
+    "contrastive_entropy": "contrastive entropy (nats)",
+    "ndcg@10": "nDCG@10",
+    "mrr@10": "MRR@10",
+    "recall@100": "Recall@100",
+}
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name on an axis."""
+    return METRIC_NAME.get(metric.rsplit("/", 1)[-1], metric)
+
+
+def objective_name(metric: str) -> str:
+    """What a metric measures: ``Effectiveness``, ``OOD robustness`` or a domain's name."""
+    first, *rest = metric.split("/")
+    if len(rest) > 1:
+        return f"{'OOD' if first == 'ood' else first}: {rest[0]}"
+    return {"eff": "Effectiveness", "ood": "OOD robustness", "adv": "Adversarial robustness"}.get(
+        first, first
+    )
+
+
+def curve_panel(curves: Sequence[Curve], name: str, title: str, caption: str) -> Panel:
+    """Curves of several strategies in one panel, one colour and marker each."""
+    chosen = looks([curve.label for curve in curves])
+    with drawing() as (figure, axes):
+        for curve in curves:
+            draw_curve(axes, curve, chosen[curve.label], curve.label)
+        finish(axes, curves, title)
+        legend_below(figure, axes)
+        return Panel(name, caption, figure)
+
+
+def sizes_panel(curves: Sequence[Curve], name: str, title: str, caption: str) -> Panel:
+    """Curves of one strategy at several slices, from dark (small) to light (large)."""
+    ordered = sorted(curves, key=lambda curve: curve.other)
+    with drawing() as (figure, axes):
+        for curve, shade in zip(ordered, shades(len(ordered))):
+            draw_curve(axes, curve, Look(shade, "o"), curve.where, band=False)
+        finish(axes, ordered, title)
+        legend_below(figure, axes)
+        return Panel(name, caption, figure)
+
+
+def draw_curve(axes: Axes, curve: Curve, look: Look, label: str, band: bool = True) -> None:
+    """Points with their range over seeds; the law solid inside the data and dotted a little beyond."""
+    x, y = curve.points["x"].to_numpy(float), curve.points["y"].to_numpy(float)
+    held = _held_out(curve)
+    if curve.fit is None:
+        axes.plot(x, y, color=look.colour, linewidth=1.0, alpha=0.7)
+    else:
+        _draw_law(axes, curve, look, band)
+    hidden = np.isin(x, held[0])
+    axes.plot(x[~hidden], y[~hidden], look.marker, color=look.colour, label=label, zorder=4)
+    axes.plot(x[hidden], y[hidden], look.marker, color=look.colour, markerfacecolor="white", zorder=4)
+    axes.vlines(x, curve.points["low"], curve.points["high"], color=look.colour, linewidth=1.0)
+    if len(held[0]):
+        axes.plot(*held, marker="x", color=look.colour, markersize=6.5, linestyle="none", zorder=5)
+
+
+def _held_out(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and predictions of the points left out in the hold-out check, along the curve's axis."""
+    points = [] if curve.fit is None else [p for p in curve.fit.holdout.points if p["axis"] == curve.axis]
+    return np.array([p[curve.axis] for p in points]), np.array([p["predicted"] for p in points])
+
+
+def _draw_law(axes: Axes, curve: Curve, look: Look, band: bool) -> None:
+    low, high = curve.points["x"].min(), curve.points["x"].max()
+    inside = np.geomspace(low, high, 80)
+    beyond = np.geomspace(high, high * 1.6, 20)
+    axes.plot(inside, curve.predict(inside), color=look.colour)
+    axes.plot(beyond, curve.predict(beyond), color=look.colour, linestyle=":", linewidth=1.3)
+    if band:
+        reach = np.concatenate([inside, beyond])
+        lower, upper = curve.band(reach)
+        if np.isfinite([lower, upper]).all():
+            axes.fill_between(reach, lower, upper, color=look.colour, alpha=0.14, linewidth=0)
+
+
+def finish(axes: Axes, curves: Sequence[Curve], title: str) -> None:
+    """Axes, limits from the points (a wild band must not hide them), title."""
+    xs = np.concatenate([curve.points["x"].to_numpy(float) for curve in curves])
+    lows = np.concatenate([curve.points["low"].to_numpy(float) for curve in curves])
+    highs = np.concatenate([curve.points["high"].to_numpy(float) for curve in curves])
+    log_axis(axes, "x", xs.tolist())
+    if (lows > 0).all():
+        log_axis(axes, "y", [*lows, *highs])
+        axes.set_ylim(lows.min() / 1.12, highs.max() * 1.08)
+    axes.set_xlabel(AXIS_NAME[curves[0].axis])
+    axes.set_ylabel(metric_name(curves[0].metric))
+    axes.set_title(title)
+    if len(curves) == 1:
+        axes.text(0.98, 0.97, curves[0].label, transform=axes.transAxes, ha="right", va="top", color=MUTED)

@@ -1,0 +1,154 @@
+"""Sections on scaling: curves along D and along N, with their laws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from retrieval.errors import ParetrieveError
+from sweeps.fit import FitOptions, FitResult, fit_law
+from sweeps.points import PAIRS, SIZE
+from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_for_curves
+from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
+from sweeps.report.figures.style import Panel
+from sweeps.report.page import Section
+from sweeps.report.tables import PageTable, interval
+
+OBJECTIVES = ("eff/contrastive_entropy", "ood/contrastive_entropy", "adv/contrastive_entropy")
+
+TITLES = {"D": "More training pairs", "N": "Larger models"}
+MAX_SIZES = 8
+"""Slices drawn in one panel of sizes."""
+
+
+@dataclass
+class Scaling:
+    """Curves of one axis, and the section that shows them."""
+
+    section: Section
+    curves: list[Curve] = field(default_factory=list)
+
+
+def measured(runs: pd.DataFrame) -> list[str]:
+    """The objectives' contrastive entropies that at least one run has."""
+    return [metric for metric in OBJECTIVES if metric in runs and runs[metric].notna().any()]
+
+
+def scaling(runs: pd.DataFrame, axis: Axis) -> Scaling:
+    """Curves of every strategy and objective along ``axis``, all with fits where there are enough levels."""
+    section = Section("data" if axis == "D" else "model", TITLES[axis])
+    found = Scaling(section)
+    other = best_slice(runs, axis)
+    levels = (
+        0
+        if other is None
+        else runs[runs[COLUMN["D" if axis == "N" else "N"]] == other][COLUMN[axis]].nunique()
+    )
+    if other is None or levels < 2:
+        what = "training fractions" if axis == "D" else "model sizes"
+        option = "data.frac=0.1,0.3,1" if axis == "D" else "model=bert-tiny,bert-mini,bert-small"
+        section.notes.append(
+            f"FEWER_THAN_3_LEVELS: the runs have {levels} of the {what} a curve needs; "
+            f"a law needs three or more (for example {option})."
+        )
+        return found
+    for metric in measured(runs):
+        curves = [curve(runs, label, axis, metric, other) for label in labels_for_curves(runs)]
+        curves = [item for item in curves if len(item.points)]
+        if not curves:
+            continue
+        found.curves += curves
+        section.panels.append(_panel(curves, metric))
+    fitted = exponents_table(found.curves)
+    if fitted.rows:
+        section.tables.append(fitted)
+    for metric in measured(runs):
+        section.panels += _sizes(runs, axis, metric, found)
+    return found
+
+
+def _panel(curves: list[Curve], metric: str) -> Panel:
+    first = curves[0]
+    objective = objective_name(metric)
+    parts = [
+        f"{objective}: contrastive entropy against {AXIS_NAME[first.axis]}, {first.where}; lower is better."
+    ]
+    if any(item.fit is not None for item in curves):
+        parts.append("Lines are fitted laws with 95 % bands of the mean, dotted beyond the data.")
+    if any(item.fit is not None and item.fit.holdout.n for item in curves):
+        parts.append("Hollow points were left out in a second fit, which predicts the crosses.")
+    if any((item.points["seeds"] > 1).any() for item in curves):
+        parts.append("Bars span the seeds.")
+    name = f"{'data' if first.axis == 'D' else 'model'}-{metric.split('/')[0]}"
+    return curve_panel(curves, name, f"{objective}, {first.where}", " ".join(parts))
+
+
+def _sizes(runs: pd.DataFrame, axis: Axis, metric: str, found: Scaling) -> list[Panel]:
+    """One panel a strategy with all slices (sizes, or numbers of pairs) where there are several."""
+    across = COLUMN["D" if axis == "N" else "N"]
+    panels = []
+    for label in labels_for_curves(runs, limit=4):
+        part = runs[(runs["label"] == label) & runs[metric].notna()]
+        levels = part.groupby(across)[COLUMN[axis]].nunique()
+        values = [float(value) for value in levels[levels >= 2].index]
+        if len(values) < 2:
+            continue
+        step = max(1, -(-len(values) // MAX_SIZES))
+        curves = [curve(runs, label, axis, metric, value, quick=True) for value in values[::-1][::step]]
+        objective = objective_name(metric)
+        caption = f"{objective} of {label} against {AXIS_NAME[axis]}; dark is small, light is large."
+        name = f"{'data' if axis == 'D' else 'model'}-{metric.split('/')[0]}-{slug(label)}"
+        panels.append(sizes_panel(curves, name, f"{objective}, {label}", caption))
+        found.curves += [item for item in curves if not _has(found.curves, item)]
+    return panels
+
+
+def _has(curves: list[Curve], item: Curve) -> bool:
+    key = (item.label, item.axis, item.metric, item.other)
+    return any((c.label, c.axis, c.metric, c.other) == key for c in curves)
+
+
+def slug(label: str) -> str:
+    """A label as part of a file name or an id."""
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in label)
+
+
+def exponents_table(curves: Sequence[Curve]) -> PageTable:
+    """The fitted exponents of the curves in one slice, for reading; all numbers are in the table of fits."""
+    rows = []
+    for item in curves:
+        if item.fit is None:
+            continue
+        name = "beta" if item.axis == "D" else "alpha"
+        error = item.fit.holdout.relative_error
+        rows.append(
+            [
+                *(objective_name(item.metric), item.label, item.fit.form.formula),
+                f"{item.fit.params[name]:.3g}",
+                interval(item.fit.intervals.get(name)),
+                "" if error is None else f"{100 * error:+.1f} %",
+            ]
+        )
+    symbol = "β" if curves and curves[0].axis == "D" else "α"
+    headings = ["objective", "strategy", "law", symbol, "95 % interval", "hold-out error"]
+    return PageTable(headings, [False] * 3 + [True] * 3, rows)
+
+
+def joint_fits(runs: pd.DataFrame) -> list[tuple[str, str, FitResult]]:
+    """The joint law of every strategy and objective with at least three sizes and three numbers of pairs."""
+    fits = []
+    if not {SIZE, PAIRS} <= set(runs):
+        return []
+    for metric in measured(runs):
+        for label in labels_for_curves(runs, limit=4):
+            part = runs[(runs["label"] == label) & runs[metric].notna()]
+            if min(part[SIZE].nunique(), part[PAIRS].nunique()) < 3:
+                continue
+            try:
+                fit = fit_law(part, law="joint", metric=metric, options=FitOptions(bootstrap=0))
+            except ParetrieveError:
+                continue
+            fits.append((label, metric, fit))
+    return fits

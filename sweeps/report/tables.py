@@ -1,0 +1,136 @@
+"""Tables of the report: what stands on the page, and the same in full as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.fit import FitResult
+from sweeps.points import PAIRS, SIZE
+from sweeps.report.curves import Curve
+from sweeps.table import write_table
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column on the page: heading, table key, format of numbers."""
+
+    heading: str
+    key: str
+    form: str = "{}"
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """Text of a table on the page; ``numeric`` says which columns are set flush right."""
+
+    headings: list[str]
+    numeric: list[bool]
+    rows: list[list[str]]
+    download: str | None = None
+
+
+RUN_COLUMNS = (
+    Column("run", "run"),
+    Column("model", "model"),
+    Column("fraction", "frac", "{:g}"),
+    Column("strategy", "label"),
+    Column("seed", "seed", "{:.0f}"),
+    Column("N", SIZE, "{:,.0f}"),
+    Column("D", PAIRS, "{:,.0f}"),
+    Column("CE, eff", "eff/contrastive_entropy", "{:.4f}"),
+    Column("CE, ood", "ood/contrastive_entropy", "{:.4f}"),
+    Column("CE, adv", "adv/contrastive_entropy", "{:.4f}"),
+    Column("nDCG@10, eff", "eff/ndcg@10", "{:.4f}"),
+    Column("nDCG@10, ood", "ood/ndcg@10", "{:.4f}"),
+    Column("ω at the end", "omega/final", "{:.3f}"),
+    Column("train s", "cost/train_seconds", "{:,.0f}"),
+    Column("pairs/s", "cost/pairs_per_second", "{:,.0f}"),
+    Column("codes", "warnings"),
+)
+
+
+def cell(value: Any, form: str = "{}") -> str:
+    """A value as text: numbers by ``form``, nothing for missing ones."""
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
+        return ""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return form.format(float(value)) if form != "{}" else str(value)
+    return str(value)
+
+
+def runs_table(runs: pd.DataFrame) -> PageTable:
+    """One row a run, by size, data, strategy and seed; columns nobody measured are left out."""
+    keys = [key for key in (SIZE, PAIRS, "label", "seed", "run") if key in runs]
+    ordered = runs.sort_values(keys, kind="stable")
+    shown = [column for column in RUN_COLUMNS if column.key in runs and _known(runs[column.key])]
+    rows = [[cell(row[c.key], c.form) for c in shown] for _, row in ordered.iterrows()]
+    return PageTable([c.heading for c in shown], [c.form != "{}" for c in shown], rows, "tables/runs.csv")
+
+
+def _known(column: pd.Series) -> bool:
+    return bool(column.map(lambda value: cell(value) != "").any())
+
+
+def interval(ends: Sequence[float | None] | None, form: str = "{:.3g}") -> str:
+    """``[0.31, 0.52]``; an interval that the data leave open at an end is a bound, or nothing at all."""
+    low, high = ends if ends is not None else (None, None)
+    if low is None and high is None:
+        return "undetermined"
+    if low is None or high is None:
+        return f"≤ {form.format(high)}" if low is None else f"≥ {form.format(low)}"
+    return f"[{form.format(low)}, {form.format(high)}]"
+
+
+def fits_table(curves: Sequence[Curve], joint: Sequence[tuple[str, str, FitResult]]) -> PageTable:
+    """One row a fitted law: exponents and floor with their intervals, goodness, hold-out error, codes."""
+    rows = []
+    for curve in curves:
+        if curve.fit is not None:
+            rows.append(_fit_row(curve.label, curve.metric, curve.where, curve.fit))
+        elif curve.refusal is not None:
+            blank = [""] * 8
+            rows.append([curve.label, curve.metric, curve.where, "no fit", *blank[:6], curve.refusal])
+    rows += [_fit_row(label, metric, "all sizes and fractions", fit) for label, metric, fit in joint]
+    headings = [
+        "strategy",
+        "metric",
+        "at",
+        "law",
+        "α",
+        "β",
+        "δ",
+        "R² (ln)",
+        "hold-out error",
+        "configs",
+        "codes",
+    ]
+    return PageTable(headings, [False] * 4 + [True] * 6 + [False], rows, "tables/fits.csv")
+
+
+def _fit_row(label: str, metric: str, where: str, fit: FitResult) -> list[str]:
+    def parameter(name: str) -> str:
+        if name not in fit.params:
+            return ""
+        return f"{fit.params[name]:.3g} {interval(fit.intervals.get(name))}"
+
+    error = fit.holdout.relative_error
+    return [
+        *(label, metric, where, fit.form.formula),
+        *(parameter("alpha"), parameter("beta"), parameter("delta")),
+        f"{fit.r2['log']:.4f}",
+        "" if error is None else f"{100 * error:+.1f} %",
+        str(fit.n_configs),
+        " ".join(code for code in dict.fromkeys(fit.codes) if code != "SLICE_USED"),
+    ]
+
+
+def write_csv(table: PageTable, out: Path) -> None:
+    """The table as on the page, below ``out``; only for tables with a download."""
+    if table.download is not None:
+        write_table(pd.DataFrame(table.rows, columns=table.headings), out / table.download)

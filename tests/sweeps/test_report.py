@@ -1,0 +1,148 @@
+"""The report: what it writes, what it escapes, and how it says what little data cannot show."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic_runs import Sweep, write_runs
+
+from sweeps.cli import main
+from sweeps.errors import TableError
+from sweeps.report.build import ReportOptions, build_report
+from sweeps.report.figures.style import Panel, drawing, save
+from sweeps.table import Collected, collect_runs
+
+TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))
+LITTLE = Sweep(models=("bert-tiny", "bert-mini"), fractions=(0.1, 1.0), strategies=("standard",))
+DEMO = Sweep(fractions=(0.05, 0.2, 1.0), models=("bert-tiny", "bert-mini", "bert-small"))
+
+
+class Outline(HTMLParser):
+    """Tags, links and ids of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id" and value:
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href") and value:
+                self.links.append(value)
+
+
+def outline(page: Path) -> Outline:
+    found = Outline()
+    found.feed(page.read_text(encoding="utf-8"))
+    return found
+
+
+def report(folder: Path, sweep: Sweep, formats: tuple[str, ...] = ("svg",)) -> Path:
+    runs = write_runs(folder / "runs", sweep)
+    return build_report(collect_runs(runs), folder / "out", ReportOptions(runs_folder=runs, formats=formats))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(tmp_path_factory.mktemp("demo"), DEMO)
+
+
+def test_page_is_self_contained(demo: Path) -> None:
+    found = outline(demo)
+    assert "script" not in found.tags
+    assert "link" not in found.tags
+    assert "img" not in found.tags
+    outside = [link for link in found.links if not link.startswith("#")]
+    assert all((demo.parent / link).is_file() for link in outside)
+    assert not re.search(r"url\((?!#)", demo.read_text(encoding="utf-8"))
+
+
+def test_ids_are_unique_and_links_reach_them(demo: Path) -> None:
+    found = outline(demo)
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+
+
+def test_expected_figures(demo: Path) -> None:
+    names = {path.stem for path in (demo.parent / "figures").iterdir()}
+    assert {"data-eff", "data-ood", "model-eff", "model-ood", "omega"} <= names
+
+
+def test_figures_come_in_three_formats(tmp_path: Path) -> None:
+    with drawing() as (figure, axes):
+        axes.plot([1, 2], [3, 4])
+    save(Panel("line", "a line", figure), tmp_path)
+    starts = {"svg": b"<?xml", "pdf": b"%PDF-1", "png": b"\x89PNG"}
+    assert {kind: (tmp_path / f"line.{kind}").read_bytes()[: len(s)] for kind, s in starts.items()} == starts
+
+
+def test_tables_and_fits_hold_full_precision(demo: Path) -> None:
+    runs = pd.read_csv(demo.parent / "tables" / "runs.csv")
+    assert len(runs) == 18
+    assert "eff/contrastive_entropy" in runs
+    fits = [json.loads(path.read_text()) for path in (demo.parent / "fits").glob("*.json")]
+    assert {"data-no-floor", "model-no-floor", "joint"} <= {fit["law"] for fit in fits}
+
+
+def test_markup_in_names_is_text(tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>'
+    page = report(tmp_path, Sweep(**{**LITTLE.__dict__, "extra": {"model": evil, "data": "<img src=x>"}}))
+    found = outline(page)
+    assert "script" not in found.tags
+    assert "img" not in found.tags
+    assert "&lt;script&gt;" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "codes"),
+    [
+        (LITTLE, {"NO_PARETO_RUNS"}),
+        (
+            Sweep(models=("bert-mini",), fractions=(1.0,), strategies=("standard",)),
+            {"FEWER_THAN_3_LEVELS", "NO_PARETO_RUNS"},
+        ),
+        (Sweep(models=("bert-mini",), fractions=(0.1, 0.3, 1.0)), {"FEWER_THAN_3_LEVELS"}),
+    ],
+)
+def test_what_cannot_be_shown_is_said_by_code(tmp_path: Path, sweep: Sweep, codes: set[str]) -> None:
+    notes = re.findall(r'class="note">(\w+):', report(tmp_path, sweep).read_text(encoding="utf-8"))
+    assert codes <= set(notes)
+
+
+def test_equal_runs_give_an_equal_page(tmp_path: Path) -> None:
+    first, second = report(tmp_path / "a", TINY), report(tmp_path / "b", TINY)
+    assert first.read_text(encoding="utf-8") == second.read_text(encoding="utf-8")
+
+
+def test_runs_left_out_are_named(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path / "runs", TINY)
+    (runs / "broken").mkdir()
+    failed = {"state": "failed", "error": {"type": "TrainingError", "message": "LOSS_NOT_FINITE: step 3"}}
+    (runs / "broken" / "status.json").write_text(json.dumps(failed))
+    page = build_report(
+        collect_runs(runs), tmp_path / "out", ReportOptions(runs_folder=runs, formats=("svg",))
+    )
+    text = page.read_text(encoding="utf-8")
+    assert "2 done, 1 failed" in text
+    assert "LOSS_NOT_FINITE: step 3" in text
+
+
+def test_no_finished_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="no finished run"):
+        build_report(Collected(pd.DataFrame()), tmp_path)
+
+
+def test_command_prints_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = write_runs(tmp_path / "runs", TINY)
+    assert main(["report", "--runs", str(runs), "--out", str(tmp_path / "out")]) == 0
+    assert f"wrote {tmp_path / 'out' / 'index.html'}" in capsys.readouterr().out
+    assert main(["report", "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
