@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.launch.cells import Cell, SweepRecord
-from retrieval.launch.display import Display, closing_table
+from retrieval.launch.display import Display, closing_table, duration
 from retrieval.launch.estimate import estimate
 from retrieval.launch.process import Child, Job, resolve, start_server
 from retrieval.launch.resources import available_cores, available_gpus, available_memory
@@ -118,23 +118,24 @@ def _run(
     """Prepare the data and run ``waiting``; whether it was interrupted."""
     environment = {**os.environ, **extra}
     cores, gpus, memory = available_cores(), _wanted_gpus(waiting), available_memory()
+
+    def plan_of(some: Sequence[Cell]) -> Plan:
+        works = [cell.work for cell in some]
+        threads = options.threads or _wanted_threads(some)
+        return plan_slots(works, cores, gpus=len(gpus), memory=memory, slots=options.slots, threads=threads)
+
     record.write(cells, force=True)
     start_server(options.preload)
     display = Display()
-    if len(waiting) < len(cells):
-        display.say(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already")
+    done = f", {len(cells) - len(waiting)} done already" if len(waiting) < len(cells) else ""
+    where = f"{len(gpus)} GPUs" if gpus else f"{cores} CPU cores"
+    first = duration(plan_of(waiting).seconds)
+    display.say(f"{len(waiting)} cells to run on {where}{done}; first estimate {first}")
     _prepare(waiting, options.prepare, cores, environment, display)
     ready = [cell for cell in waiting if not cell.ended]
     if not ready:
         return False
-    plan = plan_slots(
-        [cell.work for cell in ready],
-        cores,
-        gpus=len(gpus),
-        memory=memory,
-        slots=options.slots,
-        threads=options.threads or _wanted_threads(ready),
-    )
+    plan = plan_of(ready)
     _assign(ready, plan)
     scheduler = Scheduler(
         cells=ready,
