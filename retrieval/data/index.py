@@ -182,7 +182,8 @@ def _build_judgements(
     kept = ~(repeated | irrelevant | without_text)
     if not kept.any():
         raise DataError(f"{path}: no relevant pair (a score of 1 or more); remove the file or add judgements")
-    for column, values in zip(COLUMNS, (query_rows, passage_rows, grades), strict=True):
+    columns: tuple[NDArray[Any], ...] = (query_rows, passage_rows, grades)
+    for column, values in zip(COLUMNS, columns, strict=True):
         np.save(target / f"qrels-{split}.{column}.npy", values[kept])
     return {
         f"pairs/{split}": int(kept.sum()),

@@ -86,13 +86,13 @@ def hash_text(text: str) -> int:
 
 
 def _parse_object(raw: bytes, path: Path, line: int) -> dict[str, Any]:
-    text = _decode(raw, path, line)
-    if not text.strip():
+    text = _decode(raw, path, line).rstrip()
+    if not text:
         refuse(path, line, "blank line; remove it")
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
-        refuse(path, line, f"not valid JSON ({error.msg} at column {error.colno}); write one object a line")
+        refuse(path, line, f"not valid JSON ({error.msg} at column {error.pos + 1}); write one object a line")
     except (ValueError, RecursionError) as error:
         refuse(path, line, f"not valid JSON ({error}); write one object a line")
     if not isinstance(record, dict):

@@ -82,8 +82,8 @@ def check_disjoint(
     """Check that roles are disjoint and that no training passage is relevant in a test.
 
     Compared are the texts without case and white space, so copies under other ids are found, within
-    a collection and across collections. Held out are the dev and test splits of the in-domain and
-    the robust-training collections and the test splits of the OOD collections.
+    a collection and across collections. Held out are the dev and test splits of the in-domain
+    collection, the dev splits of the robust-training domains and the test splits of the OOD domains.
 
     Args:
         in_domain: training collection; its key in the result is its name.
@@ -99,7 +99,8 @@ def check_disjoint(
         raise ConfigError(f"data.overlap={overlap!r} is unknown; choose one of {', '.join(OVERLAP)}")
     _check_contents(in_domain, robust, ood)
     training = {in_domain.name: in_domain, **robust}
-    held_out = {name: _relevant(collection, ("dev", "test")) for name, collection in training.items()}
+    held_out = {in_domain.name: _relevant(in_domain, ("dev", "test"))}
+    held_out |= {name: _relevant(collection, ("dev",)) for name, collection in robust.items()}
     held_out |= {name: _relevant(collection, ("test",)) for name, collection in ood.items()}
     drop: dict[str, NDArray[np.int64]] = {}
     counts: dict[str, int] = {}

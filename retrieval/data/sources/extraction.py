@@ -88,8 +88,11 @@ def _pair(documented: Documented) -> Pair | str:
 
 
 def cut(text: str, length: int) -> str:
-    """At most ``length`` characters, cut between words."""
-    return text if len(text) <= length else text[: length + 1].rsplit(maxsplit=1)[0][:length]
+    """At most ``length`` characters, cut between words where there are any."""
+    if len(text) <= length:
+        return text
+    head = text[:length]
+    return head.rstrip() if text[length].isspace() else head.rsplit(maxsplit=1)[0]
 
 
 def _documented(tree: ast.Module, source: str, module: str) -> Iterator[Documented]:
