@@ -11,6 +11,8 @@ COMMANDS: dict[str, str] = {
     "clean": "sweeps.commands.clean",
     "collect": "sweeps.commands.collect",
     "fit": "sweeps.commands.fit",
+    "frontier": "sweeps.commands.frontier",
+    "efficiency": "sweeps.commands.efficiency",
     "report": "sweeps.commands.report",
     "sensitivity": "sweeps.commands.sensitivity",
     "allocate": "sweeps.commands.allocate",

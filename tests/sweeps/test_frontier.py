@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from synthetic_runs import Sweep, table
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.files import plain
+from sweeps.cli import main
 from sweeps.configurations import aggregate, label_runs, larger_is_better, strategy_label
 from sweeps.frontier import FrontierOptions, frontier
 from sweeps.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
@@ -196,3 +198,13 @@ def test_bad_requests_are_one_clear_line() -> None:
         frontier(frame, FrontierOptions(y=X))
     with pytest.raises(DataError, match="no run has both"):
         frontier(frame.assign(**{X: np.nan}))
+
+
+def test_command_writes_json_and_prints_the_knee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "runs.csv", tmp_path / "frontier.json"
+    runs([(2.0, 3.0), (1.0, 4.0), (4.0, 2.5)]).to_csv(source, index=False)
+    assert main(["frontier", "--table", str(source), "--out", str(out)]) == 0
+    assert "ρ* = R*/E* = 1.5000, ω₀ = R*/(E*+R*) = 0.6000" in capsys.readouterr().out
+    assert json.loads(out.read_text())["knee"]["configuration"] == "m0 · frac 1 · standard"
+    assert main(["frontier", "--table", str(source), "--reference", "5", "--out", str(out)]) == 2
+    assert "--reference 5: expected two numbers" in capsys.readouterr().err
