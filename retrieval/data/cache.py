@@ -15,12 +15,14 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 MARKER = "complete.json"
+_TEMPORARY = ".tmp-"
 
 
 def digest(value: Any) -> str:
@@ -35,7 +37,7 @@ def digest(value: Any) -> str:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write UTF-8 text so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
@@ -85,14 +87,22 @@ def _acquire(folder: Path, describe: str) -> FileLock:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Delete what killed or damaged builds left; only called while the lock is held."""
-    for stale in [folder, *folder.parent.glob(f"{folder.name}.tmp-*")]:
-        if stale.exists():
-            shutil.rmtree(stale)
+    """Delete what killed or damaged builds left, here and beside; the lock of ``folder`` is held."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    for temporary in folder.parent.glob(f"*{_TEMPORARY}*/"):
+        owner = temporary.name.split(_TEMPORARY)[0]
+        # A temporary folder whose lock is free has lost its builder.
+        lock = FileLock(folder.with_name(f"{owner}.lock"), timeout=0)
+        if owner == folder.name:
+            shutil.rmtree(temporary)
+        else:
+            with suppress(Timeout), lock:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _build(folder: Path, build: Callable[[Path], None], describe: str) -> None:
-    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = folder.with_name(f"{folder.name}{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
     temporary.mkdir()
     try:
         build(temporary)

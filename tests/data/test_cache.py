@@ -148,6 +148,20 @@ def test_a_killed_builder_is_replaced_and_its_leftovers_removed(tmp_path: Path) 
         process.communicate()
 
 
+def test_leftovers_of_other_builds_are_removed_unless_their_builder_lives(tmp_path: Path) -> None:
+    killed, alive = (start(tmp_path / name, tmp_path / "log", "sleep") for name in ("killed", "alive"))
+    for process in (killed, alive):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half-way\n"
+    killed.kill()
+    killed.communicate()
+    build_once(tmp_path / "entry", lambda folder: (folder / "file").touch(), describe="x")
+    [left] = tmp_path.glob("*.tmp-*")
+    assert left.name.startswith("alive.tmp-")
+    alive.kill()
+    alive.communicate()
+
+
 def test_write_atomic_replaces_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     write_atomic(tmp_path / "file", "one")
     write_atomic(tmp_path / "file", "two")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -120,6 +121,7 @@ def _concepts(config: SyntheticConfig) -> int:
     return int(config.words * (1 - _COMMON_SHARE)) // 4
 
 
+@cache
 def _word(index: int) -> str:
     """A pronounceable word of three syllables or more, distinct for each index."""
     base = len(_SYLLABLES)
