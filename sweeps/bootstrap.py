@@ -112,9 +112,9 @@ def _draw(
 
 
 def _usable(fit: Fitted, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Draws [r] with more configurations than parameters and enough levels of every axis."""
+    """Draws [r] with as many configurations as parameters and enough levels of every axis."""
     runs, law = fit.runs, fit.objective.law
-    enough = _distinct(drawn, runs.cluster) > law.size
+    enough = _distinct(drawn, runs.cluster) >= law.size
     for axis in law.axes:
         levels = np.unique(runs.n if axis == "N" else runs.d, return_inverse=True)[1]
         enough &= _distinct(drawn, levels) >= min(MIN_LEVELS, levels.max() + 1)

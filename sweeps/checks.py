@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.estimate import Estimate, family
@@ -21,8 +22,8 @@ LOW_R2 = 0.90
 HIGH_R2 = 0.95
 BAD_EXTRAPOLATION = (3.0, 0.02)
 """Hold-out error counts as bad above this many residual deviations and above this relative size."""
-RISE = (2.0, 0.005)
-"""A metric rises with N or D when it does so by this many standard errors and by this relative size."""
+RISE = 0.005
+"""A metric rises with N or D when it does so significantly and by more than this relative size."""
 STARTS_SHARE = 0.05
 SIGNIFICANT = 0.05
 WIDTH_RATIO = 3.0
@@ -58,23 +59,39 @@ def check_rows(runs: Runs, axes: tuple[str, ...]) -> list[Diagnostic]:
 
 
 def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> list[Diagnostic]:
-    """NON_MONOTONE where the mean metric rises significantly from one level of an axis to the next."""
-    index, means = runs.first(), runs.means()
+    """NON_MONOTONE where the mean metric rises significantly from one level of an axis to the next.
+
+    The significance level is shared among all neighbouring pairs (Bonferroni): a large grid has many.
+    """
+    means = runs.means()
     noise, freedom = runs.seed_variance()
     sd = float(np.sqrt(noise)) if freedom else residual_sd
+    pairs = [(axis, first, second) for axis in axes for first, second in _neighbours(runs, axis)]
+    if not pairs:
+        return []
+    spare = max(len(runs.counts) - 2 * len(axes) - 1, 1)
+    limit = float(stats.t.ppf(1 - SIGNIFICANT / len(pairs), freedom or spare))
     worst: tuple[float, str] | None = None
-    for axis in axes:
-        along, across = (runs.n, runs.d) if axis == "N" else (runs.d, runs.n)
-        for value in np.unique(across[index]):
-            line = np.flatnonzero(across[index] == value)
-            line = line[np.argsort(along[index][line])]
-            for first, second in pairwise(line):
-                rise = float(means[second] - means[first])
-                error = sd * float(np.sqrt(1 / runs.counts[first] + 1 / runs.counts[second]))
-                if rise > max(RISE[0] * error, RISE[1]) and (worst is None or rise > worst[0]):
-                    text = f"{axis} = {along[index][first]:.4g} → {along[index][second]:.4g}"
-                    worst = (rise, f"the metric rises by {100 * np.expm1(rise):.2g} % from {text}")
+    for axis, first, second in pairs:
+        rise = float(means[second] - means[first])
+        error = sd * float(np.sqrt(1 / runs.counts[first] + 1 / runs.counts[second]))
+        if rise > max(limit * error, RISE) and (worst is None or rise > worst[0]):
+            size = (runs.n if axis == "N" else runs.d)[runs.first()]
+            text = f"{axis} = {size[first]:.4g} to {size[second]:.4g}"
+            worst = (rise, f"the metric rises by {100 * np.expm1(rise):.2g} % from {text}")
     return [diagnose("NON_MONOTONE", worst[1])] if worst else []
+
+
+def _neighbours(runs: Runs, axis: str) -> list[tuple[int, int]]:
+    """Configurations that are neighbours along ``axis`` at one value of the other axis."""
+    index = runs.first()
+    along, across = (runs.n[index], runs.d[index]) if axis == "N" else (runs.d[index], runs.n[index])
+    found: list[tuple[int, int]] = []
+    for value in np.unique(across):
+        line = np.flatnonzero(across == value)
+        line = line[np.argsort(along[line])]
+        found += [(int(first), int(second)) for first, second in pairwise(line)]
+    return found
 
 
 def check_estimate(fit: Estimate, r2: dict[str, float], lack: dict[str, float] | None) -> list[Diagnostic]:

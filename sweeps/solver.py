@@ -22,6 +22,8 @@ AGREEMENT = 1e-3
 
 _START_RANGE = (0.03, 3.0)
 _MAX_ITERATIONS = 400
+_START_ITERATIONS = 120
+"""Starts that are slower than this are not worth waiting for; the best one is polished to the end."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Objective:
         weight: Floats | None = None,
         pin: Pin | None = None,
         tolerance: float = 1e-12,
+        iterations: int = _MAX_ITERATIONS,
     ) -> tuple[Floats, Floats]:
         """Minimise from each row of ``start`` [r, p] (centred coordinates).
 
@@ -101,12 +104,12 @@ class Objective:
         shape = (rows, self.points.log_y.shape[0])
         target = np.broadcast_to(self.points.log_y if log_y is None else log_y, shape)
         weights = np.broadcast_to(self.points.weight if weight is None else weight, shape)
-        low, high = self._bounds(target)
+        low, high = self._bounds()
         with np.errstate(all="ignore"):
-            return self._iterate(np.array(start), target, weights, low, high, pin, tolerance)
+            return self._iterate(np.array(start), target, weights, low, high, pin, tolerance, iterations)
 
-    def _bounds(self, target: Floats) -> tuple[Floats, Floats]:
-        top = float(np.exp(target.max()))
+    def _bounds(self) -> tuple[Floats, Floats]:
+        top = float(np.exp(self.points.log_y.max()))
         if self.law.bounded and self.chance is not None:
             top = min(top, self.chance * (1 - 1e-9))
         return self.law.bounds(top)
@@ -141,13 +144,14 @@ class Objective:
         high: Floats,
         pin: Pin | None,
         tolerance: float,
+        iterations: int,
     ) -> tuple[Floats, Floats]:
         rows = np.arange(theta.shape[0])
         theta = self._apply(np.clip(theta, low, high), pin, rows)
         cost = self._cost(self._log_jacobian(theta, target, pin)[0], weight)
         damping = np.full(theta.shape[0], 1e-3)
         active = rows[np.isfinite(cost)]
-        for _ in range(_MAX_ITERATIONS):
+        for _ in range(iterations):
             if not active.size:
                 break
             moved, gain = self._step(
@@ -271,7 +275,7 @@ def minimise(objective: Objective, starts: int, extra: Floats | None = None) -> 
     first = starting_points(objective, starts)
     if extra is not None:
         first = np.concatenate([first, np.atleast_2d(extra)])
-    theta, cost = objective.solve(first, tolerance=1e-10)
+    theta, cost = objective.solve(first, tolerance=1e-10, iterations=_START_ITERATIONS)
     best = int(np.argmin(cost))
     polished, final = objective.solve(theta[best : best + 1], tolerance=1e-15)
     least = float(min(final[0], cost[best]))

@@ -16,5 +16,6 @@ COMMANDS: dict[str, str] = {
     "report": "sweeps.commands.report",
     "sensitivity": "sweeps.commands.sensitivity",
     "allocate": "sweeps.commands.allocate",
+    "coverage": "sweeps.commands.coverage",
 }
 """Command name -> module, in the order of ``python -m sweeps --help``."""
