@@ -148,7 +148,8 @@ def run_job(send: connection.Connection, job: Job) -> None:
         message = Message("failed", error=describe(error))
     sys.stdout.flush()
     sys.stderr.flush()
-    send.send(message)
+    with contextlib.suppress(BrokenPipeError):  # the sweep is gone
+        send.send(message)
     send.close()
     sys.exit(0 if message.kind == "done" else 1)
 
@@ -195,14 +196,16 @@ def _follow_parent() -> None:
     if sys.platform == "linux":
         # Covers a killed fork server; a killed sweep is noticed through the sentinel.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_await_parent, name="parent-watch", daemon=True).start()
-
-
-def _await_parent() -> None:
     parent = multiprocessing.process.parent_process()
     if parent is None:
         return
-    connection.wait([parent.sentinel])
+    if connection.wait([parent.sentinel], 0):  # it left before this process began
+        os._exit(1)
+    threading.Thread(target=_await, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+
+
+def _await(parent: int) -> None:
+    connection.wait([parent])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_SECONDS)
     os.killpg(os.getpid(), signal.SIGKILL)
