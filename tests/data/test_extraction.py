@@ -145,6 +145,19 @@ def test_encodings_line_ends_and_form_feeds() -> None:
     assert extract(text.replace("def f", "x = 1 \x0c\ndef f").encode(), "m") == expected
 
 
+def test_text_that_utf8_cannot_hold() -> None:
+    source = r'''
+def f():
+    """Handle half a pair \ud83d in the text.
+
+    The other half \udc4d of it may stand in the rest, among a good number of other words here.
+    """
+'''
+    [pair] = extract(source.encode(), "m")[0]
+    assert pair.query == "Handle half a pair ? in the text."
+    assert "The other half ? of it" in pair.text
+
+
 def test_long_passages_are_cut_between_words() -> None:
     code = f"return {'[' * 50}1{']' * 50}"
     source = f'def f():\n    """Return a rather long text.\n\n    {"word " * 1000}\n    """\n    {code}\n'

@@ -76,7 +76,9 @@ def extract(content: bytes, module: str) -> tuple[list[Pair], Counter[str]]:
 
 
 def _pair(documented: Documented) -> Pair | str:
-    split = docstrings.split_docstring(documented.documentation)
+    # Half a surrogate pair, which a string literal may hold, cannot be written as UTF-8.
+    documentation = documented.documentation.encode("utf-8", "replace").decode("utf-8")
+    split = docstrings.split_docstring(documentation)
     if isinstance(split, str):
         return split
     summary, rest = split

@@ -51,6 +51,8 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn", "lightning_fabric": "pytorch-lightn
 _BATCH_BYTES = 400_000
 # Starting worker processes costs about as much as reading this many bytes.
 _ALONE_BYTES = 2_000_000
+# Beyond this many, starting workers takes longer than the reading they share.
+_MAX_WORKERS = 16
 
 File = tuple[str, str]
 """Path and dotted module name."""
@@ -182,7 +184,7 @@ def _pool() -> ProcessPoolExecutor:
     # Spawned, because a fork of a process with running threads (torch, loggers) can hang, and
     # because the fork server belongs to the launcher of sweeps.
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(_cores(), mp_context=spawn, initializer=_start_worker)
+    return ProcessPoolExecutor(min(_cores(), _MAX_WORKERS), mp_context=spawn, initializer=_start_worker)
 
 
 def _start_worker() -> None:
