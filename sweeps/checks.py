@@ -25,7 +25,8 @@ BAD_EXTRAPOLATION = (3.0, 0.02)
 RISE = 0.005
 """A metric rises with N or D when it does so significantly and by more than this relative size."""
 STARTS_SHARE = 0.05
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.01
+"""Level of the tests behind LACK_OF_FIT and NON_MONOTONE: one false alarm in a hundred sound sweeps."""
 WIDTH_RATIO = 3.0
 """Profile and bootstrap intervals disagree when one is this many times as wide as the other."""
 DISCARDED_SHARE = 0.5

@@ -186,10 +186,12 @@ def _positive(frame: pd.DataFrame, name: str) -> Floats:
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(wrong):
         row = int(wrong[0])
+        value = frame[name].iloc[row]
+        shown = repr(value) if isinstance(value, str) else str(value)
         run = f" (run {frame['run'].iloc[row]})" if "run" in frame else ""
         more = f" and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
         raise TableError(
-            f"row {row + 1}{run}: {name} = {frame[name].iloc[row]!r} is not a positive number{more}; "
+            f"row {row + 1}{run}: {name} = {shown} is not a positive number{more}; "
             "mend it, or leave such rows out with --drop-invalid"
         )
     return values
