@@ -22,9 +22,6 @@ register_schema()
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def run(config: DictConfig) -> None:
     """One run (without ``-m``)."""
-    from retrieval.validation import validate
-
-    validate(config)
     from retrieval.single import run_single
 
     sys.exit(run_single(config))
@@ -38,6 +35,8 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader of --help closed it
+        os._exit(0)
     except Exception as error:
         if full_traceback:
             raise

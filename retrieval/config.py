@@ -167,6 +167,8 @@ class TrainConfig:
     """Query-passage pairs a step."""
     lr: float | None = None
     """Peak learning rate; ``None`` scales with the width: see docs/method.md."""
+    embedding_lr: float | None = None
+    """Peak learning rate of the embeddings; ``None``: ``lr``, but not scaled where ``lr`` is chosen."""
     warmup: float = 0.1
     """Share of the steps with rising learning rate; linear decay to zero follows."""
     weight_decay: float = 0.01
@@ -201,6 +203,9 @@ class TrainerConfig:
     """CPU threads of this run; ``None`` = all, or what the launcher assigns."""
     log_every: int = 10
     checkpoint_every: int = 50
+    """Steps between checkpoints, ..."""
+    checkpoint_seconds: float = 20.0
+    """... but never more often than this."""
     progress: bool = True
 
 

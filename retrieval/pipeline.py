@@ -38,14 +38,11 @@ from retrieval.training.callbacks import (
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.module import RetrievalModule, learning_rate
+from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Strategy
 from retrieval.training.strategies.pareto import Pareto
 from retrieval.validation import validate
-
-CHECKPOINT_SECONDS = 20.0
-"""Checkpoints are not written more often than this, whatever the steps."""
 
 CONVENTION = "non_embedding+projection"
 
@@ -146,7 +143,7 @@ def _train(
     strategy = build_strategy(cell.strategy, cell.seed)
     training = data.training()
     streams = strategy.streams(training, cell.train.batch_size)
-    module = RetrievalModule(encoder, strategy, cell.train, learning_rate(cell.train, cell.model), cell.seed)
+    module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), cell.seed)
     checkpoints = Checkpoints(directory.checkpoints)
     start = checkpoints.step()
     directory.start(cell.train.steps, start)
@@ -158,7 +155,7 @@ def _train(
         callbacks.append(OmegaCallback(strategy))
     callbacks += [
         metrics,
-        CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, CHECKPOINT_SECONDS),
+        CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, cell.trainer.checkpoint_seconds),
         StopCallback(checkpoints),
     ]
     batches = StepBatches(streams, cell.seed, start, cell.train.steps)

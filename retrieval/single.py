@@ -7,6 +7,7 @@ import sys
 from omegaconf import DictConfig
 
 from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.launch.memory import restart_with_allocator
 
 
 def run_single(config: DictConfig) -> int:
@@ -15,13 +16,16 @@ def run_single(config: DictConfig) -> int:
 
     from retrieval.data import sources
     from retrieval.runs import RunDirectory
+    from retrieval.validation import validate
 
     try:
+        validate(config)
         fingerprint = sources.fingerprint(config.data, Path(config.cache))
         directory = RunDirectory.of(config, fingerprint)
         if directory.finished() is not None:
             print(f"already done: {directory.path}", file=sys.stderr)
             return 0
+        restart_with_allocator()
         print(f"run {directory.path}", file=sys.stderr)
         from retrieval.pipeline import run_cell
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import cast
 
 from omegaconf import DictConfig
@@ -50,6 +51,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "trainer.devices": (lambda x: x >= 1, "1 or more"),
     "trainer.log_every": (lambda x: x >= 1, "1 or more"),
     "trainer.checkpoint_every": (lambda x: x >= 1, "1 or more"),
+    "trainer.checkpoint_seconds": (lambda x: x >= 0, "0 or more"),
     "logger.timeout": (lambda x: x > 0, "above 0 seconds"),
 }
 
@@ -58,6 +60,7 @@ OPTIONAL_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "model.intermediate": (lambda x: x >= 1, "a positive whole number, or null for 4 × hidden"),
     "strategy.omega": (lambda x: 0 <= x <= 1, "from 0 (effectiveness only) to 1 (robustness only)"),
     "train.lr": (lambda x: 0 < x <= 1, "above 0, at most 1, or null to scale it with the width"),
+    "train.embedding_lr": (lambda x: 0 < x <= 1, "above 0, at most 1, or null"),
     "eval.max_queries": (lambda x: x >= 1, "1 or more, or null for all"),
     "eval.pool": (lambda x: x >= 2, "2 or more, or null for the whole corpus"),
     "trainer.threads": (lambda x: x >= 1, "1 or more, or null"),
@@ -70,6 +73,10 @@ def validate(config: DictConfig) -> Config:
     Raises:
         ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
     """
+    known = {field.name for field in fields(Config)} | {"hydra"}
+    for name in config:
+        if name not in known:
+            raise ConfigError(f"no key {name}; valid: {', '.join(sorted(known - {'hydra'}))}")
     for key, choices in CHOICES.items():
         chosen = str(_get(config, key))
         if chosen not in choices:

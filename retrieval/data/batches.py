@@ -171,13 +171,13 @@ def collate(streams: tuple[Stream, ...], seed: int, step: int) -> Batch:
 
 
 class StepBatches(IterableDataset[Batch]):
-    """Batches of the steps ``start`` … ``stop − 1``, each worker making every n-th."""
+    """Batches of the steps ``start`` … ``stop − 1``, each worker making every n-th.
+
+    Without a length: a trainer that resumes would otherwise take the remaining steps for a whole epoch.
+    """
 
     def __init__(self, streams: tuple[Stream, ...], seed: int, start: int, stop: int) -> None:
         self.streams, self.seed, self.start, self.stop = streams, seed, start, stop
-
-    def __len__(self) -> int:
-        return self.stop - self.start
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()

@@ -27,7 +27,11 @@ def save_sentence_transformer(
     source = temporary / "source"
     encoder.backbone.save_pretrained(str(source), safe_serialization=True)  # type: ignore[operator]
     tokenizer.save_pretrained(str(source))
-    model = SentenceTransformer(modules=_modules(encoder, source, query_length, passage_length), device="cpu")
+    model = SentenceTransformer(
+        modules=_modules(encoder, source, query_length, passage_length),
+        device="cpu",
+        similarity_fn_name="dot",
+    )
     model.save(str(temporary), safe_serialization=True, create_model_card=False)
     shutil.rmtree(source)
     shutil.rmtree(folder, ignore_errors=True)

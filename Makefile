@@ -1,0 +1,50 @@
+# `make sweep` and `make test` are all the set-up there is: both create the environment when it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUNS ?= runs
+REPORT ?= report
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep report test test-slow bench lint sync clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv and install the project with its exact, tested versions
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+sweep: $(READY)  ## the demonstration sweep: 24 runs on pydocs, fitted, drawn; about 15 minutes on 2 CPU cores
+	$(BIN)/python train.py -m experiment=demo runs=$(RUNS)
+	@$(MAKE) --no-print-directory report
+
+report: $(READY)  ## fit the laws and write the report of all runs so far
+	$(BIN)/python -m sweeps report --runs $(RUNS) --out $(REPORT)
+
+test: $(READY)  ## the test suite without the slow tests
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## every test
+	$(BIN)/python -m pytest -m ''
+
+bench: $(READY)  ## speed side by side with sentence-transformers and beir
+	$(BIN)/python -m benchmarks
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sync: $(READY)  ## upload offline W&B runs
+	$(BIN)/wandb sync --include-offline $(RUNS)/*/wandb/offline-run-*
+
+clean:  ## remove the environment and the cache (runs stay)
+	rm -rf $(VENV) .cache

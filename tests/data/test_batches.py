@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.data.batches import StepBatches, Stream, TrainingPairs, collate, epoch_indexes
+from retrieval.data.collection import Judgements
+from retrieval.data.tokens import TokenStore
+
+
+def store_of(folder: Path, texts: int) -> TokenStore:
+    """Text ``i`` is ``i + 1`` repeated ``i % 5 + 1`` times."""
+    folder.mkdir()
+    lengths = np.arange(texts) % 5 + 1
+    ids = np.repeat(np.arange(1, texts + 1), lengths).astype(np.uint16)
+    (folder / "ids.bin").write_bytes(ids.tobytes())
+    np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
+    meta = f'{{"dtype": "uint16", "vocabulary": 1000, "texts": {texts}, "tokens": {len(ids)}}}'
+    (folder / "store.json").write_text(meta)
+    return TokenStore(folder)
+
+
+def pairs_of(
+    folder: Path, pairs: list[tuple[int, int]], known: list[tuple[int, int]] | None = None
+) -> TrainingPairs:
+    def judgements(rows: list[tuple[int, int]]) -> Judgements:
+        array = np.array(sorted(rows), np.int64)
+        return Judgements(array[:, 0], array[:, 1], np.ones(len(rows), np.int32))
+
+    folder.mkdir()
+    return TrainingPairs(
+        "pairs",
+        store_of(folder / "q", 40),
+        store_of(folder / "p", 60),
+        judgements(pairs),
+        judgements(known or pairs),
+    )
+
+
+@given(st.integers(1, 20), st.integers(0, 100), st.integers(0, 45), st.integers(0, 5))
+@settings(deadline=None)
+def test_draws_are_consecutive_and_every_pass_is_complete(
+    size: int, start: int, count: int, seed: int
+) -> None:
+    whole = epoch_indexes(size, 0, start + count, (seed,))
+    assert epoch_indexes(size, start, count, (seed,)).tolist() == whole[start:].tolist()
+    for epoch in range((start + count) // size):
+        assert sorted(whole[epoch * size : (epoch + 1) * size]) == list(range(size))
+
+
+@given(st.integers(1, 7), st.integers(1, 4), st.integers(1, 12))
+@settings(deadline=None)
+def test_sources_take_turns_without_gaps(count: int, sources: int, steps: int) -> None:
+    stream = Stream("eff", tuple(object() for _ in range(sources)), count)  # type: ignore[arg-type]
+    dealt = [[stream._dealt(position, step) for step in range(steps + 1)] for position in range(sources)]
+    for step in range(steps):
+        assert sum(d[step + 1] - d[step] for d in dealt) == count
+    ends = [d[-1] for d in dealt]
+    assert max(ends) - min(ends) <= 1
+
+
+def test_queries_and_passages_of_a_block_match(tmp_path: Path) -> None:
+    source = pairs_of(tmp_path / "a", [(i, i + 10) for i in range(30)])
+    batch = collate((Stream("eff", (source,), 8),), seed=1, step=0)
+    block = batch.blocks["eff"]
+    firsts = []
+    for group in batch.tokens.groups:
+        rows = batch.tokens.ids[group.start : group.stop].view(group.count, group.width)
+        firsts += rows[:, 0].tolist()
+    ids = np.array(firsts)[batch.tokens.inverse.numpy()]
+    queries, passages = ids[block.queries] - 1, ids[block.passages] - 1
+    assert (passages[block.labels.numpy()] == queries + 10).all()
+    assert batch.pairs == 8
+
+
+def test_other_relevant_passages_are_no_negatives(tmp_path: Path) -> None:
+    # Query 0 has two relevant passages, passage 5 has two queries; the positives stay.
+    pairs = [(0, 5), (0, 6), (1, 5), (2, 7)]
+    source = pairs_of(tmp_path / "a", pairs)
+    batch = collate((Stream("eff", (source,), 4),), seed=1, step=0)
+    chosen = source.pairs.take(epoch_indexes(4, 0, 4, (1, 0, 0)))
+    relevant = set(pairs)
+    for i, query in enumerate(chosen.query_rows.tolist()):
+        for j, passage in enumerate(chosen.passage_rows.tolist()):
+            expected = i != j and (query, passage) in relevant
+            assert bool(batch.blocks["eff"].excluded[i, j]) == expected
+
+
+def test_a_relevant_pair_outside_the_subset_is_no_negative_either(tmp_path: Path) -> None:
+    source = pairs_of(tmp_path / "a", [(0, 5), (1, 6)], known=[(0, 5), (0, 6), (1, 6)])
+    excluded = collate((Stream("eff", (source,), 2),), seed=1, step=0).blocks["eff"].excluded
+    assert excluded.sum() == 1
+
+
+@pytest.mark.parametrize("start", [0, 3, 7])
+def test_batches_depend_on_seed_and_step_alone(tmp_path: Path, start: int) -> None:
+    sources = tuple(pairs_of(tmp_path / name, [(i, i) for i in range(9)]) for name in "ab")
+    streams = (Stream("eff", sources[:1], 4, key=0), Stream("rob", sources, 3, key=1))
+    every = [batch.tokens.ids.tolist() for batch in StepBatches(streams, 5, 0, 10)]
+    resumed = [batch.tokens.ids.tolist() for batch in StepBatches(streams, 5, start, 10)]
+    other = [batch.tokens.ids.tolist() for batch in StepBatches(streams, 6, 0, 10)]
+    assert resumed == every[start:]
+    assert other != every

@@ -1,0 +1,57 @@
+"""Tiny but whole runs: the synthetic suite, two layers, a handful of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from retrieval.config import register_schema
+from tests.conftest import REPOSITORY
+
+SMALL = (
+    "data=synthetic",
+    "data.passages=300",
+    "data.queries=200",
+    "data.topics=10",
+    "data.words=300",
+    "data.vocabulary=400",
+    "model=bert-tiny",
+    "model.hidden=64",
+    "train.steps=12",
+    "train.batch_size=8",
+    "eval.pool=150",
+    "eval.negatives=32",
+    "eval.draws=2",
+    "trainer.log_every=3",
+    "trainer.progress=false",
+    "logger=none",
+)
+
+Compose = Callable[..., DictConfig]
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that ``train.py`` would get for these overrides."""
+    register_schema()
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all runs of the session, as a user has."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> Compose:
+    """Compose a small cell; its runs folder is the test's own."""
+
+    def make(*overrides: str) -> DictConfig:
+        return composed(*SMALL, f"runs={tmp_path / 'runs'}", f"cache={cache}", *overrides)
+
+    return make

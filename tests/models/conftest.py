@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval.config import ModelConfig
+from retrieval.data.tokens import _train_wordpiece
+from retrieval.models.backbones import build_encoder
+from retrieval.models.encoder import DualEncoder
+
+WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    random = np.random.default_rng(0)
+    return [" ".join(random.choice(WORDS, random.integers(1, 30))) for _ in range(300)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(texts: list[str]) -> Any:
+    return _train_wordpiece(texts, 400)
+
+
+@pytest.fixture
+def encoder(tokenizer: Any) -> DualEncoder:
+    return build_encoder(small_model(), tokenizer, seed=3, precision="32")
+
+
+def small_model(**changes: Any) -> ModelConfig:
+    values: dict[str, Any] = {"layers": 2, "hidden": 64, "heads": 2, "init": "scratch", "projection": 48}
+    return ModelConfig(**{**values, **changes})
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    return tmp_path / "model"

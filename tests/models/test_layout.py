@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.models.layout import group_tokens, plan_groups
+
+LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
+
+
+@given(LENGTHS, st.integers(0, 200))
+@settings(deadline=None)
+def test_every_token_lies_where_the_layout_says(lengths: list[int], cost: int) -> None:
+    sizes = np.array(lengths)
+    ids = np.arange(1, sizes.sum() + 1)
+    batch = group_tokens(ids, sizes, cost)
+    texts = np.split(ids, np.cumsum(sizes)[:-1])
+    rows = [
+        row
+        for group in batch.groups
+        for row in batch.ids[group.start : group.stop].view(group.count, group.width)
+    ]
+    masks = [mask for group in batch.groups for mask in batch.mask(group)]
+    assert batch.tokens == sizes.sum()
+    assert batch.attended == (sizes**2).sum()
+    for text, place in zip(texts, batch.inverse.tolist(), strict=True):
+        assert rows[place][masks[place]].tolist() == text.tolist()
+        assert not rows[place][~masks[place]].any()
+    for group in batch.groups:
+        assert group.padded == (not bool(batch.mask(group).all()))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=7), st.integers(0, 8))
+@settings(deadline=None)
+def test_plan_has_the_least_cost_of_all_cuts(lengths: list[int], cost: int) -> None:
+    ordered = np.sort(np.array(lengths))
+
+    def total(cuts: tuple[int, ...]) -> int:
+        bounds = [0, *cuts, len(ordered)]
+        return sum((b - a) * int(ordered[b - 1]) + cost for a, b in itertools.pairwise(bounds))
+
+    best = min(
+        total(cuts)
+        for size in range(len(ordered))
+        for cuts in itertools.combinations(range(1, len(ordered)), size)
+    )
+    plan = plan_groups(ordered, cost)
+    assert sum(count * width + cost for count, width in plan) == best
+    assert sum(count for count, _ in plan) == len(ordered)
+
+
+def test_moving_a_batch_keeps_it() -> None:
+    batch = group_tokens(np.arange(6), np.array([1, 5])).to("cpu")
+    assert batch.tokens == 6
+    assert torch.equal(batch.inverse.sort().values, torch.arange(2))
+
+
+@pytest.mark.parametrize("cost", [0, 10**6])
+def test_group_cost_trades_padding_against_groups(cost: int) -> None:
+    batch = group_tokens(np.ones(55, int), np.arange(1, 11), cost)
+    assert len(batch.groups) == (1 if cost else 10)

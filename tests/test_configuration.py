@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from retrieval.config import ModelConfig, model_name, register_schema
+from retrieval.validation import validate
+from tests.conftest import REPOSITORY
+from tests.end_to_end.conftest import composed
+
+CONF = REPOSITORY / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+NEEDED = {"data": {"local": ["data.path=folder"]}}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(name: str) -> None:
+    validate(composed(f"experiment={name}"))
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        (folder.name, path.stem)
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir() and folder.name not in ("hydra", "experiment")
+        for path in sorted(folder.glob("*.yaml"))
+    ],
+)
+def test_every_option_of_every_group_composes(group: str, name: str) -> None:
+    config = composed(f"{group}={name}", *NEEDED.get(group, {}).get(name, []))
+    validate(config)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def test_the_sweep_of_an_experiment_is_a_multirun() -> None:
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["experiment=demo"], return_hydra_config=True)
+    assert config.hydra.mode.name == "MULTIRUN"
+    assert set(config.hydra.sweeper.params) >= {"data.frac", "strategy"}
+
+
+def test_no_tracked_configuration_names_a_place() -> None:
+    for path in CONF.rglob("*.yaml"):
+        assert str(Path.home()) not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (ModelConfig(layers=4, hidden=256, init="scratch"), "bert-mini"),
+        (ModelConfig(layers=6, hidden=512, init="scratch"), "bert-l6-h512"),
+        (ModelConfig(init="pretrained", pretrained="google-bert/bert-base-uncased"), "bert-base-uncased"),
+        (ModelConfig(init="pretrained", pretrained="some/folder/"), "folder"),
+    ],
+)
+def test_names_of_models(model: ModelConfig, name: str) -> None:
+    assert model_name(model) == name
