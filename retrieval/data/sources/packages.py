@@ -30,7 +30,7 @@ from retrieval.data.sources.extraction import Pair, extract
 from retrieval.data.sources.reference import extract_topics
 from retrieval.errors import ConfigError
 
-VERSION = 3
+VERSION = 4
 STANDARD_LIBRARY = "stdlib"
 LANGUAGE_REFERENCE = "pydoc_data.topics"
 
@@ -45,7 +45,8 @@ _SKIPPED_FOLDERS = frozenset(
         *("lib-dynload", "pydoc_data"),
     ]
 )
-_SKIPPED_FILES = ("test_", "conftest.py", "setup.py", "_sysconfigdata")
+# The modular_*.py of transformers are the templates of its modeling_*.py, which hold the same text.
+_SKIPPED_FILES = ("test_", "conftest.py", "setup.py", "_sysconfigdata", "modular_")
 # Distributions whose name is not the name that is imported; others are found by a slower search.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "lightning_fabric": "pytorch-lightning"}
 _BATCH_BYTES = 400_000
