@@ -16,9 +16,6 @@ from retrieval.training.strategies.base import Losses, Strategy
 
 BASE_LEARNING_RATE = 2e-3
 BASE_WIDTH = 128
-import os
-
-BETAS = (0.9, float(os.environ.get("B2", "0.999")))
 PRETRAINED_LEARNING_RATE = 5e-5
 
 
@@ -89,7 +86,6 @@ class RetrievalModule(pl.LightningModule):
                 {"params": params, "lr": rate, "weight_decay": decay}
                 for (rate, decay), params in sorted(groups.items(), key=lambda item: item[0])
             ],
-            betas=BETAS,
             fused=True,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
