@@ -21,6 +21,9 @@ NEGATIVES = "eval/negatives"
 COMPLEMENT = "1 − "
 """Prefix of the name of a column that holds one minus a metric that rises with quality."""
 
+SAME_LEVEL = 1e-3
+"""Values of N (of D) this close, relatively, are one level: seeds may drop a few pairs more or fewer."""
+
 _SELECTION = "eval/selection"
 
 _HIGHER_IS_BETTER = ("ndcg", "mrr", "recall", "success", "precision", "map@", "hit_rate", "accuracy")
@@ -147,7 +150,7 @@ def prepare(
     y = _positive(frame, metric)
     n = _positive(frame, columns.n) if columns.n in needed or columns.n in frame else np.ones(len(frame))
     d = _positive(frame, columns.d) if columns.d in needed or columns.d in frame else np.ones(len(frame))
-    runs = _order(frame, n, d, y, columns)
+    runs = _order(frame, _levels(n), _levels(d), y, columns)
     runs.notes.extend(_selection(frame, metric))
     if axes is not None and len(axes) == 1:
         runs = _slice(runs, axes[0])
@@ -195,6 +198,18 @@ def _positive(frame: pd.DataFrame, name: str) -> Floats:
             "mend it, or leave such rows out with --drop-invalid"
         )
     return values
+
+
+def _levels(values: Floats) -> Floats:
+    """Values [k] with near-equal ones replaced by the smallest of their level."""
+    distinct = np.unique(values)
+    starts = [distinct[0]]
+    for value in distinct[1:]:
+        if value > starts[-1] * (1 + SAME_LEVEL):
+            starts.append(value)
+    edges = np.array(starts)
+    merged: Floats = edges[np.searchsorted(edges, values, side="right") - 1]
+    return merged
 
 
 def _order(frame: pd.DataFrame, n: Floats, d: Floats, y: Floats, columns: Columns) -> Runs:

@@ -218,6 +218,15 @@ def test_repeated_rows_of_one_run_count_once() -> None:
     assert "DUPLICATE_ROWS" in double.codes
 
 
+def test_seeds_with_a_few_pairs_more_or_fewer_are_one_configuration() -> None:
+    table = law_table(seeds=2, seed_sd=0.01)
+    jittered = table.assign(D=table["D"] * (1 + 3e-4 * table["seed"]))
+    fit = fit_law(jittered, metric="y", columns=COLUMNS, options=QUICK, compare_forms=False)
+    exact = fit_law(table, metric="y", columns=COLUMNS, options=QUICK, compare_forms=False)
+    assert fit.n_configs == exact.n_configs == 30
+    assert fit.params == exact.params
+
+
 def test_bootstrap_is_seeded_and_the_seed_matters() -> None:
     table = law_table(seed_sd=0.01)
     fits = [
