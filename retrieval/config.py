@@ -54,7 +54,7 @@ class DataConfig:
     vocabulary: int = 16384
     """Size of the WordPiece vocabulary trained on the collection with ``model.init=scratch``."""
     max_query_length: int = 32
-    max_passage_length: int = 64
+    max_passage_length: int = 48
     overlap: str = "refuse"
     """Passages relevant in both training and test: ``refuse``, or ``drop`` the training pairs."""
 
@@ -162,7 +162,7 @@ class StrategyConfig:
 class TrainConfig:
     """Optimisation; part of a run's identity."""
 
-    steps: int = 200
+    steps: int = 150
     batch_size: int = 64
     """Query-passage pairs a step."""
     lr: float | None = None
