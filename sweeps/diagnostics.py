@@ -73,6 +73,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "SELECTED_ON_TEST": ("error", "evaluate the last step, or the step chosen on development queries"),
     "MIXED_PARAM_CONVENTION": ("error", "count parameters in one way in all runs of a fit"),
     "MIXED_NEGATIVES_W": ("error", "evaluate all runs of a fit with the same number of negatives"),
+    "MIXED_EVALUATION": ("error", "evaluate all runs of a fit on the same pool (eval=quick or eval=full)"),
     "MIXED_COLLECTION": ("error", "fit one collection at a time: --where data=NAME"),
     "MIXED_STRATEGY": ("error", "fit one strategy at a time: --by strategy, or --where strategy=NAME"),
     "SINGLE_SEED": ("warning", "run at least two seeds a configuration: noise and lack of fit are unknown"),

@@ -31,6 +31,7 @@ _HIGHER_IS_BETTER = ("ndcg", "mrr", "recall", "success", "precision", "map@", "h
 _ONE_VALUE = {
     "size/convention": ("MIXED_PARAM_CONVENTION", "parameter-count conventions"),
     NEGATIVES: ("MIXED_NEGATIVES_W", "numbers of negatives W"),
+    "eval/pool": ("MIXED_EVALUATION", "evaluation pools"),
     "data/fingerprint": ("MIXED_COLLECTION", "collection fingerprints"),
     "data": ("MIXED_COLLECTION", "collections"),
     "strategy": ("MIXED_STRATEGY", "strategies"),

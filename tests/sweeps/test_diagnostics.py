@@ -177,6 +177,7 @@ def test_bootstrap_unstable_and_intervals_disagree() -> None:
     [
         ("size/convention", ["non_embedding", "total"], "MIXED_PARAM_CONVENTION"),
         ("eval/negatives", [256, 64], "MIXED_NEGATIVES_W"),
+        ("eval/pool", [2000, 50000], "MIXED_EVALUATION"),
         ("data/fingerprint", ["aa", "bb"], "MIXED_COLLECTION"),
         ("data", ["pydocs", "msmarco"], "MIXED_COLLECTION"),
         ("strategy", ["standard", "pareto"], "MIXED_STRATEGY"),
