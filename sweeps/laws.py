@@ -100,28 +100,11 @@ class Law:
 
     def to_centred(self, params: ArrayLike, centre: Centre) -> Floats:
         """Published parameters [..., p] -> centred coordinates [..., p]."""
-        theta = np.array(params, dtype=np.float64)
-        for scale, exponent, log_centre in self._terms(centre):
-            s, e = theta[..., scale].copy(), theta[..., exponent].copy()
-            weight = 1.0 if self.combine == "sum" else e
-            theta[..., scale] = weight * np.log(s) - e * log_centre
-            theta[..., exponent] = np.log(e)
-        if self.shifted:
-            theta[..., self.index("D0")] /= np.exp(centre.log_d)
-        return theta
+        return self.logs_to_centred(self.to_logs(params), centre)
 
     def to_published(self, centred: ArrayLike, centre: Centre) -> Floats:
         """Centred coordinates [..., p] -> published parameters [..., p]."""
-        params = np.array(centred, dtype=np.float64)
-        for scale, exponent, log_centre in self._terms(centre):
-            a, e = params[..., scale].copy(), np.exp(params[..., exponent])
-            weight = 1.0 if self.combine == "sum" else e
-            with np.errstate(over="ignore"):
-                params[..., scale] = np.exp((a + e * log_centre) / weight)
-            params[..., exponent] = e
-        if self.shifted:
-            params[..., self.index("D0")] *= np.exp(centre.log_d)
-        return params
+        return self.from_logs(self.centred_to_logs(centred, centre))
 
     def to_logs(self, params: ArrayLike) -> Floats:
         """Published parameters [..., p] with scales and exponents as logarithms (intervals live there)."""
@@ -134,8 +117,31 @@ class Law:
         """Inverse of :meth:`to_logs`."""
         params = np.array(logs, dtype=np.float64)
         end = 2 * len(self.axes)
-        params[..., :end] = np.exp(params[..., :end])
+        with np.errstate(over="ignore"):
+            params[..., :end] = np.exp(params[..., :end])
         return params
+
+    def logs_to_centred(self, logs: ArrayLike, centre: Centre) -> Floats:
+        """From :meth:`to_logs` to centred coordinates; a scale too small or large for a float survives it."""
+        theta = np.array(logs, dtype=np.float64)
+        for scale, exponent, log_centre in self._terms(centre):
+            power = np.exp(theta[..., exponent])
+            weight = 1.0 if self.combine == "sum" else power
+            theta[..., scale] = weight * theta[..., scale] - power * log_centre
+        if self.shifted:
+            theta[..., self.index("D0")] /= np.exp(centre.log_d)
+        return theta
+
+    def centred_to_logs(self, centred: ArrayLike, centre: Centre) -> Floats:
+        """Inverse of :meth:`logs_to_centred`."""
+        logs = np.array(centred, dtype=np.float64)
+        for scale, exponent, log_centre in self._terms(centre):
+            power = np.exp(logs[..., exponent])
+            weight = 1.0 if self.combine == "sum" else power
+            logs[..., scale] = (logs[..., scale] + power * log_centre) / weight
+        if self.shifted:
+            logs[..., self.index("D0")] *= np.exp(centre.log_d)
+        return logs
 
     def chain(self, centred: Floats, centre: Centre) -> Floats:
         """d centred / d logs (see :meth:`to_logs`) at ``centred`` [p], as [p, p]."""

@@ -18,6 +18,7 @@ from sweeps.solver import Objective, Pin
 _DOUBLINGS = 12
 _REFINEMENTS = 8
 _LOG_SCALE_LIMIT = 300.0
+_RISE_LIMIT = 1e12
 
 Interval = tuple[float | None, float | None]
 
@@ -75,21 +76,21 @@ class _Walker:
     def __init__(self, objective: Objective, theta: Floats, cost: float, allowed: float, index: int) -> None:
         self.objective, self.law, self.centre = objective, objective.law, objective.points.centre
         self.index, self.allowed, self.cost = index, allowed, cost
-        self.start = self.law.to_logs(self.law.to_published(theta, self.centre))
+        self.start = self.law.centred_to_logs(theta, self.centre)
         self.best_cost, self.best = cost, theta
 
     def solve(self, position: float, guess: Floats) -> tuple[Floats, float]:
         """Logs of the constrained optimum and √((S − S_min)/allowed), 1 at the end of the interval."""
         guess = guess.copy()
         guess[self.index] = position
-        published = self.law.from_logs(guess)
-        pin = Pin(self.index, published[self.index : self.index + 1])
-        centred = self.law.to_centred(published, self.centre)[None, :]
+        pin = Pin(self.index, guess[self.index : self.index + 1])
+        centred = self.law.logs_to_centred(guess, self.centre)[None, :]
         theta, cost = self.objective.solve(centred, pin=pin, tolerance=1e-10)
         if cost[0] < self.best_cost:
             self.best_cost, self.best = float(cost[0]), theta[0]
-        rise = max(float(cost[0]) - self.cost, 0.0) / self.allowed
-        logs = self.law.to_logs(self.law.to_published(theta[0], self.centre))
+        # A start from which no finite cost is reached lies outside, whatever the cost.
+        rise = min(max(float(cost[0]) - self.cost, 0.0), _RISE_LIMIT * self.allowed) / self.allowed
+        logs = self.law.centred_to_logs(theta[0], self.centre)
         logs[self.index] = position
         return logs, float(np.sqrt(rise))
 
@@ -107,8 +108,6 @@ class _Walker:
             previous, offset = offset, min(offset + step, room)
             guess = inside + response * side * (offset - previous)
             logs, new = self.solve(origin + side * offset, guess)
-            if not np.isfinite(new):
-                break
             if new >= 1.0:
                 return self._refine(side, origin, (previous, value, inside), (offset, new, logs))
             if offset > previous:
@@ -172,7 +171,7 @@ def profile_intervals(objective: Objective, theta: Floats, cost: float, level: f
             step, response = _first_step(spread, index, walker.start)
             position, logs = walker.end(side, step, response, limit)
             found.append(_value(law.parameters[index], position, side))
-            ends.append(law.to_centred(law.from_logs(logs), centre))
+            ends.append(law.logs_to_centred(logs, centre))
         intervals[name] = (found[0], found[1])
         if walker.best_cost < least * (1 - 1e-6):
             better, least = walker.best, walker.best_cost

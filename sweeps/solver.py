@@ -47,7 +47,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Pin:
-    """Holds published parameter ``index`` at ``values`` [r] while the others are free (profiling)."""
+    """Holds parameter ``index`` at ``values`` [r], in the coordinates of :meth:`Law.to_logs` (profiling)."""
 
     index: int
     values: Floats
@@ -118,10 +118,9 @@ class Objective:
         """Set the pinned coordinate from the published value and the row's other coordinates."""
         if pin is None:
             return theta
-        published = self.law.to_published(theta, self.points.centre)
-        published[:, pin.index] = pin.values[rows]
-        fixed = self.law.to_centred(published, self.points.centre)
-        theta[:, pin.index] = fixed[:, pin.index]
+        logs = self.law.centred_to_logs(theta, self.points.centre)
+        logs[:, pin.index] = pin.values[rows]
+        theta[:, pin.index] = self.law.logs_to_centred(logs, self.points.centre)[:, pin.index]
         return theta
 
     def _log_jacobian(self, theta: Floats, target: Floats, pin: Pin | None) -> tuple[Floats, Floats]:

@@ -69,7 +69,7 @@ def test_pinned_solution_keeps_the_pinned_value() -> None:
     law, centre = objective.law, objective.points.centre
     best = minimise(objective, 60)
     pinned = law.to_published(best.theta, centre)[0] * 1.2
-    theta, cost = objective.solve(best.theta[None], pin=Pin(0, np.array([pinned])))
+    theta, cost = objective.solve(best.theta[None], pin=Pin(0, np.log([pinned])))
     assert law.to_published(theta[0], centre)[0] == pytest.approx(pinned, rel=1e-10)
     assert cost[0] > best.cost
 
