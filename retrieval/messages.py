@@ -65,9 +65,9 @@ def _keys_of(path: str) -> list[str]:
         return sorted({field.name for source in sources for field in fields(source)})
     node: object = schema.Config
     for part in path.split(".") if path else []:
-        hints = {field.name: str(field.type) for field in fields(node)} if is_dataclass(node) else {}  # type: ignore[arg-type]
+        hints = {field.name: str(field.type) for field in fields(node)} if is_dataclass(node) else {}
         node = getattr(schema, hints.get(part, ""), None)
-    return [field.name for field in fields(node)] if is_dataclass(node) else []  # type: ignore[arg-type]
+    return [field.name for field in fields(node)] if is_dataclass(node) else []
 
 
 def _suggest(value: str, valid: list[str]) -> str:

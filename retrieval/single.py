@@ -11,7 +11,7 @@ from retrieval.launch.memory import restart_with_allocator
 
 
 def run_single(config: DictConfig) -> int:
-    """Run the cell, print where its result is, return the exit status (0 done, 1 failed, 2 bad configuration)."""
+    """Run the cell, say where its result is; the exit status: 0 done, 1 failed, 2 bad configuration."""
     from pathlib import Path
 
     from retrieval.data import sources

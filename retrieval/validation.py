@@ -74,7 +74,7 @@ def validate(config: DictConfig) -> Config:
         ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
     """
     known = {field.name for field in fields(Config)} | {"hydra"}
-    for name in config:
+    for name in map(str, config):
         if name not in known:
             raise ConfigError(f"no key {name}; valid: {', '.join(sorted(known - {'hydra'}))}")
     for key, choices in CHOICES.items():
