@@ -194,6 +194,44 @@ class EvalConfig:
 
 
 @dataclass
+class AttackConfig:
+    """Word-substitution ranking attack on the in-domain test set; part of a run's identity."""
+
+    name: str = "none"
+    """``none`` or ``wsra``."""
+    replay: str | None = None
+    """Run folder or ``attack.jsonl`` whose attacked passages are measured; nothing is searched then."""
+    queries: int = 50
+    """Test queries that are attacked."""
+    targets: int = 5
+    """Passages promoted for each query: one from each of so many equal blocks of the ranks below."""
+    first_rank: int = 51
+    last_rank: int = 100
+    words: int = 10
+    """m: words replaced in a passage at most."""
+    tries: int | None = 20
+    """Words tried in a passage, most important first; ``None`` = all until m are replaced."""
+    synonyms: str = "embedding"
+    """``embedding`` (neighbours among the model's word embeddings), or a JSON file of synonyms."""
+    candidates: int = 8
+    """Synonyms tried for a word."""
+    min_cosine: float = 0.5
+    """Least cosine of a neighbour with ``synonyms=embedding``."""
+    importance: str = "gradient"
+    """Order of the words: ``gradient`` norm of their embedding rows, or ``random``."""
+    surrogate: str | None = None
+    """Run folder, or sentence-transformers folder or hub id, that lends gradients and embeddings in place
+    of the attacked model, which is then asked for scores only."""
+    accept: str = "rank"
+    """A replacement stays when the ``rank`` strictly improves, or already when the ``score`` does."""
+    similarity: float = 0.0
+    """Least cosine between the vectors of the original and the attacked passage."""
+    similarity_model: str | None = None
+    """Sentence-transformers folder or hub id that judges it; ``None`` = the attacked model."""
+    seed: int = 1
+
+
+@dataclass
 class TrainerConfig:
     """Where and how a run executes; never part of its identity."""
 
@@ -231,6 +269,7 @@ class Config:
     strategy: StrategyConfig = MISSING
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = MISSING
+    attack: AttackConfig = field(default_factory=AttackConfig)
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
     seed: int = 1

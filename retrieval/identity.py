@@ -1,7 +1,7 @@
 """Who a run is: a hash of everything that changes its measured numbers, and of nothing else.
 
 Part of the identity: ``model``, ``data`` (with the fingerprint of its content in place of its path),
-``strategy``, ``train``, ``eval`` and ``seed``. Not part of it: ``trainer`` (devices, threads), ``logger``,
+``strategy``, ``train``, ``eval``, ``attack`` and ``seed``. Not part of it: ``trainer`` (devices, threads), ``logger``,
 ``runs``, ``cache`` and ``fail_fast``. Options that the chosen strategy does not read still count; a value
 that names a file or folder (a frontier, a teacher) counts by its content, not by where it lies.
 """
@@ -21,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, model_name
 from retrieval.errors import ConfigError
+from retrieval.evaluation.attacks import attack_file
 
-SECTIONS = ("model", "data", "strategy", "train", "eval", "seed")
+SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
 """The keys of a configuration that can change a run's numbers."""
 
 WITHOUT_INFLUENCE = ("path", "label", "default_init", "default_pretrained")
@@ -33,6 +34,9 @@ CONTENT_KEYS = (
     ("strategy", "hard", "source"),
     ("strategy", "denoise", "teacher"),
     ("strategy", "frontier"),
+    ("attack", "synonyms"),
+    ("attack", "surrogate"),
+    ("attack", "similarity_model"),
 )
 """Keys whose value may be a local file or folder."""
 
@@ -57,6 +61,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
         # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
     chosen["data"] = {**data, "fingerprint": fingerprint}
+    chosen["attack"] = _attack(chosen["attack"])
     for *parents, key in CONTENT_KEYS:
         section = chosen
         for parent in parents:
@@ -124,6 +129,14 @@ def canonical(value: Any) -> Any:
 def as_config(config: DictConfig | Config) -> DictConfig:
     """``config`` as an OmegaConf node, so that interpolations resolve against the whole."""
     return config if isinstance(config, DictConfig) else cast(DictConfig, OmegaConf.structured(config))
+
+
+def _attack(attack: dict[str, Any]) -> dict[str, Any]:
+    """Without an attack no option of one counts, and a replay has only the passages it replays."""
+    if attack["replay"]:
+        passages = _content(str(attack_file(attack["replay"])))
+        return {"replay": passages, "similarity_model": attack["similarity_model"]}
+    return {"name": "none"} if attack["name"] == "none" else attack
 
 
 def _content(value: str) -> str:

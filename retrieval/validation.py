@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig
 
-from retrieval.config import Config
+from retrieval.config import AttackConfig, Config
 from retrieval.errors import ConfigError
+from retrieval.evaluation.attacks import attack_file
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.init": ("scratch", "pretrained"),
@@ -23,6 +25,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "strategy.budget": ("equal", "extra"),
     "train.precision": ("auto", "32", "bf16"),
     "eval.name": ("quick", "full", "none"),
+    "attack.name": ("none", "wsra"),
+    "attack.importance": ("gradient", "random"),
+    "attack.accept": ("rank", "score"),
     "logger.name": ("wandb", "none"),
 }
 
@@ -47,6 +52,14 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "train.clip": (lambda x: x >= 0, "0 (no clipping) or more"),
     "eval.negatives": (lambda x: x >= 1, "1 or more"),
     "eval.draws": (lambda x: x >= 1, "1 or more"),
+    "attack.queries": (lambda x: x >= 1, "1 or more"),
+    "attack.targets": (lambda x: x >= 1, "1 or more"),
+    "attack.first_rank": (lambda x: x >= 2, "2 or more (rank 1 cannot be improved)"),
+    "attack.words": (lambda x: x >= 1, "1 or more"),
+    "attack.candidates": (lambda x: x >= 1, "1 or more"),
+    "attack.min_cosine": (lambda x: -1 <= x <= 1, "from -1 (any neighbour) to 1"),
+    "attack.similarity": (lambda x: -1 <= x < 1, "from -1 (no constraint) to below 1"),
+    "attack.seed": (lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
     "seed": (lambda x: 0 <= x < 2**31, "from 0 to 2147483647"),
     "trainer.devices": (lambda x: x >= 1, "1 or more"),
     "trainer.log_every": (lambda x: x >= 1, "1 or more"),
@@ -63,6 +76,7 @@ OPTIONAL_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "train.embedding_lr": (lambda x: 0 < x <= 1, "above 0, at most 1, or null"),
     "eval.max_queries": (lambda x: x >= 1, "1 or more, or null for all"),
     "eval.pool": (lambda x: x >= 2, "2 or more, or null for the whole corpus"),
+    "attack.tries": (lambda x: x >= 1, "1 or more, or null for all words"),
     "trainer.threads": (lambda x: x >= 1, "1 or more, or null"),
 }
 
@@ -88,7 +102,7 @@ def validate(config: DictConfig) -> Config:
         if value is not None:
             _check_range(key, value, check, valid)
     typed = cast(Config, config)
-    for rule in (_model, _strategy, _evaluation, _data):
+    for rule in (_model, _strategy, _evaluation, _attack, _data):
         rule(typed)
     return typed
 
@@ -160,6 +174,52 @@ def _evaluation(config: Config) -> None:
         raise ConfigError(
             f"eval.pool={pool} cannot give eval.negatives={config.eval.negatives} irrelevant passages; "
             f"use eval.pool={2 * config.eval.negatives} or more, or fewer negatives"
+        )
+
+
+def _attack(config: Config) -> None:
+    attack = config.attack
+    if attack.replay is not None:
+        if not attack_file(attack.replay).is_file():
+            raise ConfigError(
+                f"attack.replay={attack.replay}: no attacked passages there ({attack_file(attack.replay)} is "
+                "missing); give a run that had attack=wsra, or its attack.jsonl"
+            )
+    elif attack.name == "none":
+        defaults = AttackConfig()
+        for name in (field.name for field in fields(AttackConfig)):
+            if getattr(attack, name) != getattr(defaults, name):
+                raise ConfigError(
+                    f"attack.{name}={getattr(attack, name)} would not be used with attack=none; add attack=wsra"
+                )
+        return
+    if config.eval.name == "none":
+        raise ConfigError("eval=none measures nothing, so nothing can be attacked; use eval=quick or eval=full")
+    if attack.replay is None:
+        _attack_search(config)
+
+
+def _attack_search(config: Config) -> None:
+    attack = config.attack
+    if attack.synonyms != "embedding" and not Path(attack.synonyms).is_file():
+        raise ConfigError(
+            f"attack.synonyms={attack.synonyms}: no such file; valid: embedding, or a JSON file of synonyms"
+        )
+    width = attack.last_rank - attack.first_rank + 1
+    if width < attack.targets:
+        raise ConfigError(
+            f"attack.targets={attack.targets} needs as many ranks; attack.first_rank={attack.first_rank} to "
+            f"attack.last_rank={attack.last_rank} are {max(0, width)}"
+        )
+    if config.eval.pool is not None and config.eval.pool < attack.last_rank:
+        raise ConfigError(
+            f"attack.last_rank={attack.last_rank} is beyond eval.pool={config.eval.pool}; lower the one or "
+            "raise the other"
+        )
+    if attack.targets > config.eval.negatives:
+        raise ConfigError(
+            f"attack.targets={attack.targets} is more than eval.negatives={config.eval.negatives}: attacked "
+            "passages count among the negatives"
         )
 
 
