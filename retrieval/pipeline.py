@@ -39,6 +39,7 @@ from retrieval.training.callbacks import (
 )
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Strategy
 from retrieval.training.strategies.pareto import Pareto
@@ -150,7 +151,11 @@ def _train(
     log = directory.metrics_log(resume_step=start)
     sinks: list[Sink] = [log.append, mirror.log]
     metrics = MetricsCallback(cell.trainer.log_every, sinks)
-    callbacks: list[pl.Callback] = [_Progress(directory)]
+    callbacks: list[pl.Callback] = [StepReport(directory)]
+    if cell.trainer.progress:
+        bar = ProgressBar(cell.train.steps, start)
+        sinks.append(bar.show)
+        callbacks.append(bar)
     if isinstance(strategy, Pareto):
         callbacks.append(OmegaCallback(strategy))
     callbacks += [
@@ -182,22 +187,11 @@ def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=cell.trainer.progress,
+        enable_progress_bar=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=str(Path(cell.runs)),
     )
-
-
-class _Progress(pl.Callback):
-    """Tells the run directory which step is done."""
-
-    def __init__(self, directory: RunDirectory) -> None:
-        self.directory = directory
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Called by Lightning."""
-        self.directory.progress(trainer.global_step)
 
 
 def _describe(
