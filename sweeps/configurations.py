@@ -64,6 +64,15 @@ def strategy_label(row: pd.Series) -> str:
     return label
 
 
+def label_order(label: str) -> tuple[int, str, float]:
+    """Sort key of strategies: ``standard`` first, ``pareto`` next, fixed ω last and by value."""
+    kind, _, value = label.partition("ω=")
+    number = value.split(" ")[0]
+    if kind.startswith("fixed"):
+        return 3, "", float(number) if number else math.inf
+    return {"standard": 0, "pareto": 1}.get(label, 2), label, 0.0
+
+
 def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Copy of the runs table with columns ``label`` (of the strategy) and ``configuration``.
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from retrieval.files import write_json
 from sweeps.configurations import label_runs
+from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
+from sweeps.fit import FitResult
 from sweeps.points import PAIRS, SIZE
+from sweeps.report.curves import Curve
 from sweeps.report.figures.omega import omega_panels
 from sweeps.report.figures.style import FORMATS
-from sweeps.report.page import Fact, Finding, Page, Section, write_page
-from sweeps.report.scaling import joint_fits, scaling, slug
+from sweeps.report.figures.surface import surface_panel
+from sweeps.report.page import Finding, Page, Section, write_page
+from sweeps.report.provenance import checklist, commands
+from sweeps.report.quality import cost_section, domains_section, ranking_section
+from sweeps.report.scaling import OBJECTIVES, joint_fits, measured, scaling, slug
+from sweeps.report.summary import facts, lead
 from sweeps.report.tables import fits_table, runs_table, write_csv
 from sweeps.report.traces import omega_traces
+from sweeps.report.tradeoff import efficiency_part, frontier_part, sensitivity_part
 from sweeps.table import Collected, write_table
 
 
@@ -31,18 +40,37 @@ class ReportOptions:
     """File formats of the figures; ``svg`` must be among them."""
 
 
+@dataclass
+class Analysis:
+    """Everything computed from the runs, before it is written."""
+
+    runs: pd.DataFrame
+    """Labelled runs."""
+    sections: list[Section] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    joint: list[tuple[str, str, FitResult]] = field(default_factory=list)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Records of frontier, efficiency and sensitivities by file name."""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def fits(self) -> list[FitResult]:
+        """Every fitted law."""
+        return [item.fit for item in self.curves if item.fit is not None] + [fit for *_, fit in self.joint]
+
+
 def build_report(collected: Collected, out: Path, options: ReportOptions | None = None) -> Path:
     """Analyse finished runs and write the report.
 
     Args:
         collected: the runs and, by name, those left out.
         out: folder to write to; files of the same names are replaced.
-        options: title and run folder.
+        options: title, run folder, formats.
 
     Returns: path of the page, ``out``/index.html.
 
     Raises:
-        TableError: there is no finished run.
+        TableError: there is no finished run, or the table lacks what identifies a run.
     """
     options = options or ReportOptions()
     if collected.frame.empty:
@@ -50,33 +78,84 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
         raise TableError(
             f"{where} has no finished run ({collected.summary()}); run `python train.py …` first"
         )
-    runs = label_runs(collected.frame)
-    data, model = scaling(runs, "D"), scaling(runs, "N")
-    joint = joint_fits(runs)
-    fits = Section("fits", "Fitted laws")
-    fits.tables.append(fits_table([*data.curves, *model.curves], joint))
-    table = Section("runs", "Runs", [f"{collected.summary()}."])
-    table.paragraphs += [f"Left out: {run.run}: {run.state} ({run.reason})." for run in collected.skipped]
-    table.tables.append(runs_table(runs))
-    sections = [data.section, model.section, _omega(runs, options.runs_folder), fits, table]
-    findings = [
-        Finding(warning, f"{item.label}, {item.metric}, {item.where}")
-        for item in [*data.curves, *model.curves]
-        if item.fit is not None
-        for warning in item.fit.warnings
-    ]
-    page = Page(options.title, [], _facts(runs), sections, findings, [])
-    out.mkdir(parents=True, exist_ok=True)
-    for section in sections:
-        for part in section.tables:
-            write_csv(part, out)
-    write_table(collected.frame, out / "tables" / "runs.csv")
-    for item in [*data.curves, *model.curves]:
-        if item.fit is not None:
-            write_json(out / "fits" / f"{item.name}.json", item.fit.to_json())
-    for label, metric, fit in joint:
-        write_json(out / "fits" / f"joint-{metric.split('/')[0]}-{slug(label)}.json", fit.to_json())
+    if not measured(collected.frame):
+        raise TableError(
+            f"no run has a contrastive entropy ({', '.join(OBJECTIVES)}); evaluate with eval=quick"
+        )
+    analysis = analyse(label_runs(collected.frame), options.runs_folder)
+    analysis.sections += _appendix(collected, analysis, options.runs_folder)
+    page = Page(
+        options.title,
+        lead(analysis.runs, analysis.curves, analysis.records, analysis.findings),
+        facts(analysis.runs, analysis.records),
+        analysis.sections,
+        analysis.findings,
+        checklist(Collected(analysis.runs, collected.skipped), analysis.fits, options.runs_folder),
+    )
+    _write_records(analysis, collected, out)
     return write_page(page, out, options.formats)
+
+
+def analyse(runs: pd.DataFrame, folder: Path | None) -> Analysis:
+    """All sections that show results, with the fits and records behind them."""
+    analysis = Analysis(runs)
+    data, model = scaling(runs, "D"), scaling(runs, "N")
+    analysis.curves = [*data.curves, *model.curves]
+    analysis.joint = joint_fits(runs)
+    analysis.sections = [data.section, model.section]
+    if analysis.joint:
+        analysis.sections.append(_surface(analysis.joint))
+    parts = [frontier_part(runs), efficiency_part(runs)]
+    if analysis.joint:
+        parts.append(sensitivity_part(runs))
+    for part in parts:
+        analysis.sections.append(part.section)
+        analysis.records |= part.records
+    domain = domains_section(runs)
+    analysis.sections += [_omega(runs, folder), ranking_section(runs), *([domain] if domain else [])]
+    analysis.sections.append(cost_section(runs))
+    analysis.findings = _run_findings(runs) + _fit_findings(analysis)
+    analysis.findings += [found for part in parts for found in part.findings]
+    return analysis
+
+
+def _fit_findings(analysis: Analysis) -> list[Finding]:
+    named = [(f"{c.label}, {c.metric}, {c.where}", c.fit) for c in analysis.curves if c.fit is not None]
+    named += [(f"{label}, {metric}, joint law", fit) for label, metric, fit in analysis.joint]
+    return [Finding(warning, name) for name, fit in named for warning in fit.warnings]
+
+
+RUN_CODES = {
+    "OMEGA_OSCILLATES": "lower strategy.eta or raise strategy.decay",
+    "OMEGA_SATURATED": "look at ρ*: one objective alone decides; give strategy.frontier or another ω range",
+    "PROXY_DIVERGED": "do not trust the training losses as a proxy; compare with fixed ω",
+    "FRONTIER_NOT_REACHED": "train longer, or aim at a frontier of runs of this size and data",
+    "LOSS_NOT_FINITE": "lower train.lr or set train.precision=32",
+}
+"""What to do about codes that runs themselves recorded."""
+
+
+def _run_findings(runs: pd.DataFrame) -> list[Finding]:
+    """Codes in the runs' own results."""
+    if "warnings" not in runs:
+        return []
+    found = []
+    for _, row in runs.iterrows():
+        for code in str(row["warnings"] or "").split():
+            action = RUN_CODES.get(code, "see the warnings in the run's result.json")
+            diagnostic = Diagnostic(code, "warning", "recorded by the run", action)
+            found.append(Finding(diagnostic, str(row.get("run", "a run"))))
+    return found
+
+
+def _surface(joint: list[tuple[str, str, FitResult]]) -> Section:
+    section = Section("surface", "Size and data together")
+    first = joint[0][0]
+    for label, metric, fit in joint:
+        if label in (first, "pareto"):
+            name = f"joint-{metric.split('/')[0]}-{slug(label)}"
+            section.panels.append(surface_panel(label, metric, fit, name))
+    return section
 
 
 def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
@@ -88,14 +167,42 @@ def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
             "add some with `python train.py -m strategy=standard,pareto …`."
         )
         return section
-    order = {str(row["configuration"]): (float(row[SIZE]), float(row[PAIRS])) for _, row in runs.iterrows()}
+    sized = {SIZE, PAIRS} <= set(runs)
+    order = {
+        str(row["configuration"]): (float(row[SIZE]), float(row[PAIRS])) if sized else (0.0, 0.0)
+        for _, row in runs.iterrows()
+    }
     section.panels = omega_panels(traces, order)
     return section
 
 
-def _facts(runs: pd.DataFrame) -> list[Fact]:
-    return [
-        Fact(str(len(runs)), "finished runs"),
-        Fact(str(runs["model"].nunique()), "models"),
-        Fact(str(runs["frac"].nunique()), "data fractions"),
-    ]
+def _appendix(collected: Collected, analysis: Analysis, folder: Path | None) -> list[Section]:
+    """Sections every report ends with: fits, runs, commands."""
+    fits = Section("fits", "Fitted laws")
+    fits.tables.append(fits_table(analysis.curves, analysis.joint))
+    if not analysis.fits:
+        fits.notes.append(
+            "NO_FIT: no strategy has the three sizes or three numbers of pairs that a law needs."
+        )
+        fits.tables.clear()
+    table = Section("runs", "Runs", [f"{collected.summary()}."])
+    table.paragraphs += [f"Left out: {run.run}: {run.state} ({run.reason})." for run in collected.skipped]
+    table.tables.append(runs_table(analysis.runs))
+    again = Section("reproduce", "Commands to reproduce", commands=commands(analysis.runs, folder))
+    return [fits, table, again]
+
+
+def _write_records(analysis: Analysis, collected: Collected, out: Path) -> None:
+    """Tables as CSV, fits and records as JSON."""
+    for section in analysis.sections:
+        for part in section.tables:
+            write_csv(part, out)
+    # In full, not as on the page.
+    write_table(collected.frame, out / "tables" / "runs.csv")
+    for item in analysis.curves:
+        if item.fit is not None:
+            write_json(out / "fits" / f"{item.name}.json", item.fit.to_json())
+    for label, metric, fit in analysis.joint:
+        write_json(out / "fits" / f"joint-{metric.split('/')[0]}-{slug(label)}.json", fit.to_json())
+    for name, record in analysis.records.items():
+        write_json(out / f"{slug(name)}.json", record)

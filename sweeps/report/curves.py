@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.configurations import aggregate
+from sweeps.configurations import aggregate, label_order
 from sweeps.fit import FitOptions, FitResult, fit_law
 from sweeps.points import PAIRS, SIZE
 
 Axis = Literal["N", "D"]
+Fitting = Literal["full", "quick", "none"]
 
 COLUMN: dict[str, str] = {"N": SIZE, "D": PAIRS}
 LAW: dict[str, str] = {"N": "model", "D": "data"}
@@ -50,12 +51,15 @@ class Curve:
             return np.full_like(x, np.nan)
         return self.fit.predict(x, self.other) if self.axis == "N" else self.fit.predict(self.other, x)
 
-    def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """95 % interval of the fitted law at x; only with a fit."""
-        if self.fit is None:
-            raise ValueError("a curve without a fit has no band")
-        arguments = (x, self.other) if self.axis == "N" else (self.other, x)
-        return self.fit.mean_band(*arguments)
+    def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """95 % interval of the fitted law at x.
+
+        ``None`` without a fit, and with fewer than two configurations more than parameters: an interval
+        from one degree of freedom covers the whole figure, and the bootstrap's is far too narrow.
+        """
+        if self.fit is None or self.fit.n_configs < self.fit.form.size + 2:
+            return None
+        return self.fit.mean_band(x, self.other) if self.axis == "N" else self.fit.mean_band(self.other, x)
 
 
 def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:
@@ -68,13 +72,14 @@ def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:
 
 
 def curve(
-    runs: pd.DataFrame, label: str, axis: Axis, metric: str, other: float, quick: bool = False
+    runs: pd.DataFrame, label: str, axis: Axis, metric: str, other: float, fitted: Fitting = "full"
 ) -> Curve:
     """The curve of one strategy along ``axis`` at N (or D) = ``other``.
 
     Args:
         runs: labelled runs of all strategies (:func:`sweeps.configurations.label_runs`).
-        quick: fit without bootstrap and without comparing forms, for panels that show no band.
+        fitted: ``quick`` fits without bootstrap and without comparing forms, for panels that show no
+            band; ``none`` is for metrics that follow no law.
 
     The law has a floor from four levels on; three levels determine no more than scale and exponent.
     """
@@ -82,12 +87,12 @@ def curve(
     part = runs[(runs["label"] == label) & (runs[across] == other) & runs[metric].notna()]
     where = _slice_name(part, axis, other)
     points = _points(part, axis, metric)
-    if len(points) < 3:
+    if fitted == "none" or len(points) < 3:
         return Curve(label, axis, metric, where, points, other=other)
     law = LAW[axis] if len(points) >= 4 else f"{LAW[axis]}-no-floor"
     try:
-        options = FitOptions(bootstrap=0 if quick else 1000)
-        fit = fit_law(part, law=law, metric=metric, options=options, compare_forms=not quick)
+        options = FitOptions(bootstrap=1000 if fitted == "full" else 0)
+        fit = fit_law(part, law=law, metric=metric, options=options, compare_forms=fitted == "full")
     except ParetrieveError as error:
         return Curve(label, axis, metric, where, points, refusal=str(error), other=other)
     return Curve(label, axis, metric, where, points, fit, other=other)
@@ -118,9 +123,7 @@ def _slice_name(part: pd.DataFrame, axis: Axis, other: float) -> str:
 
 def labels_for_curves(runs: pd.DataFrame, limit: int = 6) -> list[str]:
     """Strategies drawn as curves: ``standard`` first; fixed ω only where there is room for all."""
-    labels = sorted(
-        runs["label"].unique(), key=lambda name: (name != "standard", name.startswith("fixed"), name)
-    )
+    labels = sorted(runs["label"].unique(), key=label_order)
     if len(labels) > limit:
         labels = [label for label in labels if not label.startswith("fixed")][:limit]
     return labels

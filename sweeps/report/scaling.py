@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
@@ -14,7 +15,7 @@ from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_
 from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import Section
-from sweeps.report.tables import PageTable, interval
+from sweeps.report.tables import PageTable, interval, percent
 
 OBJECTIVES = ("eff/contrastive_entropy", "ood/contrastive_entropy", "adv/contrastive_entropy")
 
@@ -54,6 +55,15 @@ def scaling(runs: pd.DataFrame, axis: Axis) -> Scaling:
             f"a law needs three or more (for example {option})."
         )
         return found
+    if levels < 3:
+        section.notes.append(
+            f"FEWER_THAN_3_LEVELS: {levels} values of {axis} give a line, not a law; run three or more."
+        )
+    if axis == "D":
+        section.paragraphs.append(
+            "Contrastive entropy is −ln of the probability that a relevant passage gets among random "
+            "irrelevant ones, in nats: lower is better, and ln(W + 1) is guessing."
+        )
     for metric in measured(runs):
         curves = [curve(runs, label, axis, metric, other) for label in labels_for_curves(runs)]
         curves = [item for item in curves if len(item.points)]
@@ -64,8 +74,10 @@ def scaling(runs: pd.DataFrame, axis: Axis) -> Scaling:
     fitted = exponents_table(found.curves)
     if fitted.rows:
         section.tables.append(fitted)
-    for metric in measured(runs):
-        section.panels += _sizes(runs, axis, metric, found)
+    if axis == "D":
+        # Along N the joint surface shows the same, and slices of three sizes determine little.
+        for metric in measured(runs):
+            section.panels += _sizes(runs, metric, found)
     return found
 
 
@@ -76,7 +88,9 @@ def _panel(curves: list[Curve], metric: str) -> Panel:
         f"{objective}: contrastive entropy against {AXIS_NAME[first.axis]}, {first.where}; lower is better."
     ]
     if any(item.fit is not None for item in curves):
-        parts.append("Lines are fitted laws with 95 % bands of the mean, dotted beyond the data.")
+        banded = any(item.band(np.array([1.0])) is not None for item in curves)
+        bands = "with 95 % bands of the mean" if banded else "(too few points for a band)"
+        parts.append(f"Lines are fitted laws {bands}, dotted beyond the data.")
     if any(item.fit is not None and item.fit.holdout.n for item in curves):
         parts.append("Hollow points were left out in a second fit, which predicts the crosses.")
     if any((item.points["seeds"] > 1).any() for item in curves):
@@ -85,21 +99,20 @@ def _panel(curves: list[Curve], metric: str) -> Panel:
     return curve_panel(curves, name, f"{objective}, {first.where}", " ".join(parts))
 
 
-def _sizes(runs: pd.DataFrame, axis: Axis, metric: str, found: Scaling) -> list[Panel]:
-    """One panel a strategy with all slices (sizes, or numbers of pairs) where there are several."""
-    across = COLUMN["D" if axis == "N" else "N"]
+def _sizes(runs: pd.DataFrame, metric: str, found: Scaling) -> list[Panel]:
+    """One panel a strategy with the curves of all model sizes, where there are several."""
     panels = []
     for label in labels_for_curves(runs, limit=4):
         part = runs[(runs["label"] == label) & runs[metric].notna()]
-        levels = part.groupby(across)[COLUMN[axis]].nunique()
+        levels = part.groupby(SIZE)[PAIRS].nunique()
         values = [float(value) for value in levels[levels >= 2].index]
         if len(values) < 2:
             continue
         step = max(1, -(-len(values) // MAX_SIZES))
-        curves = [curve(runs, label, axis, metric, value, quick=True) for value in values[::-1][::step]]
+        curves = [curve(runs, label, "D", metric, value, fitted="quick") for value in values[::-1][::step]]
         objective = objective_name(metric)
-        caption = f"{objective} of {label} against {AXIS_NAME[axis]}; dark is small, light is large."
-        name = f"{'data' if axis == 'D' else 'model'}-{metric.split('/')[0]}-{slug(label)}"
+        caption = f"{objective} of {label} at every model size; dark is small, light is large."
+        name = f"data-{metric.split('/')[0]}-{slug(label)}"
         panels.append(sizes_panel(curves, name, f"{objective}, {label}", caption))
         found.curves += [item for item in curves if not _has(found.curves, item)]
     return panels
@@ -128,7 +141,7 @@ def exponents_table(curves: Sequence[Curve]) -> PageTable:
                 *(objective_name(item.metric), item.label, item.fit.form.formula),
                 f"{item.fit.params[name]:.3g}",
                 interval(item.fit.intervals.get(name)),
-                "" if error is None else f"{100 * error:+.1f} %",
+                "" if error is None else percent(error),
             ]
         )
     symbol = "β" if curves and curves[0].axis == "D" else "α"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class PageTable:
     numeric: list[bool]
     rows: list[list[str]]
     download: str | None = None
+    wrapped: tuple[str, ...] = ()
+    """Headings of columns with long text."""
 
 
 RUN_COLUMNS = (
@@ -70,7 +72,9 @@ def runs_table(runs: pd.DataFrame) -> PageTable:
     ordered = runs.sort_values(keys, kind="stable")
     shown = [column for column in RUN_COLUMNS if column.key in runs and _known(runs[column.key])]
     rows = [[cell(row[c.key], c.form) for c in shown] for _, row in ordered.iterrows()]
-    return PageTable([c.heading for c in shown], [c.form != "{}" for c in shown], rows, "tables/runs.csv")
+    return PageTable(
+        [c.heading for c in shown], [c.form != "{}" for c in shown], rows, "tables/runs.csv", ("codes",)
+    )
 
 
 def _known(column: pd.Series) -> bool:
@@ -85,6 +89,28 @@ def interval(ends: Sequence[float | None] | None, form: str = "{:.3g}") -> str:
     if low is None or high is None:
         return f"≤ {form.format(high)}" if low is None else f"≥ {form.format(low)}"
     return f"[{form.format(low)}, {form.format(high)}]"
+
+
+def with_interval(value: float, ends: Sequence[float | None] | None) -> str:
+    """``0.42 [0.31, 0.52]``, or with a bound in parentheses."""
+    text = interval(ends)
+    return f"{value:.3g} {text if text.startswith('[') else f'({text})'}"
+
+
+def percent(share: float) -> str:
+    """A signed percentage with a true minus: ``−3.1 %``."""
+    return f"{100 * share:+.1f} %".replace("-", "−")
+
+
+def without_blank(table: PageTable) -> PageTable:
+    """The table without the columns that say nothing."""
+    kept = [k for k in range(len(table.headings)) if any(row[k] for row in table.rows)]
+    return replace(
+        table,
+        headings=[table.headings[k] for k in kept],
+        numeric=[table.numeric[k] for k in kept],
+        rows=[[row[k] for k in kept] for row in table.rows],
+    )
 
 
 def fits_table(curves: Sequence[Curve], joint: Sequence[tuple[str, str, FitResult]]) -> PageTable:
@@ -110,21 +136,22 @@ def fits_table(curves: Sequence[Curve], joint: Sequence[tuple[str, str, FitResul
         "configs",
         "codes",
     ]
-    return PageTable(headings, [False] * 4 + [True] * 6 + [False], rows, "tables/fits.csv")
+    numeric = [False] * 4 + [True] * 6 + [False]
+    return without_blank(PageTable(headings, numeric, rows, "tables/fits.csv", ("codes",)))
 
 
 def _fit_row(label: str, metric: str, where: str, fit: FitResult) -> list[str]:
     def parameter(name: str) -> str:
         if name not in fit.params:
             return ""
-        return f"{fit.params[name]:.3g} {interval(fit.intervals.get(name))}"
+        return with_interval(fit.params[name], fit.intervals.get(name))
 
     error = fit.holdout.relative_error
     return [
         *(label, metric, where, fit.form.formula),
         *(parameter("alpha"), parameter("beta"), parameter("delta")),
         f"{fit.r2['log']:.4f}",
-        "" if error is None else f"{100 * error:+.1f} %",
+        "" if error is None else percent(error),
         str(fit.n_configs),
         " ".join(code for code in dict.fromkeys(fit.codes) if code != "SLICE_USED"),
     ]

@@ -12,7 +12,7 @@ from retrieval.metrics_log import read_metrics
 OMEGA, DISTANCE = "train/omega", "train/omega_distance"
 
 
-def omega_traces(runs: pd.DataFrame, folder: Path | None, limit: int = 8) -> dict[str, pd.DataFrame]:
+def omega_traces(runs: pd.DataFrame, folder: Path | None, limit: int = 6) -> dict[str, pd.DataFrame]:
     """Configuration -> its first run's logged steps, for runs in which ω moved.
 
     Args:

@@ -14,6 +14,13 @@ import pandas as pd
 MODELS = {"bert-tiny": 495_616, "bert-mini": 3_356_416, "bert-small": 13_003_520, "bert-medium": 25_613_312}
 DOMAINS = ("stdlib", "networkx", "language")
 IN_DOMAIN_PAIRS = 28_000
+CONFIG = "seed: 1\ntrain: {steps: 200, batch_size: 64, lr: 0.001, warmup: 0.1, precision: auto}\n"
+MANIFEST = {
+    "git": {"commit": "0123456789abcdef", "dirty": False},
+    "versions": {"torch": "2.13.0"},
+    "cpu": {"model": "A processor", "cores": 2},
+    "device": "cpu",
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ def _row(
         "omega/target_source": "prior" if rule == "dro" else None,
         "size/params_non_embedding": n,
         "size/params_total": n + 2_000_000,
+        "data/fingerprint": "c0ffee" * 8,
+        "train/pairs_seen": sweep.steps * 64,
         "size/train_pairs": d,
         "eff/contrastive_entropy": eff,
         "ood/contrastive_entropy": float(np.mean(list(ood.values()))),
@@ -114,7 +123,8 @@ def write_runs(folder: Path, sweep: Sweep) -> Path:
         run.mkdir(parents=True)
         (run / "result.json").write_text(json.dumps(row), encoding="utf-8")
         (run / "status.json").write_text(json.dumps({"state": "done"}), encoding="utf-8")
-        (run / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
+        (run / "config.yaml").write_text(CONFIG, encoding="utf-8")
+        (run / "manifest.json").write_text(json.dumps(MANIFEST), encoding="utf-8")
         lines = [
             json.dumps(_step(row, step, sweep.steps, generator)) for step in range(10, sweep.steps + 1, 10)
         ]

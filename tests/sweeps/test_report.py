@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_runs import Sweep, write_runs
+from synthetic_runs import Sweep, table, write_runs
 
 from sweeps.cli import main
+from sweeps.configurations import label_runs
 from sweeps.errors import TableError
 from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.style import Panel, drawing, save
+from sweeps.report.provenance import commands
 from sweeps.table import Collected, collect_runs
 
 TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))
 LITTLE = Sweep(models=("bert-tiny", "bert-mini"), fractions=(0.1, 1.0), strategies=("standard",))
-DEMO = Sweep(fractions=(0.05, 0.2, 1.0), models=("bert-tiny", "bert-mini", "bert-small"))
+DEMO = Sweep(fractions=(0.05, 0.2, 1.0), models=("bert-tiny", "bert-small"))
+WHOLE = Sweep(fractions=(0.03, 0.1, 0.3, 1.0), seeds=(1, 2), strategies=("standard", "pareto", "fixed-0.5"))
 
 
 class Outline(HTMLParser):
@@ -74,7 +77,26 @@ def test_ids_are_unique_and_links_reach_them(demo: Path) -> None:
 
 def test_expected_figures(demo: Path) -> None:
     names = {path.stem for path in (demo.parent / "figures").iterdir()}
-    assert {"data-eff", "data-ood", "model-eff", "model-ood", "omega"} <= names
+    assert {"data-eff", "data-ood", "model-eff", "omega", "frontier", "efficiency-D"} <= names
+    assert {"ranking-eff", "domain-1", "cost-time"} <= names
+
+
+@pytest.mark.slow
+def test_whole_sweep_has_joint_laws_and_sensitivities(tmp_path: Path) -> None:
+    page = report(tmp_path, WHOLE, formats=("svg", "pdf", "png"))
+    names = {path.name for path in (page.parent / "figures").iterdir()}
+    assert {
+        "joint-eff-standard.pdf",
+        "joint-ood-pareto.png",
+        "frontier-cell.svg",
+        "frontier-moving.svg",
+    } <= names
+    fits = [json.loads(path.read_text()) for path in (page.parent / "fits").glob("joint*.json")]
+    assert {fit["law"] for fit in fits} == {"joint"}
+    sensitivity = json.loads((page.parent / "sensitivity-standard.json").read_text())
+    assert {item["resource"] for item in sensitivity["differences"]} == {"N", "D"}
+    notes = re.findall(r'class="note">(\w+):', page.read_text(encoding="utf-8"))
+    assert not notes
 
 
 def test_figures_come_in_three_formats(tmp_path: Path) -> None:
@@ -87,10 +109,10 @@ def test_figures_come_in_three_formats(tmp_path: Path) -> None:
 
 def test_tables_and_fits_hold_full_precision(demo: Path) -> None:
     runs = pd.read_csv(demo.parent / "tables" / "runs.csv")
-    assert len(runs) == 18
+    assert len(runs) == 12
     assert "eff/contrastive_entropy" in runs
     fits = [json.loads(path.read_text()) for path in (demo.parent / "fits").glob("*.json")]
-    assert {"data-no-floor", "model-no-floor", "joint"} <= {fit["law"] for fit in fits}
+    assert {"data-no-floor"} == {fit["law"] for fit in fits}
 
 
 def test_markup_in_names_is_text(tmp_path: Path) -> None:
@@ -105,12 +127,17 @@ def test_markup_in_names_is_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sweep", "codes"),
     [
-        (LITTLE, {"NO_PARETO_RUNS"}),
         (
             Sweep(models=("bert-mini",), fractions=(1.0,), strategies=("standard",)),
-            {"FEWER_THAN_3_LEVELS", "NO_PARETO_RUNS"},
+            {"FEWER_THAN_3_LEVELS", "NO_PARETO_RUNS", "ONE_STRATEGY", "NO_COMPARISON", "NO_FIT"},
         ),
-        (Sweep(models=("bert-mini",), fractions=(0.1, 0.3, 1.0)), {"FEWER_THAN_3_LEVELS"}),
+        (LITTLE, {"FEWER_THAN_3_LEVELS", "NO_PARETO_RUNS", "NO_FIT"}),
+        (
+            Sweep(
+                models=("bert-mini",), fractions=(0.1, 0.3), extra={"eff/ndcg@10": None, "ood/ndcg@10": None}
+            ),
+            {"FEWER_THAN_3_LEVELS", "NO_RANKING_METRIC", "NO_FIT"},
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_said_by_code(tmp_path: Path, sweep: Sweep, codes: set[str]) -> None:
@@ -118,9 +145,59 @@ def test_what_cannot_be_shown_is_said_by_code(tmp_path: Path, sweep: Sweep, code
     assert codes <= set(notes)
 
 
+def test_frontier_and_efficiency_of_the_page_are_written(demo: Path) -> None:
+    frontier = json.loads((demo.parent / "frontier.json").read_text())
+    assert frontier["knee"]["configuration"] == "bert-small · frac 1 · pareto"
+    efficiency = json.loads((demo.parent / "efficiency-pareto.json").read_text())
+    worth = efficiency["headline"]["D"]["ood/contrastive_entropy"]
+    assert worth["multiplier"] > 1.5
+
+
+def test_checklist_answers_from_configuration_and_manifest(demo: Path) -> None:
+    text = demo.read_text(encoding="utf-8")
+    for expected in (
+        "12,800 pairs seen, steps 200, batch_size 64, lr 0.001",
+        "commit 0123456789ab, torch 2.13.0",
+        "pydocs c0ffeec0ffeec0ff",
+        "W = 256 random irrelevant passages, mean of 10 draws",
+        "A processor, cpu",
+    ):
+        assert expected in text
+
+
+def test_commands_name_models_fractions_and_fixed_omegas() -> None:
+    sweep = Sweep(
+        models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard", "fixed-0.25", "fixed-1")
+    )
+    lines = commands(label_runs(table(sweep)), Path("runs"))
+    train = "python train.py -m model=bert-mini data=pydocs data.frac=0.1,1"
+    assert f"{train} strategy=standard seed=1" in lines
+    assert f"{train} strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 seed=1" in lines
+    assert 'python -m sweeps efficiency --runs runs --baseline standard --strategy "fixed ω=0.25"' in lines
+
+
+def test_codes_recorded_by_runs_reach_the_page(tmp_path: Path) -> None:
+    sweep = Sweep(**{**TINY.__dict__, "extra": {"warnings": [{"code": "OMEGA_SATURATED"}]}})
+    assert "OMEGA_SATURATED" in report(tmp_path, sweep).read_text(encoding="utf-8")
+
+
+def test_table_without_contrastive_entropy_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"model": ["a"], "frac": [1.0], "strategy": ["standard"]})
+    with pytest.raises(TableError, match="no run has a contrastive entropy"):
+        build_report(Collected(frame), tmp_path)
+
+
+def test_table_with_metrics_alone_gives_a_page(tmp_path: Path) -> None:
+    frame = table(DEMO)[["size/params_non_embedding", "size/train_pairs", "eff/contrastive_entropy"]]
+    page = build_report(Collected(frame), tmp_path, ReportOptions(formats=("svg",)))
+    assert "NO_FRONTIER" in page.read_text(encoding="utf-8")
+
+
 def test_equal_runs_give_an_equal_page(tmp_path: Path) -> None:
-    first, second = report(tmp_path / "a", TINY), report(tmp_path / "b", TINY)
-    assert first.read_text(encoding="utf-8") == second.read_text(encoding="utf-8")
+    runs = write_runs(tmp_path / "runs", TINY)
+    options = ReportOptions(runs_folder=runs, formats=("svg",))
+    pages = [build_report(collect_runs(runs), tmp_path / name, options) for name in ("a", "b")]
+    assert pages[0].read_text(encoding="utf-8") == pages[1].read_text(encoding="utf-8")
 
 
 def test_runs_left_out_are_named(tmp_path: Path) -> None:

@@ -34,6 +34,12 @@ def objective_name(metric: str) -> str:
     )
 
 
+def objective_in_text(metric: str) -> str:
+    """The objective's name inside a sentence."""
+    name = objective_name(metric)
+    return name if name.startswith("OOD") else name[0].lower() + name[1:]
+
+
 def curve_panel(curves: Sequence[Curve], name: str, title: str, caption: str) -> Panel:
     """Curves of several strategies in one panel, one colour and marker each."""
     chosen = looks([curve.label for curve in curves])
@@ -86,9 +92,9 @@ def _draw_law(axes: Axes, curve: Curve, look: Look, band: bool) -> None:
     axes.plot(beyond, curve.predict(beyond), color=look.colour, linestyle=":", linewidth=1.3)
     if band:
         reach = np.concatenate([inside, beyond])
-        lower, upper = curve.band(reach)
-        if np.isfinite([lower, upper]).all():
-            axes.fill_between(reach, lower, upper, color=look.colour, alpha=0.14, linewidth=0)
+        found = curve.band(reach)
+        if found is not None and np.isfinite(found).all():
+            axes.fill_between(reach, *found, color=look.colour, alpha=0.14, linewidth=0)
 
 
 def finish(axes: Axes, curves: Sequence[Curve], title: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -33,11 +34,11 @@ _KNOWN = {
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 8.5,
+    "axes.labelsize": 9.0,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
@@ -53,7 +54,7 @@ RC: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "text.color": INK,
     "legend.frameon": False,
-    "legend.fontsize": 7.5,
+    "legend.fontsize": 8.0,
     "lines.linewidth": 1.7,
     "lines.markersize": 5.5,
     "figure.figsize": (WIDTH, HEIGHT),
@@ -131,6 +132,10 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     span = max(positive) / min(positive)
+    if span < 1.02:
+        middle = float(np.sqrt(max(positive) * min(positive)))
+        (axes.set_xlim if which == "x" else axes.set_ylim)(middle / 3, middle * 3)
+        span = 9.0
     subs = (
         [1.0] if span > 300 else [1.0, 2.0, 5.0] if span > 3 else [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]
     )

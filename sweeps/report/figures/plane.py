@@ -1,0 +1,175 @@
+"""The plane of effectiveness and robustness: runs, frontier, knee, and how both move with scale."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from sweeps.configurations import label_order, larger_is_better
+from sweeps.points import PAIRS, SIZE
+from sweeps.report.figures.curves import metric_name, objective_name
+from sweeps.report.figures.style import (
+    INK,
+    MUTED,
+    Panel,
+    drawing,
+    legend_below,
+    log_axis,
+    looks,
+    quantity,
+    shades,
+)
+
+MAX_TRAILS = 24
+"""Trails of growing data drawn in one plane; more would hide the points."""
+
+
+def plane_panel(record: dict[str, Any]) -> Panel:
+    """All configurations, the frontier over them, its knee, and arrows towards more data.
+
+    Args:
+        record: of :func:`sweeps.frontier.frontier`.
+    """
+    points = pd.DataFrame(record["points"])
+    chosen = looks(_labels(points))
+    with drawing(height=3.9) as (figure, axes):
+        for label, look in chosen.items():
+            part = points[points["label"] == label]
+            axes.plot(part["x"], part["y"], look.marker, color=look.colour, alpha=0.8, label=label, zorder=3)
+        _trails(axes, points, {label: look.colour for label, look in chosen.items()})
+        _frontier_line(axes, points)
+        knee = record["knee"]
+        axes.plot(knee["x"], knee["y"], "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
+        axes.annotate(
+            "knee", (knee["x"], knee["y"]), (7, 7), textcoords="offset points", fontsize=7.5, color=INK
+        )
+        _finish(axes, points, record, "Both objectives, all configurations")
+        legend_below(figure, axes)
+        caption = (
+            f"{objective_name(record['x'])} and {objective_name(record['y'])} of every configuration "
+            "(mean over seeds). The dark line is the frontier of the non-dominated ones, the star its "
+            f"knee ({record['knee']['rule_in_words']}); arrows point to more training pairs at one "
+            f"size. {_direction(record)}"
+        )
+        return Panel("frontier", caption, figure)
+
+
+def cell_panel(record: dict[str, Any]) -> Panel | None:
+    """Strategies and fixed ω at one model size and number of pairs; ``None`` with fewer than three.
+
+    The cell with most strategies is drawn, the largest of ties.
+    """
+    groups = [group for group in record["groups"] if len(group["points"]) >= 3]
+    if not groups:
+        return None
+    group = max(groups, key=_most)
+    points = pd.DataFrame(group["points"])
+    chosen = looks(_labels(points))
+    with drawing(height=3.9) as (figure, axes):
+        for label, look in chosen.items():
+            row = points[points["label"] == label].iloc[0]
+            axes.errorbar(
+                row["x"],
+                row["y"],
+                xerr=row["sd_x"] if pd.notna(row["sd_x"]) else None,
+                yerr=row["sd_y"] if pd.notna(row["sd_y"]) else None,
+                fmt=look.marker,
+                color=look.colour,
+                label=label,
+                elinewidth=0.9,
+            )
+        fixed = points[points["label"].str.startswith("fixed")]
+        fixed = fixed.sort_values("label", key=lambda names: names.map(label_order))
+        axes.plot(fixed["x"], fixed["y"], color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+        _frontier_line(axes, points)
+        knee = group["knee"]
+        axes.plot(knee["x"], knee["y"], "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
+        where = ", ".join(f"{key} {value}" for key, value in group["where"].items())
+        _finish(axes, points, record, f"The trade-off at {where}")
+        legend_below(figure, axes)
+        caption = (
+            f"Strategies at {where}: the trade-off itself, at equal size and data. Bars are one standard "
+            "deviation over seeds; the dotted line joins fixed values of ω."
+        )
+        return Panel("frontier-cell", caption, figure)
+
+
+def _most(group: dict[str, Any]) -> tuple[int, float, float]:
+    """Most strategies first, then the largest model, then the most pairs."""
+    first = group["points"][0]
+    return len(group["points"]), float(first.get(SIZE) or 0), float(first.get(PAIRS) or 0)
+
+
+def moving_panel(record: dict[str, Any]) -> Panel | None:
+    """The frontier of every number of pairs at one model: how it moves with data; ``None`` without."""
+    groups = [group for group in record["groups"] if {"model", "frac"} <= set(group["where"])]
+    counts: dict[str, list[dict[str, Any]]] = {}
+    for group in groups:
+        if sum(point["non_dominated"] for point in group["points"]) >= 2:
+            counts.setdefault(str(group["where"]["model"]), []).append(group)
+    usable = {name: found for name, found in counts.items() if len(found) >= 2}
+    if not usable:
+        return None
+    model = max(usable, key=lambda name: (len(usable[name]), usable[name][0]["points"][0].get(SIZE) or 0))
+    cells = sorted(usable[model], key=lambda group: float(group["where"]["frac"]))
+    with drawing(height=3.9) as (figure, axes):
+        for group, shade in zip(cells, shades(len(cells))):
+            points = pd.DataFrame(group["points"])
+            pairs = points[PAIRS].iloc[0] if PAIRS in points else None
+            label = (
+                f"{quantity(float(pairs))} pairs" if pairs is not None else f"frac {group['where']['frac']}"
+            )
+            axes.plot(points["x"], points["y"], "o", color=shade, markersize=3.5, alpha=0.6)
+            _frontier_line(axes, points, shade, label)
+        knees = np.array([[group["knee"]["x"], group["knee"]["y"]] for group in cells])
+        for start, end in pairwise(knees):
+            _arrow(axes, start, end, MUTED)
+        everything = pd.concat([pd.DataFrame(group["points"]) for group in cells])
+        _finish(axes, everything, record, f"The frontier moves with data, {model}")
+        legend_below(figure, axes)
+        caption = f"Frontiers of {model} at each number of training pairs; arrows join their knees."
+        return Panel("frontier-moving", caption, figure)
+
+
+def _direction(record: dict[str, Any]) -> str:
+    x, y = (larger_is_better(record[key]) for key in ("x", "y"))
+    return f"The {'upper' if y else 'lower'} {'right' if x else 'left'} corner is best."
+
+
+def _labels(points: pd.DataFrame) -> list[str]:
+    return sorted(points["label"].unique().tolist(), key=label_order)
+
+
+def _trails(axes: Axes, points: pd.DataFrame, colours: dict[str, str]) -> None:
+    if PAIRS not in points or "model" not in points:
+        return
+    trails = [part.sort_values(PAIRS) for _, part in points.groupby(["label", "model"]) if len(part) > 1]
+    for part in trails if len(trails) <= MAX_TRAILS else []:
+        colour = colours[part["label"].iloc[0]]
+        axes.plot(part["x"], part["y"], color=colour, linewidth=0.8, alpha=0.45, zorder=1)
+        ends = part[["x", "y"]].to_numpy(float)[-2:]
+        _arrow(axes, ends[0], ends[1], colour)
+
+
+def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str) -> None:
+    style = {"arrowstyle": "->", "color": colour, "alpha": 0.6, "shrinkA": 3, "shrinkB": 5, "linewidth": 0.9}
+    axes.annotate("", xy=(end[0], end[1]), xytext=(start[0], start[1]), arrowprops=style, zorder=2)
+
+
+def _frontier_line(axes: Axes, points: pd.DataFrame, colour: str = INK, label: str | None = None) -> None:
+    front = points[points["non_dominated"]].sort_values("x")
+    axes.plot(front["x"], front["y"], color=colour, linewidth=1.5, zorder=5, alpha=0.85, label=label)
+
+
+def _finish(axes: Axes, points: pd.DataFrame, record: dict[str, Any], title: str) -> None:
+    for which, metric in (("x", record["x"]), ("y", record["y"])):
+        values = points[which].tolist()
+        if not larger_is_better(metric) and min(values) > 0:
+            log_axis(axes, which, values)
+        text = f"{objective_name(metric)}: {metric_name(metric)}"
+        (axes.set_xlabel if which == "x" else axes.set_ylabel)(text)
+    axes.set_title(title)

@@ -1,0 +1,231 @@
+"""Where the numbers come from: the checklist of a scaling-law paper, and the commands to reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from retrieval.files import read_json
+from sweeps.configurations import FLOPS, W
+from sweeps.fit import FitResult
+from sweeps.points import NEGATIVES, PAIRS, SIZE
+from sweeps.report.curves import labels_for_curves
+from sweeps.report.quality import domains
+from sweeps.report.tables import percent
+from sweeps.table import Collected
+
+Answers = list[tuple[str, str | None]]
+
+
+def checklist(collected: Collected, fits: Sequence[FitResult], folder: Path | None) -> Answers:
+    """Questions of the (Mis)Fitting checklist (Li et al. 2025) and this sweep's answers.
+
+    An answer is ``None`` where the runs do not record it.
+    """
+    runs = collected.frame
+    manifests, settings = _records(runs, folder)
+    return [
+        *_scaled(runs),
+        ("Training", _training(runs, settings)),
+        ("What is measured", _measured(runs)),
+        ("Which checkpoint is evaluated", "the last step of every run; nothing is selected on test data"),
+        *_fitting(fits),
+        ("Runs left out", _left_out(collected)),
+        ("Compute", _compute(runs)),
+        ("Code", _code(manifests)),
+        ("Data fingerprint", _fingerprint(runs)),
+        ("Hardware", _hardware(manifests)),
+    ]
+
+
+def _records(runs: pd.DataFrame, folder: Path | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Manifests and configurations of the runs that have them."""
+    if folder is None or "run" not in runs:
+        return [], []
+    paths = [folder / str(run) for run in runs["run"]]
+    manifests = [record for path in paths if (record := read_json(path / "manifest.json")) is not None]
+    settings = []
+    for path in paths:
+        file = path / "config.yaml"
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if isinstance(loaded, dict):
+            settings.append(loaded)
+    return manifests, settings
+
+
+def _scaled(runs: pd.DataFrame) -> Answers:
+    size = "parameters without “embedding” in their name, projection included (arXiv 2403.18684)"
+    pairs = "training query-passage pairs available to the run, not pairs seen; subsets are nested"
+    return [
+        ("What N counts", f"{size}; {_range(runs, SIZE)}" if SIZE in runs else None),
+        ("What D counts", f"{pairs}; {_range(runs, PAIRS)}" if PAIRS in runs else None),
+        ("Models", _listed(runs, "model")),
+        ("Collections", _listed(runs, "data")),
+        ("Seeds", _seeds(runs)),
+    ]
+
+
+def _range(runs: pd.DataFrame, column: str) -> str:
+    values = runs[column].dropna()
+    return f"{values.nunique()} values from {values.min():,.0f} to {values.max():,.0f}"
+
+
+def _listed(runs: pd.DataFrame, column: str) -> str | None:
+    return ", ".join(sorted(map(str, runs[column].dropna().unique()))) if column in runs else None
+
+
+def _seeds(runs: pd.DataFrame) -> str | None:
+    if "seed" not in runs:
+        return None
+    counts = runs.groupby("configuration")["seed"].nunique() if "configuration" in runs else None
+    listed = ", ".join(f"{seed:g}" for seed in sorted(runs["seed"].unique()))
+    low, high = (0, 0) if counts is None else (int(counts.min()), int(counts.max()))
+    each = "" if counts is None else f"; {low if low == high else f'{low} to {high}'} a configuration"
+    return f"{listed}{each}; seeds are replicates of a configuration, not points of a fit"
+
+
+def _training(runs: pd.DataFrame, settings: list[dict[str, Any]]) -> str | None:
+    parts = []
+    if "train/pairs_seen" in runs:
+        seen = runs["train/pairs_seen"].dropna().unique()
+        parts += [f"{' or '.join(f'{value:,.0f}' for value in sorted(seen))} pairs seen"] if len(seen) else []
+    for key in ("steps", "batch_size", "lr", "warmup", "weight_decay", "clip", "precision"):
+        values = _distinct(record.get("train", {}).get(key) for record in settings)
+        if values:
+            parts.append(f"{key} {' or '.join(values)}")
+    return ", ".join(parts) or None
+
+
+def _measured(runs: pd.DataFrame) -> str:
+    negatives = sorted(runs[NEGATIVES].dropna().unique()) if NEGATIVES in runs else [W]
+    text = " or ".join(f"{value:.0f}" for value in negatives)
+    draws = runs["eval/draws"].dropna().unique().tolist() if "eval/draws" in runs else []
+    drawn = f", mean of {' or '.join(f'{value:.0f}' for value in draws)} draws" if len(draws) else ""
+    names = domains(runs)
+    tests = f"; OOD = unweighted mean over {', '.join(names)}" if names else ""
+    return f"contrastive entropy in nats against W = {text} random irrelevant passages{drawn}{tests}"
+
+
+def _fitting(fits: Sequence[FitResult]) -> Answers:
+    questions = (
+        "Form of the law",
+        "Objective of the fit",
+        "Starts",
+        "Intervals",
+        "Goodness of fit",
+        "Hold-out",
+    )
+    if not fits:
+        return [(question, None) for question in questions]
+    options = fits[0].options
+    forms = ", ".join(sorted({f"{fit.law}: {fit.form.formula}" for fit in fits}))
+    agreeing = min(fit.starts["agreeing"] / fit.starts["tried"] for fit in fits)
+    errors = [fit.holdout.relative_error for fit in fits if fit.holdout.relative_error is not None]
+    worst = f"; worst relative error {percent(max(errors, key=abs))}" if errors else ""
+    return [
+        (questions[0], forms),
+        (questions[1], f"{options.loss} on ln residuals of configuration means, weighted by replicates"),
+        (
+            questions[2],
+            f"{options.starts} or more for each fit; at least {100 * agreeing:.0f} % reach the optimum",
+        ),
+        (questions[3], f"{100 * options.level:g} % profile likelihood; bands from a cluster bootstrap"),
+        (
+            questions[4],
+            f"{_goodness(fits)}; it says nothing beyond the data",
+        ),
+        (questions[5], f"largest N (or D) left out, refitted, predicted{worst}"),
+    ]
+
+
+def _goodness(fits: Sequence[FitResult]) -> str:
+    values = sorted(fit.r2["log"] for fit in fits)
+    return f"R² of ln CE: median {values[len(values) // 2]:.4f}, lowest {values[0]:.4f}"
+
+
+def _left_out(collected: Collected) -> str:
+    return f"{collected.summary()}; no finished run is dropped from a fit"
+
+
+def _compute(runs: pd.DataFrame) -> str | None:
+    if FLOPS not in runs or runs[FLOPS].isna().all():
+        return None
+    hours = runs["cost/train_seconds"].sum() / 3600 if "cost/train_seconds" in runs else None
+    return f"{runs[FLOPS].sum():.3g} training FLOPs" + ("" if hours is None else f" in {hours:.2g} hours")
+
+
+def _code(manifests: list[dict[str, Any]]) -> str | None:
+    states = [record.get("git") or {} for record in manifests]
+    commits = _distinct(
+        f"{state['commit'][:12]}{' with uncommitted changes' if state.get('dirty') else ''}"
+        for state in states
+        if state.get("commit")
+    )
+    versions = [record.get("versions") or {} for record in manifests]
+    torch = _distinct(found.get("torch") for found in versions)
+    parts = ([f"commit {' and '.join(commits)}"] if commits else []) + [f"torch {v}" for v in torch]
+    return ", ".join(parts) or None
+
+
+def _hardware(manifests: list[dict[str, Any]]) -> str | None:
+    cpu = [record.get("cpu") or {} for record in manifests]
+    models = _distinct(record.get("model") for record in cpu)
+    devices = _distinct(record.get("device") for record in manifests)
+    precision = _distinct(record.get("precision") for record in manifests)
+    return ", ".join([*models, *devices, *(f"precision {value}" for value in precision)]) or None
+
+
+def _fingerprint(runs: pd.DataFrame) -> str | None:
+    """Fingerprints of the collections, by collection where there are several."""
+    if not {"data", "data/fingerprint"} <= set(runs):
+        return None
+    pairs = runs[["data", "data/fingerprint"]].dropna().drop_duplicates().sort_values("data")
+    found = [f"{row['data']} {str(row['data/fingerprint'])[:16]}" for _, row in pairs.iterrows()]
+    return ", ".join(found) or None
+
+
+def _distinct(values: Iterable[Any]) -> list[str]:
+    """Different values as text, in order of first appearance."""
+    return list(dict.fromkeys(str(value) for value in values if value not in (None, "", {})))
+
+
+def commands(runs: pd.DataFrame, folder: Path | None) -> list[str]:
+    """Commands that train these runs and write this report, from the names in the table."""
+    source = f"--runs {folder if folder is not None else 'runs'}"
+    lines = []
+    if {"data", "model", "frac", "strategy"} <= set(runs):
+        rule = runs["omega/rule"].fillna("") if "omega/rule" in runs else pd.Series("", index=runs.index)
+        lines = [_training_command(part) for _, part in runs.groupby(["data", "strategy", rule], sort=True)]
+    several = "strategy" in runs and runs["strategy"].nunique() > 1
+    by = " --by strategy" if several else ""
+    lines.append(f"python -m sweeps fit {source} --metric eff/contrastive_entropy{by} --out fit.json")
+    lines.append(f"python -m sweeps frontier {source} --out frontier.json")
+    if several and "standard" in set(runs["strategy"]):
+        other = next(label for label in labels_for_curves(runs) if label != "standard")
+        lines.append(f'python -m sweeps efficiency {source} --baseline standard --strategy "{other}"')
+    return [*lines, f"python -m sweeps report {source} --out report"]
+
+
+def _training_command(part: pd.DataFrame) -> str:
+    first = part.iloc[0]
+    words = ["python train.py -m"]
+    words.append(f"model={','.join(dict.fromkeys(map(str, part['model'])))}")
+    words.append(f"data={first['data']}")
+    words.append(f"data.frac={_numbers(part['frac'])}")
+    words.append(f"strategy={first['strategy']}")
+    rule = first.get("omega/rule")
+    if first["strategy"] == "pareto" and isinstance(rule, str) and rule != "dro":
+        words.append(f"strategy.rule={rule}")
+        if rule == "fixed" and part["omega/final"].notna().all():
+            words.append(f"strategy.omega={_numbers(part['omega/final'])}")
+    if "seed" in part:
+        words.append(f"seed={_numbers(part['seed'])}")
+    return " ".join(words)
+
+
+def _numbers(values: pd.Series) -> str:
+    return ",".join(f"{value:g}" for value in sorted(values.unique()))

@@ -1,0 +1,194 @@
+"""Sections on both objectives together: frontier, efficiency, sensitivities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from retrieval.errors import ParetrieveError
+from sweeps.diagnostics import Diagnostic
+from sweeps.efficiency import JOINT, UNBOUNDED, EfficiencyOptions, efficiency
+from sweeps.fit import FitOptions
+from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
+from sweeps.report.curves import labels_for_curves
+from sweeps.report.figures.curves import objective_in_text
+from sweeps.report.figures.efficiency import efficiency_panel
+from sweeps.report.figures.plane import cell_panel, moving_panel, plane_panel
+from sweeps.report.page import Finding, Section
+from sweeps.report.tables import PageTable, cell, percent, without_blank
+from sweeps.sensitivity import sensitivities
+
+DRAWS = 200
+"""Paired bootstrap draws of the report; the commands use 1,000."""
+
+
+@dataclass
+class Tradeoff:
+    """A section, the records behind it (file name -> record) and what was found on the way."""
+
+    section: Section
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def frontier_part(runs: pd.DataFrame) -> Tradeoff:
+    """The frontier over all runs and of every model and fraction."""
+    part = Tradeoff(Section("frontier", "Effectiveness against robustness"))
+    by = tuple(name for name in ("model", "frac") if name in runs)
+    try:
+        record = frontier(runs, FrontierOptions(by=by))
+    except ParetrieveError as error:
+        part.section.notes.append(f"NO_FRONTIER: {error}")
+        return part
+    part.records["frontier"] = record
+    part.findings = [Finding(Diagnostic.from_json(item), "frontier") for item in record["warnings"]]
+    part.section.paragraphs = [_knee_sentence(record), *_moving_sentences(record)]
+    part.section.panels = [plane_panel(record)]
+    part.section.panels += [panel for panel in (cell_panel(record), moving_panel(record)) if panel]
+    part.section.tables = [_frontier_table(record)]
+    if runs["label"].nunique() == 1:
+        part.section.notes.append(
+            "ONE_STRATEGY: all runs have one strategy, so the frontier shows scale alone; "
+            "add others with `python train.py -m strategy=standard,pareto …`."
+        )
+    return part
+
+
+def _knee_sentence(record: dict[str, Any]) -> str:
+    knee = record["knee"]
+    text = f"The knee of the frontier is {knee['configuration']} ({knee['x']:.3f}, {knee['y']:.3f})"
+    if record["rho"] is not None:
+        text += f": ρ* = R*/E* = {record['rho']:.3f}, so ω₀ = R*/(E*+R*) = {record['omega_0']:.3f}"
+    area = record["hypervolume"]
+    corner = ", ".join(f"{value:.3f}" for value in area["reference"])
+    text += f". The hypervolume up to ({corner}) is {area['value']:.3f}"
+    if area["interval"] is not None:
+        text += f" [{area['interval'][0]:.3f}, {area['interval'][1]:.3f}] under seed noise"
+    return text + "."
+
+
+def _moving_sentences(record: dict[str, Any]) -> list[str]:
+    said = []
+    for axis, change in record["scaling"].items():
+        what = {"N": "model size", "D": "training pairs"}[axis]
+        parts = []
+        for key in ("x", "y"):
+            ends = change[f"{key}_interval"]
+            inside = "" if ends is None else f" [{percent(ends[0])}, {percent(ends[1])}]"
+            parts.append(f"{objective_in_text(record[key])} by {percent(change[key])}{inside}")
+        said.append(f"Doubling the {what} moves the knee of a cell: {' and '.join(parts)}.")
+    return said
+
+
+def _frontier_table(record: dict[str, Any]) -> PageTable:
+    rows = [
+        [
+            *(point["configuration"], cell(point["x"], "{:.4f}"), cell(point["y"], "{:.4f}")),
+            cell(point["probability_non_dominated"], "{:.2f}"),
+            str(len(point["seeds"]) or ""),
+        ]
+        for point in sorted(record["points"], key=lambda item: float(item["x"]))
+        if point["non_dominated"]
+    ]
+    headings = ["non-dominated configuration", record["x"], record["y"], "P(non-dominated)", "seeds"]
+    return without_blank(PageTable(headings, [False, True, True, True, True], rows, "tables/frontier.csv"))
+
+
+def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
+    """Multipliers of every strategy over the baseline; curves are drawn for the most interesting one."""
+    part = Tradeoff(Section("efficiency", f"What {baseline} needs to match the others"))
+    labels = [label for label in labels_for_curves(runs) if label != baseline]
+    if baseline not in set(runs["label"]) or not labels:
+        have = ", ".join(sorted(runs["label"].unique()))
+        part.section.notes.append(
+            f"NO_COMPARISON: a multiplier compares {baseline} with another strategy; the runs have {have}."
+        )
+        return part
+    metrics = tuple(name for name in (EFFECTIVENESS, ROBUSTNESS) if name in runs and runs[name].notna().any())
+    options = EfficiencyOptions(metrics=metrics, fit=FitOptions(bootstrap=DRAWS))
+    for label in labels:
+        try:
+            record = efficiency(runs, baseline, label, options)
+        except ParetrieveError as error:
+            part.section.notes.append(f"{label}: {error}")
+            continue
+        part.records[f"efficiency-{label}"] = record
+        part.findings += [
+            Finding(Diagnostic.from_json(w), f"efficiency, {label}") for w in record["warnings"]
+        ]
+    if not part.records:
+        return part
+    part.section.paragraphs.append(
+        f"The multiplier m at a scale solves L_{baseline}(m · scale) = L_strategy(scale) under the fitted "
+        "laws; “both” is the larger of the two."
+    )
+    part.section.tables.append(_efficiency_table(list(part.records.values())))
+    shown = part.records.get("efficiency-pareto", next(iter(part.records.values())))
+    part.section.panels = [efficiency_panel(shown, resource) for resource in shown["headline"]]
+    return part
+
+
+def _efficiency_table(records: list[dict[str, Any]]) -> PageTable:
+    rows = []
+    for record in records:
+        for resource, head in record["headline"].items():
+            forms = {item["law"] for item in record["curves"] if item["resource"] == resource}
+            row = [record["strategy"], resource, head["at"]["name"], f"{head['scale']:.3g}"]
+            row += [times(head[name]) if name in head else "" for name in (EFFECTIVENESS, ROBUSTNESS, JOINT)]
+            rows.append([*row, ", ".join(sorted(forms))])
+    headings = ["strategy", "on", "at", "scale", "effectiveness", "OOD robustness", "both", "law"]
+    return PageTable(headings, [False, False, False, *[True] * 4, False], rows, "tables/efficiency.csv")
+
+
+def times(head: dict[str, Any]) -> str:
+    """A multiplier with its interval: ``2.5× [2.1, 3.0]``, or ``unbounded``."""
+
+    def text(value: float | str) -> str:
+        if isinstance(value, str):
+            return "∞"
+        return f"{value:.3g}" if value < 1000 else "over 1000"
+
+    one = UNBOUNDED if head["multiplier"] == UNBOUNDED else f"{text(head['multiplier'])}×"
+    return one if head["low"] is None else f"{one} [{text(head['low'])}, {text(head['high'])}]"
+
+
+def sensitivity_part(runs: pd.DataFrame) -> Tradeoff:
+    """Whether effectiveness and robustness respond differently to N and to D, by strategy."""
+    part = Tradeoff(Section("sensitivity", "Sensitivity to size and data"))
+    rows = []
+    for label in labels_for_curves(runs, limit=3):
+        table = runs[runs["label"] == label].drop(columns="strategy", errors="ignore")
+        try:
+            found = sensitivities(
+                table.dropna(subset=[EFFECTIVENESS, ROBUSTNESS]),
+                *(EFFECTIVENESS, ROBUSTNESS),
+                options=FitOptions(bootstrap=DRAWS),
+            )
+        except (ParetrieveError, KeyError) as error:
+            part.section.notes.append(f"{label}: {str(error).strip(chr(39))}")
+            continue
+        part.records[f"sensitivity-{label}"] = found.to_json()
+        for item in found.differences:
+            if item.kind == "local":
+                rows.append(
+                    [
+                        *(label, {"N": "model size", "D": "training pairs"}[item.resource]),
+                        f"{item.first:.3f} [{item.first_interval[0]:.3f}, {item.first_interval[1]:.3f}]",
+                        f"{item.second:.3f} [{item.second_interval[0]:.3f}, {item.second_interval[1]:.3f}]",
+                        f"{item.difference:+.3f} [{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]",
+                        f"{item.p:.3f}",
+                        item.verdict("effectiveness", "robustness", 0.05),
+                    ]
+                )
+    if rows:
+        part.section.paragraphs.append(
+            "Local sensitivity: the relative fall of the contrastive entropy per relative growth of the "
+            "resource, −∂ ln CE/∂ ln resource, at the centre of the sweep under the joint law; both metrics "
+            "are resampled together."
+        )
+        headings = ["strategy", "resource", "effectiveness", "OOD robustness", "difference", "p", "verdict"]
+        numeric = [False, False, True, True, True, True, False]
+        part.section.tables.append(PageTable(headings, numeric, rows, "tables/sensitivity.csv", ("verdict",)))
+    return part
