@@ -208,7 +208,7 @@ class Law:
     def _shifted(self, centred: Floats, log_size: Floats, axis: str) -> Floats:
         if self.shifted and axis == "D":
             return np.log(np.exp(log_size)[None, :] + centred[:, self.index("D0"), None])
-        return np.broadcast_to(log_size, (centred.shape[0], log_size.shape[0]))
+        return log_size[None, :]
 
     def _combine(self, logs: Sequence[Floats], centred: Floats) -> tuple[Floats, list[Floats], Floats]:
         """Reducible part [r, k], each term's share of d ln x / d t, and d ln x / dβ at fixed terms."""

@@ -76,8 +76,8 @@ class Objective:
         half = 0.5 * size**2
         if self.huber is not None:
             half = np.where(size <= self.huber, half, self.huber * (size - 0.5 * self.huber))
-        total: Floats = np.nan_to_num((weight * half).sum(axis=-1), nan=np.inf)
-        return total
+        total: Floats = (weight * half).sum(axis=-1)
+        return np.where(np.isnan(total), np.inf, total)
 
     def _curvature(self, residuals: Floats, weight: Floats) -> Floats:
         """Weights of the Gauss-Newton system: Huber's function as reweighted squares."""

@@ -17,7 +17,7 @@ WITHOUT_SCATTER = replace(JOINT, configuration_sd=0.0)
 
 
 def test_profile_intervals_hold_the_truth_and_seeds_as_points_do_not() -> None:
-    shares = coverage(MODEL, simulations=40, methods=("profile", "profile-runs"))
+    shares = coverage(MODEL, simulations=24, methods=("profile", "profile-runs"))
     assert shares.loc["profile"].min() >= 0.85
     assert shares.loc["profile-runs"].max() <= 0.75
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,11 @@ def test_every_code_has_a_severity_and_something_to_do() -> None:
         assert action
         found = diagnose(code, "numbers")
         assert Diagnostic.from_json(found.to_json()) == found
+
+
+def test_every_code_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "fitting.md").read_text(encoding="utf-8")
+    assert [code for code in CODES if f"`{code}`" not in page] == []
 
 
 def test_single_seed() -> None:
