@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from retrieval.data.collection import Judgements
+from retrieval.data.negatives import HardNegatives
 from retrieval.data.tokens import TokenStore
 from retrieval.models.layout import TokenBatch, group_tokens
 
@@ -25,7 +26,8 @@ class TrainingPairs:
     """The pairs that a run may train on from one collection.
 
     ``pairs``: the subset of ``data.frac``; ``known``: all judged-relevant pairs of the collection's
-    training split, so that a relevant passage is never taken for a negative.
+    training split, so that a relevant passage is never taken for a negative; ``negatives``: mined ones,
+    where the strategy asks for them.
     """
 
     name: str
@@ -33,6 +35,7 @@ class TrainingPairs:
     passages: TokenStore
     pairs: Judgements
     known: Judgements
+    negatives: HardNegatives | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -57,7 +60,9 @@ class TrainingPairs:
 class RankingBlock:
     """Where the sequences of one loss lie in the batch and which passage is whose positive.
 
-    ``labels``: int64 ``[n]``; ``excluded``: bool ``[n, m]``; see :func:`contrastive_loss`.
+    ``labels``: int64 ``[n]``; ``excluded``: bool ``[n, m]``; see :func:`contrastive_loss`. The first n of
+    the m passages are the positives, in the order of the queries; with h hard negatives a query, those of
+    query i are the passages n + i·h … n + (i + 1)·h − 1.
     """
 
     queries: slice
@@ -86,6 +91,24 @@ class Batch:
         return Batch(self.step, self.tokens.to(device), blocks, self.pairs)
 
 
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Pairs of one source for one step: rows int64 ``[n]``, hard negatives int64 ``[n, h]``."""
+
+    source: TrainingPairs
+    query_rows: np.ndarray
+    passage_rows: np.ndarray
+    hard_rows: np.ndarray
+
+    def excluded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Relevant passages other than the own positive: bool ``[n, n]`` and ``[n, n·h]``."""
+        positives = self.source.relevant(self.query_rows, self.passage_rows)
+        np.fill_diagonal(positives, False)
+        if self.source.negatives is None or self.hard_rows.size == 0:
+            return positives, np.zeros((len(self.query_rows), self.hard_rows.size), dtype=bool)
+        return positives, self.source.negatives.relevant(self.query_rows, self.hard_rows.ravel())
+
+
 @dataclass(frozen=True)
 class Stream:
     """One loss's supply of pairs: ``count`` a step, drawn evenly from ``sources``."""
@@ -95,16 +118,35 @@ class Stream:
     count: int
     key: int = 0
     """Distinguishes the random streams of two losses."""
+    hard: int = 0
+    """Hard negatives of each query, drawn from its source's :attr:`TrainingPairs.negatives`."""
 
-    def draw(self, seed: int, step: int) -> list[tuple[TrainingPairs, np.ndarray]]:
-        """Indexes into the pairs of each source for a step."""
+    @property
+    def sequences(self) -> int:
+        """Queries and passages of a step."""
+        return self.count * (2 + self.hard)
+
+    def draw(self, seed: int, step: int) -> list[Draw]:
+        """What each source gives for a step."""
         drawn = []
         for position, source in enumerate(self.sources):
             start, stop = (self._dealt(position, after) for after in (step, step + 1))
             if stop > start:
                 key = (seed, self.key, position)
-                drawn.append((source, epoch_indexes(len(source), start, stop - start, key)))
+                chosen = source.pairs.take(epoch_indexes(len(source), start, stop - start, key))
+                drawn.append(
+                    Draw(
+                        source, chosen.query_rows, chosen.passage_rows, self._hard(source, chosen, step, key)
+                    )
+                )
         return drawn
+
+    def _hard(self, source: TrainingPairs, chosen: Judgements, step: int, key: tuple[int, ...]) -> np.ndarray:
+        if not self.hard:
+            return np.empty((len(chosen), 0), np.int64)
+        if source.negatives is None:
+            raise ValueError(f"{source.name}: hard negatives are asked for and none were mined")
+        return source.negatives.draw(chosen.query_rows, self.hard, step, key)
 
     def _dealt(self, position: int, steps: int) -> int:
         """Pairs that a source has given after ``steps``, when pairs are dealt to the sources in turn."""
@@ -141,33 +183,42 @@ def collate(streams: tuple[Stream, ...], seed: int, step: int) -> Batch:
     ids: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
     blocks: dict[str, RankingBlock] = {}
-    place, pairs = 0, 0
+    place = 0
     for stream in streams:
         drawn = stream.draw(seed, step)
-        count = sum(len(indexes) for _, indexes in drawn)
-        excluded = np.zeros((count, count), dtype=bool)
-        first = 0
-        for source, indexes in drawn:
-            chosen = source.pairs.take(indexes)
-            span = slice(first, first + len(indexes))
-            excluded[span, span] = source.relevant(chosen.query_rows, chosen.passage_rows)
-            first = span.stop
-        np.fill_diagonal(excluded, False)
-        for side in ("query", "passage"):
-            for source, indexes in drawn:
-                store = source.queries if side == "query" else source.passages
-                rows = getattr(source.pairs, f"{side}_rows")[indexes]
-                part_ids, part_lengths = store.gather(rows)
-                ids.append(part_ids)
-                lengths.append(part_lengths)
+        parts = [
+            *((draw.source.queries, draw.query_rows) for draw in drawn),
+            *((draw.source.passages, draw.passage_rows) for draw in drawn),
+            *((draw.source.passages, draw.hard_rows.ravel()) for draw in drawn),
+        ]
+        for store, rows in parts:
+            part_ids, part_lengths = store.gather(rows)
+            ids.append(part_ids)
+            lengths.append(part_lengths)
+        middle, stop = place + stream.count, place + stream.sequences
         blocks[stream.name] = RankingBlock(
-            slice(place, place + count),
-            slice(place + count, place + 2 * count),
-            torch.arange(count),
-            torch.from_numpy(excluded),
+            slice(place, middle),
+            slice(middle, stop),
+            torch.arange(stream.count),
+            torch.from_numpy(_excluded(drawn, stream)),
         )
-        place, pairs = place + 2 * count, pairs + count
+        place = stop
+    pairs = sum(stream.count for stream in streams)
     return Batch(step, group_tokens(np.concatenate(ids), np.concatenate(lengths)), blocks, pairs)
+
+
+def _excluded(drawn: list[Draw], stream: Stream) -> np.ndarray:
+    """Bool ``[n, n + n·h]``: passages of other sources are never relevant."""
+    count = stream.count
+    excluded = np.zeros((count, count * (1 + stream.hard)), dtype=bool)
+    first = 0
+    for draw in drawn:
+        stop = first + len(draw.query_rows)
+        positives, hard = draw.excluded()
+        excluded[first:stop, first:stop] = positives
+        excluded[first:stop, count + first * stream.hard : count + stop * stream.hard] = hard
+        first = stop
+    return excluded
 
 
 class StepBatches(IterableDataset[Batch]):

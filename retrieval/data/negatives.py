@@ -1,0 +1,137 @@
+"""Mined negatives: for each training query the passages to draw hard negatives from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.data.relevance import Relevance
+
+MANIFEST = "manifest.json"
+LAG = 1
+"""Steps between a refresh and the first batch that uses it: the trainer makes one batch ahead, so the
+batch of the step at which negatives are refreshed exists already."""
+
+_STREAM = 0x6861_7264
+"""Keeps the random numbers of negatives apart from those of pairs."""
+_REDRAWS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeLists:
+    """The best irrelevant passages of each training query of a collection, memory-mapped."""
+
+    query_rows: NDArray[np.int64]
+    """int64 ``[q]``, ascending."""
+    rows: NDArray[np.int32]
+    """int32 ``[q, depth]`` passage rows, best first; −1 pads a list that is shorter."""
+    scores: NDArray[np.float32]
+    """float32 ``[q, depth]``; −inf where padded."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was kept and what was filtered, for manifest and result."""
+
+    @classmethod
+    def open(cls, folder: Path) -> NegativeLists:
+        """Map the lists that :func:`retrieval.data.mining.mine` wrote into ``folder``."""
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        query_rows, rows, scores = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("query_rows", "rows", "scores")
+        )
+        return cls(query_rows, rows, scores, manifest["counts"])
+
+
+class HardNegatives:
+    """Draws hard negatives for the queries of a batch, as a pure function of the key it is given.
+
+    With ``refresh`` = R the lists of generation k, mined with the model after k·R steps, serve the
+    steps from k·R + :data:`LAG` on; until then serve the lists of generation k − 1.
+    """
+
+    def __init__(self, lists: NegativeLists, relevance: Relevance, refresh: int = 0) -> None:
+        self.relevance = relevance
+        self.refresh = refresh
+        self._initial = lists
+        self._generations: dict[int, NegativeLists] = {0: lists}
+
+    @property
+    def query_rows(self) -> NDArray[np.int64]:
+        """int64 ``[q]``, ascending: the queries that have a list."""
+        return self._initial.query_rows
+
+    @property
+    def depth(self) -> int:
+        """Length of a list."""
+        return int(self._initial.rows.shape[1])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Counts of the newest generation, prefixed ``negatives/``."""
+        newest = self._generations[max(self._generations)]
+        return {f"negatives/{name}": count for name, count in newest.counts.items()}
+
+    def generation(self, step: int) -> int:
+        """Which generation of lists serves a step."""
+        return max(0, step - LAG) // self.refresh if self.refresh else 0
+
+    def use(self, generation: int, lists: NegativeLists) -> None:
+        """Serve the steps of ``generation`` from ``lists``; only its predecessor is kept beside it."""
+        self._generations[generation] = lists
+        for older in [known for known in self._generations if known < generation - 1]:
+            del self._generations[older]
+
+    def draw(
+        self, query_rows: NDArray[np.int64], count: int, step: int, key: tuple[int, ...]
+    ) -> NDArray[np.int64]:
+        """``count`` different negatives of each query (rows int64 ``[n]``): rows int64 ``[n, count]``.
+
+        A list with fewer than ``count`` passages is filled up with random irrelevant ones.
+        """
+        lists = self._lists(step)
+        random = np.random.default_rng((_STREAM, *key, step))
+        rows = lists.rows[self._places(query_rows)].astype(np.int64)
+        order = random.random(rows.shape)
+        order[rows < 0] = 2.0
+        chosen = np.take_along_axis(rows, np.argsort(order, axis=1)[:, :count], axis=1)
+        missing = count - chosen.shape[1]
+        if missing > 0:
+            chosen = np.pad(chosen, ((0, 0), (0, missing)), constant_values=-1)
+        return self._fill(query_rows, chosen, random)
+
+    def relevant(self, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each passage is relevant to each query, by any split or as a copy: bool ``[n, m]``."""
+        return self.relevance.of(query_rows[:, None], passage_rows[None, :])
+
+    def _lists(self, step: int) -> NegativeLists:
+        generation = self.generation(step)
+        if generation not in self._generations:
+            raise RuntimeError(
+                f"step {step} needs the negatives mined after step {generation * self.refresh}, "
+                "and they are not there: batches are made too far ahead"
+            )
+        return self._generations[generation]
+
+    def _places(self, query_rows: NDArray[np.int64]) -> NDArray[np.intp]:
+        places = np.searchsorted(self.query_rows, query_rows)
+        if len(self.query_rows) == 0 or (self.query_rows.take(places, mode="clip") != query_rows).any():
+            raise ValueError("negatives were mined for other queries than those of the batch")
+        return places
+
+    def _fill(
+        self, query_rows: NDArray[np.int64], chosen: NDArray[np.int64], random: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Replace −1 by random passages; one that stays relevant after all redraws is excluded later."""
+        owner, column = np.nonzero(chosen < 0)
+        open_ = np.arange(len(owner))
+        for _ in range(_REDRAWS):
+            if len(open_) == 0:
+                break
+            at = (owner[open_], column[open_])
+            chosen[at] = random.integers(self.relevance.passages, size=len(open_))
+            unfit = self.relevance.of(query_rows[at[0]], chosen[at]) | self.relevance.empty(chosen[at])
+            open_ = open_[unfit]
+        return chosen
