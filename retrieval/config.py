@@ -29,9 +29,9 @@ class ModelConfig:
     pooling: str = "mean"
     projection: int = 768
     """Output dimension of the linear projection; 0 leaves the pooled vector as it is."""
-    similarity: str = "dot"
-    temperature: float = 1.0
-    """Scores are divided by it. Use about 0.05 with ``similarity=cosine``."""
+    similarity: str = "cosine"
+    temperature: float = 0.1
+    """Scores are divided by it; 1 with ``similarity=dot`` is the setting of arXiv 2403.18684."""
     dropout: float = 0.0
 
 
@@ -124,11 +124,13 @@ class PerturbationConfig:
     kind: str = "fgsm"
     """``fgsm``, ``pgd``, ``substitution`` (gradient-guided) or ``noise`` (random words)."""
     epsilon: float = 1.0
-    """Norm bound of an embedding perturbation, relative to the mean embedding norm."""
+    """Norm bound of a passage's embedding perturbation, in mean norms of a word embedding."""
     steps: int = 3
     """Ascent steps of ``pgd``."""
     rate: float = 0.15
     """Share of words replaced by ``substitution`` and ``noise``."""
+    neighbours: int = 20
+    """Nearest words by embedding that ``substitution`` chooses among."""
 
 
 @dataclass
@@ -141,7 +143,7 @@ class StrategyConfig:
     robust: str = "ood"
     """Robustness objective of ``pareto``: ``ood``, ``adversarial`` or ``both``."""
     rule: str = "dro"
-    """How ω moves: ``dro``, ``linear``, ``fixed`` or a gradient-based rule."""
+    """How ω moves: ``dro``, ``linear``, ``fixed``, or by gradients ``upgrad``, ``mgda``, ``pcgrad``."""
     omega: float | None = None
     """ω of the ``fixed`` rule, or another start than ω₀ = R*/(E*+R*)."""
     eta: float = 0.1
@@ -151,6 +153,8 @@ class StrategyConfig:
     omega_max: float = 0.99
     frontier: str | None = None
     """``frontier.json`` of ``python -m sweeps frontier``; gives ρ* and ω₀."""
+    recalibrate: int = 0
+    """Measure both losses as contrastive entropy on dev pairs every so many steps; 0 = never."""
     budget: str = "equal"
     """``equal``: a step sees as many pairs as the baseline's; ``extra``: robust pairs on top."""
     hard: HardNegativeConfig = field(default_factory=HardNegativeConfig)
