@@ -34,14 +34,17 @@ from retrieval.training.callbacks import (
     CheckpointCallback,
     MetricsCallback,
     OmegaCallback,
+    RecalibrationCallback,
     Sink,
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
+from retrieval.training.diagnostics import diagnose
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.progress import ProgressBar, StepReport
+from retrieval.training.recalibration import recalibration_batch
 from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Strategy
+from retrieval.training.strategies.base import Setting, Strategy
 from retrieval.training.strategies.pareto import Pareto
 from retrieval.validation import validate
 
@@ -94,7 +97,6 @@ class Trained:
     encoder: DualEncoder
     strategy: Strategy
     metrics: MetricsCallback
-    sequences: int
     pairs: int
     device: torch.device
 
@@ -121,7 +123,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         result = _describe(cell, directory, fingerprint, trained, data, precision)
         result |= _evaluate(cell, data, directory, trained)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
-        result["warnings"] = []
+        result["warnings"] = diagnose(trained.strategy, directory.metrics(), result)
         _save_model(cell, data, directory, trained.encoder)
         directory.finish(result)
         Checkpoints(directory.checkpoints).drop_previous()
@@ -141,7 +143,8 @@ def _train(
     precision: str,
 ) -> Trained:
     encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
-    strategy = build_strategy(cell.strategy, cell.seed)
+    where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
+    strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     training = data.training()
     streams = strategy.streams(training, cell.train.batch_size)
     module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), cell.seed)
@@ -158,6 +161,9 @@ def _train(
         callbacks.append(bar)
     if isinstance(strategy, Pareto):
         callbacks.append(OmegaCallback(strategy))
+        if cell.strategy.recalibrate:
+            dev = recalibration_batch(data, strategy, cell.seed)
+            callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
     callbacks += [
         metrics,
         CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, cell.trainer.checkpoint_seconds),
@@ -173,8 +179,7 @@ def _train(
             weights_only=True,
         )
     encoder.to(device)
-    sequences = 2 * metrics.pairs_seen
-    return Trained(encoder, strategy, metrics, sequences, len(training.in_domain), device)
+    return Trained(encoder, strategy, metrics, len(training.in_domain), device)
 
 
 def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -205,7 +210,7 @@ def _describe(
     """Identity, sizes and training cost of a run: the part of ``result.json`` that is not measured."""
     parameters = count_parameters(trained.encoder)
     metrics = trained.metrics
-    flops = cost.training_flops(trained.encoder, metrics.tokens_seen, metrics.attended, trained.sequences)
+    flops = cost.encoder_flops(trained.encoder, metrics.work)
     peak = cost.peak_flops(trained.device, precision, Path(cell.cache))
     seconds = max(metrics.seconds, 1e-9)
     return {
@@ -227,6 +232,7 @@ def _describe(
         "train/pairs_per_step": metrics.pairs_seen / cell.train.steps,
         "train/steps": cell.train.steps,
         "cost/train_flops": flops,
+        "cost/train_flops_per_step": flops / cell.train.steps,
         "cost/train_seconds": metrics.seconds,
         "cost/pairs_per_second": metrics.pairs_seen / seconds,
         "cost/mfu": flops / seconds / (peak * cell.trainer.devices),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -13,16 +14,21 @@ from retrieval.config import AttackConfig, Config
 from retrieval.errors import ConfigError
 from retrieval.evaluation.attacks import attack_file
 
+GRADIENT_RULES = ("upgrad", "mgda", "pcgrad")
+"""Rules that choose ω from the gradients of the two losses."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.init": ("scratch", "pretrained"),
     "model.pooling": ("mean", "cls"),
     "model.similarity": ("dot", "cosine"),
     "data.overlap": ("refuse", "drop"),
-    "strategy.name": ("standard", "pareto"),
-    "strategy.base": ("standard",),
-    "strategy.robust": ("ood",),
-    "strategy.rule": ("dro", "linear", "fixed"),
+    "strategy.name": ("standard", "hard-negative", "denoising", "adversarial", "pareto"),
+    "strategy.base": ("standard", "hard-negative", "denoising", "adversarial"),
+    "strategy.robust": ("ood", "adversarial", "both"),
+    "strategy.rule": ("dro", "linear", "fixed", *GRADIENT_RULES),
     "strategy.budget": ("equal", "extra"),
+    "strategy.denoise.margin": ("absolute", "relative", "percentile"),
+    "strategy.perturbation.kind": ("fgsm", "pgd", "substitution", "noise"),
     "train.precision": ("auto", "32", "bf16"),
     "eval.name": ("quick", "full", "none"),
     "attack.name": ("none", "wsra"),
@@ -45,6 +51,15 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "strategy.decay": (lambda x: 0 <= x < 1, "from 0 (no averaging) to below 1"),
     "strategy.omega_min": (lambda x: 0 <= x < 1, "from 0 to below 1"),
     "strategy.omega_max": (lambda x: 0 < x <= 1, "above 0, at most 1"),
+    "strategy.recalibrate": (lambda x: x >= 0, "0 (never) or more steps"),
+    "strategy.hard.depth": (lambda x: x >= 1, "1 or more"),
+    "strategy.hard.count": (lambda x: x >= 1, "1 or more"),
+    "strategy.hard.refresh": (lambda x: x >= 0, "0 (never) or more steps"),
+    "strategy.denoise.value": (lambda x: x >= 0, "0 or more"),
+    "strategy.perturbation.epsilon": (lambda x: x > 0, "above 0 (in mean norms of a word embedding)"),
+    "strategy.perturbation.steps": (lambda x: x >= 1, "1 or more"),
+    "strategy.perturbation.rate": (lambda x: 0 < x <= 1, "above 0, at most 1 (share of the words)"),
+    "strategy.perturbation.neighbours": (lambda x: x >= 1, "1 or more"),
     "train.steps": (lambda x: x >= 1, "1 or more"),
     "train.batch_size": (lambda x: x >= 2, "2 or more (in-batch negatives need a second pair)"),
     "train.warmup": (lambda x: 0 <= x <= 1, "from 0 to 1 (share of the steps)"),
@@ -149,15 +164,48 @@ def _strategy(config: Config) -> None:
         raise ConfigError(
             f"strategy.omega_min={strategy.omega_min} must be below strategy.omega_max={strategy.omega_max}"
         )
+    _batch_split(config)
     if strategy.name != "pareto":
         _reject_unused(config, ("omega", "frontier"), "only strategy=pareto has an ω")
+        if strategy.recalibrate:
+            raise ConfigError(
+                f"strategy.recalibrate={strategy.recalibrate} would not be used: only strategy=pareto "
+                "has an ω"
+            )
         return
     if strategy.rule == "fixed" and strategy.omega is None:
         raise ConfigError("strategy.rule=fixed needs strategy.omega, a number from 0 to 1")
-    if strategy.budget == "equal" and config.train.batch_size < 4:
+    if strategy.rule in GRADIENT_RULES:
+        _gradient_rule(config)
+
+
+def _batch_split(config: Config) -> None:
+    """With an equal budget every loss needs two pairs of the batch: one is the other's negative."""
+    strategy, size = config.strategy, config.train.batch_size
+    if strategy.budget != "equal" or strategy.name not in ("adversarial", "pareto"):
+        return
+    mixed = strategy.base == "adversarial" or strategy.robust == "both"
+    parts = 4 if strategy.name == "pareto" and mixed else 2
+    if size < 2 * parts:
         raise ConfigError(
-            f"train.batch_size={config.train.batch_size} cannot be split between the two losses; "
-            "use 4 or more, or strategy.budget=extra"
+            f"train.batch_size={size} cannot be split between the losses; "
+            f"use {2 * parts} or more, or strategy.budget=extra"
+        )
+
+
+def _gradient_rule(config: Config) -> None:
+    rule = config.strategy.rule
+    _reject_unused(config, ("omega",), f"strategy.rule={rule} chooses ω from the gradients")
+    missing = [name for name in ("torchjd", "qpsolvers", "quadprog") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"strategy.rule={rule} needs {', '.join(missing)}; "
+            "install with: pip install 'paretrieve[gradients]'"
+        )
+    if config.trainer.devices > 1:
+        raise ConfigError(
+            f"strategy.rule={rule} works on one device, not on trainer.devices={config.trainer.devices}; "
+            "use trainer.devices=1, or strategy.rule=dro"
         )
 
 
@@ -188,13 +236,14 @@ def _attack(config: Config) -> None:
     elif attack.name == "none":
         defaults = AttackConfig()
         for name in (field.name for field in fields(AttackConfig)):
-            if getattr(attack, name) != getattr(defaults, name):
+            value = getattr(attack, name)
+            if value != getattr(defaults, name):
                 raise ConfigError(
-                    f"attack.{name}={getattr(attack, name)} would not be used with attack=none; add attack=wsra"
+                    f"attack.{name}={value} would not be used with attack=none; add attack=wsra"
                 )
         return
     if config.eval.name == "none":
-        raise ConfigError("eval=none measures nothing, so nothing can be attacked; use eval=quick or eval=full")
+        raise ConfigError("eval=none measures nothing, so no attack either; use eval=quick or eval=full")
     if attack.replay is None:
         _attack_search(config)
 

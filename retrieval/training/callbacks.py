@@ -7,15 +7,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from retrieval.data.batches import Batch
 from retrieval.errors import TrainingError
 from retrieval.training.checkpoints import Checkpoints
+from retrieval.training.cost import Work
 from retrieval.training.module import RetrievalModule
 from retrieval.training.strategies.pareto import Pareto
 
@@ -52,6 +55,39 @@ class OmegaCallback(pl.Callback):
         self.controller.load_state_dict(state_dict)
 
 
+class RecalibrationCallback(pl.Callback):
+    """Measures both losses on dev pairs every so many steps and corrects the averages that ω follows.
+
+    ``batch``: dev pairs of :meth:`Pareto.validation_streams`, on the CPU. Runs after the update of ω and
+    before the metrics are logged.
+    """
+
+    def __init__(self, strategy: Pareto, batch: Batch, every: int, metrics: MetricsCallback) -> None:
+        self.strategy = strategy
+        self.batch = strategy.prepare(batch)
+        self.every = every
+        self.metrics = metrics
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the dev pairs to the model's device."""
+        self.batch = self.batch.to(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """At every so many steps: contrastive entropy of the dev pairs, without dropout."""
+        if trainer.global_step % self.every:
+            return
+        assert isinstance(pl_module, RetrievalModule)
+        pl_module.encoder.eval()
+        with torch.no_grad():
+            losses = self.strategy.losses(pl_module.encoder, self.batch, 0)
+        pl_module.encoder.train()
+        assert losses.rob is not None
+        self.strategy.controller.recalibrate(trainer.global_step, losses.eff, losses.rob)
+        self.metrics.work += losses.work
+
+
 class MetricsCallback(pl.Callback):
     """Hands the mean losses since the last logged step to the sinks and stops on a loss that is not finite.
 
@@ -64,8 +100,7 @@ class MetricsCallback(pl.Callback):
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.pairs_seen = 0
-        self.tokens_seen = 0
-        self.attended = 0
+        self.work = Work()
         self.seconds = 0.0
         self._mark: tuple[float, int] | None = None
 
@@ -83,13 +118,13 @@ class MetricsCallback(pl.Callback):
         terms = {"loss": losses.total, "loss_eff": losses.eff}
         if losses.rob is not None:
             terms["loss_rob"] = losses.rob
+        terms |= {f"loss_{name}": value for name, value in losses.blocks.items()}
         for name, value in terms.items():
             previous = self.sums.get(name)
             self.sums[name] = value.clone() if previous is None else previous.to(value.device) + value
         self.count += 1
         self.pairs_seen += batch.pairs
-        self.tokens_seen += batch.tokens.tokens
-        self.attended += batch.tokens.attended
+        self.work += losses.work
         step = trainer.global_step
         if step % self.every == 0 or step >= (trainer.max_steps or 0):
             self._report(step, trainer, pl_module)
@@ -102,9 +137,7 @@ class MetricsCallback(pl.Callback):
                 "LOSS_NOT_FINITE",
                 f"not finite at step {step}: {values}; lower train.lr, or set train.precision=32",
             )
-        if isinstance(module.strategy, Pareto):
-            values["train/omega"] = float(module.strategy.controller.omega)
-            values["train/omega_distance"] = float(module.strategy.controller.distance)
+        values |= module.strategy.logged()
         values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         now = time.perf_counter()
         if self._mark is not None:
@@ -118,13 +151,13 @@ class MetricsCallback(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Sums of the open interval and totals so far, so that a resumed run logs the same values."""
         sums = {name: value.detach().cpu() for name, value in self.sums.items()}
-        names = ("count", "pairs_seen", "tokens_seen", "attended", "seconds")
-        return {"sums": sums, **{name: getattr(self, name) for name in names}}
+        names = ("count", "pairs_seen", "seconds")
+        return {"sums": sums, "work": astuple(self.work), **{name: getattr(self, name) for name in names}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue a resumed run's sums."""
         for name, value in state_dict.items():
-            setattr(self, name, value)
+            setattr(self, name, Work(*value) if name == "work" else value)
 
 
 class CheckpointCallback(pl.Callback):

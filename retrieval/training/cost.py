@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,40 @@ from torch import nn
 
 from retrieval.data.cache import digest, write_atomic
 from retrieval.models.encoder import DTYPES, DualEncoder
+from retrieval.models.layout import TokenBatch
 
-BACKWARD_FACTOR = 3
-"""Forward and backward pass together, in forward passes (Kaplan et al. 2020, §2.1)."""
+FORWARD, BACKWARD, BACKWARD_TO_INPUTS = 1, 2, 1
+"""Passes in units of a forward pass; a backward pass is one for the inputs and one for the weights (Kaplan
+et al. 2020, §2.1)."""
 
 
-def forward_flops(encoder: DualEncoder, tokens: int, attended: int, sequences: int) -> float:
-    """FLOPs of encoding, one multiply-add = 2; padding, biases, norms and activations not counted.
+@dataclass(frozen=True)
+class Work:
+    """Texts put through the encoder, in forward passes: a text encoded twice counts twice.
 
     ``tokens``: tokens of all sequences; ``attended``: sum of their squared lengths; ``sequences``: their
-    number. Every linear layer of the backbone sees each token (2·weights), attention adds 4·hidden
-    multiply-adds a layer per (query, key) pair, the projection sees each sequence.
+    number; ``other``: FLOPs spent outside the encoder.
+    """
+
+    tokens: float = 0.0
+    attended: float = 0.0
+    sequences: float = 0.0
+    other: float = 0.0
+
+    @classmethod
+    def of(cls, batch: TokenBatch, passes: int) -> Work:
+        """A batch put through the encoder ``passes`` times."""
+        return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
+
+    def __add__(self, more: Work) -> Work:
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
+
+
+def encoder_flops(encoder: DualEncoder, work: Work) -> float:
+    """FLOPs of ``work``, one multiply-add = 2; padding, biases, norms and activations not counted.
+
+    Every linear layer of the backbone sees each token (2·weights), attention adds 4·hidden multiply-adds a
+    layer per (query, key) pair, the projection sees each sequence.
     """
     config: Any = encoder.backbone.config
     weights = sum(
@@ -31,14 +55,9 @@ def forward_flops(encoder: DualEncoder, tokens: int, attended: int, sequences: i
         for name, module in encoder.backbone.named_modules()
         if isinstance(module, nn.Linear) and "pooler" not in name
     )
-    attention = 4.0 * config.hidden_size * config.num_hidden_layers * attended
+    attention = 4.0 * config.hidden_size * config.num_hidden_layers * work.attended
     projection: int = encoder.projection.weight.numel() if encoder.projection is not None else 0
-    return float(2.0 * weights * tokens + attention + 2.0 * projection * sequences)
-
-
-def training_flops(encoder: DualEncoder, tokens: int, attended: int, sequences: int) -> float:
-    """FLOPs of forward and backward pass; arguments as in :func:`forward_flops`."""
-    return BACKWARD_FACTOR * forward_flops(encoder, tokens, attended, sequences)
+    return float(2.0 * weights * work.tokens + attention + 2.0 * projection * work.sequences + work.other)
 
 
 def peak_flops(device: torch.device, precision: str, cache: Path, size: int = 2048) -> float:

@@ -60,18 +60,25 @@ class RetrievalModule(pl.LightningModule):
         self.seed = seed
         self.last: Losses | None = None
         """Losses of the latest step, detached; read by the callbacks."""
+        self._graph: Losses | None = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a step."""
         torch.manual_seed((self.seed << 32) + batch.step)
         losses = self.strategy.losses(self.encoder, batch)
-        rob = None if losses.rob is None else losses.rob.detach()
-        self.last = Losses(losses.total.detach(), losses.eff.detach(), rob)
+        self.last, self._graph = losses.detached(), losses
         return losses.total
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The strategy's backward pass: by the loss, or by the gradients of both terms."""
+        assert self._graph is not None
+        trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        self.strategy.backward(self._graph, trained)
+        self._graph = None
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Called by Lightning."""
-        return batch.to(device)
+        """Called by Lightning while the batch is still on the CPU."""
+        return self.strategy.prepare(batch).to(device)
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and linear decay to zero; no weight decay on biases and norms."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from retrieval.config import StrategyConfig
-from retrieval.training.strategies.base import Strategy
-from retrieval.training.strategies.pareto import Pareto
-from retrieval.training.strategies.standard import Standard
+from retrieval.training.strategies.base import Setting, Strategy
+from retrieval.training.strategies.pareto import BASES, Pareto
 
-STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Standard, Pareto)}
+STRATEGIES: dict[str, type[Strategy]] = {**BASES, Pareto.name: Pareto}
 
 
-def build_strategy(config: StrategyConfig, seed: int) -> Strategy:
-    """The strategy that ``config.name`` names."""
-    return STRATEGIES[config.name](config, seed)
+def build_strategy(config: StrategyConfig, setting: Setting) -> Strategy:
+    """The strategy that ``config.name`` names.
+
+    Raises:
+        ConfigError: the frontier file cannot be used, or the perturbation fits no word of the tokenizer.
+    """
+    return STRATEGIES[config.name](config, setting)

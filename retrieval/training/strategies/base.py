@@ -1,19 +1,36 @@
-"""What a strategy is: which pairs a batch holds, which losses are computed, how they are weighted."""
+"""What a strategy is: which pairs a batch holds, which losses are computed, how they are weighted.
+
+A batch has one block of pairs for each ranking loss: in-domain pairs as they are, in-domain pairs with
+perturbed passages, pairs of the robust-training domains. A strategy is described by two mixtures of these
+losses, L_eff and L_rob, and by their weight ω. Everything else follows here, once for all strategies: what
+is drawn, the one pass over all sequences of a step, the losses and what they cost.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.data.batches import Batch, Stream, TrainingPairs
+from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
+from retrieval.training.cost import BACKWARD, FORWARD, Work
 from retrieval.training.losses import contrastive_loss
+from retrieval.training.parts import AttackedBatch
+from retrieval.training.perturbation import Perturbation, Perturbed
+from retrieval.training.words import Words
 
-EFF, ROB = "eff", "rob"
+IN_DOMAIN, PERTURBED, OTHER_DOMAINS = "in-domain", "perturbed", "other-domains"
+"""Blocks of a batch, in the order in which they are laid out."""
+
+Mixture = Mapping[str, float]
+"""Block -> weight of its ranking loss; the weights sum to one."""
 
 
 @dataclass(frozen=True)
@@ -31,36 +48,162 @@ class Losses:
     total: Tensor
     eff: Tensor
     rob: Tensor | None = None
+    blocks: Mapping[str, Tensor] = field(default_factory=dict)
+    """The single ranking losses where a term mixes several; else empty."""
+    work: Work = field(default_factory=Work)
+    """What the step takes, backward passes included."""
+
+    def detached(self) -> Losses:
+        """The values without the graph."""
+        rob = None if self.rob is None else self.rob.detach()
+        blocks = {name: loss.detach() for name, loss in self.blocks.items()}
+        return Losses(self.total.detach(), self.eff.detach(), rob, blocks, self.work)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a strategy needs to know of its run beside its own configuration."""
+
+    seed: int
+    tokenizer: Any
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """``model`` and ``frac`` as they stand in the result."""
 
 
 class Strategy(ABC):
     """Optimisation strategy of a run; one instance per run."""
 
-    name: str
+    name: ClassVar[str]
+    backward_passes = BACKWARD
+    """Cost of a step's backward passes, in forward passes."""
 
-    def __init__(self, config: StrategyConfig, seed: int) -> None:
+    def __init__(self, config: StrategyConfig, setting: Setting) -> None:
         self.config = config
-        self.seed = seed
+        self.perturbation: Perturbation | None = None
+        if PERTURBED in self.shares:
+            words = Words.of(setting.tokenizer)
+            self.perturbation = Perturbation(config.perturbation, words, setting.seed)
+
+    @property
+    @abstractmethod
+    def eff(self) -> Mixture:
+        """L_eff."""
+
+    @property
+    def rob(self) -> Mixture | None:
+        """L_rob; ``None``: the strategy has none."""
+        return None
+
+    @property
+    def omega(self) -> Tensor:
+        """Weight of L_rob, 0-d."""
+        return torch.tensor(0.5)
+
+    @property
+    def hard(self) -> int:
+        """Mined negatives that each in-domain query brings beside its positive."""
+        return 0
 
     @property
     def base_name(self) -> str:
         """The strategy of the effectiveness loss."""
         return self.name
 
-    @abstractmethod
-    def streams(self, data: TrainingData, batch_size: int) -> tuple[Stream, ...]:
-        """The pairs of a step for ``batch_size`` pairs of the baseline."""
+    @property
+    def shares(self) -> Mixture:
+        """The share of each block in a batch of an equal budget: its weight in the loss where ω = ½."""
+        if self.rob is None:
+            return self.eff
+        names = [name for name in (IN_DOMAIN, PERTURBED, OTHER_DOMAINS) if name in {*self.eff, *self.rob}]
+        return {name: (self.eff.get(name, 0.0) + self.rob.get(name, 0.0)) / 2 for name in names}
 
-    @abstractmethod
-    def losses(self, encoder: DualEncoder, batch: Batch) -> Losses:
-        """Encode a batch and compute the terms of the step."""
+    def streams(self, data: TrainingData, batch_size: int) -> tuple[Stream, ...]:
+        """The pairs of a step for ``batch_size`` pairs of the baseline.
+
+        ``budget=equal`` splits these between the blocks; ``extra`` gives every block as many, and the
+        perturbed passages are then those of the in-domain block.
+
+        Raises:
+            ConfigError: pairs of robust-training domains are needed and there is no such domain.
+        """
+        extra = self.config.budget == "extra"
+        counts = dict.fromkeys(self.shares, batch_size) if extra else split(self.shares, batch_size)
+        keys = {IN_DOMAIN: 0, OTHER_DOMAINS: 1, PERTURBED: 0 if extra else 2}
+        return tuple(self._stream(name, data, count, keys[name]) for name, count in counts.items())
+
+    def _stream(self, name: str, data: TrainingData, count: int, key: int) -> Stream:
+        if name != OTHER_DOMAINS:
+            return Stream(name, (data.in_domain,), count, key, self.hard)
+        if not data.robust:
+            raise ConfigError(
+                f"strategy={self.name} needs robust-training domains and data.robust is empty; name some, or "
+                "use strategy.robust=adversarial or strategy=standard"
+            )
+        return Stream(name, data.robust, count, key)
+
+    def prepare(self, batch: Batch) -> Batch:
+        """What :meth:`losses` needs of a batch beside its tensors; called while it is on the CPU."""
+        return batch if self.perturbation is None else AttackedBatch.of(batch, PERTURBED)
+
+    def losses(self, encoder: DualEncoder, batch: Batch, backward_passes: int | None = None) -> Losses:
+        """The terms of a step, from one pass over all its sequences, perturbed where they are to be.
+
+        ``backward_passes``: cost of what follows; ``None``: a training step's.
+        """
+        seen = self._perturb(encoder, batch)
+        vectors = encoder(seen.tokens, seen.offset)
+        blocks = {name: block_loss(vectors, batch, name) for name in batch.blocks}
+        passes = FORWARD + (self.backward_passes if backward_passes is None else backward_passes)
+        work = seen.work + Work.of(batch.tokens, passes)
+        eff = mixed(self.eff, blocks)
+        if self.rob is None:
+            return Losses(eff, eff, None, {}, work)
+        rob, omega = mixed(self.rob, blocks), self.omega
+        single = len(self.eff) == len(self.rob) == 1
+        return Losses((1 - omega) * eff + omega * rob, eff, rob, {} if single else blocks, work)
+
+    def _perturb(self, encoder: DualEncoder, batch: Batch) -> Perturbed:
+        if self.perturbation is None:
+            return Perturbed(batch.tokens, None, Work())
+        attacked = batch if isinstance(batch, AttackedBatch) else AttackedBatch.of(batch, PERTURBED)
+        return self.perturbation(encoder, attacked)
+
+    def backward(self, losses: Losses, parameters: list[torch.nn.Parameter]) -> None:
+        """Leave the gradient of the step in the parameters."""
+        losses.total.backward()  # type: ignore[no-untyped-call]
+
+    def logged(self) -> dict[str, float]:
+        """What the strategy adds to a line of ``metrics.jsonl``."""
+        return {}
 
     def result(self) -> dict[str, Any]:
         """What the strategy adds to ``result.json``."""
-        return {}
+        if self.perturbation is None:
+            return {}
+        kind = self.config.perturbation.kind
+        strength = "epsilon" if kind in ("fgsm", "pgd") else "rate"
+        return {
+            "perturbation/kind": kind,
+            f"perturbation/{strength}": getattr(self.config.perturbation, strength),
+        }
 
 
 def block_loss(vectors: Tensor, batch: Batch, name: str) -> Tensor:
     """Contrastive loss of one block of a batch whose sequences were encoded to ``vectors`` ``[n, d]``."""
     block = batch.blocks[name]
     return contrastive_loss(vectors[block.queries], vectors[block.passages], block.labels, block.excluded)
+
+
+def mixed(mixture: Mixture, blocks: Mapping[str, Tensor]) -> Tensor:
+    """Weighted sum of the blocks' losses."""
+    terms = [blocks[name] if weight == 1 else weight * blocks[name] for name, weight in mixture.items()]
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+
+
+def split(shares: Mixture, total: int) -> dict[str, int]:
+    """``total`` pairs divided by ``shares``, remainders to the largest fractions, the first of ties."""
+    counts = {name: int(share * total) for name, share in shares.items()}
+    by_fraction = sorted(shares, key=lambda name: counts[name] - shares[name] * total)
+    for name in by_fraction[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts

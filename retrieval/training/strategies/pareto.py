@@ -4,71 +4,123 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from retrieval.config import StrategyConfig
-from retrieval.data.batches import Batch, Stream
-from retrieval.errors import ConfigError
-from retrieval.models.encoder import DualEncoder
+from retrieval.data.batches import Stream
+from retrieval.training.cost import BACKWARD
+from retrieval.training.gradients import combine
 from retrieval.training.omega import OmegaController, load_target
+from retrieval.training.strategies.adversarial import Adversarial
 from retrieval.training.strategies.base import (
-    EFF,
-    ROB,
+    OTHER_DOMAINS,
+    PERTURBED,
     Losses,
+    Mixture,
+    Setting,
     Strategy,
     TrainingData,
-    block_loss,
 )
+from retrieval.training.strategies.denoising import Denoising
+from retrieval.training.strategies.hard_negative import HardNegative
+from retrieval.training.strategies.standard import Standard
+
+BASES: dict[str, type[Strategy]] = {
+    kind.name: kind for kind in (Standard, HardNegative, Denoising, Adversarial)
+}
+
+OBJECTIVES: dict[str, Mixture] = {
+    "ood": {OTHER_DOMAINS: 1.0},
+    "adversarial": {PERTURBED: 1.0},
+    "both": {PERTURBED: 0.5, OTHER_DOMAINS: 0.5},
+}
+"""L_rob by ``strategy.robust``."""
+
+VALIDATION_PAIRS = 257
+"""Dev pairs of a loss in a recalibration: each query's positive beside W = 256 other passages."""
 
 
 class Pareto(Strategy):
-    """Ranking loss on in-domain pairs and on pairs of the robust-training domains, weighted by ω."""
+    """The whole loss of a base strategy and a robustness loss, weighted by ω."""
 
     name = "pareto"
 
-    def __init__(self, config: StrategyConfig, seed: int) -> None:
-        super().__init__(config, seed)
-        self.controller = OmegaController(config, load_target(config.frontier))
+    def __init__(self, config: StrategyConfig, setting: Setting) -> None:
+        self.base = BASES[config.base](config, setting)
+        super().__init__(config, setting)
+        target = load_target(config.frontier, config.robust, setting.where)
+        self.controller = OmegaController(config, target)
         self.initial_omega = float(self.controller.omega)
+        if self.controller.weighting is not None:
+            self.backward_passes = 2 * BACKWARD
+
+    @property
+    def eff(self) -> Mixture:
+        """Everything that the base strategy minimises."""
+        return self.base.shares
+
+    @property
+    def rob(self) -> Mixture | None:
+        """The chosen robustness objective."""
+        return OBJECTIVES[self.config.robust]
+
+    @property
+    def omega(self) -> Tensor:
+        """ω of this step."""
+        return self.controller.omega
+
+    @property
+    def hard(self) -> int:
+        """The base strategy's."""
+        return self.base.hard
 
     @property
     def base_name(self) -> str:
         """The strategy of the effectiveness loss."""
-        return self.config.base
+        return self.base.name
 
-    def streams(self, data: TrainingData, batch_size: int) -> tuple[Stream, ...]:
-        """``budget=equal`` splits the baseline's pairs between the losses, ``extra`` adds robust pairs.
+    @property
+    def needs_robust_domains(self) -> bool:
+        """Whether pairs of robust-training domains are in a batch."""
+        return OTHER_DOMAINS in self.shares
 
-        Raises:
-            ConfigError: the suite has no robust-training domain.
+    def validation_streams(self, dev: TrainingData) -> tuple[Stream, ...]:
+        """As many dev pairs for each loss: their ranking loss is a contrastive entropy of equal W.
+
+        257 pairs, or as many as the smallest collection has.
         """
-        if not data.robust:
-            raise ConfigError(
-                "strategy=pareto needs robust-training domains and data.robust is empty; name some, "
-                "or use strategy=standard"
-            )
-        equal = self.config.budget == "equal"
-        robust = batch_size // 2 if equal else batch_size
-        in_domain = batch_size - robust if equal else batch_size
-        return (
-            Stream(EFF, (data.in_domain,), in_domain, key=0),
-            Stream(ROB, data.robust, robust, key=1),
-        )
+        parts = {name: self._stream(name, dev, 0, key) for key, name in enumerate(self.shares)}
+        sizes = [len(source) * len(part.sources) for part in parts.values() for source in part.sources]
+        count = min(VALIDATION_PAIRS, *sizes)
+        return tuple(Stream(part.name, part.sources, count, part.key) for part in parts.values())
 
-    def losses(self, encoder: DualEncoder, batch: Batch) -> Losses:
-        """Both terms from one pass over all sequences of the step."""
-        vectors = encoder(batch.tokens)
-        eff, rob = block_loss(vectors, batch, EFF), block_loss(vectors, batch, ROB)
-        omega = self.controller.omega
-        return Losses(total=(1 - omega) * eff + omega * rob, eff=eff, rob=rob)
+    def backward(self, losses: Losses, parameters: list[torch.nn.Parameter]) -> None:
+        """By the weighted loss, or by the gradients of both losses where the rule asks for them."""
+        weighting = self.controller.weighting
+        if weighting is None:
+            super().backward(losses, parameters)
+        else:
+            assert losses.rob is not None
+            self.controller.omega = combine(losses.eff, losses.rob, parameters, weighting)
+
+    def logged(self) -> dict[str, float]:
+        """ω, its distance, and the latest recalibration."""
+        return self.controller.logged()
 
     def result(self) -> dict[str, Any]:
         """``omega/*`` keys: rule, target and where ω started and ended."""
         target = self.controller.target
-        return {
+        return super().result() | {
             "omega/rule": self.config.rule,
             "omega/robust": self.config.robust,
             "omega/eta": self.config.eta,
             "omega/initial": self.initial_omega,
             "omega/final": float(self.controller.omega),
             "omega/target_ratio": target.ratio,
+            "omega/target_eff": target.eff,
+            "omega/target_rob": target.rob,
             "omega/target_source": target.source,
+            "omega/target_group": target.group,
+            **self.controller.proxy(),
         }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from retrieval.data.batches import Batch, Stream
-from retrieval.models.encoder import DualEncoder
-from retrieval.training.strategies.base import EFF, Losses, Strategy, TrainingData, block_loss
+from retrieval.training.strategies.base import IN_DOMAIN, Mixture, Strategy
 
 
 class Standard(Strategy):
@@ -12,11 +10,7 @@ class Standard(Strategy):
 
     name = "standard"
 
-    def streams(self, data: TrainingData, batch_size: int) -> tuple[Stream, ...]:
-        """All pairs of the step from the in-domain collection."""
-        return (Stream(EFF, (data.in_domain,), batch_size, key=0),)
-
-    def losses(self, encoder: DualEncoder, batch: Batch) -> Losses:
-        """One term."""
-        loss = block_loss(encoder(batch.tokens), batch, EFF)
-        return Losses(total=loss, eff=loss)
+    @property
+    def eff(self) -> Mixture:
+        """In-domain pairs."""
+        return {IN_DOMAIN: 1.0}

@@ -1,0 +1,136 @@
+"""Named failure signatures of a finished training (DESIGN §3), for ``warnings`` in ``result.json``.
+
+Each has a stable code and a message with the numbers of this run. ``LOSS_NOT_FINITE`` is not among them:
+it ends a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.training.omega import Target
+from retrieval.training.strategies.base import Strategy
+from retrieval.training.strategies.pareto import Pareto
+
+SETTLED_SHARE = 0.5
+"""The later share of a run, in which ω should have found its place."""
+
+LEAST_POINTS = 6
+"""Logged steps below which nothing is said about the course of ω."""
+
+SWING = 0.05
+"""Median change of ω between logged steps from which turning back and forth is an oscillation: noise of
+the losses alone moves ω by some 0.01."""
+
+TURNS = 0.5
+SATURATED_SHARE = 0.5
+BOUND_TOLERANCE = 1e-3
+
+RATIO_TOLERANCE = math.log(1.25)
+"""How far R/E by training losses may be from R/E by dev contrastive entropy."""
+
+LEAST_RECALIBRATIONS = 4
+FRONTIER_TOLERANCE = 0.01
+
+Warning_ = dict[str, str]
+
+
+def diagnose(
+    strategy: Strategy, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
+) -> list[Warning_]:
+    """Warnings of a finished run: ``{"code", "message"}`` each.
+
+    ``lines``: of ``metrics.jsonl``; ``result``: what is measured so far, without it there is no word about
+    the frontier.
+    """
+    if not isinstance(strategy, Pareto):
+        return []
+    control = strategy.controller
+    omegas = np.array([line["train/omega"] for line in lines if line.get("train/omega") is not None])
+    late = omegas[len(omegas) - round(SETTLED_SHARE * len(omegas)) :]
+    findings: list[tuple[str, str | None]] = []
+    if strategy.config.rule != "fixed" and len(omegas) >= LEAST_POINTS:
+        findings += [
+            ("OMEGA_OSCILLATES", oscillation(late)),
+            ("OMEGA_SATURATED", saturation(late, control.bounds)),
+        ]
+    findings += [
+        ("PROXY_DIVERGED", divergence(control.ratios().numpy())),
+        ("FRONTIER_NOT_REACHED", distance_to_front(control.target, result)),
+    ]
+    return _named(findings)
+
+
+def _named(findings: Iterable[tuple[str, str | None]]) -> list[Warning_]:
+    return [{"code": code, "message": message} for code, message in findings if message is not None]
+
+
+def oscillation(omegas: NDArray[np.float64]) -> str | None:
+    """``omegas`` ``[k]`` turns back at half of its steps or more, and these are no small ones."""
+    moves = np.diff(omegas)
+    moves = moves[moves != 0]
+    if len(moves) < 2:
+        return None
+    turns = float(np.mean(moves[1:] * moves[:-1] < 0))
+    swing = float(np.median(np.abs(moves)))
+    if turns < TURNS or swing < SWING:
+        return None
+    return (
+        f"in the later half of the run ω turned back at {turns:.0%} of the logged steps, by {swing:.2f} at "
+        "the median; lower strategy.eta or raise strategy.decay"
+    )
+
+
+def saturation(omegas: NDArray[np.float64], bounds: tuple[float, float]) -> str | None:
+    """``omegas`` ``[k]`` lies at one of its bounds for half of the time or more."""
+    for bound in bounds:
+        share = float(np.mean(np.abs(omegas - bound) <= BOUND_TOLERANCE))
+        if share >= SATURATED_SHARE:
+            return (
+                f"in the later half of the run ω was at its bound {bound:g} for {share:.0%} of the logged "
+                "steps: the target ratio cannot be met; take it from a frontier of this model and data "
+                "(strategy.frontier), or lower strategy.eta"
+            )
+    return None
+
+
+def divergence(ratios: NDArray[np.float64]) -> str | None:
+    """``ratios`` ``[2, k]``, ln(R/E) by training losses and by dev contrastive entropy, disagree."""
+    if not ratios.shape[1]:
+        return None
+    fix = "training losses are no proxy here; set strategy.recalibrate to fewer steps"
+    by_losses, by_entropy = ratios[:, -1].tolist()
+    if abs(by_losses - by_entropy) > RATIO_TOLERANCE:
+        return (
+            f"R/E is {math.exp(by_losses):.2f} by training losses and {math.exp(by_entropy):.2f} by "
+            f"contrastive entropy on dev pairs; {fix}"
+        )
+    if ratios.shape[1] >= LEAST_RECALIBRATIONS and ratios.std(axis=1).min() > 0:
+        correlation = float(np.asarray(np.corrcoef(ratios))[0, 1])
+        if correlation < 0:
+            return (
+                f"over {ratios.shape[1]} recalibrations R/E by training losses and by contrastive entropy "
+                f"on dev pairs moved against each other (correlation {correlation:.2f}); {fix}"
+            )
+    return None
+
+
+def distance_to_front(target: Target, result: Mapping[str, Any]) -> str | None:
+    """A point of the target's frontier is better than ``result`` in both metrics, by more than 1 %."""
+    values = [result.get(name) for name in target.metrics]
+    ours = [float(value) for value in values if value is not None]
+    if len(ours) < 2:
+        return None
+    for point in target.front:
+        if all(mine > best * (1 + FRONTIER_TOLERANCE) for mine, best in zip(ours, point, strict=True)):
+            x, y = target.metrics
+            return (
+                f"{x} {ours[0]:.4f} and {y} {ours[1]:.4f} are both worse than ({point[0]:.4f}, "
+                f"{point[1]:.4f}), a point of {target.source}"
+            )
+    return None

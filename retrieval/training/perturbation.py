@@ -1,0 +1,190 @@
+"""Adversarial inputs of a training step: the passages of a block moved so that its ranking loss rises.
+
+Perturbed are the passages alone, positive and negative; queries, special tokens and padding stay as they
+are. Everything follows from (seed, step). Word embeddings are where an embedding perturbation acts
+(Miyato et al. 2017, arXiv 1605.07725; for dense retrieval Lupart and Clinchant 2023, arXiv 2301.10576).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from retrieval.config import PerturbationConfig
+from retrieval.errors import ConfigError
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.layout import Group, TokenBatch
+from retrieval.training.cost import BACKWARD_TO_INPUTS, FORWARD, Work
+from retrieval.training.losses import contrastive_loss
+from retrieval.training.parts import AttackedBatch
+from retrieval.training.words import Words
+
+STEP_SHARE = 2.5
+"""Step of PGD in bounds per number of steps (Madry et al. 2018, arXiv 1706.06083, §5)."""
+
+NEIGHBOUR_ROWS = 1024
+"""Words whose neighbours are looked up at a time: bounds the memory of similarities to the vocabulary."""
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """What the encoder is given in place of a batch, and what finding it cost."""
+
+    tokens: TokenBatch
+    offset: Tensor | None
+    """fp32 ``[T, hidden]``, added to the word embeddings; ``None``: nothing is."""
+    work: Work
+
+
+class Adversary:
+    """The ranking loss of the attacked block as a function of its passages; its queries are fixed."""
+
+    def __init__(self, encoder: DualEncoder, batch: AttackedBatch, words: Words) -> None:
+        self.encoder = encoder
+        self.block = batch.blocks[batch.attacked]
+        self.tokens = batch.passages.tokens
+        with torch.no_grad():
+            self.queries = encoder(batch.queries.tokens)
+        self.work = Work.of(batch.queries.tokens, FORWARD)
+        self.free = _real_tokens(self.tokens) & ~words.special[self.tokens.ids]
+        """Tokens that may be changed: bool ``[T]``."""
+
+    def loss(self, offset: Tensor) -> Tensor:
+        """Loss at the passages' word embeddings plus ``offset`` ``[T, hidden]``: 0-d."""
+        passages = self.encoder(self.tokens, offset)
+        return contrastive_loss(self.queries, passages, self.block.labels, self.block.excluded)
+
+    def gradient(self, offset: Tensor) -> Tensor:
+        """Gradient of :meth:`loss`, fp32 ``[T, hidden]``, zero at tokens that may not be changed."""
+        with torch.enable_grad():
+            point = offset.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.loss(point), point)
+        self.work += Work.of(self.tokens, FORWARD + BACKWARD_TO_INPUTS)
+        return gradient * self.free[:, None]
+
+
+class Perturbation:
+    """Perturbs the attacked block of a batch in the configured way.
+
+    Raises:
+        ConfigError: words are to be replaced and the vocabulary has none.
+    """
+
+    def __init__(self, config: PerturbationConfig, words: Words, seed: int) -> None:
+        if config.kind in ("substitution", "noise") and len(words.choices) < 2:
+            raise ConfigError(
+                f"strategy.perturbation.kind={config.kind} replaces words and the tokenizer's vocabulary has "
+                "none; use fgsm or pgd"
+            )
+        self.config = config
+        self.words = words
+        self.seed = seed
+
+    def __call__(self, encoder: DualEncoder, batch: AttackedBatch) -> Perturbed:
+        """The batch as the encoder is to see it."""
+        config, places = self.config, batch.passages.places
+        self.words = self.words.to(batch.tokens.ids.device)
+        if config.kind == "noise":
+            ids, work = self._noise(batch), Work()
+        else:
+            adversary = Adversary(encoder, batch, self.words)
+            table: Tensor = encoder.backbone.get_input_embeddings().weight.detach()  # type: ignore[operator]
+            if config.kind in ("fgsm", "pgd"):
+                steps = config.steps if config.kind == "pgd" else 1
+                offset = ascend(adversary, table, config.epsilon, steps)
+                whole = table.new_zeros(len(batch.tokens.ids), table.shape[1])
+                return Perturbed(batch.tokens, whole.index_copy(0, places, offset), adversary.work)
+            ids, searched = substitute(adversary, table, self.words, config.rate, config.neighbours)
+            work = adversary.work + searched
+        changed = replace(batch.tokens, ids=batch.tokens.ids.index_copy(0, places, ids))
+        return Perturbed(changed, None, work)
+
+    def _noise(self, batch: AttackedBatch) -> Tensor:
+        """Random words in the place of random words: ids of the passages, int64 ``[T]``."""
+        tokens = batch.passages.tokens
+        device, size = tokens.ids.device, tokens.ids.shape
+        generator = torch.Generator(device).manual_seed((self.seed << 32) + batch.step)
+        candidates = self.words.choices
+        replaceable = _real_tokens(tokens) & self.words.replaceable(tokens.ids)
+        importance = torch.rand(size, generator=generator, device=device)
+        drawn = candidates[torch.randint(len(candidates), size, generator=generator, device=device)]
+        chosen = _most_important(importance, replaceable, tokens, self.config.rate)
+        return torch.where(chosen, drawn, tokens.ids)
+
+
+def ascend(adversary: Adversary, table: Tensor, epsilon: float, steps: int) -> Tensor:
+    """Projected gradient ascent on a passage's word embeddings: offset fp32 ``[T, hidden]``.
+
+    ``table``: word embeddings ``[V, hidden]``. The bound is on the L2 norm of a passage's whole offset:
+    ``epsilon`` mean norms of the embeddings that may be changed, so that 1 is about the way from one word
+    to another. One step is FGSM with the L2 norm, ``ε·g/‖g‖``; several take 2.5·ε/steps each and are
+    projected back, from zero.
+    """
+    norms = table[adversary.tokens.ids].norm(dim=1)
+    bound = epsilon * (norms * adversary.free).sum() / adversary.free.sum().clamp_min(1)
+    offset = torch.zeros(len(norms), table.shape[1], device=table.device)
+    stride = bound * min(1.0, STEP_SHARE / steps)
+    for _ in range(steps):
+        gradient = adversary.gradient(offset)
+        offset = offset + stride * gradient / passage_norms(gradient, adversary.tokens).clamp_min(1e-30)
+        offset = offset * (bound / passage_norms(offset, adversary.tokens).clamp_min(1e-30)).clamp_max(1.0)
+    return offset
+
+
+def substitute(
+    adversary: Adversary, table: Tensor, words: Words, rate: float, neighbours: int
+) -> tuple[Tensor, Work]:
+    """Passages with their most influential words replaced: ids int64 ``[T]``, and the work of the search.
+
+    Influence is the norm of the gradient at a word. It gives way to that of its ``neighbours`` nearest words
+    (cosine of embeddings) which raises the loss most to first order, ``(e_new − e_old)·g`` (HotFlip, Ebrahimi
+    et al. 2018, arXiv 1712.06751); it stays where none raises it.
+    """
+    ids = adversary.tokens.ids
+    gradient = adversary.gradient(torch.zeros(len(ids), table.shape[1], device=table.device))
+    replaceable = adversary.free & words.replaceable(ids)
+    chosen = _most_important(gradient.norm(dim=1), replaceable, adversary.tokens, rate)
+    places = chosen.nonzero()[:, 0]
+    candidates = words.choices
+    directions = F.normalize(table[candidates], dim=1)
+    changed = ids.clone()
+    for rows in torch.split(places, NEIGHBOUR_ROWS):
+        old = table[ids[rows]]
+        similarity = F.normalize(old, dim=1) @ directions.T
+        similarity.masked_fill_(candidates == ids[rows, None], float("-inf"))
+        near = candidates[similarity.topk(min(neighbours, len(candidates) - 1), dim=1).indices]
+        gains = torch.einsum("nkh,nh->nk", table[near] - old[:, None], gradient[rows])
+        gain, best = gains.max(dim=1)
+        changed[rows] = torch.where(gain > 0, near.gather(1, best[:, None])[:, 0], ids[rows])
+    return changed, Work(other=2.0 * directions.numel() * len(places))
+
+
+def passage_norms(values: Tensor, tokens: TokenBatch) -> Tensor:
+    """L2 norm of each passage's part of ``values`` ``[T, hidden]``, at each of its tokens: ``[T, 1]``."""
+    norms = [
+        values[group.start : group.stop].reshape(group.count, -1).norm(dim=1).repeat_interleave(group.width)
+        for group in tokens.groups
+    ]
+    return torch.cat(norms)[:, None]
+
+
+def _real_tokens(tokens: TokenBatch) -> Tensor:
+    """Which positions of the layout are not padding: bool ``[T]``."""
+    return torch.cat([tokens.mask(group).flatten() for group in tokens.groups])
+
+
+def _most_important(importance: Tensor, replaceable: Tensor, tokens: TokenBatch, rate: float) -> Tensor:
+    """The most important ``rate`` of each passage's replaceable words, at least one: bool ``[T]``."""
+
+    def of(group: Group) -> Tensor:
+        shape, span = (group.count, group.width), slice(group.start, group.stop)
+        possible = replaceable[span].view(shape)
+        ranked = importance[span].view(shape).masked_fill(~possible, float("-inf"))
+        places = ranked.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        wanted = (rate * possible.sum(1, keepdim=True)).round().clamp_min(1)
+        return ((places < wanted) & possible).flatten()
+
+    return torch.cat([of(group) for group in tokens.groups])

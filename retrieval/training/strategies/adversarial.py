@@ -1,0 +1,17 @@
+"""``adversarial``: half of the loss on pairs whose passages are perturbed against the model in training."""
+
+from __future__ import annotations
+
+from retrieval.training.strategies.base import PERTURBED, Mixture
+from retrieval.training.strategies.standard import Standard
+
+
+class Adversarial(Standard):
+    """``½·L(x) + ½·L(x + δ)``: a fixed weight of the perturbed loss (arXiv 2301.10576)."""
+
+    name = "adversarial"
+
+    @property
+    def rob(self) -> Mixture | None:
+        """In-domain pairs with perturbed passages."""
+        return {PERTURBED: 1.0}

@@ -1,0 +1,55 @@
+"""Which tokens of a vocabulary are words that can be replaced by other words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WORD_START = ("▁", "Ġ")
+"""Marks of SentencePiece and of byte-level BPE; WordPiece marks what continues a word instead."""
+
+CONTINUATION = "##"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Properties of every token id, bool ``[V]``.
+
+    ``whole``: begins a word and holds a letter; ``continues``: goes on with the word before it;
+    ``special``: [CLS], [SEP], padding and the like. ``choices``: int64, the ids that are ``whole``.
+    """
+
+    whole: Tensor
+    continues: Tensor
+    special: Tensor
+    choices: Tensor
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Words:
+        """The properties of a fast tokenizer's vocabulary."""
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        size = max(vocabulary.values()) + 1
+        whole, continues, special = (torch.zeros(size, dtype=torch.bool) for _ in range(3))
+        marked = any(token.startswith(WORD_START) for token in vocabulary)
+        for token, index in vocabulary.items():
+            continues[index] = not token.startswith(WORD_START) if marked else token.startswith(CONTINUATION)
+            whole[index] = not continues[index] and any(map(str.isalpha, token.lstrip("".join(WORD_START))))
+        special[tokenizer.all_special_ids] = True
+        whole &= ~special
+        return cls(whole, continues & ~special, special, whole.nonzero()[:, 0])
+
+    def to(self, device: torch.device) -> Words:
+        """The same on another device."""
+        return Words(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def replaceable(self, ids: Tensor) -> Tensor:
+        """Which of the tokens ``ids`` ``[T]`` are words by themselves: bool ``[T]``.
+
+        A word of several tokens is left alone: half of it replaced would be no word. The layout begins
+        every sequence with a token that continues nothing, so the last token of one is not mistaken.
+        """
+        continued = torch.cat([self.continues[ids[1:]], self.continues.new_zeros(1)])
+        return self.whole[ids] & ~continued
