@@ -44,6 +44,9 @@ JOINT = "joint"
 
 Resource = Literal["N", "D", "FLOPs"]
 
+Fits = dict[tuple[Any, ...], Prepared]
+"""Fits by strategy, law, metric, size column and rows."""
+
 
 @dataclass(frozen=True)
 class EfficiencyOptions:
@@ -88,6 +91,7 @@ def efficiency(
     strategy: str = "pareto",
     options: EfficiencyOptions | None = None,
     progress: Progress | None = None,
+    fitted: Fits | None = None,
 ) -> dict[str, Any]:
     """Multipliers of ``strategy`` over ``baseline`` as the record written to ``efficiency.json``.
 
@@ -96,6 +100,8 @@ def efficiency(
         baseline, strategy: labels as :func:`sweeps.configurations.strategy_label` gives them.
         options: metrics, form of the law, resources, fit.
         progress: called with (done, total) bootstrap draws of each set of fits.
+        fitted: fits already made of the same table with the same options, filled as fits are made: several
+            strategies compared with one baseline share its fits.
 
     Returns: ``baseline, strategy, metrics, law, level, curves, headline, refused, warnings``. Every curve
         has ``resource, at, scale`` and, for each metric and for ``joint``, ``multiplier, low, high``
@@ -107,7 +113,9 @@ def efficiency(
     """
     options = options or EfficiencyOptions()
     first, second = _select(runs, baseline, strategy, options)
-    comparison = _Comparison(first, second, _law(first, second, options), options, progress)
+    comparison = _Comparison(
+        first, second, _law(first, second, options), options, progress, {} if fitted is None else fitted
+    )
     curves: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     for resource in options.resources:
@@ -172,11 +180,13 @@ class _Comparison:
         law: str,
         options: EfficiencyOptions,
         progress: Progress | None,
+        fitted: Fits,
     ) -> None:
         self.parts = (first, second)
         self.law = law
         self.options = options
         self.progress = progress
+        self.fitted = fitted
         self.warnings: list[Diagnostic] = []
         self._together: _Pair | None = None
 
@@ -215,11 +225,7 @@ class _Comparison:
 
     def _fit(self, parts: tuple[pd.DataFrame, pd.DataFrame], law: str, columns: Columns) -> _Pair:
         metrics, options = self.options.metrics, self.options.fit
-        fits = [
-            prepare_fit(part, law, metric, columns, options, compare_forms=False)
-            for metric in metrics
-            for part in parts
-        ]
+        fits = [self._prepare(part, law, metric, columns) for metric in metrics for part in parts]
         draws = [np.empty((0, fit.estimate.law.size)) for fit in fits]
         counts = [len(fit.estimate.points.log_y) for fit in fits]
         if options.bootstrap > 0 and all(n > f.estimate.law.size for n, f in zip(counts, fits)):
@@ -231,6 +237,13 @@ class _Comparison:
         if any(not fit.by_configuration.seed_variance()[1] for fit in fits):
             self.warnings.append(diagnose("SINGLE_SEED", "a strategy has one seed a configuration"))
         return _Pair(metrics, fits[0::2], fits[1::2], draws)
+
+    def _prepare(self, part: pd.DataFrame, law: str, metric: str, columns: Columns) -> Prepared:
+        key = (str(part["label"].iloc[0]), law, metric, columns.n, tuple(part.index))
+        if key not in self.fitted:
+            options = self.options.fit
+            self.fitted[key] = prepare_fit(part, law, metric, columns, options, compare_forms=False)
+        return self.fitted[key]
 
 
 def _name(part: pd.DataFrame, across: str, value: float) -> str:

@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "frontier": "sweeps.commands.frontier",
     "efficiency": "sweeps.commands.efficiency",
     "report": "sweeps.commands.report",
+    "dashboard": "sweeps.commands.dashboard",
     "sensitivity": "sweeps.commands.sensitivity",
     "allocate": "sweeps.commands.allocate",
     "coverage": "sweeps.commands.coverage",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
-from sweeps.efficiency import JOINT, UNBOUNDED, EfficiencyOptions, efficiency
+from sweeps.efficiency import JOINT, UNBOUNDED, EfficiencyOptions, Fits, efficiency
 from sweeps.fit import FitOptions
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
 from sweeps.report.curves import labels_for_curves
@@ -108,9 +108,10 @@ def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
         return part
     metrics = tuple(name for name in (EFFECTIVENESS, ROBUSTNESS) if name in runs and runs[name].notna().any())
     options = EfficiencyOptions(metrics=metrics, fit=FitOptions(bootstrap=DRAWS))
+    fitted: Fits = {}
     for label in labels:
         try:
-            record = efficiency(runs, baseline, label, options)
+            record = efficiency(runs, baseline, label, options, fitted=fitted)
         except ParetrieveError as error:
             part.section.notes.append(f"{label}: {error}")
             continue

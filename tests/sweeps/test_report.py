@@ -82,6 +82,7 @@ def test_expected_figures(demo: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_whole_sweep_has_joint_laws_and_sensitivities(tmp_path: Path) -> None:
     page = report(tmp_path, WHOLE, formats=("svg", "pdf", "png"))
     names = {path.name for path in (page.parent / "figures").iterdir()}

@@ -1,0 +1,44 @@
+"""``python -m sweeps dashboard``: the report's figures on the W&B server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def run(
+    wandb: Annotated[
+        str, typer.Option("--wandb", help="Project that the runs were logged to.", metavar="ENTITY/PROJECT")
+    ],
+    kind: Annotated[
+        Literal["workspace", "report"], typer.Option("--kind", help="A view of the project, or a page.")
+    ] = "workspace",
+    title: Annotated[str, typer.Option("--title", help="Its name.")] = "Scaling and robustness",
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", help="Run folders whose conclusions to add as text.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Build a W&B workspace or report; needs the extra paretrieve[dashboards] and an API key."""
+    from sweeps.dashboard import publish, require_package, split_path
+
+    split_path(wandb)
+    require_package()
+    typer.echo(publish(kind, wandb, title, _conclusions(runs) if runs is not None else ()))
+
+
+def _conclusions(runs: Path) -> list[str]:
+    """The sentences at the head of the report on these runs."""
+    from sweeps.configurations import label_runs
+    from sweeps.errors import TableError
+    from sweeps.report.build import analyse
+    from sweeps.report.summary import lead
+    from sweeps.table import collect_runs
+
+    collected = collect_runs(runs)
+    if collected.frame.empty:
+        raise TableError(f"{runs} holds no finished run ({collected.summary()})")
+    found = analyse(label_runs(collected.frame), None)
+    return lead(found.runs, found.curves, found.records, found.findings)
