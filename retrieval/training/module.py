@@ -12,6 +12,7 @@ from torch import Tensor
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Batch
 from retrieval.models.encoder import DualEncoder
+from retrieval.training.seeds import DROPOUT, step_seed
 from retrieval.training.strategies.base import Losses, Strategy
 
 BASE_LEARNING_RATE = 2e-3
@@ -64,7 +65,7 @@ class RetrievalModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a step."""
-        torch.manual_seed((self.seed << 32) + batch.step)
+        torch.manual_seed(step_seed(self.seed, batch.step, DROPOUT))
         losses = self.strategy.losses(self.encoder, batch)
         self.last, self._graph = losses.detached(), losses
         return losses.total

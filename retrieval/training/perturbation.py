@@ -20,6 +20,7 @@ from retrieval.models.layout import Group, TokenBatch
 from retrieval.training.cost import BACKWARD_TO_INPUTS, FORWARD, Work
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch
+from retrieval.training.seeds import NOISE, step_seed
 from retrieval.training.words import Words
 
 STEP_SHARE = 2.5
@@ -106,7 +107,7 @@ class Perturbation:
         """Random words in the place of random words: ids of the passages, int64 ``[T]``."""
         tokens = batch.passages.tokens
         device, size = tokens.ids.device, tokens.ids.shape
-        generator = torch.Generator(device).manual_seed((self.seed << 32) + batch.step)
+        generator = torch.Generator(device).manual_seed(step_seed(self.seed, batch.step, NOISE))
         candidates = self.words.choices
         replaceable = _real_tokens(tokens) & self.words.replaceable(tokens.ids)
         importance = torch.rand(size, generator=generator, device=device)

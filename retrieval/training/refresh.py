@@ -1,0 +1,196 @@
+"""Self-mining: hard negatives mined anew with the model in training (ANCE, arXiv 2007.00808)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+
+from retrieval.config import DenoiseConfig
+from retrieval.data.cache import build_once, is_complete
+from retrieval.data.collection import Collection
+from retrieval.data.denoising import judge, write_denoised
+from retrieval.data.mining import SURPLUS, search, write_lists
+from retrieval.data.negatives import LAG, HardNegatives, NegativeLists
+from retrieval.data.prepared import PreparedData
+from retrieval.data.tokens import TokenStore
+from retrieval.errors import TrainingError
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.encoding import encode_rows
+from retrieval.training.module import RetrievalModule
+
+CHECKPOINTS = 3
+"""Checkpoints whose negatives are kept: the two on disk, and the one being written."""
+
+_PASSAGES_A_BLOCK = 16_384
+
+
+def refresh_callbacks(
+    data: PreparedData, negatives: HardNegatives | None, folder: Path, start: int
+) -> list[pl.Callback]:
+    """The callback that refreshes ``negatives``, or none where nothing is to be refreshed.
+
+    Args:
+        data: the run's.
+        negatives: of the in-domain pairs.
+        folder: where refreshed lists are kept, in the run directory.
+        start: steps that the checkpoint resumed from has done, 0 without one.
+    """
+    if negatives is None or not negatives.refresh:
+        return []
+    miner = SelfMiner(
+        data.in_domain,
+        data.store(data.in_domain, "queries"),
+        data.store(data.in_domain, "passages"),
+        negatives,
+        data.config.strategy.denoise if data.denoised else None,
+        Path(data.config.cache),
+    )
+    return [RefreshCallback(miner, negatives, folder, start)]
+
+
+class SelfMiner:
+    """Mines a collection with an encoder as it is, and denoises what it finds where that is asked for."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        queries: TokenStore,
+        passages: TokenStore,
+        negatives: HardNegatives,
+        denoise: DenoiseConfig | None,
+        cache: Path,
+    ) -> None:
+        self._collection = collection
+        self._queries, self._passages = queries, passages
+        self._query_rows, self._depth = np.asarray(negatives.query_rows), negatives.depth
+        self._relevance = negatives.relevance
+        self._denoise = denoise
+        self._cache = cache
+
+    def mine(self, encoder: DualEncoder, folder: Path, step: int) -> None:
+        """Write the lists of the encoder after ``step`` steps into an existing folder."""
+        mined = folder if self._denoise is None else folder / "mined"
+        mined.mkdir(exist_ok=True)
+        k = self._depth + min(self._relevance.most, SURPLUS)
+        found = search(_EncoderVectors(encoder, self._queries, self._passages), self._query_rows, k)
+        about = {"source": f"the model after {step} steps"}
+        write_lists(mined, self._query_rows, found, self._relevance, self._depth, about)
+        if self._denoise is not None:
+            lists = NegativeLists.open(mined)
+            judge(lists, self._collection, self._denoise.teacher, mined, self._cache)
+            write_denoised(lists, mined, self._denoise, folder)
+            del lists
+            shutil.rmtree(mined)
+
+
+class _EncoderVectors:
+    """The model in training as the miner's encoder, reading the run's token stores."""
+
+    def __init__(self, encoder: DualEncoder, queries: TokenStore, passages: TokenStore) -> None:
+        self._encoder, self._queries, self._passages = encoder, queries, passages
+
+    def queries(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of queries, float32 ``[n, d]``."""
+        return encode_rows(self._encoder, self._queries, rows)
+
+    def passage_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Vectors of all passages in row order, float32 ``[n, d]`` a block."""
+        for start in range(0, len(self._passages), _PASSAGES_A_BLOCK):
+            rows = np.arange(start, min(start + _PASSAGES_A_BLOCK, len(self._passages)))
+            yield encode_rows(self._encoder, self._passages, rows)
+
+
+class RefreshCallback(pl.Callback):
+    """After every ``refresh`` steps replaces the negatives by those that the model itself ranks highest.
+
+    A resumed run draws what the uninterrupted one does: refreshed lists are kept in the run directory as
+    long as a checkpoint may need them. Comes before the callback that writes checkpoints.
+    """
+
+    def __init__(self, miner: SelfMiner, negatives: HardNegatives, folder: Path, start: int) -> None:
+        self.miner = miner
+        self.negatives = negatives
+        self.folder = folder
+        self.start = start
+        self.step = start
+        self.checkpoints: list[int] = []
+        """Steps of the latest checkpoints, oldest first."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring back the lists that the checkpoint's next batches are drawn from."""
+        if self.start == 0:
+            if trainer.is_global_zero:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        if self.start >= trainer.max_steps:
+            return
+        generation = self.negatives.generation(self.start)
+        if generation > 0:
+            self._load(generation)
+        self._refresh(self.start, trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Mine when it is due."""
+        self.step = trainer.global_step
+        self._refresh(self.step, trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the lists of a training that is complete."""
+        if trainer.global_step >= trainer.max_steps and trainer.is_global_zero:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called for each checkpoint; which steps have one decides which lists are kept."""
+        self.checkpoints = [*(step for step in self.checkpoints if step != self.step), self.step]
+        self.checkpoints = self.checkpoints[-CHECKPOINTS:]
+        return {"checkpoints": self.checkpoints}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Know the earlier checkpoints of a resumed run."""
+        self.checkpoints = list(state_dict["checkpoints"])
+
+    def _refresh(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Mine with the model after ``step`` steps, if lists are due there and a batch is left to use them."""
+        assert isinstance(pl_module, RetrievalModule)
+        if step % self.negatives.refresh or step + LAG >= trainer.max_steps:
+            return
+        encoder = pl_module.encoder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        build_once(
+            self._place(step),
+            lambda target: self.miner.mine(encoder, target, step),
+            describe=f"hard negatives after {step} steps",
+        )
+        self._load(step // self.negatives.refresh)
+        if trainer.is_global_zero:
+            self._prune(step)
+
+    def _load(self, generation: int) -> None:
+        place = self._place(generation * self.negatives.refresh)
+        if not is_complete(place):
+            raise TrainingError(
+                "NEGATIVES_MISSING",
+                f"{place}: the negatives that this run was drawing from are gone, so it cannot be resumed; "
+                "delete the run directory to start anew",
+            )
+        self.negatives.use(generation, NegativeLists.open(place))
+
+    def _prune(self, step: int) -> None:
+        """Remove the lists that neither the next batches nor a resume from a checkpoint draws from."""
+        needed = {self.negatives.generation(after) for after in (*self.checkpoints, step, step + LAG)}
+        kept = {str(generation * self.negatives.refresh) for generation in needed}
+        for place in self.folder.iterdir():
+            name = place.name.removesuffix(".lock")
+            if name.isdigit() and name not in kept:
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    def _place(self, step: int) -> Path:
+        return self.folder / str(step)
