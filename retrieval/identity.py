@@ -1,9 +1,10 @@
 """Who a run is: a hash of everything that changes its measured numbers, and of nothing else.
 
 Part of the identity: ``model``, ``data`` (with the fingerprint of its content in place of its path),
-``strategy``, ``train``, ``eval``, ``attack`` and ``seed``. Not part of it: ``trainer`` (devices, threads), ``logger``,
-``runs``, ``cache`` and ``fail_fast``. Options that the chosen strategy does not read still count; a value
-that names a file or folder (a frontier, a teacher) counts by its content, not by where it lies.
+``strategy``, ``train``, ``eval``, ``attack`` and ``seed``. Not part of it: ``trainer`` (devices, threads),
+``logger``, ``runs``, ``cache`` and ``fail_fast``. Options that the chosen strategy does not read still
+count; a value that names a file or folder (a frontier, a teacher) counts by its content, not by where it
+lies.
 """
 
 from __future__ import annotations

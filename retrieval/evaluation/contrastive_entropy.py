@@ -44,7 +44,7 @@ def check_negatives(evaluation_set: EvaluationSet, negatives: int, seed: int) ->
     Raises:
         ConfigError: Naming the query, the numbers and the setting that mends it.
     """
-    candidates = _candidates(evaluation_set, seed)
+    candidates = negative_candidates(evaluation_set, seed)
     for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
         available = len(candidates) - len(forbidden)
         if available < negatives:
@@ -92,7 +92,7 @@ def contrastive_entropy(
     """
     check_shapes(query_vectors, passage_vectors, evaluation_set)
     check_negatives(evaluation_set, negatives, seed)
-    candidates = _candidates(evaluation_set, seed)
+    candidates = negative_candidates(evaluation_set, seed)
     scored = np.union1d(candidates, evaluation_set.columns)
     candidates_scored = np.searchsorted(scored, candidates)
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
@@ -123,7 +123,7 @@ def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
     return logarithms
 
 
-def _candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
+def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
     """Return the pool positions that negatives are drawn from, by ascending passage row."""
     order = np.argsort(evaluation_set.passage_rows)
     if len(order) <= NEGATIVE_CANDIDATES:

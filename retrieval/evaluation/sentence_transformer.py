@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,44 @@ import numpy as np
 
 from retrieval.errors import ConfigError
 from retrieval.evaluation.ranking import FloatArray
-from retrieval.evaluation.suite import Encode
 from retrieval.evaluation.testset import EvaluationSet
 
 SIMILARITIES = ("dot", "cosine")
+
+
+class SentenceTransformerEncoder:
+    """An encoder around a sentence-transformers model; see :func:`sentence_transformer_encoder`."""
+
+    def __init__(self, model: Any, *, normalize: bool, temperature: float, batch_size: int) -> None:
+        self.model = model
+        self.normalize = normalize
+        self._temperature = np.float32(temperature)
+        self._options = {
+            "batch_size": batch_size,
+            "normalize_embeddings": normalize,
+            "show_progress_bar": False,
+            "convert_to_numpy": True,
+        }
+
+    def __call__(self, evaluation_set: EvaluationSet) -> tuple[FloatArray, FloatArray]:
+        """Return the vectors of a set's queries float32[q, d] and of its candidates float32[p, d]."""
+        queries = self.encode_queries(evaluation_set.queries())
+        passages = np.empty((len(evaluation_set.passage_rows), queries.shape[1]), dtype=np.float32)
+        start = 0
+        for texts in evaluation_set.passage_blocks():
+            passages[start : start + len(texts)] = self.encode_passages(texts)
+            start += len(texts)
+        return queries, passages
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[n, d]; the temperature is in the queries' vectors."""
+        vectors: FloatArray = self.model.encode_query(list(texts), **self._options).astype(np.float32)
+        return vectors / self._temperature
+
+    def encode_passages(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[n, d]."""
+        vectors: FloatArray = self.model.encode_document(list(texts), **self._options).astype(np.float32)
+        return vectors
 
 
 def sentence_transformer_encoder(
@@ -22,7 +57,7 @@ def sentence_transformer_encoder(
     temperature: float = 1.0,
     batch_size: int = 64,
     device: str | None = None,
-) -> Encode:
+) -> SentenceTransformerEncoder:
     """Return an encoder around a sentence-transformers folder or hub id.
 
     Queries and passages get the prompts that the model defines for them. With cosine similarity
@@ -44,23 +79,9 @@ def sentence_transformer_encoder(
         raise ConfigError(
             f"{model}: similarity {measure!r} is no inner product; valid: {', '.join(SIMILARITIES)}"
         )
-
-    def encode(evaluation_set: EvaluationSet) -> tuple[FloatArray, FloatArray]:
-        options = {
-            "batch_size": batch_size,
-            "normalize_embeddings": measure == "cosine",
-            "show_progress_bar": False,
-            "convert_to_numpy": True,
-        }
-        queries = encoder.encode_query(evaluation_set.queries(), **options).astype(np.float32)
-        passages = np.empty((len(evaluation_set.passage_rows), queries.shape[1]), dtype=np.float32)
-        start = 0
-        for texts in evaluation_set.passage_blocks():
-            passages[start : start + len(texts)] = encoder.encode_document(texts, **options)
-            start += len(texts)
-        return queries / np.float32(temperature), passages
-
-    return encode
+    return SentenceTransformerEncoder(
+        encoder, normalize=measure == "cosine", temperature=temperature, batch_size=batch_size
+    )
 
 
 def _load(model: str | Path, device: str | None) -> Any:

@@ -28,7 +28,7 @@ def vectors(part: EvaluationSet, seed: int = 0, dimension: int = 8) -> tuple[np.
 
 
 def drawn_columns(part: EvaluationSet, negatives: int, draws: int, seed: int) -> list[np.ndarray]:
-    candidates = module._candidates(part, seed)
+    candidates = module.negative_candidates(part, seed)
     return [candidates[drawn] for drawn in module._draw_negatives(part, candidates, negatives, draws, seed)]
 
 

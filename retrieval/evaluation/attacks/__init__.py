@@ -9,6 +9,6 @@ ATTACK_FILE = "attack.jsonl"
 
 
 def attack_file(source: str | Path) -> Path:
-    """Return the file of attacked passages that a run folder holds, or ``source`` itself if it is no folder."""
+    """Return the file of attacked passages in a run folder; ``source`` itself where it is no folder."""
     path = Path(source)
     return path / ATTACK_FILE if path.is_dir() else path

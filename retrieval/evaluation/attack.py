@@ -1,0 +1,227 @@
+"""Word-substitution ranking attack (WSRA, after PRADA): attack an encoder, or replay an attack on it.
+
+    attack = Attack.load(config.attack)                      # reads and checks its files; None without one
+    outcome = attack.run(model, evaluation_set, query_vectors, passage_vectors, config.eval)
+    save_attacked(outcome.attacked, folder / ATTACK_FILE)
+
+docs/attack.md describes the protocol and how it differs from PRADA's.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.config import AttackConfig, EvalConfig
+from retrieval.evaluation.attacks import ATTACK_FILE, attack_file
+from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, replayed_set
+from retrieval.evaluation.attacks.measure import inner_products, measured, ranks_of
+from retrieval.evaluation.attacks.models import (
+    AttackModel,
+    DualEncoderModel,
+    SentenceTransformerModel,
+    load_model,
+)
+from retrieval.evaluation.attacks.records import Attacked, load_attacked, save_attacked
+from retrieval.evaluation.attacks.search import Judge, search, unit
+from retrieval.evaluation.attacks.synonyms import EMBEDDING, ListedSynonyms, load_synonyms
+from retrieval.evaluation.attacks.words import Words
+from retrieval.evaluation.ranking import FloatArray
+from retrieval.evaluation.suite import Encode, SetScores
+from retrieval.evaluation.testset import EvaluationSet, IntArray
+
+__all__ = [
+    "ATTACK_FILE",
+    "Attack",
+    "Attacked",
+    "DualEncoderModel",
+    "KeepVectors",
+    "Outcome",
+    "SentenceTransformerModel",
+    "load_attacked",
+    "save_attacked",
+]
+
+PREFIX = "adv"
+CLEAN = "adv/clean"
+TOP = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack did."""
+
+    metrics: dict[str, float]
+    """``adv/…``, ``cost/attack_seconds`` and ``cost/attack_queries``."""
+    scores: dict[str, SetScores]
+    """The attacked queries one by one: ``adv`` with the attacked passages, ``adv/clean`` without."""
+    attacked: list[Attacked]
+    """One entry a target, by query."""
+
+
+class KeepVectors:
+    """An encoder that keeps the vectors of one evaluation set, so that the attack needs no second pass."""
+
+    def __init__(self, encode: Encode, kept: EvaluationSet | None) -> None:
+        self._encode = encode
+        self._kept = kept
+        self.query_vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
+        self.passage_vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
+
+    def __call__(self, evaluation_set: EvaluationSet) -> tuple[FloatArray, FloatArray]:
+        """Encode as the encoder does."""
+        vectors = self._encode(evaluation_set)
+        if evaluation_set is self._kept:
+            self.query_vectors, self.passage_vectors = vectors
+        return vectors
+
+
+class Attack:
+    """A configured attack, its files read and checked."""
+
+    def __init__(
+        self, config: AttackConfig, listed: ListedSynonyms | None, replayed: list[Attacked] | None
+    ) -> None:
+        self._config = config
+        self._listed = listed
+        self._replayed = replayed
+
+    @classmethod
+    def load(cls, config: AttackConfig) -> Attack | None:
+        """Read the synonyms or the passages to replay, so that mistakes in them show before training.
+
+        Returns:
+            ``None`` without an attack.
+
+        Raises:
+            ConfigError, DataError: A file cannot be read or is malformed.
+        """
+        if config.replay is not None:
+            return cls(config, None, load_attacked(attack_file(config.replay)))
+        if config.name == "none":
+            return None
+        if config.synonyms == EMBEDDING:
+            return cls(config, None, None)
+        return cls(config, load_synonyms(Path(config.synonyms), config.candidates), None)
+
+    def run(
+        self,
+        model: AttackModel,
+        evaluation_set: EvaluationSet,
+        query_vectors: FloatArray,
+        passage_vectors: FloatArray,
+        evaluation: EvalConfig,
+        *,
+        progress: bool = True,
+    ) -> Outcome:
+        """Attack (or replay), then measure.
+
+        Args:
+            model: The attacked model.
+            evaluation_set: Its in-domain test set.
+            query_vectors: float32[q, d] of the set by the model.
+            passage_vectors: float32[p, d] of the set by the model; may be memory-mapped.
+            evaluation: How contrastive entropy is drawn.
+            progress: Show a bar when the search takes more than two seconds.
+
+        Raises:
+            ConfigError: There is nothing to attack, or the model cannot be attacked as configured.
+            DataError: Passages to replay are not those of this set.
+        """
+        start = time.perf_counter()
+        judge, asked = _judge(self._config), 0
+        vectors = query_vectors, passage_vectors
+        if self._replayed is not None:
+            source = str(attack_file(str(self._config.replay)))
+            adversarial = replayed_set(self._replayed, evaluation_set, source)
+        else:
+            adversarial, asked = search(
+                self._config, self._listed, model, judge, evaluation_set, *vectors, progress=progress
+            )
+        outcome = _measure(model, judge, adversarial, *vectors, evaluation)
+        outcome.metrics["adv/queries"] = outcome.metrics["cost/attack_queries"] = float(asked)
+        outcome.metrics["cost/attack_seconds"] = time.perf_counter() - start
+        return outcome
+
+
+def _judge(config: AttackConfig) -> Judge:
+    """Return whose vectors tell how similar texts are."""
+    if config.similarity_model is None:
+        return lambda texts, vectors: vectors
+    named = load_model(config.similarity_model)
+    return lambda texts, vectors: named.encode_passages(texts)
+
+
+def _measure(
+    model: AttackModel,
+    judge: Judge,
+    adversarial: AdversarialSet,
+    query_vectors: FloatArray,
+    passage_vectors: FloatArray,
+    evaluation: EvalConfig,
+) -> Outcome:
+    """Measure an adversarial set: its texts alone decide, so that a replay repeats the attack's numbers."""
+    part, targets = adversarial.queries, adversarial.targets
+    queries, old = query_vectors[adversarial.positions], passage_vectors[adversarial.columns()]
+    changed = [index for index, words in enumerate(adversarial.words) if words]
+    new = np.array(old, dtype=np.float32)
+    if changed:
+        new[changed] = model.encode_passages([adversarial.new_texts[index] for index in changed])
+    scores = inner_products(queries, targets, old), inner_products(queries, targets, new)
+    before, after = ranks_of(queries, passage_vectors, part, targets, scores)
+    similarity = np.einsum(
+        "td,td->t", unit(judge(adversarial.old_texts, old)), unit(judge(adversarial.new_texts, new))
+    )
+    clean, attacked = measured(queries, passage_vectors, part, targets, scores, evaluation)
+    metrics = _attack_metrics(adversarial, before, after, similarity)
+    for prefix, result in ((CLEAN, clean), (PREFIX, attacked)):
+        metrics |= {f"{prefix}/{name}": float(values.mean()) for name, values in result.queries.items()}
+        # By definition a mean over pairs, not over queries.
+        metrics[f"{prefix}/contrastive_entropy"] = float(result.pairs.mean())
+    return Outcome(
+        metrics=metrics,
+        scores={PREFIX: attacked, CLEAN: clean},
+        attacked=_records(adversarial, before, after, similarity),
+    )
+
+
+def _attack_metrics(
+    adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray
+) -> dict[str, float]:
+    changed = np.array([len(words) for words in adversarial.words])
+    lengths = np.array([len(Words(text)) for text in adversarial.old_texts])
+    return {
+        "adv/success_rate": float((after < before).mean()),
+        "adv/rank_boost": float((before - after).mean()),
+        "adv/top10_rate": float((after <= TOP).mean()),
+        "adv/rank_before": float(before.mean()),
+        "adv/rank_after": float(after.mean()),
+        "adv/words_changed": float(changed.mean()),
+        "adv/words_share": float((changed / np.maximum(lengths, 1)).mean()),
+        "adv/similarity": float(similarity.mean()),
+        "adv/attacked_queries": float(len(adversarial.positions)),
+        "adv/targets": float(len(adversarial.targets)),
+    }
+
+
+def _records(
+    adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray
+) -> list[Attacked]:
+    query_ids = adversarial.queries.query_ids()
+    passage_ids = adversarial.queries.passage_ids(adversarial.columns())
+    return [
+        Attacked(
+            query_id=query_ids[target.query],
+            passage_id=passage_ids[index],
+            rank_before=int(before[index]),
+            rank_after=int(after[index]),
+            similarity=float(similarity[index]),
+            words=adversarial.words[index],
+            old_text=adversarial.old_texts[index],
+            new_text=adversarial.new_texts[index],
+        )
+        for index, target in enumerate(adversarial.targets)
+    ]

@@ -1,0 +1,87 @@
+"""The adversarial set of a collection: attacked queries, their targets, the texts before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrieval.errors import DataError
+from retrieval.evaluation.attacks.records import Attacked, Replacement
+from retrieval.evaluation.attacks.targets import Target, take_queries
+from retrieval.evaluation.testset import EvaluationSet, IntArray
+
+_SETTINGS = "use the data and eval settings of the run that was attacked"
+
+
+@dataclass(frozen=True)
+class AdversarialSet:
+    """Targets by ascending query, with as many texts before and after."""
+
+    positions: IntArray
+    """int64[a], ascending positions of the attacked queries in the whole evaluation set."""
+    queries: EvaluationSet
+    """The attacked queries."""
+    targets: list[Target]
+    old_texts: list[str]
+    new_texts: list[str]
+    words: list[tuple[Replacement, ...]]
+
+    def columns(self) -> IntArray:
+        """Return int64[t]: the pool positions of the targets."""
+        return np.array([target.column for target in self.targets], dtype=np.int64)
+
+
+def target_texts(evaluation_set: EvaluationSet, targets: Sequence[Target]) -> list[str]:
+    """Return the original texts of the targets."""
+    columns = np.array([target.column for target in targets], dtype=np.int64)
+    return evaluation_set.collection.passage_texts(evaluation_set.passage_rows[columns])
+
+
+def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, source: str) -> AdversarialSet:
+    """Return the adversarial set that saved passages make up; no text is searched or changed.
+
+    Args:
+        attacked: Of another run, or of this one.
+        evaluation_set: The set to replay them on.
+        source: How the file is called in messages.
+
+    Raises:
+        DataError: A query or passage is not in the set, a passage is relevant, or its text is another.
+    """
+    query_positions = {key: index for index, key in enumerate(evaluation_set.query_ids())}
+    pool = {key: column for column, key in enumerate(_pool_ids(evaluation_set))}
+    for entry in attacked:
+        if entry.query_id not in query_positions:
+            raise DataError(f"{source}: query {entry.query_id!r} is not among the test queries; {_SETTINGS}")
+        if entry.passage_id not in pool:
+            raise DataError(f"{source}: passage {entry.passage_id!r} is not in the pool; {_SETTINGS}")
+    # Stable: a query's targets keep the order of the file.
+    ordered = sorted(attacked, key=lambda entry: query_positions[entry.query_id])
+    positions = np.unique([query_positions[entry.query_id] for entry in ordered])
+    queries = take_queries(evaluation_set, positions)
+    numbers = {int(position): number for number, position in enumerate(positions)}
+    targets = [Target(numbers[query_positions[e.query_id]], pool[e.passage_id]) for e in ordered]
+    texts = target_texts(queries, targets)
+    for entry, target, text in zip(ordered, targets, texts, strict=True):
+        if text != entry.old_text:
+            raise DataError(f"{source}: passage {entry.passage_id!r} has another text here; {_SETTINGS}")
+        relevant = queries.columns[queries.indptr[target.query] : queries.indptr[target.query + 1]]
+        if target.column in relevant:
+            raise DataError(
+                f"{source}: passage {entry.passage_id!r} is relevant to query {entry.query_id!r}; "
+                "relevant passages are never attacked"
+            )
+    return AdversarialSet(
+        positions=positions,
+        queries=queries,
+        targets=targets,
+        old_texts=texts,
+        new_texts=[entry.new_text for entry in ordered],
+        words=[entry.words for entry in ordered],
+    )
+
+
+def _pool_ids(evaluation_set: EvaluationSet) -> list[str]:
+    return evaluation_set.passage_ids(np.arange(len(evaluation_set.passage_rows)))

@@ -1,0 +1,163 @@
+"""Ranks of attacked passages, and the in-domain metrics once they stand in the pool.
+
+For a query the pool holds the attacked texts of its own targets in place of the originals; the passages
+attacked for other queries are as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.config import EvalConfig
+from retrieval.evaluation.attacks.targets import Target
+from retrieval.evaluation.contrastive_entropy import negative_candidates
+from retrieval.evaluation.ranking import DEPTH, FloatArray, Ranking, check_finite, ranking_metrics, top_k
+from retrieval.evaluation.suite import CONTRASTIVE_ENTROPY, SetScores
+from retrieval.evaluation.testset import EvaluationSet, IntArray
+
+_BLOCK_ELEMENTS = 8_000_000
+
+
+def inner_products(query_vectors: FloatArray, targets: Sequence[Target], vectors: FloatArray) -> FloatArray:
+    """Return float32[t]: each target's score, of its vector float32[t, d] with its query's."""
+    queries = query_vectors[[target.query for target in targets]]
+    scores = np.einsum("td,td->t", queries, np.asarray(vectors, dtype=np.float32))
+    check_finite(scores)
+    return scores
+
+
+def ranks_of(
+    query_vectors: FloatArray,
+    passage_vectors: FloatArray,
+    evaluation_set: EvaluationSet,
+    targets: Sequence[Target],
+    scores: Sequence[FloatArray],
+) -> list[IntArray]:
+    """Return, for each float32[t] of ``scores``, int64[t]: the ranks that the targets would have with them.
+
+    Counted over the whole pool, one block of vectors at a time. A rank is one more than the number of other
+    candidates with at least the same score: ties count against the attacker. Every target is judged
+    against the original texts of the others.
+    """
+    queries = np.array([target.query for target in targets])
+    above = [np.zeros(len(targets), dtype=np.int64) for _ in scores]
+    rows = max(1, _BLOCK_ELEMENTS // max(1, len(targets)))
+    excluded = np.array([[target.column, evaluation_set.identical[target.query]] for target in targets])
+    for start in range(0, len(passage_vectors), rows):
+        block = np.asarray(passage_vectors[start : start + rows], dtype=np.float32)
+        others = (query_vectors @ block.T)[queries]
+        target, which = np.nonzero((excluded >= start) & (excluded < start + len(block)))
+        others[target, excluded[target, which] - start] = -np.inf
+        for counts, own in zip(above, scores, strict=True):
+            counts += (others >= own[:, None]).sum(axis=1)
+    return [1 + counts for counts in above]
+
+
+def measured(
+    query_vectors: FloatArray,
+    passage_vectors: FloatArray,
+    evaluation_set: EvaluationSet,
+    targets: Sequence[Target],
+    scores: Sequence[FloatArray],
+    config: EvalConfig,
+) -> list[SetScores]:
+    """Return the metrics of the attacked queries for each float32[t] of the targets' ``scores``.
+
+    Args:
+        query_vectors: float32[q, d] of the attacked queries.
+        passage_vectors: float32[p, d] of the pool, with the original texts.
+        evaluation_set: The attacked queries.
+        targets: By ascending query.
+        scores: E.g. with the original and with the attacked texts.
+        config: ``negatives``, ``draws`` and ``seed`` are read.
+    """
+    spans = _spans(targets, len(query_vectors))
+    entropies = _contrastive_entropies(
+        query_vectors, passage_vectors, evaluation_set, targets, spans, scores, config
+    )
+    most = max((len(range(*span.indices(len(targets)))) for span in spans), default=0)
+    ranking = top_k(query_vectors, passage_vectors, DEPTH + most + 1)
+    results = []
+    for own, pairs in zip(scores, entropies, strict=True):
+        replaced = _with_targets(ranking, evaluation_set, targets, spans, own)
+        by_query = np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
+        queries = {CONTRASTIVE_ENTROPY: by_query, **ranking_metrics(replaced, evaluation_set)}
+        results.append(SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs))
+    return results
+
+
+def _spans(targets: Sequence[Target], queries: int) -> list[slice]:
+    """Return where the targets of each query stand among all."""
+    spans = [slice(0, 0)] * queries
+    for query, own in groupby(range(len(targets)), key=lambda index: targets[index].query):
+        indexes = list(own)
+        spans[query] = slice(indexes[0], indexes[-1] + 1)
+    return spans
+
+
+def _with_targets(
+    ranking: Ranking,
+    evaluation_set: EvaluationSet,
+    targets: Sequence[Target],
+    spans: list[slice],
+    scores: FloatArray,
+) -> Ranking:
+    """Return the :data:`DEPTH` best of each query with its targets at their scores, after equal ones."""
+    columns = np.full((len(spans), DEPTH), -1, dtype=np.int64)
+    values = np.full((len(spans), DEPTH), -np.inf, dtype=np.float32)
+    for query, span in enumerate(spans):
+        own = np.array([target.column for target in targets[span]], dtype=np.int64)
+        out = np.concatenate([own, evaluation_set.identical[query : query + 1], [-1]])
+        kept = ~np.isin(ranking.columns[query], out)
+        found = np.concatenate([ranking.columns[query][kept], own])
+        reached = np.concatenate([ranking.scores[query][kept], scores[span]])
+        order = np.argsort(-reached, kind="stable")[:DEPTH]
+        columns[query, : len(order)] = found[order]
+        values[query, : len(order)] = reached[order]
+    return Ranking(columns=columns, scores=values)
+
+
+def _contrastive_entropies(
+    query_vectors: FloatArray,
+    passage_vectors: FloatArray,
+    evaluation_set: EvaluationSet,
+    targets: Sequence[Target],
+    spans: list[slice],
+    scores: Sequence[FloatArray],
+    config: EvalConfig,
+) -> list[NDArray[np.float64]]:
+    """Return, for each set of scores, float64[pairs]: contrastive entropy with the targets as negatives.
+
+    Of the W negatives of every draw, one for each target of the query is that target; the others are drawn
+    without replacement from the query's irrelevant candidates that are no target. So constant scores still
+    give ln(1 + W), and the draws are the same for all sets of scores.
+    """
+    candidates = negative_candidates(evaluation_set, config.seed)
+    results = [np.empty(len(evaluation_set.columns)) for _ in scores]
+    for query, span in enumerate(spans):
+        pairs = slice(evaluation_set.indptr[query], evaluation_set.indptr[query + 1])
+        own = [target.column for target in targets[span]]
+        forbidden = [*own, *evaluation_set.columns[pairs], evaluation_set.identical[query]]
+        allowed = candidates[~np.isin(candidates, forbidden)]
+        generator = np.random.default_rng((config.seed, int(evaluation_set.query_rows[query])))
+        drawn = np.stack(
+            [
+                generator.choice(allowed, config.negatives - len(own), replace=False)
+                for _ in range(config.draws)
+            ]
+        )
+        vector = query_vectors[query]
+        used, positions = np.unique(drawn, return_inverse=True)
+        negatives = (passage_vectors[used] @ vector).astype(np.float64)[positions.reshape(drawn.shape)]
+        relevant = (passage_vectors[evaluation_set.columns[pairs]] @ vector).astype(np.float64)
+        against = np.logaddexp.reduce(negatives, axis=1)
+        for entropies, reached in zip(results, scores, strict=True):
+            total = np.logaddexp.reduce(
+                [against, *np.broadcast_to(reached[span, None], (len(own), config.draws))]
+            )
+            entropies[pairs] = np.logaddexp(0.0, total - relevant[:, None]).mean(axis=1)
+    return results

@@ -1,0 +1,111 @@
+"""Attacked passages as they are saved, so that the same ones can be measured on any other run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import DataError
+from retrieval.files import write_text
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One replaced word."""
+
+    start: int
+    """Where ``old`` starts in the original text, in characters."""
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A passage that was attacked for a query; the texts are equal where no replacement was kept."""
+
+    query_id: str
+    passage_id: str
+    rank_before: int
+    """Rank among the query's candidates, 1 = best; ties count against the attacker."""
+    rank_after: int
+    similarity: float
+    """Cosine of the vectors of the two texts."""
+    words: tuple[Replacement, ...]
+    """In text order."""
+    old_text: str
+    new_text: str
+
+
+def save_attacked(attacked: list[Attacked], path: Path) -> None:
+    """Write one JSON object a line, with the fields of :class:`Attacked`."""
+    lines = (json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False) for entry in attacked)
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def load_attacked(path: Path) -> list[Attacked]:
+    """Read what :func:`save_attacked` wrote.
+
+    Raises:
+        DataError: A line is malformed, or its new text is not its old text with the words replaced; a
+            passage is attacked twice for one query; there is none at all.
+    """
+    attacked: list[Attacked] = []
+    seen: dict[tuple[str, str], int] = {}
+    try:
+        # Not splitlines(): a text may hold separators that only JSON's own line ends are not.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        entry = _parse(line, f"{path}:{number}")
+        key = (entry.query_id, entry.passage_id)
+        if key in seen:
+            raise DataError(
+                f"{path}:{number}: passage {key[1]!r} of query {key[0]!r} stands in line {seen[key]}"
+            )
+        seen[key] = number
+        attacked.append(entry)
+    if not attacked:
+        raise DataError(f"{path}: no attacked passages")
+    return attacked
+
+
+def _parse(line: str, where: str) -> Attacked:
+    try:
+        value: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON ({error.msg})") from error
+    try:
+        words = tuple(Replacement(int(w["start"]), str(w["old"]), str(w["new"])) for w in value["words"])
+        entry = Attacked(
+            query_id=str(value["query_id"]),
+            passage_id=str(value["passage_id"]),
+            rank_before=int(value["rank_before"]),
+            rank_after=int(value["rank_after"]),
+            similarity=float(value["similarity"]),
+            words=words,
+            old_text=str(value["old_text"]),
+            new_text=str(value["new_text"]),
+        )
+    except KeyError as error:
+        raise DataError(f"{where}: {error} is missing; is this an attack.jsonl?") from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: not an attacked passage ({error})") from error
+    if _apply(entry) != entry.new_text:
+        raise DataError(f"{where}: new_text is not old_text with the listed words replaced")
+    return entry
+
+
+def _apply(entry: Attacked) -> str | None:
+    """Return the old text with the words replaced; ``None`` where a word does not stand at its place."""
+    text = entry.old_text
+    for word in sorted(entry.words, key=lambda word: word.start, reverse=True):
+        end = word.start + len(word.old)
+        if word.start < 0 or text[word.start : end] != word.old:
+            return None
+        text = text[: word.start] + word.new + text[end:]
+    return text

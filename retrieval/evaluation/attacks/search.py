@@ -1,0 +1,157 @@
+"""From a configuration to an adversarial set: targets, order of the words, synonyms, greedy search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from retrieval.config import AttackConfig
+from retrieval.errors import ConfigError
+from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, target_texts
+from retrieval.evaluation.attacks.greedy import Greedy, Search
+from retrieval.evaluation.attacks.importance import at_random, by_gradient
+from retrieval.evaluation.attacks.models import AttackModel, load_model
+from retrieval.evaluation.attacks.records import Replacement
+from retrieval.evaluation.attacks.synonyms import EmbeddingSynonyms, Synonyms
+from retrieval.evaluation.attacks.targets import Target, choose_queries, choose_targets, take_queries
+from retrieval.evaluation.attacks.words import Words
+from retrieval.evaluation.ranking import FloatArray, Ranking, top_k, without_identical
+from retrieval.evaluation.testset import EvaluationSet
+
+Judge = Callable[[Sequence[str], FloatArray], FloatArray]
+"""Vectors float32[n, d] whose cosine is the similarity of texts; the attacked model's own are at hand."""
+
+
+def search(
+    config: AttackConfig,
+    listed: Synonyms | None,
+    model: AttackModel,
+    judge: Judge,
+    evaluation_set: EvaluationSet,
+    query_vectors: FloatArray,
+    passage_vectors: FloatArray,
+    *,
+    progress: bool,
+) -> tuple[AdversarialSet, int]:
+    """Choose targets, attack them, and return the adversarial set and how often the model was asked.
+
+    Args:
+        config: The attack.
+        listed: Synonyms of a file; ``None`` takes neighbours among word embeddings.
+        model: The attacked model.
+        judge: Of the similarity constraint.
+        evaluation_set: Its test set.
+        query_vectors: float32[q, d] of the set by the model.
+        passage_vectors: float32[p, d] of the set by the model.
+        progress: Show a bar when it takes more than two seconds.
+
+    Raises:
+        ConfigError: No candidate stands at the attacked ranks.
+    """
+    positions = choose_queries(evaluation_set, config.queries, config.seed)
+    queries, vectors = take_queries(evaluation_set, positions), query_vectors[positions]
+    # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
+    found = top_k(vectors, passage_vectors, config.last_rank + 2)
+    ranking = without_identical(found, queries, config.last_rank + 1)
+    targets = choose_targets(ranking, queries, config)
+    if not targets:
+        raise ConfigError(
+            f"{evaluation_set.name}: nothing irrelevant at ranks {config.first_rank} to {config.last_rank} "
+            f"of {len(passage_vectors)} candidates; lower attack.first_rank and attack.last_rank"
+        )
+    old_texts = target_texts(queries, targets)
+    words = [Words(text) for text in old_texts]
+    surrogate = load_model(config.surrogate) if config.surrogate else None
+    guide: AttackModel = surrogate or model
+    guide_vectors = surrogate.encoder.encode_queries(queries.queries()) if surrogate else vectors
+    orders = _orders(config, guide, guide_vectors, queries, targets, words)
+    similarity = None
+    if config.similarity > -1:
+        similarity = _Similarity(judge, old_texts, passage_vectors[[target.column for target in targets]])
+    greedy = Greedy(model, listed or _neighbours(config, guide), similarity, config)
+    searches = [
+        _start(number, target, own, greedy.usable(own, order), ranking, vectors[target.query])
+        for number, (target, own, order) in enumerate(zip(targets, words, orders, strict=True))
+    ]
+    greedy.run(searches, progress=progress)
+    # A gradient is a pass of the model, too.
+    gradients = len(targets) if config.importance == "gradient" and surrogate is None else 0
+    adversarial = AdversarialSet(
+        positions=positions,
+        queries=queries,
+        targets=targets,
+        old_texts=old_texts,
+        new_texts=[one.text() for one in searches],
+        words=[_replacements(one) for one in searches],
+    )
+    return adversarial, greedy.queries + gradients
+
+
+def _orders(
+    config: AttackConfig,
+    guide: AttackModel,
+    guide_vectors: FloatArray,
+    queries: EvaluationSet,
+    targets: Sequence[Target],
+    words: Sequence[Words],
+) -> list[list[int]]:
+    """Return, for each target, the indexes of its words in the order in which they are tried."""
+    if config.importance == "random":
+        rows = [(int(queries.query_rows[t.query]), int(queries.passage_rows[t.column])) for t in targets]
+        return [at_random(own, (config.seed, *row)) for own, row in zip(words, rows, strict=True)]
+    own_queries = guide_vectors[[target.query for target in targets]]
+    gradients = guide.gradients([own.text for own in words], own_queries)
+    return [by_gradient(own, gradient) for own, gradient in zip(words, gradients, strict=True)]
+
+
+def _neighbours(config: AttackConfig, guide: AttackModel) -> Synonyms:
+    return EmbeddingSynonyms(*guide.word_embeddings(), config.candidates, config.min_cosine)
+
+
+class _Similarity:
+    """Cosine of texts with the original passages."""
+
+    def __init__(self, judge: Judge, old_texts: Sequence[str], old_vectors: FloatArray) -> None:
+        self._judge = judge
+        self._old = unit(judge(old_texts, old_vectors))
+
+    def __call__(self, numbers: Sequence[int], texts: Sequence[str], vectors: FloatArray) -> FloatArray:
+        """Return float32[n]: how close the texts are to the originals of some targets, by number."""
+        cosines: FloatArray = np.einsum(
+            "nd,nd->n", self._old[list(numbers)], unit(self._judge(texts, vectors))
+        )
+        return cosines
+
+
+def unit(vectors: FloatArray) -> FloatArray:
+    """Return float32[n, d] vectors of length one; zero vectors stay zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    result: FloatArray = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return result
+
+
+def _start(
+    number: int, target: Target, words: Words, order: list[int], ranking: Ranking, query: FloatArray
+) -> Search:
+    """Return the search of a target at its place in the ranking."""
+    columns, scores = ranking.columns[target.query], ranking.scores[target.query]
+    own = scores[columns == target.column]
+    start = Search(
+        number=number,
+        query=query,
+        words=words,
+        order=order,
+        others=np.sort(scores[(columns != target.column) & (columns >= 0)]),
+        score=float(own[0]),
+        rank=0,
+    )
+    start.rank = int(start.ranks(own)[0])
+    return start
+
+
+def _replacements(search: Search) -> tuple[Replacement, ...]:
+    return tuple(
+        Replacement(search.words.spans[index][0], search.words[index], search.replaced[index])
+        for index in sorted(search.replaced)
+    )
