@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUNS ?= runs
 REPORT ?= report
+FRONTIER ?= frontier
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep report test test-slow bench lint sync clean
+.PHONY: help setup sweep frontier report test test-slow bench lint sync clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +26,18 @@ $(READY): pyproject.toml constraints.txt
 sweep: $(READY)  ## the demonstration sweep: 24 runs on pydocs, fitted, drawn; about 15 minutes on 2 CPU cores
 	$(BIN)/python train.py -m experiment=demo runs=$(RUNS)
 	@$(MAKE) --no-print-directory report
+
+frontier: $(FRONTIER)/frontier.json  ## base strategies and fixed ω on pydocs trace the frontier, then Pareto training towards its knee
+	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.frontier=$< runs=$(FRONTIER)/runs
+	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $(FRONTIER)/with-pareto.json
+	@$(MAKE) --no-print-directory report RUNS=$(FRONTIER)/runs REPORT=$(FRONTIER)/report
+
+# Made once: the runs that it steers must not become part of what it is drawn from.
+$(FRONTIER)/frontier.json: | $(READY)
+	$(BIN)/python train.py -m experiment=frontier runs=$(FRONTIER)/runs
+	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=fixed \
+		strategy.omega=0,0.25,0.5,0.75,1 runs=$(FRONTIER)/runs
+	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $@
 
 report: $(READY)  ## fit the laws and write the report of all runs so far
 	$(BIN)/python -m sweeps report --runs $(RUNS) --out $(REPORT)

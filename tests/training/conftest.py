@@ -12,7 +12,7 @@ import pytest
 from retrieval.config import ModelConfig, PerturbationConfig, StrategyConfig
 from retrieval.data.batches import TrainingPairs
 from retrieval.data.collection import Judgements
-from retrieval.data.tokens import TokenStore, _train_wordpiece, _write_store
+from retrieval.data.tokens import TokenStore, train_wordpiece, write_store
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder
 from retrieval.training.strategies import build_strategy
@@ -30,7 +30,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def tokenizer(texts: list[str]) -> Any:
-    return _train_wordpiece(texts, 130)
+    return train_wordpiece(texts, 130)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def data(texts: list[str], tokenizer: Any, tmp_path_factory: pytest.TempPathFact
         stores = []
         for side, part, length in (("q", own[:PAIRS], 12), ("p", own[PAIRS:], 32)):
             folder: Path = tmp_path_factory.mktemp(f"{name}-{side}")
-            _write_store(folder, iter(part), tokenizer, length)
+            write_store(folder, iter(part), tokenizer, length)
             stores.append(TokenStore(folder))
         rows = np.arange(PAIRS, dtype=np.int64)
         judged = Judgements(rows, rows, np.ones(PAIRS, np.int32))

@@ -78,6 +78,7 @@ def test_fixed_omega_never_moves(omega: float) -> None:
 def test_state_continues_where_it_was_taken() -> None:
     first, second = controller(), controller()
     update(first, 1.0, 2.0)
+    first.recalibrate(1, torch.tensor(2.0), torch.tensor(3.0))
     second.load_state_dict(first.state_dict())
     assert update(first, 1.5, 1.0) == update(second, 1.5, 1.0)
 
@@ -88,6 +89,70 @@ def test_target_from_a_frontier_file(tmp_path: Path) -> None:
     target = load_target(str(path))
     assert (target.ratio, target.initial_omega, target.source) == (2.0, pytest.approx(2 / 3), str(path))
     assert load_target(None) == Target(1.0, 1.0, "prior")
+
+
+FRONTIER = {
+    "x": "eff/contrastive_entropy",
+    "y": "ood/contrastive_entropy",
+    "knee": {"x": 1.0, "y": 2.0},
+    "points": [{"x": 1.0, "y": 2.0, "non_dominated": True}, {"x": 2.0, "y": 3.0, "non_dominated": False}],
+    "groups": [
+        {"where": {"model": "bert-tiny", "frac": 0.3}, "knee": {"x": 2.0, "y": 3.0}, "points": []},
+        {"where": {"model": "bert-mini", "frac": 0.3}, "knee": {"x": 1.0, "y": 4.0}, "points": []},
+    ],
+}
+
+
+def frontier_file(folder: Path, **changes: object) -> str:
+    path = folder / "frontier.json"
+    path.write_text(json.dumps({**FRONTIER, **changes}))
+    return str(path)
+
+
+def test_the_target_is_the_frontier_of_the_runs_own_model_and_fraction(tmp_path: Path) -> None:
+    path = frontier_file(tmp_path)
+    own = load_target(path, "ood", {"model": "bert-mini", "frac": 0.1 + 0.2})
+    assert (own.ratio, own.group) == (4.0, "model=bert-mini, frac=0.3")
+    other = load_target(path, "ood", {"model": "bert-base", "frac": 0.3})
+    assert (other.ratio, other.group, other.front) == (2.0, "all", ((1.0, 2.0),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "robust", "message"),
+    [
+        ({"x": "eff/ndcg@10"}, "ood", r"drawn in eff/ndcg@10; .* contrastive entropies"),
+        ({}, "adversarial", r"strategy\.robust=adversarial .*--y adv/contrastive_entropy"),
+        ({"y": "adv/contrastive_entropy"}, "ood", r"--y ood/contrastive_entropy"),
+    ],
+)
+def test_a_frontier_of_other_metrics_is_refused(
+    tmp_path: Path, changes: dict[str, str], robust: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_target(frontier_file(tmp_path, **changes), robust)
+    assert (
+        load_target(frontier_file(tmp_path, **changes | {"x": "eff/contrastive_entropy"}), "both").ratio == 2
+    )
+
+
+def test_recalibration_turns_the_distance_into_contrastive_entropies() -> None:
+    control = controller(Target(2.0, 4.0, "test"), decay=0.5)
+    update(control, 1.0, 1.0)
+    control.recalibrate(10, torch.tensor(3.0), torch.tensor(5.0))
+    # Ē = 1 stands for 3 and R̄ = 1 for 5: halfway to losses of 2 and 3 they stand for 4.5 and 10.
+    update(control, 2.0, 3.0)
+    assert float(control.distance) == pytest.approx(10 / 4 - 4.5 / 2)
+    assert control.history.tolist() == [[10.0, 1.0, 1.0, 3.0, 5.0]]
+    assert control.logged()["val/rob_contrastive_entropy"] == 5.0
+    assert control.proxy() == {}
+
+
+def test_the_correlation_of_the_ratios_is_reported_from_three_recalibrations_on() -> None:
+    control = controller(decay=0.0)
+    for step, (loss, measured) in enumerate([(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]):
+        update(control, 1.0, loss)
+        control.recalibrate(step, torch.tensor(1.0), torch.tensor(measured))
+    assert control.proxy()["omega/proxy_correlation"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"knee": {"x": 0, "y": 1}}', '{"knee": null}', None])
