@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.config import StrategyConfig
@@ -43,6 +43,7 @@ def test_linear_rule_against_values_computed_by_hand() -> None:
 
 
 @given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0.2, 5))
+@settings(deadline=None)
 def test_losses_on_the_ray_are_a_fixed_point(eff: float, rob: float, scale: float) -> None:
     control = controller(Target(eff, rob, "test"))
     start = float(control.omega)
@@ -51,6 +52,7 @@ def test_losses_on_the_ray_are_a_fixed_point(eff: float, rob: float, scale: floa
 
 
 @given(st.floats(0.1, 5), st.floats(0.1, 5))
+@settings(deadline=None)
 def test_the_loss_that_lags_behind_gains_weight(eff: float, rob: float) -> None:
     control = controller()
     start = float(control.omega)
