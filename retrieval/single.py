@@ -7,7 +7,6 @@ import sys
 from omegaconf import DictConfig
 
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.launch.memory import restart_with_allocator
 
 
 def run_single(config: DictConfig) -> int:
@@ -25,7 +24,6 @@ def run_single(config: DictConfig) -> int:
         if directory.finished() is not None:
             print(f"already done: {directory.path}", file=sys.stderr)
             return 0
-        restart_with_allocator()
         print(f"run {directory.path}", file=sys.stderr)
         from retrieval.pipeline import run_cell
 

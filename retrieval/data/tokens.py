@@ -31,12 +31,13 @@ def tokenizer_folder(
     key = digest({"texts": fingerprint, "vocabulary": vocabulary, "version": TOKENIZER_VERSION})
 
     def build(folder: Path) -> None:
-        _train_wordpiece(texts(), vocabulary).save_pretrained(str(folder))
+        train_wordpiece(texts(), vocabulary).save_pretrained(str(folder))
 
     return build_once(cache / "tokenizers" / key[:16], build, describe="training the tokenizer")
 
 
-def _train_wordpiece(texts: Iterable[str], vocabulary: int) -> Any:
+def train_wordpiece(texts: Iterable[str], vocabulary: int) -> Any:
+    """A lower-cased BERT-style WordPiece tokenizer of at most ``vocabulary`` tokens."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -122,7 +123,7 @@ def token_store(
         return (text for _, text in records)
 
     def build(folder: Path) -> None:
-        _write_store(folder, texts(), tokenizer, max_length)
+        write_store(folder, texts(), tokenizer, max_length)
 
     folder = build_once(
         cache / "tokens" / key[:16], build, describe=f"tokenising the {side} of {collection.name}"
@@ -130,7 +131,8 @@ def token_store(
     return TokenStore(folder)
 
 
-def _write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int) -> None:
+def write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int) -> None:
+    """Tokenise ``texts`` into the empty ``folder`` that :class:`TokenStore` opens."""
     vocabulary = len(tokenizer)
     dtype = np.dtype(np.uint16 if vocabulary <= np.iinfo(np.uint16).max else np.int32)
     lengths: list[np.ndarray] = []

@@ -22,7 +22,6 @@ from typing import Any, Literal, cast
 
 from omegaconf import DictConfig
 
-from retrieval.launch.memory import allocator_environment
 from retrieval.launch.preload import VARIABLE
 from retrieval.runs import RunBusyError
 
@@ -124,7 +123,6 @@ def start_server(modules: Sequence[str]) -> None:
         "MKL_NUM_THREADS": "1",
         # Asking CUDA how many devices there are would initialise it, and it does not survive a fork.
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-        **allocator_environment(),
         # The server's interpreter does not get this one's module path otherwise.
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
     }

@@ -8,8 +8,8 @@ import pytest
 
 from retrieval.data.tokens import (
     TokenStore,
-    _train_wordpiece,
-    _write_store,
+    train_wordpiece,
+    write_store,
     load_tokenizer,
     tokenizer_fingerprint,
 )
@@ -20,12 +20,12 @@ TEXTS = [f"the quick brown fox number {n} jumps over lazy dog {n * n}" for n in 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return _train_wordpiece(TEXTS, 120)
+    return train_wordpiece(TEXTS, 120)
 
 
 @pytest.mark.parametrize("limit", [5, 64])
 def test_store_returns_what_the_tokenizer_gives(tmp_path: Path, tokenizer: Any, limit: int) -> None:
-    _write_store(tmp_path, iter(TEXTS), tokenizer, limit)
+    write_store(tmp_path, iter(TEXTS), tokenizer, limit)
     store = TokenStore(tmp_path)
     rows = np.array([51, 3, 3, 50, 0])
     ids, lengths = store.gather(rows)
@@ -38,7 +38,7 @@ def test_store_returns_what_the_tokenizer_gives(tmp_path: Path, tokenizer: Any, 
 
 
 def test_every_text_has_its_two_special_tokens(tmp_path: Path, tokenizer: Any) -> None:
-    _write_store(tmp_path, iter(TEXTS), tokenizer, 64)
+    write_store(tmp_path, iter(TEXTS), tokenizer, 64)
     ids, lengths = TokenStore(tmp_path).gather(np.array([50]))
     assert lengths.tolist() == [2]
     assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "[SEP]"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval.config import ModelConfig
-from retrieval.data.tokens import _train_wordpiece
+from retrieval.data.tokens import train_wordpiece
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder
 
@@ -22,7 +22,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def tokenizer(texts: list[str]) -> Any:
-    return _train_wordpiece(texts, 400)
+    return train_wordpiece(texts, 400)
 
 
 @pytest.fixture
