@@ -1,0 +1,87 @@
+"""A tiny random encoder, a pool of made-up words and a file of synonyms to attack it with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.config import AttackConfig, EvalConfig, ModelConfig
+from retrieval.data.collection import open_collection
+from retrieval.data.tokens import train_wordpiece
+from retrieval.evaluation.attack import Attack, DualEncoderModel, Outcome
+from retrieval.evaluation.ranking import FloatArray
+from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
+from retrieval.models.backbones import build_encoder
+from retrieval.models.encoder import DualEncoder
+
+WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
+SYNONYMS = {
+    word: [WORDS[(index + step) % len(WORDS)] for step in (1, 7, 31)] for index, word in enumerate(WORDS)
+}
+PASSAGE_LENGTH = 24
+EVALUATION = EvalConfig(negatives=40, draws=3, pool=None, max_queries=None)
+
+
+@dataclass
+class Setup:
+    """Everything an attack needs; read-only, shared by the tests of a session."""
+
+    encoder: DualEncoder
+    tokenizer: Any
+    part: EvaluationSet
+    query_vectors: FloatArray
+    passage_vectors: FloatArray
+    synonyms: Path
+
+    @property
+    def model(self) -> DualEncoderModel:
+        return DualEncoderModel(self.encoder, self.tokenizer, PASSAGE_LENGTH)
+
+    def config(self, **changes: Any) -> AttackConfig:
+        values: dict[str, Any] = {
+            "name": "wsra",
+            "queries": 4,
+            "targets": 3,
+            "first_rank": 21,
+            "last_rank": 50,
+            "words": 4,
+            "tries": None,
+            "synonyms": str(self.synonyms),
+            "similarity": -1.0,
+        }
+        return AttackConfig(**{**values, **changes})
+
+    def attack(self, **changes: Any) -> Outcome:
+        attack = Attack.load(self.config(**changes))
+        assert attack is not None
+        vectors = self.query_vectors, self.passage_vectors
+        return attack.run(self.model, self.part, *vectors, EVALUATION, progress=False)
+
+
+def make_setup(folder: Path) -> Setup:
+    random = np.random.default_rng(5)
+    passages = [" ".join(random.choice(WORDS, random.integers(3, 30))) for _ in range(150)]
+    queries = [" ".join(random.choice(WORDS, 4)) for _ in range(8)]
+    (folder / "qrels").mkdir(parents=True)
+    corpus = (json.dumps({"_id": f"p{i}", "title": "", "text": text}) for i, text in enumerate(passages))
+    (folder / "corpus.jsonl").write_text("\n".join(corpus) + "\n")
+    lines = (json.dumps({"_id": f"q{i}", "text": text}) for i, text in enumerate(queries))
+    (folder / "queries.jsonl").write_text("\n".join(lines) + "\n")
+    # Every query has some thirty relevant passages, so that targets often stand beside them.
+    judged = [f"q{q}\tp{p}\t1" for q in range(8) for p in range(150) if (p * 7 + q) % 5 == 0]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
+    synonyms = folder / "synonyms.json"
+    synonyms.write_text(json.dumps(SYNONYMS))
+    part = build_evaluation_set(open_collection(folder, folder / "cache"), "test", EVALUATION)
+    tokenizer = train_wordpiece(passages, 300)
+    shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=16)
+    encoder = build_encoder(shape, tokenizer, seed=3, precision="32").eval()
+    # A fresh encoder maps all texts to nearly one vector; larger embeddings let the words matter.
+    encoder.backbone.get_input_embeddings().weight.data.mul_(20)  # type: ignore[operator]
+    model = DualEncoderModel(encoder, tokenizer, PASSAGE_LENGTH)
+    vectors = model.encode_passages(queries), model.encode_passages(passages)
+    return Setup(encoder, tokenizer, part, *vectors, synonyms)
