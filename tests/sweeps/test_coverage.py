@@ -17,13 +17,13 @@ WITHOUT_SCATTER = replace(JOINT, configuration_sd=0.0)
 
 
 def test_profile_intervals_hold_the_truth_and_seeds_as_points_do_not() -> None:
-    shares = coverage(MODEL, simulations=24, methods=("profile", "profile-runs"))
+    shares = coverage(MODEL, simulations=20, methods=("profile", "profile-runs"))
     assert shares.loc["profile"].min() >= 0.85
     assert shares.loc["profile-runs"].max() <= 0.75
 
 
 def test_the_number_of_processes_does_not_change_the_result() -> None:
-    shares = [coverage(MODEL, 4, ("profile",), processes=processes) for processes in (1, 2)]
+    shares = [coverage(MODEL, 3, ("profile",), processes=processes) for processes in (1, 2)]
     assert shares[0].equals(shares[1])
 
 
