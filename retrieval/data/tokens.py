@@ -98,7 +98,7 @@ class TokenStore:
         return len(self.offsets) - 1
 
     def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the texts at ``rows`` (int ``[n]``), int64 ``[Σ lengths]``, and their lengths, int64 ``[n]``."""
+        """Ids of the texts at ``rows`` (int ``[n]``) int64 ``[Σ lengths]``, and lengths int64 ``[n]``."""
         starts, lengths = self.offsets[rows], self.lengths(rows)
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return self.ids[np.repeat(starts, lengths) + within].astype(np.int64), lengths

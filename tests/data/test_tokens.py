@@ -8,10 +8,10 @@ import pytest
 
 from retrieval.data.tokens import (
     TokenStore,
-    train_wordpiece,
-    write_store,
     load_tokenizer,
     tokenizer_fingerprint,
+    train_wordpiece,
+    write_store,
 )
 from retrieval.errors import ConfigError
 
