@@ -87,9 +87,9 @@ class HardNegatives:
     def draw(
         self, query_rows: NDArray[np.int64], count: int, step: int, key: tuple[int, ...]
     ) -> NDArray[np.int64]:
-        """``count`` different negatives of each query (rows int64 ``[n]``): rows int64 ``[n, count]``.
+        """``count`` negatives of each query (rows int64 ``[n]``): rows int64 ``[n, count]``.
 
-        A list with fewer than ``count`` passages is filled up with random irrelevant ones.
+        From a list nothing is drawn twice; what it lacks is filled up with random irrelevant passages.
         """
         lists = self._lists(step)
         random = np.random.default_rng((_STREAM, *key, step))

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.config import Config
-from retrieval.data import sources, splits
+from retrieval.data import denoising, mining, sources, splits
 from retrieval.data.batches import TrainingPairs
 from retrieval.data.collection import Collection, Judgements, open_collection
+from retrieval.data.negatives import HardNegatives, NegativeLists
+from retrieval.data.relevance import relevance_of
 from retrieval.data.tokens import (
     TokenStore,
     load_tokenizer,
@@ -22,6 +24,8 @@ from retrieval.data.tokens import (
 from retrieval.training.strategies.base import TrainingData
 
 TRAIN = "train"
+HARD_NEGATIVE, DENOISING = "hard-negative", "denoising"
+"""Strategies that draw mined negatives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +54,37 @@ class PreparedData:
         return self._stores[key]
 
     def training(self) -> TrainingData:
-        """Pairs to train on: the subset ``data.frac`` in-domain, all pairs of the robust domains."""
-        robust = tuple(self._pairs(name, part, 1.0) for name, part in self.robust.items())
-        return TrainingData(self._pairs(self.in_domain.name, self.in_domain, self.config.data.frac), robust)
+        """Pairs to train on: the subset ``data.frac`` in-domain, all pairs of the robust domains.
 
-    def _pairs(self, name: str, collection: Collection, frac: float) -> TrainingPairs:
+        In-domain pairs bring mined negatives where the strategy (``pareto``: its base) draws from them.
+        """
+        robust = tuple(self._pairs(name, part, 1.0) for name, part in self.robust.items())
+        frac, negatives = self.config.data.frac, self._negatives()
+        return TrainingData(self._pairs(self.in_domain.name, self.in_domain, frac, negatives), robust)
+
+    @property
+    def denoised(self) -> bool:
+        """Whether the strategy, or its base, has a teacher filter the mined negatives."""
+        return self._base == DENOISING
+
+    @property
+    def _base(self) -> str:
+        strategy = self.config.strategy
+        return strategy.base if strategy.name == "pareto" else strategy.name
+
+    def _negatives(self) -> HardNegatives | None:
+        if self._base not in (HARD_NEGATIVE, DENOISING):
+            return None
+        strategy, cache = self.config.strategy, Path(self.config.cache)
+        folder = mining.mine(self.in_domain, strategy.hard.source, strategy.hard.depth, cache)
+        if self.denoised:
+            folder = denoising.denoise(folder, self.in_domain, strategy.denoise, cache)
+        relevance = relevance_of(self.in_domain, cache)
+        return HardNegatives(NegativeLists.open(folder), relevance, strategy.hard.refresh)
+
+    def _pairs(
+        self, name: str, collection: Collection, frac: float, negatives: HardNegatives | None = None
+    ) -> TrainingPairs:
         judged = collection.judgements(TRAIN)
         usable = self.overlap.keep(name, judged)
         chosen = usable
@@ -63,7 +93,7 @@ class PreparedData:
             passage_ids = collection.passage_ids(usable.passage_rows)
             chosen = usable.take(splits.subset(usable, query_ids, passage_ids, frac, self.config.seed))
         queries, passages = self.store(collection, "queries"), self.store(collection, "passages")
-        return TrainingPairs(name, queries, passages, pairs=chosen, known=judged)
+        return TrainingPairs(name, queries, passages, pairs=chosen, known=judged, negatives=negatives)
 
     def counts(self) -> dict[str, Any]:
         """Counts of every collection and every drop, for the manifest."""

@@ -158,7 +158,7 @@ class RefreshCallback(pl.Callback):
         self.checkpoints = list(state_dict["checkpoints"])
 
     def _refresh(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Mine with the model after ``step`` steps, if lists are due there and a batch is left to use them."""
+        """Mine with the model after ``step`` steps, if lists are due and a batch is left to use them."""
         assert isinstance(pl_module, RetrievalModule)
         if step % self.negatives.refresh or step + LAG >= trainer.max_steps:
             return
