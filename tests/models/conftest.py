@@ -32,6 +32,7 @@ def encoder(tokenizer: Any) -> DualEncoder:
 
 def small_model(**changes: Any) -> ModelConfig:
     values: dict[str, Any] = {"layers": 2, "hidden": 64, "heads": 2, "init": "scratch", "projection": 48}
+    values |= {"similarity": "dot", "temperature": 1.0}
     return ModelConfig(**{**values, **changes})
 
 
