@@ -3,6 +3,8 @@
     python -m retrieval.evaluate --run runs/RUN
     python -m retrieval.evaluate --run runs/RUN eval=full
     python -m retrieval.evaluate --model FOLDER-OR-HUB-ID data=local data.path=FOLDER eval=full
+    python -m retrieval.evaluate --run runs/RUN attack=wsra --attacked attack.jsonl
+    python -m retrieval.evaluate --run runs/OTHER attack.replay=attack.jsonl
 
 prints the metrics of ``result.json`` under the same keys. Nothing in a run directory is changed.
 """
@@ -25,19 +27,22 @@ from retrieval.messages import explain
 from retrieval.validation import validate
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ("data", "eval")
+GROUPS = ("data", "eval", "attack")
 """Parts of the configuration that a measurement depends on."""
 
 
 def evaluate(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Overrides as of train.py: data=…, eval=…, cache=…", show_default=False),
+        typer.Argument(
+            help="Overrides as of train.py: data=…, eval=…, attack=…, cache=…", show_default=False
+        ),
     ] = None,
     run: Annotated[
         Path | None,
         typer.Option(
-            help="Run directory; its own data and eval unless overrides name them.", show_default=False
+            help="Run directory; its own data, eval and attack unless overrides name them.",
+            show_default=False,
         ),
     ] = None,
     model: Annotated[
@@ -52,6 +57,9 @@ def evaluate(
     scores: Annotated[
         Path | None, typer.Option(help="Folder for per-query scores (Parquet).", show_default=False)
     ] = None,
+    attacked: Annotated[
+        Path | None, typer.Option(help="Write the attacked passages (JSON lines).", show_default=False)
+    ] = None,
 ) -> None:
     """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
     if (run is None) == (model is None):
@@ -59,7 +67,9 @@ def evaluate(
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
     config = _compose(overrides or [], run)
-    result = _measure(config, run, model, temperature, batch_size, device, scores)
+    if attacked is not None and config.attack.name == "none" and config.attack.replay is None:
+        raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
+    result = _measure(config, run, model, temperature, batch_size, device, scores, attacked)
     for key in sorted(result):
         print(f"{key:48s} {result[key]:.6g}")
     if out is not None:
@@ -80,7 +90,8 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
         stored = _stored(run)
         named = {override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides}
         for group in (*GROUPS, "cache"):
-            if group not in named:
+            # A run from before there were attacks has no such group.
+            if group not in named and group in stored:
                 config[group] = stored[group]
     validate(config)
     if config.eval.name == "none":
@@ -103,17 +114,20 @@ def _measure(
     batch_size: int,
     device: str | None,
     scores: Path | None,
+    attacked: Path | None,
 ) -> dict[str, Any]:
     import transformers
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
+    from retrieval.evaluation.attack import Attack, KeepVectors, SentenceTransformerModel, save_attacked
     from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
     from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     cache = Path(config.cache)
+    attack = Attack.load(config.attack)
     suite = sources.prepare(config.data, cache)
     ood = {name: open_collection(folder, cache, name) for name, folder in suite.ood.items()}
     sets = build_sets(open_collection(suite.in_domain, cache), ood, config.eval)
@@ -126,10 +140,24 @@ def _measure(
         encode = sentence_transformer_encoder(
             str(model), temperature=temperature, batch_size=batch_size, device=device
         )
-    measured = evaluate_suite(encode, sets, config.eval, cache)
+    kept = KeepVectors(encode, sets.eff if attack else None)
+    measured = evaluate_suite(kept, sets, config.eval, cache)
+    metrics = dict(measured.metrics)
+    if attack is not None:
+        outcome = attack.run(
+            SentenceTransformerModel(encode),
+            sets.eff,
+            kept.query_vectors,
+            kept.passage_vectors,
+            config.eval,
+        )
+        metrics |= outcome.metrics
+        measured.scores.update(outcome.scores)
+        if attacked is not None:
+            save_attacked(outcome.attacked, attacked)
     if scores is not None:
         save_scores(measured, scores)
-    return dict(measured.metrics)
+    return metrics
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

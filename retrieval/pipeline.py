@@ -21,7 +21,8 @@ from retrieval.config import Config, model_name
 from retrieval.data import sources
 from retrieval.data.batches import StepBatches
 from retrieval.data.prepared import PreparedData, prepare
-from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
+from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, KeepVectors, save_attacked
+from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
 from retrieval.evaluation.testset import EvaluationSet
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder, count_parameters
@@ -43,6 +44,7 @@ from retrieval.training.diagnostics import diagnose
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.recalibration import recalibration_batch
+from retrieval.training.refresh import refresh_callbacks
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting, Strategy
 from retrieval.training.strategies.pareto import Pareto
@@ -98,6 +100,7 @@ class Trained:
     strategy: Strategy
     metrics: MetricsCallback
     pairs: int
+    negatives: dict[str, int]
     device: torch.device
 
 
@@ -108,6 +111,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
     values = cast(dict[str, Any], OmegaConf.to_container(cast(DictConfig, cell), resolve=True))
     directory.progress(0, phase="data")
     data = prepare(cell)
+    attack = Attack.load(cell.attack)
     directory.write_manifest(
         identity=identity_hash(who),
         fingerprints=data.fingerprints(),
@@ -121,7 +125,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
     try:
         trained = _train(cell, data, directory, mirror, device, precision)
         result = _describe(cell, directory, fingerprint, trained, data, precision)
-        result |= _evaluate(cell, data, directory, trained)
+        result |= _evaluate(cell, data, directory, trained, attack)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
         result["warnings"] = diagnose(trained.strategy, directory.metrics(), result)
         _save_model(cell, data, directory, trained.encoder)
@@ -164,6 +168,8 @@ def _train(
         if cell.strategy.recalibrate:
             dev = recalibration_batch(data, strategy, cell.seed)
             callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
+    negatives = training.in_domain.negatives
+    callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
     callbacks += [
         metrics,
         CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, cell.trainer.checkpoint_seconds),
@@ -179,7 +185,8 @@ def _train(
             weights_only=True,
         )
     encoder.to(device)
-    return Trained(encoder, strategy, metrics, len(training.in_domain), device)
+    counts = negatives.counts if negatives else {}
+    return Trained(encoder, strategy, metrics, len(training.in_domain), counts, device)
 
 
 def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -222,6 +229,7 @@ def _describe(
         "base_strategy": trained.strategy.base_name,
         "seed": cell.seed,
         **trained.strategy.result(),
+        **trained.negatives,
         "data/fingerprint": fingerprint,
         "size/params_non_embedding": parameters["non_embedding"],
         "size/params_embedding": parameters["embedding"],
@@ -239,7 +247,9 @@ def _describe(
     }
 
 
-def _evaluate(cell: Config, data: PreparedData, directory: RunDirectory, trained: Trained) -> dict[str, Any]:
+def _evaluate(
+    cell: Config, data: PreparedData, directory: RunDirectory, trained: Trained, attack: Attack | None
+) -> dict[str, Any]:
     if cell.eval.name == "none":
         return {}
     directory.progress(cell.train.steps, phase="evaluate")
@@ -255,9 +265,36 @@ def _evaluate(cell: Config, data: PreparedData, directory: RunDirectory, trained
             encode_rows(trained.encoder, passages, part.passage_rows, shown and f"{shown} {part.name}"),
         )
 
-    measured = evaluate_suite(encode, sets, cell.eval, Path(cell.cache))
+    kept = KeepVectors(encode, sets.eff if attack else None)
+    measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache))
+    result = {**measured.metrics, "cost/eval_seconds": time.perf_counter() - start}
+    if attack is not None:
+        result |= _attack(cell, data, directory, trained, attack, measured, kept)
     save_scores(measured, directory.path / "scores")
-    return {**measured.metrics, "cost/eval_seconds": time.perf_counter() - start}
+    return result
+
+
+def _attack(
+    cell: Config,
+    data: PreparedData,
+    directory: RunDirectory,
+    trained: Trained,
+    attack: Attack,
+    measured: SuiteResult,
+    kept: KeepVectors,
+) -> dict[str, Any]:
+    """Attack the in-domain test set; its per-query scores join ``measured``."""
+    outcome = attack.run(
+        DualEncoderModel(trained.encoder, data.tokenizer, cell.data.max_passage_length),
+        measured.scores["eff"].evaluation_set,
+        kept.query_vectors,
+        kept.passage_vectors,
+        cell.eval,
+        progress=cell.trainer.progress,
+    )
+    measured.scores.update(outcome.scores)
+    save_attacked(outcome.attacked, directory.path / ATTACK_FILE)
+    return outcome.metrics
 
 
 def _save_model(cell: Config, data: PreparedData, directory: RunDirectory, encoder: DualEncoder) -> None:

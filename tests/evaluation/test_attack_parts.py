@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import ConfigError, DataError
@@ -51,6 +51,7 @@ def test_words_are_whole_runs_of_letters(text: str, words: list[str]) -> None:
     assert [found[index] for index in range(len(found))] == words
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.data())
 def test_replacing_changes_the_chosen_words_only(text: str, data: st.DataObject) -> None:
     words = Words(text)

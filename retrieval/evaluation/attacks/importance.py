@@ -33,7 +33,8 @@ def by_gradient(words: Words, gradients: TokenGradients) -> list[int]:
 
 def at_random(words: Words, seed: tuple[int, ...]) -> list[int]:
     """Return the indexes of all words in a random order."""
-    return np.random.default_rng(seed).permutation(len(words)).tolist()
+    order: list[int] = np.random.default_rng(seed).permutation(len(words)).tolist()
+    return order
 
 
 def _tokens_of_words(words: Words, gradients: TokenGradients) -> list[list[int]]:

@@ -25,7 +25,7 @@ _BLOCK_ELEMENTS = 8_000_000
 def inner_products(query_vectors: FloatArray, targets: Sequence[Target], vectors: FloatArray) -> FloatArray:
     """Return float32[t]: each target's score, of its vector float32[t, d] with its query's."""
     queries = query_vectors[[target.query for target in targets]]
-    scores = np.einsum("td,td->t", queries, np.asarray(vectors, dtype=np.float32))
+    scores: FloatArray = np.einsum("td,td->t", queries, np.asarray(vectors, dtype=np.float32))
     check_finite(scores)
     return scores
 
