@@ -127,7 +127,7 @@ def thresholds(positives: NDArray[np.float32], config: DenoiseConfig) -> NDArray
     if config.margin == "absolute":
         limits = positives - value
     elif config.margin == "relative":
-        limits = positives - value * np.abs(positives)
+        limits = (positives - value * np.abs(positives)).astype(np.float32)
     else:
         limits = np.full(positives.shape, np.quantile(positives, config.value), dtype=np.float32)
     return limits
