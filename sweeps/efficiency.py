@@ -9,14 +9,14 @@ defining it; this definition is the common one of compute multipliers and is our
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, ParetrieveError
+from sweeps import checks
 from sweeps.bootstrap import Progress, bootstrap
 from sweeps.configurations import FLOPS, label_runs
 from sweeps.diagnostics import Diagnostic, diagnose
@@ -24,23 +24,14 @@ from sweeps.errors import FitRefusedError
 from sweeps.fit import FitOptions, Prepared, prepare_fit
 from sweeps.inverse import required
 from sweeps.laws import Floats
+from sweeps.multipliers import JOINT, MIN_DRAWS, doubts, headline, summary
 from sweeps.points import PAIRS, SIZE, Columns
-from sweeps.result import EXTRAPOLATION_LIMIT
-
-UNBOUNDED = "unbounded"
-"""How an infinite multiplier is written."""
-
-NOT_CONSTANT = 1.5
-"""Ratio of the largest to the smallest multiplier over the runs' scale from which it is called so."""
 
 MIN_LEVELS = 3
 GRID = 25
 
-MIN_DRAWS = 20
-"""Bootstrap draws below which no interval is given."""
-
-JOINT = "joint"
-"""Key of the multiplier for all metrics together, the largest of theirs."""
+SPARE = 2
+"""Configurations that a fit must have beyond its parameters for its draws to mean anything."""
 
 Resource = Literal["N", "D", "FLOPs"]
 
@@ -126,7 +117,7 @@ def efficiency(
     if not curves:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise FitRefusedError("NO_MULTIPLIER", f"no resource gives a multiplier: {reasons}")
-    warnings = [*comparison.warnings, *_doubts(curves, strategy)]
+    warnings = [*comparison.warnings, *doubts(curves, strategy)]
     unique = {(item.code, item.message): item for item in warnings}.values()
     return {
         "baseline": baseline,
@@ -136,7 +127,7 @@ def efficiency(
         "level": options.fit.level,
         "curves": curves,
         # Curves of a resource are in order of the other one, so the largest stays.
-        "headline": {item["resource"]: _headline(item) for item in curves},
+        "headline": {item["resource"]: headline(item) for item in curves},
         "refused": refused,
         "warnings": [warning.to_json() for warning in unique],
     }
@@ -224,19 +215,36 @@ class _Comparison:
         return self._together
 
     def _fit(self, parts: tuple[pd.DataFrame, pd.DataFrame], law: str, columns: Columns) -> _Pair:
-        metrics, options = self.options.metrics, self.options.fit
+        metrics = self.options.metrics
         fits = [self._prepare(part, law, metric, columns) for metric in metrics for part in parts]
-        draws = [np.empty((0, fit.estimate.law.size)) for fit in fits]
-        counts = [len(fit.estimate.points.log_y) for fit in fits]
-        if options.bootstrap > 0 and all(n > f.estimate.law.size for n, f in zip(counts, fits)):
-            shared = [fit.fitted() for fit in fits]
-            draws = bootstrap(shared, options.bootstrap, options.seed, self.progress).params
+        labels = [str(part["label"].iloc[0]) for part in parts]
+        names = [f"{label}, {metric}" for metric in metrics for label in labels]
+        draws = self._draws(fits)
         if len(draws[0]) < MIN_DRAWS:
-            text = f"{min(counts)} configurations are too few to resample: multipliers have no interval"
+            fewest = min(len(fit.estimate.points.log_y) for fit in fits)
+            text = f"{fewest} configurations are too few to resample {law}: its multipliers have no interval"
             self.warnings.append(diagnose("BOOTSTRAP_UNSTABLE", text))
         if any(not fit.by_configuration.seed_variance()[1] for fit in fits):
             self.warnings.append(diagnose("SINGLE_SEED", "a strategy has one seed a configuration"))
+        for name, fit in zip(names, fits):
+            doubts = checks.check_intervals(fit.estimate, fit.profile.intervals, None)
+            open_ones = [item for item in doubts if item.code == "EXPONENT_NOT_IDENTIFIED"]
+            self.warnings += [replace(item, message=f"{name}, {law}: {item.message}") for item in open_ones]
         return _Pair(metrics, fits[0::2], fits[1::2], draws)
+
+    def _draws(self, fits: list[Prepared]) -> list[Floats]:
+        """Shared bootstrap draws of all fits; none where a fit has too few configurations to resample.
+
+        With only one configuration more than parameters nearly all draws are the same, or saturated.
+        """
+        none = [np.empty((0, fit.estimate.law.size)) for fit in fits]
+        options = self.options.fit
+        enough = all(len(fit.estimate.points.log_y) >= fit.estimate.law.size + SPARE for fit in fits)
+        if options.bootstrap <= 0 or not enough:
+            return none
+        return bootstrap(
+            [fit.fitted() for fit in fits], options.bootstrap, options.seed, self.progress
+        ).params
 
     def _prepare(self, part: pd.DataFrame, law: str, metric: str, columns: Columns) -> Prepared:
         key = (str(part["label"].iloc[0]), law, metric, columns.n, tuple(part.index))
@@ -260,65 +268,11 @@ def _scale(levels: pd.Series) -> Floats:
 
 def _curve(pair: _Pair, axis: Literal["N", "D"], scale: Floats, other: float, level: float) -> dict[str, Any]:
     found = [pair.multiplier(k, axis, scale, other) for k in range(len(pair.metrics))]
+    if any(np.isnan(one).any() for one, _ in found):
+        text = f"an exponent of the {pair.baseline[0].estimate.law.name} law is too near 0 to be inverted"
+        raise FitRefusedError("EXPONENT_NOT_IDENTIFIED", text)
     joint = (np.max([one for one, _ in found], axis=0), np.max([draws for _, draws in found], axis=0))
     named = dict(zip((*pair.metrics, JOINT), (*found, joint)))
     forms = sorted({fit.estimate.law.name for fit in (*pair.baseline, *pair.strategy)})
-    by = {name: _summary(one, draws, level) for name, (one, draws) in named.items()}
+    by = {name: summary(one, draws, level) for name, (one, draws) in named.items()}
     return {"law": ", ".join(forms), "scale": scale.tolist(), "by": by}
-
-
-def _summary(multiplier: Floats, draws: Floats, level: float) -> dict[str, Any]:
-    """Estimate, percentile interval and share of unbounded draws; no interval with too few draws."""
-    record: dict[str, Any] = {"multiplier": [_number(value) for value in multiplier]}
-    if len(draws) < MIN_DRAWS:
-        return record | {"low": None, "high": None, "unbounded_share": None}
-    tail = (1 - level) / 2
-    # Order statistics, not interpolation: an unbounded draw must not make its neighbours infinite.
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=0, method="nearest")
-    share = np.isinf(draws).mean(axis=0)
-    record |= {"low": [_number(value) for value in low], "high": [_number(value) for value in high]}
-    return record | {"unbounded_share": share.tolist()}
-
-
-def _number(value: float) -> float | str:
-    return float(value) if np.isfinite(value) else UNBOUNDED
-
-
-def _headline(item: dict[str, Any]) -> dict[str, Any]:
-    """The multiplier at the largest scale of a curve."""
-    return {
-        "at": item["at"],
-        "scale": item["scale"][-1],
-        **{
-            name: {key: None if values is None else values[-1] for key, values in summary.items()}
-            for name, summary in item["by"].items()
-        },
-    }
-
-
-def _doubts(curves: list[dict[str, Any]], strategy: str) -> list[Diagnostic]:
-    """What limits the multipliers, one finding a code, metric and resource."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for item in curves:
-        for name, summary in item["by"].items():
-            if name == JOINT:
-                continue
-            for code, text in _curve_doubts(item, summary):
-                found.setdefault((code, name, item["resource"]), []).append(f"{item['at']['name']}{text}")
-    return [
-        diagnose(code, f"{name}, {strategy}, multiplier on {resource}: {'; '.join(places)}")
-        for (code, name, resource), places in found.items()
-    ]
-
-
-def _curve_doubts(item: dict[str, Any], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    values = summary["multiplier"]
-    finite = [value for value in values if value != UNBOUNDED]
-    if len(finite) < len(values):
-        first = item["scale"][values.index(UNBOUNDED)]
-        yield "TARGET_BELOW_FLOOR", f" (from {first:.3g} on)"
-    if finite and max(finite) / max(min(finite), 1e-12) > NOT_CONSTANT:
-        yield "MULTIPLIER_NOT_CONSTANT", f" ({min(finite):.3g} to {max(finite):.3g})"
-    factor = 0.0 if values[-1] == UNBOUNDED else values[-1] * item["scale"][-1] / item["baseline_limit"]
-    if factor > EXTRAPOLATION_LIMIT:
-        yield "EXTRAPOLATION_FACTOR", f" (the baseline would need {factor:.3g} × the largest it was run with)"

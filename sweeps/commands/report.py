@@ -24,6 +24,9 @@ def run(
     title: Annotated[
         str, typer.Option("--title", help="Heading of the page.")
     ] = "How effectiveness and robustness scale",
+    formats: Annotated[
+        str, typer.Option("--formats", help="Formats of the figures' files; svg is always written.")
+    ] = "svg,pdf,png",
 ) -> None:
     """Write one self-contained HTML page, with figures as SVG, PDF and PNG and tables as CSV beside it."""
     from sweeps.report.build import ReportOptions, build_report
@@ -31,8 +34,20 @@ def run(
     collected = _collect(runs, table, wandb, where)
     report_skipped(collected.skipped)
     folder = runs if table is None and wandb is None else None
-    page = build_report(collected, out, ReportOptions(title=title, runs_folder=folder))
+    options = ReportOptions(title=title, runs_folder=folder, formats=_formats(formats))
+    page = build_report(collected, out, options)
     typer.echo(f"{collected.summary()}; wrote {page}")
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    from retrieval.errors import ConfigError
+    from sweeps.report.figures.style import FORMATS
+
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in FORMATS]
+    if unknown:
+        raise ConfigError(f"--formats {unknown[0]} does not exist; choose among {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(["svg", *wanted]))
 
 
 def _collect(runs: Path, table: Path | None, wandb: str | None, where: list[str] | None) -> Collected:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from sweeps.configurations import label_order
-from sweeps.efficiency import JOINT, UNBOUNDED
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
+from sweeps.multipliers import JOINT, UNBOUNDED
 from sweeps.points import PAIRS, SIZE
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import objective_in_text
@@ -35,15 +35,17 @@ def facts(runs: pd.DataFrame, records: dict[str, dict[str, Any]]) -> list[Fact]:
         found.append(Fact(f"{frontier['rho']:.2f}", "ρ* = R*/E* at the frontier's knee"))
     pareto = records.get("efficiency-pareto")
     if pareto is not None and "D" in pareto["headline"]:
-        value = pareto["headline"]["D"][JOINT]["multiplier"]
+        head = pareto["headline"]["D"]
+        value = head[JOINT]["multiplier"]
         text = value if value == UNBOUNDED else f"{value:.2g}×"
-        found.append(Fact(text, f"data {pareto['baseline']} needs to match pareto on both objectives"))
+        where = f"at {quantity(head['scale'])} pairs"
+        found.append(Fact(text, f"data {pareto['baseline']} needs to match pareto on both, {where}"))
     return found
 
 
 def _span(values: pd.Series) -> str:
     low, high = float(values.min()), float(values.max())
-    return quantity(low) if low == high else f"{quantity(low)} – {quantity(high)}"
+    return quantity(low) if low == high else f"{quantity(low)}–{quantity(high)}"
 
 
 def _count(values: pd.Series, word: str) -> str:
@@ -67,14 +69,7 @@ def lead(
     said += _scales(curves)
     pareto = records.get("efficiency-pareto")
     if pareto is not None and "D" in pareto["headline"]:
-        head = pareto["headline"]["D"]
-        parts = [
-            f"{times(head[m])} on {objective_in_text(m)}" for m in (EFFECTIVENESS, ROBUSTNESS) if m in head
-        ]
-        said.append(
-            f"Training pairs that {pareto['baseline']} needs to match pareto at {head['at']['name']}: "
-            f"{' and '.join(parts)} ({100 * pareto['level']:g} % intervals)."
-        )
+        said.append(_worth(pareto))
     errors = {item.diagnostic.code for item in findings if item.diagnostic.severity == "error"}
     cautions = {item.diagnostic.code for item in findings if item.diagnostic.severity == "warning"}
     counts = [f"{len(c)} {plural(w, len(c))}" for c, w in ((errors, "error"), (cautions, "warning")) if c]
@@ -82,6 +77,24 @@ def lead(
         codes = ", ".join([*sorted(errors), *sorted(cautions)][:4])
         said.append(f"Before quoting a number, read the {' and '.join(counts)} below, among them {codes}.")
     return said
+
+
+def _worth(record: dict[str, Any]) -> str:
+    """How much data the baseline needs, at the least and at the most data that were run."""
+    curve = [item for item in record["curves"] if item["resource"] == "D"][-1]
+    first, last = (quantity(curve["scale"][place]) for place in (0, -1))
+    parts = []
+    for metric in (EFFECTIVENESS, ROBUSTNESS):
+        if metric in curve["by"]:
+            small, large = (
+                times({key: values and values[place] for key, values in curve["by"][metric].items()})
+                for place in (0, -1)
+            )
+            parts.append(f"on {objective_in_text(metric)} {small} at {first} and {large} at {last}")
+    return (
+        f"Times as many training pairs as {record['strategy']} that {record['baseline']} needs for the same "
+        f"value, {curve['at']['name']}: {'; '.join(parts)} ({100 * record['level']:g} % intervals)."
+    )
 
 
 def _what(runs: pd.DataFrame) -> str:
@@ -95,19 +108,27 @@ def _what(runs: pd.DataFrame) -> str:
 
 
 def _scales(curves: Sequence[Curve]) -> list[str]:
-    """How effectiveness and OOD robustness of the first strategy fall with data."""
-    parts = []
-    for metric in (EFFECTIVENESS, ROBUSTNESS):
-        fitted = [
-            item for item in curves if item.metric == metric and item.axis == "D" and item.fit is not None
-        ]
-        if fitted and fitted[0].fit is not None:
-            fit = fitted[0].fit
-            beta = with_interval(fit.params["beta"], fit.intervals.get("beta"))
-            parts.append(f"β = {beta} for {objective_in_text(metric)}")
-            where = f"{fitted[0].where}, {fitted[0].label}"
-    if not parts:
+    """How effectiveness and OOD robustness of the first strategy change with data."""
+    found = [
+        next((c for c in curves if c.metric == metric and c.axis == "D" and c.fit is not None), None)
+        for metric in (EFFECTIVENESS, ROBUSTNESS)
+    ]
+    shown = [item for item in found if item is not None and item.fit is not None]
+    if not shown:
         return []
+    where = f"{shown[0].where}, {shown[0].label}"
+    if not all(item.points["y"].iloc[-1] < item.points["y"].iloc[0] for item in shown):
+        return [f"Contrastive entropy does not fall with the training pairs in these runs ({where})."]
+    ends = {item.metric: item.fit.intervals["beta"] for item in shown if item.fit is not None}
+    if all(low is None and high is None for low, high in ends.values()):
+        return [
+            f"Contrastive entropy falls with the training pairs ({where}), "
+            "but these runs do not determine by which power."
+        ]
+    betas = {
+        c.metric: with_interval(c.fit.params["beta"], ends[c.metric]) for c in shown if c.fit is not None
+    }
+    parts = [f"β = {beta} for {objective_in_text(metric)}" for metric, beta in betas.items()]
     return [
         f"Contrastive entropy falls with the training pairs as a power law ({where}): {' and '.join(parts)}."
     ]

@@ -94,7 +94,9 @@ def interval(ends: Sequence[float | None] | None, form: str = "{:.3g}") -> str:
 def with_interval(value: float, ends: Sequence[float | None] | None) -> str:
     """``0.42 [0.31, 0.52]``, or with a bound in parentheses."""
     text = interval(ends)
-    return f"{value:.3g} {text if text.startswith('[') else f'({text})'}"
+    if text.startswith("["):
+        return f"{value:.3g} {text}"
+    return f"{value:.3g} (interval undetermined)" if text == "undetermined" else f"{value:.3g} ({text})"
 
 
 def percent(share: float) -> str:

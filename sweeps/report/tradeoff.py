@@ -9,9 +9,10 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
-from sweeps.efficiency import JOINT, UNBOUNDED, EfficiencyOptions, Fits, efficiency
+from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
 from sweeps.fit import FitOptions
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
+from sweeps.multipliers import JOINT, UNBOUNDED
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.efficiency import efficiency_panel
@@ -149,7 +150,7 @@ def times(head: dict[str, Any]) -> str:
     def text(value: float | str) -> str:
         if isinstance(value, str):
             return "∞"
-        return f"{value:.3g}" if value < 1000 else "over 1000"
+        return "over 1000" if value >= 1000 else "under 0.001" if value < 0.001 else f"{value:.3g}"
 
     one = UNBOUNDED if head["multiplier"] == UNBOUNDED else f"{text(head['multiplier'])}×"
     return one if head["low"] is None else f"{one} [{text(head['low'])}, {text(head['high'])}]"

@@ -19,6 +19,7 @@ from sweeps.errors import FitRefusedError
 from sweeps.fit import FitOptions
 from sweeps.inverse import required
 from sweeps.laws import LAWS, chance_level
+from sweeps.multipliers import summary as summarise
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"
@@ -185,3 +186,21 @@ def test_command_writes_json_and_says_it_in_words(
     assert "joint                        2.5×" in capsys.readouterr().out
     assert main(["efficiency", "--table", source, "--strategy", "other", "--out", out]) == 2
     assert "error: --strategy other" in capsys.readouterr().err
+
+
+def test_interval_holds_the_estimate_and_lives_without_overflowing_draws() -> None:
+    draws = np.linspace(2.0, 3.0, 100)[:, None].repeat(2, axis=1)
+    draws[:5] = np.nan
+    summary = summarise(np.array([2.5, 1.0]), draws, 0.9)
+    assert summary["low"] == pytest.approx([2.0 + 10 / 99, 1.0], abs=0.02)
+    assert summary["high"] == pytest.approx([3.0 - 5 / 99, 3.0 - 5 / 99], abs=0.02)
+    draws[:20] = np.nan
+    assert summarise(np.array([2.5, 1.0]), draws, 0.9)["low"] is None
+
+
+def test_too_few_configurations_give_no_interval() -> None:
+    laws = {"standard": (data_law(6e3), data_law(6e3)), "pareto": (data_law(5e3), data_law(5e3))}
+    table = runs(laws)
+    record = efficiency(table[table[D] < 9e3], options=QUICK)
+    assert record["headline"]["D"]["joint"]["low"] is None
+    assert "BOOTSTRAP_UNSTABLE" in [warning["code"] for warning in record["warnings"]]

@@ -221,6 +221,9 @@ def test_no_finished_run_is_one_line(tmp_path: Path) -> None:
 
 def test_command_prints_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = write_runs(tmp_path / "runs", TINY)
-    assert main(["report", "--runs", str(runs), "--out", str(tmp_path / "out")]) == 0
+    out = ["--out", str(tmp_path / "out"), "--formats", "svg"]
+    assert main(["report", "--runs", str(runs), *out]) == 0
     assert f"wrote {tmp_path / 'out' / 'index.html'}" in capsys.readouterr().out
-    assert main(["report", "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["report", "--runs", str(tmp_path / "none"), *out]) == 2
+    assert main(["report", "--runs", str(runs), "--formats", "gif"]) == 2
+    assert "--formats gif does not exist; choose among svg, pdf, png" in capsys.readouterr().err

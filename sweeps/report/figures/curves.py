@@ -97,6 +97,15 @@ def _draw_law(axes: Axes, curve: Curve, look: Look, band: bool) -> None:
             axes.fill_between(reach, *found, color=look.colour, alpha=0.14, linewidth=0)
 
 
+def _chance_line(axes: Axes, curves: Sequence[Curve], top: float) -> None:
+    """The level of guessing, where it lies in the picture."""
+    levels = [curve.fit.chance for curve in curves if curve.fit is not None and curve.fit.chance is not None]
+    if levels and top > levels[0]:
+        axes.axhline(levels[0], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
+        across = axes.get_yaxis_transform()
+        axes.text(0.99, levels[0], "guessing", transform=across, ha="right", va="bottom", color=MUTED)
+
+
 def finish(axes: Axes, curves: Sequence[Curve], title: str) -> None:
     """Axes, limits from the points (a wild band must not hide them), title."""
     xs = np.concatenate([curve.points["x"].to_numpy(float) for curve in curves])
@@ -105,7 +114,12 @@ def finish(axes: Axes, curves: Sequence[Curve], title: str) -> None:
     log_axis(axes, "x", xs.tolist())
     if (lows > 0).all():
         log_axis(axes, "y", [*lows, *highs])
-        axes.set_ylim(lows.min() / 1.12, highs.max() * 1.08)
+        # Held-out predictions belong in the picture, unless they are so far off that nothing else would.
+        missed = np.concatenate([_held_out(curve)[1] for curve in curves])
+        bottom = min(lows.min(), max(missed.min(initial=np.inf), lows.min() / 1.5)) / 1.06
+        top = max(highs.max(), min(missed.max(initial=0.0), highs.max() * 1.5)) * 1.06
+        axes.set_ylim(bottom, top)
+        _chance_line(axes, curves, float(top))
     axes.set_xlabel(AXIS_NAME[curves[0].axis])
     axes.set_ylabel(metric_name(curves[0].metric))
     axes.set_title(title)

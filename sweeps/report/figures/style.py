@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 WIDTH, HEIGHT = 4.3, 3.35
 """Inches: a column of a paper, and a phone's width, so that type stays readable on both."""
@@ -131,17 +131,18 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
         return
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(quantity))
+    axis.set_minor_formatter(NullFormatter())
     span = max(positive) / min(positive)
     if span < 1.02:
         middle = float(np.sqrt(max(positive) * min(positive)))
         (axes.set_xlim if which == "x" else axes.set_ylim)(middle / 3, middle * 3)
         span = 9.0
-    subs = (
-        [1.0] if span > 300 else [1.0, 2.0, 5.0] if span > 3 else [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]
-    )
+    if span < 2:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        return
+    subs = [1.0] if span > 300 else [1.0, 2.0, 5.0] if span > 4 else [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8]
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axis.set_major_formatter(FuncFormatter(quantity))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
