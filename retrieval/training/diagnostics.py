@@ -36,6 +36,7 @@ RATIO_TOLERANCE = math.log(1.25)
 
 LEAST_RECALIBRATIONS = 4
 FRONTIER_TOLERANCE = 0.01
+CHANCE_TOLERANCE = 0.005
 
 Warning_ = dict[str, str]
 
@@ -48,12 +49,12 @@ def diagnose(
     ``lines``: of ``metrics.jsonl``; ``result``: what is measured so far, without it there is no word about
     the frontier.
     """
+    findings: list[tuple[str, str | None]] = [("AT_CHANCE_LEVEL", chance_level(result))]
     if not isinstance(strategy, Pareto):
-        return []
+        return _named(findings)
     control = strategy.controller
     omegas = np.array([line["train/omega"] for line in lines if line.get("train/omega") is not None])
     late = omegas[len(omegas) - round(SETTLED_SHARE * len(omegas)) :]
-    findings: list[tuple[str, str | None]] = []
     if strategy.config.rule != "fixed" and len(omegas) >= LEAST_POINTS:
         findings += [
             ("OMEGA_OSCILLATES", oscillation(late)),
@@ -68,6 +69,20 @@ def diagnose(
 
 def _named(findings: Iterable[tuple[str, str | None]]) -> list[Warning_]:
     return [{"code": code, "message": message} for code, message in findings if message is not None]
+
+
+def chance_level(result: Mapping[str, Any]) -> str | None:
+    """In-domain contrastive entropy is that of constant scores, ln(W + 1), or above."""
+    entropy, negatives = result.get("eff/contrastive_entropy"), result.get("eval/negatives")
+    if entropy is None or negatives is None:
+        return None
+    chance = math.log(negatives + 1)
+    if entropy < chance * (1 - CHANCE_TOLERANCE):
+        return None
+    return (
+        f"eff/contrastive_entropy {entropy:.3f} is that of an encoder that knows nothing, {chance:.3f}; "
+        "train longer, or lower train.lr or strategy.perturbation.epsilon"
+    )
 
 
 def oscillation(omegas: NDArray[np.float64]) -> str | None:

@@ -33,7 +33,11 @@ class Words:
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         size = max(vocabulary.values()) + 1
         whole, continues, special = (torch.zeros(size, dtype=torch.bool) for _ in range(3))
-        marked = any(token.startswith(WORD_START) for token in vocabulary)
+        # Either mark can also occur as a character of the text, so the more frequent one decides.
+        starts, continuations = (
+            sum(token.startswith(mark) for token in vocabulary) for mark in (WORD_START, CONTINUATION)
+        )
+        marked = starts > continuations
         for token, index in vocabulary.items():
             continues[index] = not token.startswith(WORD_START) if marked else token.startswith(CONTINUATION)
             whole[index] = not continues[index] and any(map(str.isalpha, token.lstrip("".join(WORD_START))))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from retrieval.training.diagnostics import (
+    chance_level,
     diagnose,
     distance_to_front,
     divergence,
@@ -61,6 +62,15 @@ def test_a_point_of_the_frontier_that_is_better_in_both() -> None:
         assert (found is None) == reached, (eff, rob)
     assert distance_to_front(target, {}) is None
     assert distance_to_front(Target(1.0, 1.0, "prior"), dict.fromkeys(METRICS, 9.0)) is None
+
+
+def test_an_encoder_that_knows_nothing_is_named_whatever_the_strategy(make: Make) -> None:
+    at_chance = {"eff/contrastive_entropy": math.log(257), "eval/negatives": 256.0}
+    assert "5.549" in str(chance_level(at_chance))
+    assert chance_level({**at_chance, "eff/contrastive_entropy": 5.4}) is None
+    assert chance_level({}) is None
+    for strategy in (make("adversarial"), make()):
+        assert [warning["code"] for warning in diagnose(strategy, [], at_chance)] == ["AT_CHANCE_LEVEL"]
 
 
 def test_every_code_has_its_run(make: Make) -> None:
