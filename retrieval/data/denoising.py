@@ -20,9 +20,8 @@ from retrieval.data.collection import Collection
 from retrieval.data.mining import TRAIN, ListWriter
 from retrieval.data.negatives import NegativeLists
 from retrieval.data.teachers import load_teacher
-from retrieval.data.textmodels import BM25, model_identity
+from retrieval.data.textmodels import model_identity
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.evaluation.bm25 import K1, B
 
 MARGINS = ("absolute", "relative", "percentile")
 
@@ -46,8 +45,7 @@ def denoise(mined: Path, collection: Collection, config: DenoiseConfig, cache: P
         ConfigError: the teacher cannot be loaded, or the margin is not valid.
     """
     check_margin(config)
-    teacher = {"bm25": [K1, B]} if config.teacher == BM25 else model_identity(config.teacher)
-    key = [_VERSION, collection.fingerprint, mined.name, teacher]
+    key = [_VERSION, collection.fingerprint, mined.name, model_identity(config.teacher)]
     lists = NegativeLists.open(mined)
     judged = build_once(
         cache / "teacher-scores" / digest(key)[:32],

@@ -21,7 +21,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.negatives import MANIFEST, NegativeLists
 from retrieval.data.relevance import Relevance, relevance_of
 from retrieval.data.textmodels import BM25, BiEncoder, model_identity
-from retrieval.evaluation.bm25 import K1, B, bm25_index
+from retrieval.evaluation.bm25 import bm25_index
 from retrieval.evaluation.ranking import Ranking, top_k_of_blocks
 
 TRAIN = "train"
@@ -61,8 +61,7 @@ def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
     Raises:
         ConfigError: ``source`` cannot be loaded.
     """
-    method = {"bm25": [K1, B]} if source == BM25 else model_identity(source)
-    key = digest([_VERSION, collection.fingerprint, method, depth])
+    key = digest([_VERSION, collection.fingerprint, model_identity(source), depth])
 
     def build(target: Path) -> None:
         rows = training_queries(collection)

@@ -213,3 +213,19 @@ def test_a_bi_encoder_mines_and_judges_by_its_similarity(
     lowest = [min(similarity[query, passage] for query, passage in relevant if query == q) for q in range(3)]
     np.testing.assert_allclose(np.load(target / "positives.npy"), lowest, atol=1e-5)
     assert {path.name for path in target.iterdir()} == {"negatives.npy", "positives.npy"}
+
+
+def test_a_run_mines_with_its_encoder_whose_scores_are_inner_products(
+    garage: Collection, bi_encoder: str, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    run = tmp_path / "run"
+    run.mkdir()
+    Path(bi_encoder).rename(run / "model")
+    model = SentenceTransformer(str(run / "model"))
+    products = model.encode(list(QUERIES.values())) @ model.encode(list(PASSAGES.values())).T
+    lists = NegativeLists.open(mine(garage, str(run), 3, tmp_path / "cache"))
+    np.testing.assert_allclose(
+        lists.scores, np.take_along_axis(products, lists.rows.astype(int), axis=1), rtol=1e-4
+    )
