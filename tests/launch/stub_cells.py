@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from retrieval.errors import DataError, TrainingError
+from retrieval.files import read_json
 from retrieval.runs import RunDirectory
 
 
@@ -43,6 +44,10 @@ def behave(config: DictConfig, directory: RunDirectory, kind: str, *arguments: s
     match kind:
         case "raise":
             raise ValueError("deliberate\nsecond line")
+        case "raise-once-others-train":
+            while not any(step_of(path) for path in directory.path.parent.glob("*/status.json")):
+                time.sleep(0.05)
+            raise ValueError("deliberate\nsecond line")
         case "diverge":
             raise TrainingError("LOSS_NOT_FINITE", "loss is nan at step 7")
         case "kill":
@@ -67,6 +72,10 @@ def behave(config: DictConfig, directory: RunDirectory, kind: str, *arguments: s
         "eff/contrastive_entropy": 1.5,
         "ood/contrastive_entropy": 2.5,
     }
+
+
+def step_of(status: Path) -> int:
+    return int((read_json(status) or {}).get("step") or 0)
 
 
 def train(directory: RunDirectory, steps: int, seconds: float) -> None:

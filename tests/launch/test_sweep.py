@@ -83,7 +83,7 @@ def test_failed_cells_are_retried(tmp_path: Path) -> None:
 
 
 def test_fail_fast_stops_the_others(tmp_path: Path) -> None:
-    behaviours = ["train:1000:100", "raise", "train:1000:101"]
+    behaviours = ["train:1000:100", "raise-once-others-train", "train:1000:101"]
     cells, status = run_sweep(
         composed(tmp_path, behaviours, fail_fast=True), options(slots=2), tmp_path / "sweep"
     )
