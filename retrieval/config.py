@@ -123,7 +123,7 @@ class PerturbationConfig:
 
     kind: str = "fgsm"
     """``fgsm``, ``pgd``, ``substitution`` (gradient-guided) or ``noise`` (random words)."""
-    epsilon: float = 1.0
+    epsilon: float = 0.3
     """Norm bound of a passage's embedding perturbation, in mean norms of a word embedding."""
     steps: int = 3
     """Ascent steps of ``pgd``."""
@@ -214,13 +214,13 @@ class AttackConfig:
     words: int = 10
     """m: words replaced in a passage at most."""
     tries: int | None = 20
-    """Words tried in a passage, most important first; ``None`` = all until m are replaced."""
+    """Words tried in a passage, most important first; ``None`` = all, until m are replaced."""
     synonyms: str = "embedding"
     """``embedding`` (neighbours among the model's word embeddings), or a JSON file of synonyms."""
     candidates: int = 8
     """Synonyms tried for a word."""
-    min_cosine: float = 0.5
-    """Least cosine of a neighbour with ``synonyms=embedding``."""
+    min_cosine: float = 0.0
+    """Least cosine of a neighbour with ``synonyms=embedding``; near 0.2 are those of short trainings."""
     importance: str = "gradient"
     """Order of the words: ``gradient`` norm of their embedding rows, or ``random``."""
     surrogate: str | None = None

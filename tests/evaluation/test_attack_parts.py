@@ -41,7 +41,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     ("text", "words"),
     [
         ("The film, (über)!", ["The", "film", "über"]),
-        ("num_layers x1 don't 3rd e-mail np.zeros", ["e", "mail", "np", "zeros"]),
+        ("num_layers x1 don't 3rd e-mail np.zeros", ["mail", "np", "zeros"]),
         ("", []),
         ("'quoted' rock", ["rock"]),
     ],
@@ -149,7 +149,7 @@ def test_importance_sums_occurrences_and_joins_parts() -> None:
 
 
 def test_random_order_is_seeded() -> None:
-    words = Words("a b c d e f g h")
+    words = Words("aa bb cc dd ee ff gg hh")
     assert sorted(at_random(words, (1, 2))) == list(range(8))
     assert at_random(words, (1, 2)) == at_random(words, (1, 2)) != at_random(words, (1, 3))
 

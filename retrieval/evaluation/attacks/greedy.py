@@ -40,7 +40,9 @@ class Search:
     """... and its rank."""
     replaced: dict[int, str] = field(default_factory=dict)
     position: int = 0
-    """Words tried so far."""
+    """Words looked at so far, ..."""
+    tried: int = 0
+    """... and words among them whose replacement the model could see."""
 
     def ranks(self, scores: FloatArray) -> np.ndarray:
         """Return int64[n]: the ranks that texts of these scores float32[n] would have; ties lose."""
@@ -54,7 +56,8 @@ class Search:
     def finished(self, config: AttackConfig) -> bool:
         """Whether no more word may or need be replaced."""
         at_top = config.accept == "rank" and self.rank == 1
-        return at_top or len(self.replaced) >= config.words or self.position >= len(self.order)
+        enough = config.tries is not None and self.tried >= config.tries
+        return at_top or enough or len(self.replaced) >= config.words or self.position >= len(self.order)
 
 
 @dataclass(frozen=True)
@@ -86,26 +89,19 @@ class Greedy:
         self.queries = 0
         """Texts that the model was asked for."""
 
-    def usable(self, words: Words, order: Sequence[int]) -> list[int]:
-        """Return the words that have synonyms, in order, as many as may be tried."""
-        found = (index for index in order if self._synonyms.of(words[index]))
-        limit = self._config.tries
-        return [index for index, _ in zip(found, range(len(words) if limit is None else limit))]
-
     def run(self, searches: Sequence[Search], *, progress: bool) -> None:
         """Advance all searches to their end, in place."""
-        total = sum(len(search.order) for search in searches)
-        bar = tqdm(total=total, desc="attack", unit="word", leave=False, disable=not progress, delay=2)
+        active = [search for search in searches if not search.finished(self._config)]
+        bar = tqdm(
+            total=len(active), desc="attack", unit="passage", leave=False, disable=not progress, delay=2
+        )
         with bar:
-            while active := [search for search in searches if not search.finished(self._config)]:
+            while active:
                 for steps in self._steps(active):
                     self._advance(steps)
-                remaining = sum(
-                    len(search.order) - search.position
-                    for search in active
-                    if not search.finished(self._config)
-                )
-                bar.update(total - remaining - bar.n)
+                left = [search for search in active if not search.finished(self._config)]
+                bar.update(len(active) - len(left))
+                active = left
 
     def _steps(self, active: Sequence[Search]) -> Iterator[list[_Step]]:
         """Yield the next step of every search, some thousand texts at a time."""
@@ -133,6 +129,7 @@ class Greedy:
             if key not in seen:
                 seen.add(key)
                 kept.append(index)
+        search.tried += bool(kept)
         return _Step(search, word, [synonyms[index] for index in kept], [texts[index] for index in kept])
 
     def _advance(self, steps: list[_Step]) -> None:

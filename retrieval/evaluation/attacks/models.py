@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from retrieval.data.textmodels import load_encoder
 from retrieval.data.tokens import TokenStore
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.evaluation.ranking import FloatArray
-from retrieval.evaluation.sentence_transformer import (
-    SentenceTransformerEncoder,
-    sentence_transformer_encoder,
-)
+from retrieval.evaluation.sentence_transformer import SentenceTransformerEncoder
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.encoding import encode_rows
 from retrieval.models.layout import TokenBatch, group_tokens
@@ -149,7 +146,7 @@ class SentenceTransformerModel:
             yield from self._batch_gradients(texts[span], query_vectors[span])
 
     def _batch_gradients(self, texts: Sequence[str], queries: FloatArray) -> Iterator[TokenGradients]:
-        model = self.encoder.model
+        model, embeddings = self.encoder.model, self._embeddings()
         features = self._features(texts)
         held: list[torch.Tensor] = []
 
@@ -158,7 +155,7 @@ class SentenceTransformerModel:
             return held[-1]
 
         ids, masks = features["input_ids"].tolist(), features["attention_mask"].bool().tolist()
-        handle = self._embeddings().register_forward_hook(hold)
+        handle = embeddings.register_forward_hook(hold)
         try:
             with torch.enable_grad():
                 vectors = model(features)["sentence_embedding"][..., : model.truncate_dim]
@@ -213,17 +210,13 @@ class _Texts(TokenStore):
         self.ids = np.fromiter((token for ids in encoded for token in ids), np.int64, sum(lengths))
 
 
-def load_model(source: str, device: str | None = None) -> SentenceTransformerModel:
+def load_model(source: str) -> SentenceTransformerModel:
     """Load a run's encoder (``source``: its folder) or a sentence-transformers folder or hub id.
 
     Raises:
         ConfigError: There is no such model.
     """
-    folder = Path(source) / "model"
-    if folder.is_dir():
-        # Similarity and temperature of a run are part of its vectors.
-        return SentenceTransformerModel(sentence_transformer_encoder(folder, similarity="dot", device=device))
-    return SentenceTransformerModel(sentence_transformer_encoder(source, device=device))
+    return SentenceTransformerModel(load_encoder(source))
 
 
 def _flat_starts(batch: TokenBatch) -> NDArray[np.int64]:

@@ -69,11 +69,12 @@ def search(
     similarity = None
     if config.similarity > -1:
         similarity = _Similarity(judge, old_texts, passage_vectors[[target.column for target in targets]])
-    greedy = Greedy(model, listed or _neighbours(config, guide), similarity, config)
-    searches = [
-        _start(number, target, own, greedy.usable(own, order), ranking, vectors[target.query])
-        for number, (target, own, order) in enumerate(zip(targets, words, orders, strict=True))
-    ]
+    synonyms = listed or _neighbours(config, guide)
+    greedy = Greedy(model, synonyms, similarity, config)
+    searches = []
+    for number, (target, own, order) in enumerate(zip(targets, words, orders, strict=True)):
+        usable = [index for index in order if synonyms.of(own[index])]
+        searches.append(_start(number, target, own, usable, ranking, vectors[target.query]))
     greedy.run(searches, progress=progress)
     # A gradient is a pass of the model, too.
     gradients = len(targets) if config.importance == "gradient" and surrogate is None else 0

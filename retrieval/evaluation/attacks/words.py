@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 # Runs of letters that are not part of an identifier, a number or a contraction: `num_layers`, `x1` and
-# "don't" stay as they are.
-_WORD = re.compile(r"(?<![\w'’])[^\W\d_]+(?![\w'’])")
+# "don't" stay as they are. Single letters are symbols more often than words.
+_WORD = re.compile(r"(?<![\w'’])[^\W\d_]{2,}(?![\w'’])")
 
 
 @dataclass(frozen=True)

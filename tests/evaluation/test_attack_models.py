@@ -1,0 +1,105 @@
+"""Sentence-transformers models under attack: the same as the encoder they were exported from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval.errors import ConfigError
+from retrieval.evaluation.attack import Attack, SentenceTransformerModel
+from retrieval.evaluation.attacks.models import load_model
+from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
+from retrieval.models.export import save_sentence_transformer
+from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return make_setup(tmp_path_factory.mktemp("attack") / "collection")
+
+
+@pytest.fixture(scope="module")
+def run(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    folder.mkdir()
+    save_sentence_transformer(
+        setup.encoder, setup.tokenizer, PASSAGE_LENGTH, PASSAGE_LENGTH, folder / "model"
+    )
+    return folder
+
+
+def test_an_exported_encoder_is_attacked_alike(setup: Setup, run: Path) -> None:
+    exported = load_model(str(run))
+    texts = ["bal dem bal fir", "gos", " ".join(SYNONYMS)]
+    assert exported.encode_passages(texts) == pytest.approx(setup.model.encode_passages(texts), abs=1e-4)
+    assert exported.tokens(texts) == setup.model.tokens(texts)
+    pairs = zip(
+        exported.gradients(texts, setup.query_vectors[:3]),
+        setup.model.gradients(texts, setup.query_vectors[:3]),
+        strict=True,
+    )
+    for found, expected in pairs:
+        assert np.array_equal(found.ids, expected.ids)
+        assert np.array_equal(found.spans, expected.spans)
+        assert found.gradients == pytest.approx(expected.gradients, abs=1e-4)
+    words, vectors = exported.word_embeddings()
+    assert words == setup.model.word_embeddings()[0]
+    assert np.array_equal(vectors, setup.model.word_embeddings()[1])
+
+
+def test_a_surrogate_of_the_same_weights_finds_the_same_with_fewer_questions(setup: Setup, run: Path) -> None:
+    for synonyms in (str(setup.synonyms), "embedding"):
+        options: dict[str, Any] = {"synonyms": synonyms, "queries": 2, "candidates": 3}
+        white, transfer = setup.attack(**options), setup.attack(**options, surrogate=str(run))
+        assert [e.new_text for e in white.attacked] == [e.new_text for e in transfer.attacked]
+        asked = white.metrics["adv/queries"] - transfer.metrics["adv/queries"]
+        assert asked == white.metrics["adv/targets"]
+
+
+def test_a_named_model_judges_similarity(setup: Setup, run: Path) -> None:
+    own = setup.attack(queries=2, similarity=0.9)
+    named = setup.attack(queries=2, similarity=0.9, similarity_model=str(run))
+    assert [e.new_text for e in own.attacked] == [e.new_text for e in named.attacked]
+    assert named.metrics["adv/similarity"] == pytest.approx(own.metrics["adv/similarity"], abs=1e-5)
+
+
+def test_a_prompt_is_no_part_of_the_passage(setup: Setup, run: Path) -> None:
+    plain, prompted = load_model(str(run)), load_model(str(run))
+    prompted.encoder.model.prompts["document"] = "tell bal: "
+    prompted = SentenceTransformerModel(prompted.encoder)
+    text = "bal dem fir"
+    (found,) = prompted.gradients([text], setup.query_vectors[:1])
+    assert [text[a:b] for a, b in found.spans] == ["bal", "dem", "fir"]
+    (other,) = plain.gradients([text], setup.query_vectors[:1])
+    assert np.array_equal(found.ids, other.ids)
+    assert not np.allclose(found.gradients, other.gradients)
+
+
+def test_a_model_without_transformer_needs_a_surrogate_or_random_order(setup: Setup, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    weights = np.random.default_rng(0).normal(size=(len(setup.tokenizer), 16)).astype(np.float32)
+    module = StaticEmbedding(setup.tokenizer, embedding_weights=weights)
+    folder = tmp_path / "static"
+    SentenceTransformer(modules=[module], similarity_fn_name="dot", device="cpu").save(
+        str(folder), create_model_card=False
+    )
+    encoder = sentence_transformer_encoder(folder)
+    model = SentenceTransformerModel(encoder)
+    vectors = encoder(setup.part)
+    with pytest.raises(ConfigError, match=r"no transformer with word embeddings; set attack\.surrogate"):
+        _load(setup).run(model, setup.part, *vectors, EVALUATION)
+    found = _load(setup, importance="random").run(model, setup.part, *vectors, EVALUATION)
+    assert found.metrics["adv/success_rate"] > 0.5
+
+
+def _load(setup: Setup, **changes: Any) -> Attack:
+    attack = Attack.load(setup.config(**changes))
+    assert attack is not None
+    return attack
