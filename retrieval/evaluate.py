@@ -144,13 +144,8 @@ def _measure(
     measured = evaluate_suite(kept, sets, config.eval, cache)
     metrics = dict(measured.metrics)
     if attack is not None:
-        outcome = attack.run(
-            SentenceTransformerModel(encode),
-            sets.eff,
-            kept.query_vectors,
-            kept.passage_vectors,
-            config.eval,
-        )
+        vectors = kept.query_vectors, kept.passage_vectors
+        outcome = attack.run(SentenceTransformerModel(encode), sets.eff, *vectors, config.eval)
         metrics |= outcome.metrics
         measured.scores.update(outcome.scores)
         if attacked is not None:

@@ -41,9 +41,7 @@ def search(
         listed: Synonyms of a file; ``None`` takes neighbours among word embeddings.
         model: The attacked model.
         judge: Of the similarity constraint.
-        evaluation_set: Its test set.
-        query_vectors: float32[q, d] of the set by the model.
-        passage_vectors: float32[p, d] of the set by the model.
+        evaluation_set: The model's test set, with its vectors float32[q, d] and float32[p, d].
         progress: Show a bar when it takes more than two seconds.
 
     Raises:
@@ -51,15 +49,7 @@ def search(
     """
     positions = choose_queries(evaluation_set, config.queries, config.seed)
     queries, vectors = take_queries(evaluation_set, positions), query_vectors[positions]
-    # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
-    found = top_k(vectors, passage_vectors, config.last_rank + 2)
-    ranking = without_identical(found, queries, config.last_rank + 1)
-    targets = choose_targets(ranking, queries, config)
-    if not targets:
-        raise ConfigError(
-            f"{evaluation_set.name}: nothing irrelevant at ranks {config.first_rank} to {config.last_rank} "
-            f"of {len(passage_vectors)} candidates; lower attack.first_rank and attack.last_rank"
-        )
+    ranking, targets = _ranked_targets(config, queries, vectors, passage_vectors)
     old_texts = target_texts(queries, targets)
     words = [Words(text) for text in old_texts]
     surrogate = load_model(config.surrogate) if config.surrogate else None
@@ -78,15 +68,24 @@ def search(
     greedy.run(searches, progress=progress)
     # A gradient is a pass of the model, too.
     gradients = len(targets) if config.importance == "gradient" and surrogate is None else 0
-    adversarial = AdversarialSet(
-        positions=positions,
-        queries=queries,
-        targets=targets,
-        old_texts=old_texts,
-        new_texts=[one.text() for one in searches],
-        words=[_replacements(one) for one in searches],
-    )
+    new_texts, replaced = [one.text() for one in searches], [_replacements(one) for one in searches]
+    adversarial = AdversarialSet(positions, queries, targets, old_texts, new_texts, replaced)
     return adversarial, greedy.queries + gradients
+
+
+def _ranked_targets(
+    config: AttackConfig, queries: EvaluationSet, vectors: FloatArray, passage_vectors: FloatArray
+) -> tuple[Ranking, list[Target]]:
+    # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
+    found = top_k(vectors, passage_vectors, config.last_rank + 2)
+    ranking = without_identical(found, queries, config.last_rank + 1)
+    targets = choose_targets(ranking, queries, config)
+    if not targets:
+        raise ConfigError(
+            f"{queries.name}: nothing irrelevant at ranks {config.first_rank} to {config.last_rank} "
+            f"of {len(passage_vectors)} candidates; lower attack.first_rank and attack.last_rank"
+        )
+    return ranking, targets
 
 
 def _orders(
