@@ -68,7 +68,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
         for parent in parents:
             section = section.get(parent) or {}
         if section.get(key):
-            section[key] = _content(str(section[key]))
+            section[key] = content_hash(str(section[key]))
     return cast(dict[str, Any], canonical(chosen))
 
 
@@ -135,16 +135,20 @@ def as_config(config: DictConfig | Config) -> DictConfig:
 def _attack(attack: dict[str, Any]) -> dict[str, Any]:
     """Without an attack no option of one counts, and a replay has only the passages it replays."""
     if attack["replay"]:
-        passages = _content(str(attack_file(attack["replay"])))
+        passages = content_hash(str(attack_file(attack["replay"])))
         return {"replay": passages, "similarity_model": attack["similarity_model"]}
     return {"name": "none"} if attack["name"] == "none" else attack
 
 
-def _content(value: str) -> str:
+def content_hash(value: str) -> str:
+    """``value`` as part of an identity: the hash of the file or folder it names, itself where there is none.
+
+    Of a run folder only the encoder counts.
+    """
     path = Path(value)
     if not path.exists():
         return value  # a hub id or a keyword such as `bm25`
-    model = path / "model"  # of a run folder, only the encoder counts
+    model = path / "model"
     root = model if model.is_dir() else path
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     digest = hashlib.sha256()

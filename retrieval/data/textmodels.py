@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
-from retrieval.evaluation.bm25 import _VERSION as BM25_VERSION
+from retrieval.evaluation.bm25 import VERSION as BM25_VERSION
 from retrieval.evaluation.bm25 import K1, B
 from retrieval.evaluation.sentence_transformer import SentenceTransformerEncoder, sentence_transformer_encoder
-from retrieval.identity import _content as content_of
+from retrieval.identity import content_hash
 
 BM25 = "bm25"
 _TEXTS_A_BLOCK = 16_384
@@ -25,7 +25,7 @@ _PAIRS_A_BATCH = 64
 
 def model_identity(source: str) -> str:
     """What identifies a model in a cache key: BM25's version, the content of a folder, or the hub id."""
-    return f"{BM25_VERSION}, k1={K1}, b={B}" if source == BM25 else content_of(source)
+    return f"{BM25_VERSION}, k1={K1}, b={B}" if source == BM25 else content_hash(source)
 
 
 def model_folder(source: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 K1, B = 0.9, 0.4
 # Part of every cache key: raised whenever tokenisation or scoring changes.
-_VERSION = "bm25 1"
+VERSION = "bm25 1"
 
 
 class Bm25Index:
@@ -83,7 +83,7 @@ class Bm25Index:
 
 def bm25_index(collection: Collection, cache: Path) -> Bm25Index:
     """Return the index of a whole collection, built once into ``cache/bm25-index`` and memory-mapped."""
-    folder = cache / "bm25-index" / digest([_VERSION, collection.fingerprint])
+    folder = cache / "bm25-index" / digest([VERSION, collection.fingerprint])
 
     def build(target: Path) -> None:
         Bm25Index.build(text for _, text in collection.passages()).save(target)
@@ -97,7 +97,7 @@ def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArra
     Ranks the same candidates as the encoders are ranked on, with the statistics of those candidates.
     Built once into ``cache/bm25``.
     """
-    folder = cache / "bm25" / digest([_VERSION, evaluation_set.fingerprint])
+    folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint])
     build_once(folder, _builder(evaluation_set, cache), describe=f"BM25 baseline of {evaluation_set.name}")
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {name: np.array(stored[name], dtype=np.float64) for name in METRICS}
