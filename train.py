@@ -44,7 +44,7 @@ def main() -> None:
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
-        is_run = isinstance(error, ParetrieveError) and not isinstance(error, ConfigError)
+        is_run = isinstance(error, ParetrieveError | OSError) and not isinstance(error, ConfigError)
         sys.exit(1 if is_run else 2)
 
 

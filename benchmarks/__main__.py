@@ -17,7 +17,7 @@ import torch
 from benchmarks import encoding, search, training
 from benchmarks.work import SHAPES
 from retrieval.manifest import cpu_model
-from retrieval.pipeline import quiet
+from retrieval.notices import quiet
 
 REFERENCE = {
     "training": "sentence-transformers fp32, dropout .1",

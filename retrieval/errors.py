@@ -15,9 +15,17 @@ class DataError(ParetrieveError):
     """A collection is malformed: the message names file, line and reason."""
 
 
+class DownloadError(ParetrieveError):
+    """A collection cannot be fetched: the message says what to download and where to put it."""
+
+
 class TrainingError(ParetrieveError):
     """Training cannot go on; ``code`` is a stable failure signature such as ``LOSS_NOT_FINITE``."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class StorageError(ParetrieveError):
+    """A disk does not take what a run writes: full, over quota, read-only, or no permission."""

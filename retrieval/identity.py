@@ -14,11 +14,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from retrieval.config import Config, model_name
 from retrieval.errors import ConfigError
@@ -27,8 +30,9 @@ from retrieval.evaluation.attacks import attack_file
 SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
 """The keys of a configuration that can change a run's numbers."""
 
-WITHOUT_INFLUENCE = ("path", "label", "default_init", "default_pretrained")
-"""Keys of ``data`` that name the collection or set other keys' defaults."""
+WITHOUT_INFLUENCE = ("path", "label", "default_init", "default_pretrained", "dataset", "hub", "beir_url")
+"""Keys of ``data`` that say where collections come from or set other keys' defaults: what was read counts, by
+its fingerprint."""
 
 CONTENT_KEYS = (
     ("model", "pretrained"),
@@ -78,8 +82,37 @@ def identity_hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def run_name(config: DictConfig | Config, fingerprint: str) -> str:
+def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
+    """The first setting in which a stored configuration is not that of ``config``; ``None`` if there is none.
+
+    Keys that name files count neither way: the same content may lie elsewhere by now.
+    """
+    theirs: Any = None
+    with suppress(OSError, ValueError, YAMLError, OmegaConfBaseException):
+        theirs = OmegaConf.to_container(OmegaConf.load(stored), resolve=True)
+    if not isinstance(theirs, dict):
+        return "its syntax"
+    ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
+    found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
+    ignored = {f"data.{key}" for key in (*WITHOUT_INFLUENCE, "robust", "ood")}
+    ignored |= {".".join(key) for key in CONTENT_KEYS} | {"attack.replay"}
+    keys = sorted((found.keys() | expected.keys()) - ignored)
+    return next((key for key in keys if found.get(key, "absent") != expected.get(key, "absent")), None)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted key; numbers as text, equal ones alike."""
+    if isinstance(value, Mapping):
+        items = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+        return {key: leaf for item in items for key, leaf in item.items()}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {prefix: f"{value:.{SIGNIFICANT_DIGITS}g}" if number else value}
+
+
+def run_name(config: DictConfig | Config, who: str) -> str:
     """Name of a run's directory: ``<model>_<data>_f<frac>_<strategy>_s<seed>_<hash8>``.
+
+    ``who``: the run's identity hash.
 
     Every part is reduced to letters, digits, ``.``, ``+`` and ``-``, so that no name can leave the folder
     of the runs.
@@ -92,7 +125,7 @@ def run_name(config: DictConfig | Config, fingerprint: str) -> str:
         f"f{safe(fraction)}",
         safe(config.strategy.name),
         f"s{safe(str(config.seed))}",
-        identity_hash(identity(config, fingerprint))[:8],
+        who[:8],
     ]
     return "_".join(parts)
 
@@ -104,6 +137,8 @@ def data_label(config: DictConfig | Config) -> str:
         return str(data.label)
     if data.name == "local" and data.path:
         return Path(data.path).resolve().name
+    if data.name == "hub":
+        return Path(data.dataset).stem
     return str(data.name)
 
 

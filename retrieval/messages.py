@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval import config as schema
 from retrieval.errors import ParetrieveError
+from retrieval.storage import storage_reason
 
 
 def explain(error: BaseException) -> str | None:
@@ -26,7 +27,8 @@ def explain(error: BaseException) -> str | None:
         return _unknown_key(error, cause)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _one_line(cause if isinstance(cause, OmegaConfBaseException) else error)
-    return None
+    reason = storage_reason(error)
+    return None if reason is None else f"cannot write: {reason}; make room, or set runs=FOLDER"
 
 
 def _root(error: BaseException) -> BaseException:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import transformers
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
@@ -28,7 +25,9 @@ from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder, count_parameters
 from retrieval.models.encoding import encode_rows
 from retrieval.models.export import save_sentence_transformer
+from retrieval.notices import quiet
 from retrieval.runs import RunDirectory, data_label, identity, identity_hash
+from retrieval.storage import storage_errors
 from retrieval.tracking import Mirror
 from retrieval.training import cost
 from retrieval.training.callbacks import (
@@ -61,35 +60,30 @@ def run_cell(config: DictConfig) -> dict[str, Any]:
     """
     quiet()
     cell = validate(config)
-    fingerprint = sources.fingerprint(cell.data, Path(cell.cache))
-    directory = RunDirectory.of(config, fingerprint)
-    with directory.claim() as finished:
-        if finished is not None:
-            return finished
-        hardware.set_threads(cell.trainer.threads)
-        directory.write_config(config)
-        return _run(cell, directory, fingerprint)
+    with storage_errors(config):
+        fingerprint = sources.fingerprint(cell.data, Path(cell.cache))
+        directory = RunDirectory.of(config, fingerprint)
+        directory.check_config(config)
+        with directory.claim() as finished:
+            if finished is not None:
+                return finished
+            hardware.set_threads(cell.trainer.threads)
+            directory.write_config(config)
+            with storage_errors(config):  # the directory's record has the line for people, too
+                return _run(cell, directory, fingerprint)
 
 
 def prepare_data(config: DictConfig) -> None:
     """Build everything that the runs of a sweep share, so that they start with a warm cache."""
     quiet()
     cell = validate(config)
-    data = prepare(cell)
-    data.training()
-    if cell.eval.name != "none":
-        for collection in (data.in_domain, *data.ood.values()):
-            data.store(collection, "queries")
-            data.store(collection, "passages")
-
-
-def quiet() -> None:
-    """Keep libraries' notices about things that are decided here from the terminal."""
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "sentence_transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")
+    with storage_errors(config):
+        data = prepare(cell)
+        data.training()
+        if cell.eval.name != "none":
+            for collection in (data.in_domain, *data.ood.values()):
+                data.store(collection, "queries")
+                data.store(collection, "passages")
 
 
 @dataclass
@@ -153,7 +147,7 @@ def _train(
     streams = strategy.streams(training, cell.train.batch_size)
     module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), cell.seed)
     checkpoints = Checkpoints(directory.checkpoints)
-    start = checkpoints.step()
+    start = checkpoints.step(module)
     directory.start(cell.train.steps, start)
     log = directory.metrics_log(resume_step=start)
     sinks: list[Sink] = [log.append, mirror.log]
@@ -184,9 +178,8 @@ def _train(
             ckpt_path=checkpoints.newest(),
             weights_only=True,
         )
-    encoder.to(device)
     counts = negatives.counts if negatives else {}
-    return Trained(encoder, strategy, metrics, len(training.in_domain), counts, device)
+    return Trained(encoder.to(device), strategy, metrics, len(training.in_domain), counts, device)
 
 
 def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -202,7 +195,7 @@ def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -
         enable_progress_bar=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        default_root_dir=str(Path(cell.runs)),
+        default_root_dir=cell.runs,
     )
 
 

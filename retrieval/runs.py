@@ -7,8 +7,6 @@ metrics are append-only, and the claim is a lock of the operating system that di
 from __future__ import annotations
 
 import contextlib
-import socket
-import tempfile
 import threading
 import time
 import traceback
@@ -17,16 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
-from retrieval.errors import ParetrieveError
-from retrieval.files import read_json, write_json, write_text
-from retrieval.identity import as_config, data_label, identity, identity_hash, run_name
+from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.files import read_json, remove_unfinished, write_json, write_text
+from retrieval.identity import as_config, changed_key, data_label, identity, identity_hash, run_name
 from retrieval.manifest import manifest
 from retrieval.metrics_log import MetricsLog, read_metrics
+from retrieval.ownership import NOBODY, is_here, lives, owner
 
 __all__ = [
     "MetricsLog",
@@ -42,9 +40,6 @@ __all__ = [
 State = Literal["absent", "running", "stopped", "done", "failed"]
 
 HEARTBEAT_SECONDS = 15.0
-STALE_SECONDS = 90.0
-"""A run of another host without a heartbeat for this long is taken over."""
-
 PROGRESS_SECONDS = 1.0
 """Shortest time between two writes of the progress."""
 
@@ -56,8 +51,10 @@ class RunBusyError(ParetrieveError):
 class RunDirectory:
     """One run's folder; all paths, reads and writes of it go through here."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, identity: str | None = None) -> None:
+        """``identity``: whole hash of the run that belongs there, ``None`` = whichever is there."""
         self.path = Path(path)
+        self._identity = identity
         self._mutex = threading.RLock()
         self._written = float("-inf")
         self._phase: str | None = None
@@ -65,7 +62,8 @@ class RunDirectory:
     @classmethod
     def of(cls, config: DictConfig | Config, fingerprint: str) -> RunDirectory:
         """The directory of the run that ``config`` describes, below ``config.runs``."""
-        return cls(Path(config.runs) / run_name(config, fingerprint))
+        who = identity_hash(identity(config, fingerprint))
+        return cls(Path(config.runs) / run_name(config, who), who)
 
     @property
     def name(self) -> str:
@@ -101,9 +99,18 @@ class RunDirectory:
         return read_json(self.path / "result.json")
 
     def finished(self) -> dict[str, Any] | None:
-        """The result of a run that is done, ``None`` of any other."""
-        status = self.status()
-        return self.result() if status is not None and status.get("state") == "done" else None
+        """The result of a run that is done, ``None`` of any other.
+
+        Raises:
+            ConfigError: Another run is there: the name holds 8 digits of the identity, the status all.
+        """
+        status = self.status() or {}
+        if self._identity is not None and status.get("identity", self._identity) != self._identity:
+            raise ConfigError(
+                f"{self.path} holds another run, whose identity begins with the same digits; "
+                "set runs=FOLDER to another folder"
+            )
+        return self.result() if status.get("state") == "done" else None
 
     def state(self) -> State:
         """Where the run stands; ``stopped`` = its process is gone without an end, it can be resumed."""
@@ -114,7 +121,7 @@ class RunDirectory:
             case "failed":
                 return "failed"
             case "running":
-                return "running" if self._owned(status) else "stopped"
+                return "running" if self._lives(status) else "stopped"
             case _:
                 return "absent"
 
@@ -131,6 +138,7 @@ class RunDirectory:
 
         Raises:
             RunBusyError: A living process, here or on another host, works on it.
+            ConfigError: Another run is there.
         """
         result = self.finished()
         if result is not None:
@@ -143,8 +151,9 @@ class RunDirectory:
                 yield result
                 return
             status = self.status() or {}
-            if status.get("state") == "running" and not self._here(status) and self._owned(status):
+            if status.get("state") == "running" and not is_here(status) and self._lives(status):
                 raise self._busy()
+            remove_unfinished(self.path)
             with self._owner():
                 yield None
         finally:
@@ -194,6 +203,21 @@ class RunDirectory:
         """All whole lines of ``metrics.jsonl``."""
         return read_metrics(self.path / "metrics.jsonl")
 
+    def check_config(self, config: DictConfig | Config) -> None:
+        """Refuse a directory whose ``config.yaml`` is no longer that of the run in it.
+
+        Raises:
+            ConfigError: A setting that counts differs from ``config``; it is named.
+        """
+        if not self.config.exists():
+            return
+        key = changed_key(self.config, config)
+        if key is not None:
+            raise ConfigError(
+                f"{self.config} was changed since the run was made (see {key}), so it no longer describes "
+                f"what is beside it; restore it, or delete {self.path} to run anew"
+            )
+
     def write_config(self, config: DictConfig | Config) -> None:
         """Write ``config.yaml`` with all interpolations resolved."""
         write_text(self.config, OmegaConf.to_yaml(as_config(config), resolve=True))
@@ -216,17 +240,8 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def _owner(self) -> Iterator[None]:
-        process = psutil.Process()
-        self._update(
-            state="running",
-            started=now(),
-            finished=None,
-            error=None,
-            phase=None,
-            host=socket.gethostname(),
-            pid=process.pid,
-            process_started=process.create_time(),
-        )
+        who = {} if self._identity is None else {"identity": self._identity}
+        self._update(**who, state="running", started=now(), finished=None, error=None, phase=None, **owner())
         end = threading.Event()
         heart = threading.Thread(target=self._beat, args=(end,), name="heartbeat", daemon=True)
         heart.start()
@@ -241,7 +256,7 @@ class RunDirectory:
             heart.join()
             if (self.status() or {}).get("state") == "running":
                 with contextlib.suppress(OSError):
-                    self._update(host=None, pid=None, process_started=None)
+                    self._update(**NOBODY)
 
     def _beat(self, end: threading.Event) -> None:
         while not end.wait(HEARTBEAT_SECONDS):
@@ -261,30 +276,8 @@ class RunDirectory:
             f"{self.path} is being run by {where}; wait for it, or stop it and run this again"
         )
 
-    def _here(self, status: Mapping[str, Any]) -> bool:
-        return status.get("host") == socket.gethostname()
-
-    def _owned(self, status: Mapping[str, Any]) -> bool:
-        """Whether the process that ``status`` names lives; on other hosts judged by the heartbeat's age."""
-        if status.get("pid") is None:
-            return False
-        if not self._here(status):
-            return self._heartbeat_age() < STALE_SECONDS
-        try:
-            process = psutil.Process(int(status["pid"]))
-            same = abs(process.create_time() - float(status.get("process_started") or 0)) < 2
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
-
-    def _heartbeat_age(self) -> float:
-        """Seconds since ``status.json`` was written, by the file server's clock alone."""
-        beat = (self.path / "status.json").stat().st_mtime
-        try:
-            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".clock.") as probe:
-                return Path(probe.name).stat().st_mtime - beat
-        except OSError:  # a folder one may only read
-            return time.time() - beat
+    def _lives(self, status: Mapping[str, Any]) -> bool:
+        return lives(status, self.path / "status.json")
 
 
 def now() -> str:

@@ -19,8 +19,11 @@ def run_single(config: DictConfig) -> int:
 
     try:
         validate(config)
+        if config.sweep.cells or config.sweep.where:
+            raise ConfigError("sweep.cells and sweep.where choose the cells of a sweep; add -m")
         fingerprint = sources.fingerprint(config.data, Path(config.cache))
         directory = RunDirectory.of(config, fingerprint)
+        directory.check_config(config)
         if directory.finished() is not None:
             print(f"already done: {directory.path}", file=sys.stderr)
             return 0

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval import runs
+from retrieval import ownership, runs
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.identity import canonical, safe
 from retrieval.metrics_log import MetricsLog, read_metrics
@@ -146,9 +146,9 @@ def test_hash_independent_of_order_and_number_type(value: dict[str, Any]) -> Non
 
 
 def test_run_name() -> None:
-    name = run_name(make_config(data__frac=0.5, seed=3, strategy__name="pareto"), "f")
+    name = run_name(make_config(data__frac=0.5, seed=3, strategy__name="pareto"), "0123456789")
     assert name.rpartition("_")[0] == "bert-mini_pydocs_f0.5_pareto_s3"
-    assert len(name.rpartition("_")[2]) == 8
+    assert name.rpartition("_")[2] == "01234567"
 
 
 @given(st.text())
@@ -156,7 +156,7 @@ def test_names_cannot_escape(text: str) -> None:
     config = make_config(
         data__label=text, strategy__name=text, model__init="pretrained", model__pretrained=f"x/{text}"
     )
-    name = run_name(config, "f")
+    name = run_name(config, "0" * 64)
     assert Path("/runs", name).resolve().parent == Path("/runs")
     assert not name.startswith(".")
     assert len(name.encode()) < 255
@@ -279,7 +279,7 @@ def write_foreign_status(run: RunDirectory, age: float) -> None:
 def test_other_hosts_are_judged_by_heartbeat(tmp_path: Path) -> None:
     fresh, stale = RunDirectory(tmp_path / "fresh"), RunDirectory(tmp_path / "stale")
     write_foreign_status(fresh, 1)
-    write_foreign_status(stale, runs.STALE_SECONDS + 1)
+    write_foreign_status(stale, ownership.STALE_SECONDS + 1)
     assert (fresh.state(), stale.state()) == ("running", "stopped")
     with pytest.raises(RunBusyError, match="elsewhere"), fresh.claim():
         pass

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from retrieval.config import DenoiseConfig
+from retrieval.data.arrays import new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.mining import TRAIN, ListWriter
@@ -93,7 +94,7 @@ def judge(lists: NegativeLists, collection: Collection, source: str, target: Pat
     stops = np.searchsorted(judged.query_rows, lists.query_rows, side="right")
     teacher.prepare(_distinct(lists, judged.passage_rows, collection.counts["passages"]))
     shape = lists.rows.shape
-    negatives = np.lib.format.open_memmap(target / "negatives.npy", mode="w+", dtype=np.float32, shape=shape)
+    negatives = new_array(target / "negatives.npy", np.float32, shape)
     positives = np.empty(len(lists.query_rows), np.float32)
     for first in tqdm(
         range(0, len(positives), _QUERIES_A_CHUNK), desc="judging negatives", delay=2, leave=False

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from retrieval.data.arrays import new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.negatives import MANIFEST, NegativeLists
@@ -135,8 +136,8 @@ class ListWriter:
         shape = (len(query_rows), depth)
         self._folder = folder
         self._query_rows = query_rows
-        self._rows = _create(folder / "rows.npy", np.int32, shape)
-        self._scores = _create(folder / "scores.npy", np.float32, shape)
+        self._rows = new_array(folder / "rows.npy", np.int32, shape)
+        self._scores = new_array(folder / "scores.npy", np.float32, shape)
         self._done = 0
         self.counts = dict.fromkeys(
             ("queries", "kept", "filtered_relevant", "filtered_empty", "short_lists", "empty_lists"), 0
@@ -190,7 +191,3 @@ class ListWriter:
         manifest = {**about, "counts": self.counts}
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         return NegativeLists.open(self._folder)
-
-
-def _create(path: Path, dtype: type, shape: tuple[int, int]) -> NDArray[Any]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.arrays import new_array
 from retrieval.data.collection import Collection
 from retrieval.data.textmodels import BM25, BiEncoder, cross_scores, is_cross_encoder, load_cross_encoder
 from retrieval.evaluation.bm25 import bm25_index
@@ -103,8 +104,7 @@ class BiEncoderTeacher:
             block = self._model.passages(passage_rows[start : start + _ENCODED_AT_ONCE])
             if start == 0:
                 shape = (len(passage_rows), block.shape[1])
-                path = self._scratch / "vectors.npy"
-                self._vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+                self._vectors = new_array(self._scratch / "vectors.npy", np.float32, shape)
             self._vectors[start : start + len(block)] = block
 
     def scores(self, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]) -> NDArray[np.float32]:

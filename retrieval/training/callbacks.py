@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -210,12 +211,13 @@ class StopCallback(pl.Callback):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise Stopped(number)  # Lightning answers KeyboardInterrupt with the exit status of a failure
         self.received = number
+        print("stopping after this step; Ctrl-C again stops now", file=sys.stderr)
 
 
 class Stopped(SystemExit):
-    """The run was asked to stop and saved its state; exit status 128 + signal."""
+    """The run was asked to stop; exit status 128 + signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+
+from retrieval.errors import TrainingError
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -34,14 +39,33 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint; a truncated or damaged one is passed over."""
-        return next((path for path in (self.last, self.previous) if _is_whole(path)), None)
+        for path in (self.last, self.previous):
+            if path.exists():
+                if _load(path) is not None:
+                    return path
+                log.warning("%s is damaged and not used", path)
+        return None
 
-    def step(self) -> int:
-        """Optimisation steps done in the newest checkpoint, 0 without one."""
+    def step(self, module: pl.LightningModule) -> int:
+        """Optimisation steps done in the newest checkpoint, 0 without one.
+
+        Raises:
+            TrainingError: it holds other weights than ``module`` has.
+        """
         path = self.newest()
-        if path is None:
+        state = None if path is None else _load(path)
+        if state is None:
             return 0
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found, expected = (
+            {name: tuple(value.shape) for name, value in weights.items()}
+            for weights in (state["state_dict"], module.state_dict())
+        )
+        if found != expected:
+            raise TrainingError(
+                "CHECKPOINT_MISMATCH",
+                f"{path} holds other weights than this run's model: the code changed since it was written; "
+                f"delete {self.folder} to train anew",
+            )
         return int(state["global_step"])
 
     def drop_previous(self) -> None:
@@ -49,10 +73,16 @@ class Checkpoints:
         self.previous.unlink(missing_ok=True)
 
 
-def _is_whole(path: Path) -> bool:
-    """A checkpoint is a zip archive with checksums; a torn write fails them."""
+def _load(path: Path) -> dict[str, Any] | None:
+    """The state in a checkpoint, mapped and not copied; ``None`` if the file is not whole.
+
+    A checkpoint is a zip archive with checksums, which a torn write fails.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
-        return False
+            if archive.testzip() is not None:
+                return None
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # damage can make the readers of either format raise anything
+        return None
+    return state if isinstance(state, dict) and {"state_dict", "global_step"} <= state.keys() else None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def run(runs: RunsOption = Path("runs")) -> None:
     """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew."""
-    from retrieval.launch.sweep import Composed, Options, run_sweep
+    from retrieval.launch.compose import Composed
+    from retrieval.launch.sweep import Options, run_sweep
     from sweeps.commands.inventory import named, take_inventory
 
     cells = take_inventory(runs)
@@ -50,7 +51,7 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
 
     from retrieval.errors import ConfigError
     from retrieval.launch.process import resolve
-    from retrieval.runs import run_name
+    from retrieval.runs import RunDirectory
 
     if not directory.config.is_file():
         raise ConfigError(
@@ -60,7 +61,7 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     assert isinstance(config, DictConfig)
     config.runs = str(directory.path.parent)
     config.trainer.threads = None  # the last sweep's choice, not the user's
-    name = run_name(config, resolve(fingerprint)(config.data, Path(config.cache)))
+    name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
     if name != directory.name:
         raise ConfigError(
             f"{directory.config} now describes {name}: it, the data or the code changed; "

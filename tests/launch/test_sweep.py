@@ -142,7 +142,7 @@ def test_a_cell_of_another_host_is_waited_for_until_its_heart_stops(
     run.path.mkdir(parents=True)
     status = run.path / "status.json"
     status.write_text(json.dumps({"state": "running", "host": "elsewhere", "pid": 1}))
-    monkeypatch.setattr("retrieval.runs.STALE_SECONDS", 1.0)
+    monkeypatch.setattr("retrieval.ownership.STALE_SECONDS", 1.0)
     monkeypatch.setattr("retrieval.launch.scheduler.ELSEWHERE_SECONDS", 0.1)
     begun = time.monotonic()
     start = Scheduler._start

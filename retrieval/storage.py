@@ -1,0 +1,78 @@
+"""What a disk that does not take a file looks like, through all the libraries that write one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from retrieval.errors import ParetrieveError, StorageError
+
+NUMBERS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+)
+"""Errors of the operating system that a person mends, not a programmer."""
+
+RUST = re.compile(r"\(os error (\d+)\)")
+"""How tokenizers and safetensors name the operating system's error."""
+
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+"""What NumPy says when an array does not fit; the number is lost."""
+
+
+def storage_reason(error: BaseException) -> str | None:
+    """Why the disk refused, if that is at the root of ``error``: the system's words and the file."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        reason = _reason(link)
+        if reason is not None:
+            return reason
+        link = link.__cause__ or link.__context__
+    return None
+
+
+@contextlib.contextmanager
+def storage_errors(config: DictConfig) -> Iterator[None]:
+    """Turn a refusal of the disk into one line that names the two folders a run writes to.
+
+    Raises:
+        StorageError: the disk refused; the same command goes on once that is mended.
+    """
+    try:
+        yield
+    except ParetrieveError:
+        raise
+    except Exception as error:
+        reason = storage_reason(error)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"cannot write: {reason}; make room or choose other folders with runs={config.runs} and "
+            f"cache={config.cache}, then give the same command again"
+        ) from error
+
+
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and error.errno in NUMBERS:
+        words = os.strerror(error.errno)
+        return f"{words}: {error.filename}" if error.filename else words
+    rust = RUST.search(str(error))
+    if rust and int(rust[1]) in NUMBERS:
+        return os.strerror(int(rust[1]))
+    if SHORT_WRITE.search(str(error)):
+        return "a file was written in part only, as on a full disk"
+    return None
