@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from retrieval.config import register_schema
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.messages import explain
+from retrieval.messages import explain, quoted
 
 register_schema()
 
@@ -31,6 +31,7 @@ def main() -> None:
     """Turn every foreseeable error into one line and an exit status: 1 a run failed, 2 bad configuration."""
     full_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
+    sys.argv[1:] = map(quoted, sys.argv[1:])
     try:
         run()
     except KeyboardInterrupt:

@@ -265,6 +265,16 @@ class LoggerConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Which cells a sweep (``-m``) has beside, or instead of, all combinations; no part of a run."""
+
+    cells: str | None = None
+    """CSV file of cells: a row each, columns are keys; crossed with what the command line sweeps."""
+    where: str | None = None
+    """Keep cells for which it is true, such as ``size/params_total < 2e8 and strategy == 'pareto'``."""
+
+
+@dataclass
 class Config:
     """One cell of a sweep."""
 
@@ -276,6 +286,7 @@ class Config:
     attack: AttackConfig = field(default_factory=AttackConfig)
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     seed: int = 1
     runs: str = "runs"
     cache: str = ".cache/paretrieve"

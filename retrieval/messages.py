@@ -10,6 +10,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval import config as schema
+from retrieval.data.beir_sets import BEIR_SETS
+from retrieval.data_config import SCHEMAS
 from retrieval.errors import ParetrieveError
 from retrieval.storage import storage_reason
 
@@ -45,6 +47,10 @@ def _missing_group(text: str) -> str:
     group, value = match.groups()
     valid = [name for name in (options.group(1).split() if options else []) if not name.endswith("_schema")]
     valid = [name for name in valid if re.fullmatch(r"[\w.-]+", name)]
+    if group == "data":
+        valid.append("beir/NAME")
+    elif group == "data/beir":
+        group, value, valid = "data", f"beir/{value}", [f"beir/{name}" for name in BEIR_SETS]
     return f"{group}={value} is not known{_suggest(value, valid)}; valid: {', '.join(valid)}"
 
 
@@ -63,8 +69,7 @@ def _unknown_key(error: BaseException, cause: BaseException) -> str:
 def _keys_of(path: str) -> list[str]:
     """Fields of the schema at a dotted path; of ``data``, those of every source."""
     if path == "data":
-        sources = (schema.PydocsConfig, schema.LocalConfig, schema.SyntheticConfig)
-        return sorted({field.name for source in sources for field in fields(source)})
+        return sorted({field.name for source in SCHEMAS.values() for field in fields(source)})
     node: object = schema.Config
     for part in path.split(".") if path else []:
         hints = {field.name: str(field.type) for field in fields(node)} if is_dataclass(node) else {}
@@ -82,3 +87,12 @@ def _one_line(error: BaseException) -> str:
     key = getattr(error, "full_key", None)
     text = lines[0] if lines else type(error).__name__
     return f"{key}: {text}" if key else text
+
+
+def quoted(argument: str) -> str:
+    """A command-line argument such that Hydra takes an unquoted ``sweep.where`` as text."""
+    key, _, expression = argument.partition("=")
+    if key.lstrip("+") != "sweep.where" or re.fullmatch(r"""\s*('[^']*'|"[^"]*"|null|)\s*""", expression):
+        return argument
+    escaped = re.sub(r'(\\*)("|$)', lambda at: 2 * at[1] + ('\\"' if at[2] else ""), expression)
+    return f'{key}="{escaped}"'

@@ -1,17 +1,19 @@
-"""Hydra launcher that runs every cell of a sweep in its own process on this machine."""
+"""Hydra launchers: one composition of every cell, then whatever runs them."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from retrieval.launch.cells import Cell
+    from retrieval.launch.compose import Composed
 
 
 class CellReturn(JobReturn):
@@ -29,8 +31,11 @@ class CellReturn(JobReturn):
         self._return_value = value
 
 
-class LocalLauncher(Launcher):
-    """Thin: composes the cells and hands them to :func:`retrieval.launch.sweep.run_sweep`."""
+class CellLauncher(Launcher):
+    """Composes the cells and hands them over; what runs them is :meth:`run`."""
+
+    composes = True
+    """Whether cells are composed here, once, and filtered by ``sweep.where``."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -44,50 +49,43 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; raises ``ConfigError`` before any starts, ``SystemExit(130)`` when interrupted."""
         # Hydra imports every plugin at every start, `--help` included: what is not needed there waits.
-        from retrieval.launch.sweep import INTERRUPTED, Options, run_sweep
+        from retrieval.launch.compose import compose_cells
+        from retrieval.launch.sweep import INTERRUPTED
 
         assert self._config is not None
+        assert self._context is not None
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        jobs = [
-            self._compose(list(overrides), initial_job_idx + n) for n, overrides in enumerate(job_overrides)
-        ]
-        cells, status = run_sweep(
-            [composed for composed, _ in jobs],
-            Options(**self._options),
-            Path(str(self._config.hydra.sweep.dir)),
-        )
+        jobs = compose_cells(self._context.config_loader, self._config, job_overrides, initial_job_idx)
+        cells, status = self.run(jobs, Path(str(self._config.hydra.sweep.dir)))
         if status == INTERRUPTED:
             raise SystemExit(status)
-        return [_job_return(cell, hydra) for cell, (_, hydra) in zip(cells, jobs, strict=True)]
+        return [_job_return(cell, job.hydra) for cell, job in zip(cells, jobs, strict=True)]
 
-    def _compose(self, overrides: list[str], number: int) -> tuple[Any, DictConfig]:
-        from retrieval.launch.sweep import Composed
-
-        assert self._context is not None
-        assert self._config is not None
-        config = self._context.config_loader.load_sweep_config(self._config, overrides)
-        with open_dict(config):
-            config.hydra.job.id = str(number)
-            config.hydra.job.num = number
-        HydraConfig.instance().set_config(config)  # interpolations of ${hydra:…} refer to this job
-        hydra = DictConfig({"hydra": copy.deepcopy(config.hydra)})
-        environment = {str(name): str(value) for name, value in config.hydra.job.env_set.items()}
-        task = copy.deepcopy(config)
-        with open_dict(task):
-            del task["hydra"]
-        OmegaConf.resolve(task)
-        return Composed(number, filter_overrides(overrides), task, environment), hydra
+    def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
+        """Run ``jobs``, recorded in ``folder``: the cells in the same order, and the exit status."""
+        raise NotImplementedError
 
 
-def _job_return(cell: Any, hydra: DictConfig) -> JobReturn:
+class LocalLauncher(CellLauncher):
+    """Every cell in its own process on this machine."""
+
+    def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
+        """See :func:`retrieval.launch.sweep.run_sweep`."""
+        from retrieval.launch.sweep import Options, run_sweep
+
+        return run_sweep(jobs, Options(**self._options), folder)
+
+
+def _job_return(cell: Cell, hydra: DictConfig | None) -> JobReturn:
+    assert hydra is not None
     done = cell.state == "done"
     job = CellReturn(
         overrides=list(cell.overrides),
         cfg=cell.config,
-        hydra_cfg=hydra,
+        hydra_cfg=DictConfig({"hydra": hydra}),
         working_dir=str(Path.cwd()),
-        task_name=str(hydra.hydra.job.name),
+        task_name=str(hydra.job.name),
         status=JobStatus.COMPLETED if done else JobStatus.FAILED,
     )
     job.return_value = cell.result if done else cell.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.launch.cells import Cell, SweepRecord
+from retrieval.launch.compose import Composed
 from retrieval.launch.display import Display, closing_table, duration
 from retrieval.launch.estimate import estimate
 from retrieval.launch.process import Child, Job, resolve, start_server
@@ -42,18 +43,6 @@ class Options:
         "sentence_transformers",
         "retrieval.pipeline",
     )
-
-
-@dataclass(frozen=True)
-class Composed:
-    """One configuration of the sweep as Hydra composed it."""
-
-    index: int
-    overrides: Sequence[str]
-    config: DictConfig
-    """Resolved, without the ``hydra`` node."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of ``hydra.job.env_set``."""
 
 
 def run_sweep(composed: Sequence[Composed], options: Options, folder: Path) -> tuple[list[Cell], int]:

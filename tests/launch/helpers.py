@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval.launch.sweep import Composed, Options
+from retrieval.launch.compose import Composed
+from retrieval.launch.sweep import Options
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent

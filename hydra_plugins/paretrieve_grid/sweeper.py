@@ -1,0 +1,43 @@
+"""Hydra sweeper: all combinations, or the cells of a file crossed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper with ``sweep.cells``; leaves the composition of cells to a launcher of ours."""
+
+    def split_arguments(  # type: ignore[override]
+        self, overrides: Sequence[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        """The overrides of every job, in batches; raises ``ConfigError`` for a file that is not right."""
+        from retrieval.errors import ConfigError
+        from retrieval.launch.grid import expand, read_cells, without_columns
+
+        assert self.config is not None
+        path, where = self.config.sweep.cells, self.config.sweep.where
+        if where is not None and not self._launcher_composes:
+            raise ConfigError(
+                "sweep.where is not known to this hydra/launcher; use local, submitit_local, submitit_slurm "
+                "or ray"
+            )
+        rows = None
+        if path is not None:
+            rows = read_cells(path)
+            given = overrides[len(self.params) :]
+            overrides = without_columns(overrides, rows, given, path)
+        jobs = expand(overrides, rows)
+        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose every job in advance for launchers that do not: it takes as long as all else together."""
+        if not self._launcher_composes:
+            super().validate_batch_is_legal(batch)
+
+    @property
+    def _launcher_composes(self) -> bool:
+        return bool(getattr(self.launcher, "composes", False))

@@ -1,0 +1,81 @@
+"""What is known of a cell before it runs, under the names it has in ``result.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config import ModelConfig, model_name
+from retrieval.identity import data_label
+from retrieval.launch.estimate import encoder_parameters
+
+POSITIONS, SEGMENTS, NORM = 512, 2, 2
+"""Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
+
+
+def facts(config: DictConfig) -> dict[str, Any]:
+    """Every key of the configuration by its dotted name, and what follows from them.
+
+    ``size/…`` are parameters; those of a pretrained checkpoint are read from its ``config.json`` where that
+    is a local folder, and else follow from ``model.layers`` and ``model.hidden``.
+    """
+    sizes = parameters(config.model, int(config.data.vocabulary))
+    flat = _flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
+    pareto = config.strategy.name == "pareto"
+    return {
+        **flat,
+        **sizes,
+        "model": model_name(config.model),
+        "data": data_label(config),
+        "frac": float(config.data.frac),
+        "strategy": str(config.strategy.name),
+        "base_strategy": str(config.strategy.base if pareto else config.strategy.name),
+    }
+
+
+def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, int]:
+    """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
+    shape = checkpoint_shape(model)
+    if shape is not None:
+        vocabulary = int(shape["vocab_size"])
+        model = ModelConfig(
+            layers=int(shape["num_hidden_layers"]),
+            hidden=int(shape["hidden_size"]),
+            intermediate=int(shape["intermediate_size"]),
+            projection=int(model.projection),
+        )
+    non_embedding = encoder_parameters(model)
+    embedding = (vocabulary + POSITIONS + SEGMENTS + NORM) * int(model.hidden)
+    return {
+        "size/params_non_embedding": non_embedding,
+        "size/params_embedding": embedding,
+        "size/params_total": non_embedding + embedding,
+    }
+
+
+def checkpoint_shape(model: DictConfig | ModelConfig) -> Mapping[str, Any] | None:
+    """The ``config.json`` of a pretrained BERT in a local folder, else ``None``."""
+    if model.init != "pretrained" or not model.pretrained:
+        return None
+    for folder in (Path(model.pretrained), Path(model.pretrained) / "0_Transformer"):
+        try:
+            shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if {"vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size"} <= set(shape):
+                return cast(Mapping[str, Any], shape)
+        except (OSError, ValueError, TypeError):
+            continue
+    return None
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
