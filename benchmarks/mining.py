@@ -71,9 +71,9 @@ def _measured(
 
 
 def _collection(options: argparse.Namespace) -> Any:
-    from retrieval.config import SyntheticConfig
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
+    from retrieval.data_config import SyntheticConfig
 
     config = SyntheticConfig(
         passages=round(PASSAGES * options.scale),

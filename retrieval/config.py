@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from retrieval.data.beir_sets import BEIR_SETS
+from retrieval.data_config import SCHEMAS, BeirConfig, DataConfig
+
 
 @dataclass
 class ModelConfig:
@@ -24,7 +27,7 @@ class ModelConfig:
     """Width of the feed-forward layer; ``None`` means 4 × hidden."""
     init: str = "${data.default_init}"
     """``scratch`` (random weights, tokenizer trained on the collection) or ``pretrained``."""
-    pretrained: str | None = None
+    pretrained: str | None = "${data.default_pretrained}"
     """Hugging Face hub id or local folder; needed (and only used) with ``init=pretrained``."""
     pooling: str = "mean"
     projection: int = 768
@@ -33,64 +36,6 @@ class ModelConfig:
     temperature: float = 0.1
     """Scores are divided by it; 1 with ``similarity=dot`` is the setting of arXiv 2403.18684."""
     dropout: float = 0.0
-
-
-@dataclass
-class DataConfig:
-    """A suite: the in-domain collection, robust-training domains and OOD test domains."""
-
-    name: str = MISSING
-    frac: float = 1.0
-    """Share of the in-domain training pairs that a run may use (nested in the seed)."""
-    path: str | None = None
-    label: str | None = None
-    """Name used in run names; ``None`` means the source's name, or the folder's for ``local``."""
-    default_init: str = "scratch"
-    default_pretrained: str | None = None
-    robust: list[str] = field(default_factory=list)
-    """Robust-training domains (their training split is used, never their test split)."""
-    ood: list[str] = field(default_factory=list)
-    """OOD test domains (only their test split is used)."""
-    vocabulary: int = 16384
-    """Size of the WordPiece vocabulary trained on the collection with ``model.init=scratch``."""
-    max_query_length: int = 32
-    max_passage_length: int = 48
-    overlap: str = "refuse"
-    """Passages relevant in both training and test: ``refuse``, or ``drop`` the training pairs."""
-
-
-@dataclass
-class PydocsConfig(DataConfig):
-    """Documentation strings of the installed packages: text every machine already has."""
-
-    name: str = "pydocs"
-    domains: dict[str, list[str]] = field(default_factory=dict)
-    """Domain -> packages. ``in-domain`` is the training collection; others are named above."""
-    test_queries: int = 1500
-    """Test queries held out per test domain (fewer where the domain is smaller)."""
-    dev_queries: int = 500
-
-
-@dataclass
-class LocalConfig(DataConfig):
-    """A folder in BEIR format (``data.path``); ``robust`` and ``ood`` are lists of folders."""
-
-    name: str = "local"
-
-
-@dataclass
-class SyntheticConfig(DataConfig):
-    """A collection drawn with known structure from a seed, of any size."""
-
-    name: str = "synthetic"
-    passages: int = 2000
-    queries: int = 1000
-    topics: int = 50
-    words: int = 2000
-    """Vocabulary of the generator."""
-    domains: int = 3
-    """Domains beside the in-domain one: the first is robust-training, the others OOD test."""
-    seed: int = 0
 
 
 @dataclass
@@ -312,10 +257,14 @@ def model_name(model: ModelConfig) -> str:
 
 
 def register_schema() -> None:
-    """Make the dataclasses known to Hydra: ``schema`` and the sources' own in group ``data``."""
+    """Make the schema known to Hydra: ``schema``, the sources' own in group ``data``, and the BEIR sets."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for source in (PydocsConfig, LocalConfig, SyntheticConfig):
-        store.store(group="data", name=f"{source.name}_schema", node=source)
+    for name, node in SCHEMAS.items():
+        store.store(group="data", name=f"{name}_schema", node=node)
+    for name in BEIR_SETS:
+        # One option a set: data=beir/nfcorpus.
+        chosen = BeirConfig(collection=name, label=name)
+        store.store(group="data/beir", name=name, node=chosen, package="data")

@@ -138,7 +138,7 @@ def data_label(config: DictConfig | Config) -> str:
     if data.name == "local" and data.path:
         return Path(data.path).resolve().name
     if data.name == "hub":
-        return Path(data.dataset).stem
+        return Path(str(cast(Any, data).dataset)).stem
     return str(data.name)
 
 

@@ -13,7 +13,7 @@ from tests.end_to_end.conftest import composed
 
 CONF = REPOSITORY / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-NEEDED = {"data": {"local": ["data.path=folder"]}}
+NEEDED = {"data": {"local": ["data.path=folder"], "hub": ["data.dataset=some/pairs"]}}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

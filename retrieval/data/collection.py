@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,8 @@ class Collection:
     """``passages``, ``queries``, ``pairs/<split>``, ``queries/<split>`` and every drop."""
     splits: tuple[str, ...]
     """Names of the files under ``qrels/``: train, dev, test first."""
+    drop_identical: bool
+    """Whether the passage with a query's own id never counts for it; ``collection.json`` says so."""
 
     def __init__(self, folder: Path, index_folder: Path, name: str) -> None:
         meta: dict[str, Any] = json.loads((index_folder / "meta.json").read_text(encoding="utf-8"))
@@ -61,6 +63,7 @@ class Collection:
         self.fingerprint = meta["fingerprint"]
         self.counts = meta["counts"]
         self.splits = tuple(meta["splits"])
+        self.drop_identical = bool(meta.get("drop_identical", False))
         self._index = index_folder
 
     def __reduce__(self) -> tuple[type[Collection], tuple[Path, Path, str]]:
@@ -101,6 +104,10 @@ class Collection:
     def query_ids(self, rows: ArrayLike) -> list[str]:
         """Ids of some queries (int64 ``[k]`` rows)."""
         return self._queries.ids(rows)
+
+    def passage_rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Row of the passage of each id, −1 where there is none (int64 ``[k]``)."""
+        return self._passages.rows(ids)
 
     def passage_hashes(self) -> NDArray[np.uint64]:
         """``[passages]`` hash of each text without case and white space, memory-mapped."""

@@ -25,6 +25,8 @@ from retrieval.errors import DataError
 VERSION = 1
 CORPUS = "corpus.jsonl"
 QUERIES = "queries.jsonl"
+ABOUT = "collection.json"
+"""Optional: ``drop_identical`` (BEIR's rule for ArguAna and Quora) and ``dropped`` (reason -> count)."""
 COLUMNS = ("query_rows", "passage_rows", "grades")
 _LAYOUT = "a collection in BEIR format holds corpus.jsonl, queries.jsonl and qrels/*.tsv"
 # File systems stamp files with a coarse clock: a file changed again within the same tick would
@@ -59,6 +61,8 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
         DataError: the folder is not in BEIR format.
     """
     files = [folder / CORPUS, folder / QUERIES, *split_files(folder).values()]
+    if (folder / ABOUT).is_file():
+        files.append(folder / ABOUT)
     name = f"{digest(str(folder.resolve()))[:32]}.json"
     memory = cache / "collections" / "hashes" / name if cache else None
     known = _read_memory(memory) if memory else {}
@@ -111,8 +115,33 @@ def build(folder: Path, target: Path, fingerprint: str) -> None:
     for split, path in splits.items():
         left_out = empty_passages if split == "train" else np.empty(0, dtype=np.int64)
         counts |= _build_judgements(path, split, queries, passages, left_out, target)
-    meta = {"fingerprint": fingerprint, "counts": counts, "splits": list(splits)}
+    about = read_about(folder)
+    counts |= {f"dropped/{reason}": count for reason, count in about.get("dropped", {}).items()}
+    meta = {
+        "fingerprint": fingerprint,
+        "counts": counts,
+        "splits": list(splits),
+        "drop_identical": about.get("drop_identical", False),
+    }
     (target / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What ``collection.json`` says; nothing where there is none.
+
+    Raises:
+        DataError: the file is malformed.
+    """
+    path = folder / ABOUT
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(about, dict) or not isinstance(about.get("drop_identical", False), bool):
+        raise DataError(f'{path}: it must be an object such as {{"drop_identical": true}}')
+    return about
 
 
 def _build_table(path: Path, parse: Parse, target: Path, table: str) -> NDArray[np.int64]:

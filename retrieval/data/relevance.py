@@ -68,8 +68,13 @@ def _build(collection: Collection, target: Path) -> None:
     has_empty = place < len(distinct) and distinct[place] == _NO_TEXT
     judged = [collection.judgements(split) for split in collection.splits]
     queries = np.concatenate([part.query_rows for part in judged])
-    relevant = texts[np.concatenate([part.passage_rows for part in judged])]
-    keys = np.unique(queries * np.int64(len(texts)) + relevant)
+    rows = np.concatenate([part.passage_rows for part in judged])
+    if collection.drop_identical:
+        # The passage that is the query itself is no negative of it either.
+        asked = np.unique(queries)
+        own = collection.passage_rows(collection.query_ids(asked))
+        queries, rows = np.concatenate([queries, asked[own >= 0]]), np.concatenate([rows, own[own >= 0]])
+    keys = np.unique(queries * np.int64(len(texts)) + texts[rows])
     _, owners = np.unique(keys // len(texts), return_inverse=True)
     most = np.bincount(owners, weights=copies[keys % len(texts)]).max()
     np.save(target / "texts.npy", texts.astype(np.int32), allow_pickle=False)

@@ -76,15 +76,17 @@ def build_sets(in_domain: Collection, ood: dict[str, Collection], config: EvalCo
         DataError: A collection has neither a test nor a dev split.
     """
     sets = SuiteSets(
-        eff=build_evaluation_set(in_domain, evaluation_split(in_domain), config),
-        ood={
-            domain: build_evaluation_set(collection, evaluation_split(collection), config)
-            for domain, collection in ood.items()
-        },
+        eff=_build_set(in_domain, config),
+        ood={domain: _build_set(collection, config) for domain, collection in ood.items()},
     )
     for _, evaluation_set in sets.items():
         check_negatives(evaluation_set, config.negatives, config.seed)
     return sets
+
+
+def _build_set(collection: Collection, config: EvalConfig) -> EvaluationSet:
+    split = evaluation_split(collection)
+    return build_evaluation_set(collection, split, config, drop_identical=collection.drop_identical)
 
 
 def evaluation_split(collection: Collection) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.config import DataConfig, LocalConfig
 from retrieval.data import sources
+from retrieval.data_config import DataConfig, LocalConfig
 from retrieval.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
@@ -66,16 +66,18 @@ def test_messages_name_the_value_and_the_fix(write_collection: Write, tmp_path: 
         ("data=local needs data.path=FOLDER", {"path": None}),
         (f"data.path={tmp_path}/nowhere does not exist", {"path": tmp_path / "nowhere"}),
         (f"data.path={file} is not a folder", {"path": file}),
-        (f"{tested} has no qrels/train.tsv (splits there: dev, test); it can serve as an OOD test domain: "
+        (f"{tested} has no train judgements (splits there: dev, test); it can serve as an OOD test domain: "
          f"data.ood=[{tested}]", {"path": tested}),
-        (f"{trained} has no qrels/test.tsv (splits there: train); the effectiveness", {"path": trained}),
-        (f"data.robust: {tested} has no qrels/train.tsv", {"path": good, "robust": [str(tested)]}),
-        (f"data.ood: {trained} has no qrels/test.tsv", {"path": good, "ood": [str(trained)]}),
+        (f"{trained} has no test judgements (splits there: train); the effectiveness", {"path": trained}),
+        (f"data.robust: {tested} has no train judgements", {"path": good, "robust": [str(tested)]}),
+        (f"data.ood: {trained} has no test judgements", {"path": good, "ood": [str(trained)]}),
         ("data.ood names the domain 'tested' twice", {"path": good, "ood": [str(tested), f"{tested}/"]}),
         ("'tested' is in data.robust and in data.ood",
          {"path": good, "robust": [str(tested)], "ood": [str(tested)]}),
-        (f"{good} is both data.path and in data.ood", {"path": good, "ood": [str(good)]}),
-        (f"{good} is both data.path and in data.robust", {"path": good, "robust": [str(good)]}),
+        (f"data.ood {good} has the name of the in-domain collection (data.path {good}); each",
+         {"path": good, "ood": [str(good)]}),
+        (f"data.robust {good} has the name of the in-domain collection (data.path {good}); each",
+         {"path": good, "robust": [str(good)]}),
     ]  # fmt: skip
     for message, arguments in wrong:
         with pytest.raises(ConfigError) as caught:
@@ -84,10 +86,13 @@ def test_messages_name_the_value_and_the_fix(write_collection: Write, tmp_path: 
         assert "\n" not in str(caught.value)
 
 
-def test_in_domain_and_robust_folders_of_one_name(write_collection: Write, tmp_path: Path) -> None:
-    path, robust = write_collection("a/wiki"), write_collection("b/wiki")
-    with pytest.raises(ConfigError, match="both name a folder 'wiki'"):
-        prepare(tmp_path / "cache", path, robust=[str(robust)])
+@pytest.mark.parametrize("role", ["robust", "ood"])
+def test_no_domain_is_called_like_the_in_domain_collection(
+    write_collection: Write, tmp_path: Path, role: str
+) -> None:
+    path, other = write_collection("a/wiki"), write_collection("b/wiki", passages={"p1": "x", "p2": "y"})
+    with pytest.raises(ConfigError, match="has the name of the in-domain collection"):
+        prepare(tmp_path / "cache", path, **{role: [str(other)]})
 
 
 def test_a_folder_without_the_files_is_a_data_error(write_collection: Write, tmp_path: Path) -> None:
@@ -99,6 +104,7 @@ def test_a_folder_without_the_files_is_a_data_error(write_collection: Write, tmp
 
 def test_unknown_source() -> None:
     with pytest.raises(
-        ConfigError, match=r"data\.name='msmarkov' is unknown; choose one of local, pydocs, synthetic"
+        ConfigError,
+        match=r"data\.name='msmarkov' is unknown; choose one of beir, hub, local, pydocs, synthetic",
     ):
         sources.fingerprint(DataConfig(name="msmarkov"))

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-from retrieval.config import DataConfig
+from retrieval.data_config import DataConfig
 from retrieval.errors import ConfigError
 
 SOURCES: dict[str, str] = {
+    "beir": "retrieval.data.sources.beir",
+    "hub": "retrieval.data.sources.hub",
     "local": "retrieval.data.sources.local",
     "pydocs": "retrieval.data.sources.pydocs",
     "synthetic": "retrieval.data.sources.synthetic",

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval.config import DataConfig
 from retrieval.data import index
-from retrieval.data.cache import digest
-from retrieval.data.sources import Suite, check_roles
+from retrieval.data.sources import Suite, references
+from retrieval.data_config import DataConfig
 from retrieval.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A reference to a BEIR folder; nothing is copied."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The files under ``qrels/``."""
+        return tuple(index.split_files(self.path))
+
+    def fingerprint(self, cache: Path | None) -> str:
+        """Hash of the content; the path does not matter."""
+        return index.fingerprint(self.path, cache)
+
+    def folder(self, cache: Path) -> Path:
+        """The folder itself."""
+        return self.path
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
@@ -17,15 +45,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
     Raises:
         ConfigError: as :func:`prepare`.
     """
-    in_domain, robust, ood = _folders(config)
-    return digest(
-        {
-            "source": "local",
-            "in_domain": index.fingerprint(in_domain, cache),
-            "robust": {name: index.fingerprint(folder, cache) for name, folder in robust.items()},
-            "ood": {name: index.fingerprint(folder, cache) for name, folder in ood.items()},
-        }
-    )
+    return references.fingerprint_of(config, "data.path", _in_domain(config), cache)
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -35,48 +55,25 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         ConfigError: a folder is missing, lacks the split its role needs, or has two roles.
         DataError: a folder lacks one of the files of the BEIR format.
     """
-    in_domain, robust, ood = _folders(config)
-    name = config.label or in_domain.name
-    return Suite(name, in_domain, robust, ood, fingerprint(config, cache))
+    return references.in_domain_suite(config, "data.path", _in_domain(config), cache)
 
 
-def _folders(config: DataConfig) -> tuple[Path, dict[str, Path], dict[str, Path]]:
-    if not config.path:
-        raise ConfigError(
-            "data=local needs data.path=FOLDER in BEIR format (corpus.jsonl, queries.jsonl, qrels/)"
-        )
-    in_domain = _folder("data.path", config.path)
-    robust = [_folder("data.robust", path) for path in config.robust]
-    ood = [_folder("data.ood", path) for path in config.ood]
-    check_roles([folder.name for folder in robust], [folder.name for folder in ood])
-    for key, folders in (("data.robust", robust), ("data.ood", ood)):
-        if in_domain in folders:
-            raise ConfigError(f"{in_domain} is both data.path and in {key}; a collection has one role")
-    if in_domain.name in [folder.name for folder in robust]:
-        raise ConfigError(
-            f"data.path and data.robust both name a folder {in_domain.name!r}; rename one of them"
-        )
-    _need_split("data.path", in_domain, "train", "it can serve as an OOD test domain: data.ood=[{path}]")
-    _need_split("data.path", in_domain, "test", "the effectiveness is measured on it")
-    for folder in robust:
-        _need_split("data.robust", folder, "train", "it can serve as an OOD test domain: data.ood=[{path}]")
-    for folder in ood:
-        _need_split("data.ood", folder, "test", "the robustness is measured on it")
-    return in_domain, {folder.name: folder for folder in robust}, {folder.name: folder for folder in ood}
+def reference(key: str, path: str) -> Folder:
+    """The folder that ``key`` names.
 
-
-def _folder(key: str, path: str) -> Path:
+    Raises:
+        ConfigError: there is no such folder.
+    """
     folder = Path(path).expanduser().resolve()
     if not folder.is_dir():
         reason = "is not a folder" if folder.exists() else "does not exist"
         raise ConfigError(f"{key}={path} {reason} (looked at {folder}); give a folder in BEIR format")
-    return folder
+    return Folder(folder)
 
 
-def _need_split(key: str, folder: Path, split: str, hint: str) -> None:
-    splits = index.split_files(folder)
-    if split not in splits:
+def _in_domain(config: DataConfig) -> Folder:
+    if not config.path:
         raise ConfigError(
-            f"{key}: {folder} has no qrels/{split}.tsv (splits there: {', '.join(splits)}); "
-            + hint.format(path=folder)
+            "data=local needs data.path=FOLDER in BEIR format (corpus.jsonl, queries.jsonl, qrels/)"
         )
+    return reference("data.path", config.path)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from retrieval.config import DataConfig, PydocsConfig
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, check_known, check_roles, packages, twins
+from retrieval.data.sources import Suite, check_known, check_roles, packages, references, twins
+from retrieval.data_config import DataConfig, PydocsConfig
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -47,7 +47,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
         ConfigError: as :func:`prepare`.
     """
     settings = cast(PydocsConfig, config)
-    return _fingerprint(settings, _roles(settings))
+    return references.extended_fingerprint(_fingerprint(settings, _roles(settings)), config, cache)
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -65,13 +65,14 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         lambda target: _build(target, settings, roles, cache),
         describe="documentation strings of the installed packages",
     )
-    return Suite(
+    suite = Suite(
         name=settings.label or settings.name,
         in_domain=folder / IN_DOMAIN,
         robust={name: folder / name for name in roles.robust},
         ood={name: folder / name for name in roles.ood},
         fingerprint=identity,
     )
+    return references.with_references(suite, config, cache)
 
 
 def _roles(config: PydocsConfig) -> _Roles:
@@ -83,7 +84,7 @@ def _roles(config: PydocsConfig) -> _Roles:
     for key in ("test_queries", "dev_queries"):
         if getattr(config, key) < 1:
             raise ConfigError(f"data.{key}={getattr(config, key)} is too small; the least is 1")
-    robust, ood = list(config.robust), list(config.ood)
+    robust, ood = references.own(config.robust), references.own(config.ood)
     others = [name for name in domains if name != IN_DOMAIN]
     check_known("data.robust", robust, others)
     check_known("data.ood", ood, others)

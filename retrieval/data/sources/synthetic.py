@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retrieval.config import DataConfig, SyntheticConfig
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, check_known, check_roles
+from retrieval.data.sources import Suite, check_known, check_roles, references
+from retrieval.data_config import DataConfig, SyntheticConfig
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -56,7 +56,11 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
     """
     settings = cast(SyntheticConfig, config)
     robust, ood = _roles(settings)
-    return digest({"drawn": _drawn_from(settings), "robust": robust, "ood": ood})
+    return references.extended_fingerprint(_fingerprint(settings, robust, ood), config, cache)
+
+
+def _fingerprint(config: SyntheticConfig, robust: list[str], ood: list[str]) -> str:
+    return digest({"drawn": _drawn_from(config), "robust": robust, "ood": ood})
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -78,13 +82,14 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         build,
         describe=f"synthetic suite of {settings.passages} passages",
     )
-    return Suite(
+    suite = Suite(
         name=settings.label or settings.name,
         in_domain=folder / IN_DOMAIN,
         robust={name: folder / name for name in robust},
         ood={name: folder / name for name in ood},
-        fingerprint=fingerprint(config),
+        fingerprint=_fingerprint(settings, robust, ood),
     )
+    return references.with_references(suite, config, cache)
 
 
 def _drawn_from(config: SyntheticConfig) -> dict[str, int]:
@@ -103,11 +108,13 @@ def _roles(config: SyntheticConfig) -> tuple[list[str], list[str]]:
             f"at most {_concepts(config)} topics fit, or raise data.words"
         )
     names = [_domain_name(number) for number in range(1, config.domains + 1)]
-    robust, ood = list(config.robust), list(config.ood)
+    robust, ood = references.own(config.robust), references.own(config.ood)
     check_known("data.robust", robust, names)
     check_known("data.ood", ood, names)
-    robust = robust or [name for name in names if name not in ood][:1]
-    ood = ood or [name for name in names if name not in robust]
+    if not config.robust:
+        robust = [name for name in names if name not in ood][:1]
+    if not config.ood:
+        ood = [name for name in names if name not in robust]
     check_roles(robust, ood)
     return robust, ood
 

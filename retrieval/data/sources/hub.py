@@ -1,0 +1,148 @@
+"""Hugging Face datasets: ``data=hub data.dataset=…``, and ``hub/NAME`` of ``data.hub`` in a role.
+
+A row is a query and a passage (or a list of passages) that answers it; which column is which stands in
+:class:`~retrieval.data_config.HubDataset`. Code of a dataset is never run. Rows are read twice, streamed from
+the dataset's memory map: once for hashes, once to write each query and passage where it first occurs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from retrieval.data.cache import build_once, digest
+from retrieval.data.sources import Suite, references
+from retrieval.data.sources.pairs import write_collection
+from retrieval.data_config import DataConfig, HubDataset
+from retrieval.errors import ConfigError, DownloadError
+from retrieval.identity import content_hash
+
+VERSION = 1
+SPLITS = ("train", "dev", "test")
+BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_KEYS = tuple(HubDataset.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A reference to a dataset."""
+
+    name: str
+    settings: HubDataset
+    key: str
+    """Where its settings stand in the configuration."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the settings name."""
+        return tuple(split for split in SPLITS if getattr(self.settings, split))
+
+    def fingerprint(self, cache: Path | None) -> str:
+        """Hash of the settings; of a local file or folder its content, of a hub id name and revision."""
+        settings = asdict(self.settings)
+        settings["dataset"] = content_hash(self.settings.dataset)
+        if settings["dataset"] != self.settings.dataset:
+            settings["revision"] = None
+        return digest({"hub": settings, "version": VERSION})
+
+    def folder(self, cache: Path) -> Path:
+        """The dataset as a BEIR folder.
+
+        Raises:
+            ConfigError: a column or split is not there.
+            DataError: a row cannot be used.
+            DownloadError: the dataset is neither cached nor to be had.
+        """
+        folder = cache / "sources" / "hub" / self.fingerprint(cache)[:32]
+        return build_once(folder, lambda target: self._build(target, cache), describe=str(self)) / self.name
+
+    def _build(self, target: Path, cache: Path) -> None:
+        parts = {split: self._load(str(getattr(self.settings, split)), cache) for split in self.splits}
+        write_collection(parts, self.settings, str(self), target / self.name)
+
+    def _load(self, split: str, cache: Path) -> Any:
+        import datasets
+
+        settings, path = self.settings, Path(self.settings.dataset).expanduser()
+        arguments: dict[str, Any] = {"path": settings.dataset, "revision": settings.revision}
+        if path.is_file():
+            separator = {"sep": "\t"} if path.suffix == ".tsv" else {}
+            arguments = {"path": self._builder(path), "data_files": str(path), **separator}
+        elif path.is_dir():
+            arguments = {"path": str(path)}
+        if path.exists():
+            arguments["cache_dir"] = str(cache / "datasets")
+        datasets.disable_progress_bars()
+        try:
+            return datasets.load_dataset(**arguments, name=settings.subset, split=split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            raise self._refusal(split, error) from error
+
+    def _builder(self, path: Path) -> str:
+        if path.suffix not in BUILDERS:
+            raise ConfigError(f"{self.key}.dataset={path}: no known format; valid: {', '.join(BUILDERS)}")
+        return BUILDERS[path.suffix]
+
+    def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        name = self.settings.dataset
+        if Path(name).expanduser().exists() or isinstance(error, ValueError):
+            return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {reason}")
+        return DownloadError(
+            f"cannot load the dataset {name} ({reason}): download it where there is a network (hf download "
+            f"{name} --repo-type dataset --revision {self.settings.revision} --local-dir FOLDER), bring the "
+            f"folder here and set {self.key}.dataset=FOLDER"
+        )
+
+    def __str__(self) -> str:
+        return f"hub/{self.name}"
+
+
+def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
+    """Hash of the settings and, where they are files here, of the content of all datasets and their roles.
+
+    Raises:
+        ConfigError: as :func:`prepare`.
+    """
+    return references.fingerprint_of(config, "data", _in_domain(config), cache)
+
+
+def prepare(config: DataConfig, cache: Path) -> Suite:
+    """The suite, read once.
+
+    Raises:
+        ConfigError: a dataset, column or split is missing, or a collection has two roles.
+        DataError: a row cannot be used.
+        DownloadError: a dataset is neither cached nor to be had.
+    """
+    return references.in_domain_suite(config, "data", _in_domain(config), cache)
+
+
+def reference(config: DataConfig, name: str, key: str) -> Dataset:
+    """The dataset ``data.hub.<name>``.
+
+    Raises:
+        ConfigError: ``data.hub`` has no such entry, or it names no dataset.
+    """
+    if name not in config.hub:
+        known = ", ".join(f"hub/{other}" for other in config.hub) or "none"
+        raise ConfigError(
+            f"{key}: hub/{name} is not defined (known: {known}); add '+data.hub.{name}={{dataset: ID, query: "
+            "COLUMN, passage: COLUMN}'"
+        )
+    return Dataset(name, _settings(config.hub[name], f"data.hub.{name}"), f"data.hub.{name}")
+
+
+def _in_domain(config: DataConfig) -> Dataset:
+    settings = _settings(cast(Any, config), "data")
+    return Dataset(Path(settings.dataset).stem, settings, "data")
+
+
+def _settings(node: Any, key: str) -> HubDataset:
+    values = {name: (node.get(name) if hasattr(node, "get") else getattr(node, name)) for name in _KEYS}
+    if not values["dataset"] or values["dataset"] == "???":
+        raise ConfigError(
+            f"{key}.dataset is not set; give a Hugging Face dataset id, a local folder or a file"
+        )
+    return HubDataset(**values)
