@@ -57,7 +57,7 @@ lint: $(READY)  ## ruff and mypy
 	$(BIN)/mypy
 
 sync: $(READY)  ## upload offline W&B runs
-	$(BIN)/wandb sync --include-offline $(RUNS)/*/wandb/offline-run-*
+	@find $(RUNS) -mindepth 2 -maxdepth 2 -name wandb -type d -print0 | xargs -0 -r -n 500 $(BIN)/wandb sync
 
 clean:  ## remove the environment and the cache (runs stay)
 	rm -rf $(VENV) .cache

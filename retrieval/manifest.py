@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -30,6 +32,15 @@ PACKAGES = (
     "wandb",
 )
 """Distributions whose version can change a number."""
+
+CODE = ("git", "versions", "lock")
+"""Entries of a manifest that say which code made the numbers."""
+
+MOST_DIFFERENCE = 2**20
+"""Bytes of uncommitted changes that are kept; beyond, the hash alone says that there were some."""
+
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+"""Names of environment variables whose values belong in no file."""
 
 ROOT = Path(__file__).resolve().parent.parent
 """The source checkout, or ``site-packages`` of an installed copy (which has no ``.git``)."""
@@ -70,10 +81,32 @@ def git_state(root: Path) -> Mapping[str, Any] | None:
     if not (root / ".git").exists():
         return None
     commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color")
     if commit is None or changes is None:
         return None
-    return {"commit": commit, "dirty": bool(changes)}
+    hashed = hashlib.sha256(changes.encode()).hexdigest() if changes else None
+    return {"commit": commit, "dirty": bool(changes), "diff_sha256": hashed}
+
+
+def uncommitted(root: Path = ROOT) -> str | None:
+    """Changes of tracked files since the commit, as a patch without secrets; ``None`` if there are none."""
+    changes = _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color") if (root / ".git").exists() else None
+    if not changes or len(changes) > MOST_DIFFERENCE:
+        return None
+    for name, value in os.environ.items():
+        if SECRET.search(name) and len(value) >= 8:
+            changes = changes.replace(value, f"<{name}>")
+    return changes + "\n"
+
+
+def with_earlier(made: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``made`` with what an earlier attempt's manifest said of its code, where that was another one."""
+    if before is None:
+        return made
+    earlier = list(before.get("earlier", []))
+    if any(before.get(key) != made[key] for key in CODE):
+        earlier.append({key: before.get(key) for key in CODE})
+    return {**made, "earlier": earlier} if earlier else made
 
 
 def lock_hash(root: Path) -> str | None:

@@ -102,11 +102,11 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
     device = hardware.choose_device(cell.trainer)
     precision = hardware.choose_precision(cell.train.precision, device)
     who = identity(cell, fingerprint)
-    values = cast(dict[str, Any], OmegaConf.to_container(cast(DictConfig, cell), resolve=True))
+    values: Any = OmegaConf.to_container(cast(DictConfig, cell), resolve=True)
     directory.progress(0, phase="data")
     data = prepare(cell)
     attack = Attack.load(cell.attack)
-    directory.write_manifest(
+    values["manifest"] = directory.write_manifest(
         identity=identity_hash(who),
         fingerprints=data.fingerprints(),
         counts=data.counts(),
@@ -150,6 +150,7 @@ def _train(
     start = checkpoints.step(module)
     directory.start(cell.train.steps, start)
     log = directory.metrics_log(resume_step=start)
+    mirror.catch_up(directory.metrics())
     sinks: list[Sink] = [log.append, mirror.log]
     metrics = MetricsCallback(cell.trainer.log_every, sinks)
     callbacks: list[pl.Callback] = [StepReport(directory)]

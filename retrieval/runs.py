@@ -22,7 +22,7 @@ from retrieval.config import Config
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.files import read_json, remove_unfinished, write_json, write_text
 from retrieval.identity import as_config, changed_key, data_label, identity, identity_hash, run_name
-from retrieval.manifest import manifest
+from retrieval.manifest import manifest, uncommitted, with_earlier
 from retrieval.metrics_log import MetricsLog, read_metrics
 from retrieval.ownership import NOBODY, is_here, lives, owner
 
@@ -222,9 +222,20 @@ class RunDirectory:
         """Write ``config.yaml`` with all interpolations resolved."""
         write_text(self.config, OmegaConf.to_yaml(as_config(config), resolve=True))
 
-    def write_manifest(self, **extra: Any) -> None:
-        """Write ``manifest.json``; ``extra`` as in :func:`retrieval.manifest.manifest`."""
-        write_json(self.path / "manifest.json", manifest(**extra))
+    def write_manifest(self, **extra: Any) -> dict[str, Any]:
+        """Write and return ``manifest.json``; ``extra`` as in :func:`retrieval.manifest.manifest`.
+
+        ``code.diff`` beside it holds what differed from the commit. A resume with other code or versions
+        keeps what the manifest said before, under ``earlier``.
+        """
+        made = with_earlier(manifest(**extra), read_json(self.path / "manifest.json"))
+        difference = uncommitted()
+        if difference is None:
+            (self.path / "code.diff").unlink(missing_ok=True)
+        else:
+            write_text(self.path / "code.diff", difference)
+        write_json(self.path / "manifest.json", made)
+        return made
 
     def _lock(self, timeout: float) -> FileLock:
         lock = FileLock(self.path / ".lock", timeout=timeout, thread_local=False)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from retrieval.errors import ParetrieveError
+from retrieval.tracking import has_wandb_key
 from sweeps.points import PAIRS, SIZE
-from sweeps.wandb_table import _has_key
 
 INSTEAD = "`python -m sweeps report` draws the same from the run folders"
 
@@ -156,7 +156,7 @@ def publish(
     """
     split_path(path)
     require_package()
-    if not _has_key():
+    if not has_wandb_key():
         raise DashboardError(
             f"dashboard needs a W&B API key: set WANDB_API_KEY or run `wandb login`; {INSTEAD}"
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import netrc
-import os
 from collections.abc import Iterable
 from typing import Any, Protocol, cast
-from urllib.parse import urlparse
 
+from retrieval.tracking import first_line, has_wandb_key
 from sweeps.errors import TableError
 from sweeps.table import Collected, Skipped, assemble
 
@@ -39,12 +37,11 @@ def collect_wandb(path: str, api: RunsApi | None = None) -> Collected:
         runs = list(api.runs(path, per_page=PAGE, lazy=False))
         return assemble(_row(run) for run in runs)
     except Exception as error:  # the client raises its own, requests' and ValueError alike
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TableError(f"W&B did not give the runs of {path}: {reason}") from None
+        raise TableError(f"W&B did not give the runs of {path}: {first_line(error)}") from None
 
 
 def _connect() -> RunsApi:
-    if not _has_key():
+    if not has_wandb_key():  # the client would ask for one on a terminal
         raise TableError(
             "--wandb needs an API key: set WANDB_API_KEY or run `wandb login`; or use --runs DIR"
         )
@@ -55,19 +52,9 @@ def _connect() -> RunsApi:
     try:
         return cast(RunsApi, wandb.Api(timeout=TIMEOUT_SECONDS))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TableError(f"W&B cannot be reached: {reason}; use --runs DIR for the local copies") from None
-
-
-def _has_key() -> bool:
-    """Looked up here because the client would ask for a key on a terminal."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        raise TableError(
+            f"W&B cannot be reached: {first_line(error)}; use --runs DIR for the local copies"
+        ) from None
 
 
 def _row(run: Any) -> dict[str, Any] | Skipped:

@@ -34,6 +34,12 @@ def weights(directory: RunDirectory) -> dict[str, torch.Tensor]:
     return {**state["state_dict"], **state["callbacks"].get("OmegaCallback", {})}
 
 
+def steps_of(checkpoints: Checkpoints) -> int:
+    path = checkpoints.newest()
+    assert path is not None
+    return int(torch.load(path, weights_only=True)["global_step"])
+
+
 def without_cost(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if not key.startswith("cost/")}
 
@@ -156,10 +162,10 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(
     directory = directory_of(config)
     assert directory.state() == "failed"
     checkpoints = Checkpoints(directory.checkpoints)
-    assert checkpoints.step() == 8
+    assert steps_of(checkpoints) == 8
     data = checkpoints.last.read_bytes()
     checkpoints.last.write_bytes(data[: len(data) // 2])
-    assert checkpoints.step() == 4
+    assert steps_of(checkpoints) == 4
     run_cell(config)
     assert directory.state() == "done"
     assert [line["step"] for line in directory.metrics()] == [3, 6, 9, 12]
