@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from retrieval.data.sources import download
+from tests.data.serving import Served, serve
 
 WriteCollection = Callable[..., Path]
 
@@ -43,3 +46,14 @@ def write_collection(tmp_path: Path) -> WriteCollection:
         return folder
 
     return write
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A local server without files; tries follow each other at once."""
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    state = Served()
+    server = serve(state)
+    yield state
+    server.shutdown()
+    server.server_close()
