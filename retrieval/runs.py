@@ -161,7 +161,7 @@ class RunDirectory:
 
     def start(self, steps: int, step: int = 0) -> None:
         """Say how many optimisation steps the run has and at which it starts (after a resume)."""
-        self._update(step=step, steps=steps, phase="train")
+        self._update(step=step, steps=steps, first_step=step, phase="train")
 
     def progress(self, step: int, phase: str = "train") -> None:
         """Record the step reached; cheap: written once a second and on a new phase.

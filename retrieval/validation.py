@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from importlib.util import find_spec
@@ -94,6 +95,9 @@ OPTIONAL_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "attack.tries": (lambda x: x >= 1, "1 or more, or null for all words"),
     "trainer.threads": (lambda x: x >= 1, "1 or more, or null"),
 }
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
+"""Names of collections: they become names of folders in the cache."""
 
 
 def validate(config: DictConfig) -> Config:
@@ -279,3 +283,10 @@ def _data(config: Config) -> None:
             f"{', '.join(shared)} is both in data.robust and in data.ood: a domain that is trained on "
             "cannot measure out-of-distribution robustness; remove it from one"
         )
+    for key in ("domains", "hub"):
+        for name in map(str, config.data.get(key) or {}):  # type: ignore[attr-defined]
+            if not PLAIN_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"data.{key} has the name {name!r}, which becomes a folder's; "
+                    "use letters, digits, dots, dashes and underscores, no dot or dash first"
+                )

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
 from retrieval import ownership, runs
+from retrieval.data_config import PydocsConfig
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.identity import canonical, safe
 from retrieval.metrics_log import MetricsLog, read_metrics
@@ -32,7 +33,7 @@ def make_config(**changes: Any) -> DictConfig:
     config = OmegaConf.structured(
         schema.Config(
             model=schema.ModelConfig(),
-            data=schema.PydocsConfig(domains={"in-domain": ["numpy"]}),
+            data=PydocsConfig(domains={"in-domain": ["numpy"]}),
             strategy=schema.StrategyConfig(),
             eval=schema.EvalConfig(),
             trainer=schema.TrainerConfig(),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
-from retrieval.evaluation.bm25 import VERSION as BM25_VERSION
 from retrieval.evaluation.bm25 import K1, B
+from retrieval.evaluation.bm25 import VERSION as BM25_VERSION
 from retrieval.evaluation.sentence_transformer import SentenceTransformerEncoder, sentence_transformer_encoder
 from retrieval.identity import content_hash
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from retrieval.files import read_json, write_json
 from retrieval.launch.estimate import Work
 from retrieval.launch.process import Child
+from retrieval.ownership import lives, owner
 from retrieval.runs import RunDirectory, now
 
 CellState = Literal["waiting", "elsewhere", "running", "done", "failed", "stopped"]
@@ -81,6 +82,10 @@ class SweepRecord:
         self.path = folder / "sweep.json"
         self._written = float("-inf")
         self._earlier: dict[str, Any] = read_json(self.path) or {}
+        if self._earlier.get("pid") != os.getpid() and lives(self._earlier, self.path):
+            # Two sweeps that began in the same second have the same folder, but each its record.
+            self.path = folder / f"sweep-{socket.gethostname()}-{os.getpid()}.json"
+            self._earlier = {}
 
     def write(self, cells: Sequence[Cell], force: bool = False) -> None:
         """Write the record, at most every :data:`RECORD_SECONDS` unless ``force``."""
@@ -93,12 +98,15 @@ class SweepRecord:
         record = {
             "created": self._earlier.setdefault("created", now()),
             "updated": now(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            **owner(),
             "runs": str(cells[0].run.path.parent.resolve()) if cells else None,
             "cells": earlier + [_entry(cell) for cell in cells],
         }
-        write_json(self.path, record)
+        try:
+            write_json(self.path, record)
+        except OSError:
+            if not self.path.exists():
+                raise  # the sweep begins, and nothing it writes would be kept
 
 
 def _entry(cell: Cell) -> dict[str, Any]:

@@ -6,8 +6,10 @@ Modules are imported to build the command line, so they import numerics and plot
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "plan": "sweeps.commands.plan",
     "status": "sweeps.commands.status",
     "retry": "sweeps.commands.retry",
+    "rerun": "sweeps.commands.rerun",
     "clean": "sweeps.commands.clean",
     "collect": "sweeps.commands.collect",
     "fit": "sweeps.commands.fit",

@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from retrieval.files import read_json
+from retrieval.launch.display import duration
+from retrieval.ownership import lives
 from retrieval.runs import RunDirectory
 from sweeps.errors import TableError
 
@@ -30,6 +33,8 @@ class CellStatus:
     state: str
     step: int = 0
     steps: int = 0
+    first_step: int = 0
+    """Where the last attempt began."""
     phase: str | None = None
     seconds: float | None = None
     """Duration of the last attempt, up to now if it is running."""
@@ -41,9 +46,10 @@ class CellStatus:
     @property
     def seconds_left(self) -> float | None:
         """Of the training, by the pace so far; ``None`` if it cannot be told."""
-        if self.state != "running" or not self.step or not self.steps or self.seconds is None:
+        done = self.step - self.first_step
+        if self.state != "running" or done <= 0 or not self.steps or self.seconds is None:
             return None
-        return self.seconds * (self.steps - self.step) / self.step
+        return self.seconds * (self.steps - self.step) / done
 
 
 def take_inventory(runs: Path) -> list[CellStatus]:
@@ -65,8 +71,17 @@ def take_inventory(runs: Path) -> list[CellStatus]:
 
 def expected_runs(runs: Path) -> set[str]:
     """Names of the runs that some sweep's record lists."""
-    records = (read_json(path) or {} for path in sorted((runs / ".sweeps").glob("*/sweep.json")))
+    records = (read_json(path) or {} for path in _records(runs))
     return {str(cell["run"]) for record in records for cell in record.get("cells", []) if "run" in cell}
+
+
+def sweep_is_alive(runs: Path) -> bool:
+    """Whether the process of some sweep of this folder lives."""
+    return any(lives(read_json(path) or {}, path) for path in _records(runs))
+
+
+def _records(runs: Path) -> list[Path]:
+    return sorted((runs / ".sweeps").glob("*/sweep*.json"))
 
 
 def look(folder: Path) -> CellStatus:
@@ -83,8 +98,10 @@ def look(folder: Path) -> CellStatus:
         state=state,
         step=int(status.get("step") or 0),
         steps=int(status.get("steps") or 0),
+        first_step=int(status.get("first_step") or 0),
         phase=status.get("phase"),
-        seconds=(end - begun).total_seconds() if end and begun else None,
+        # A clock that was set back must not show a negative time.
+        seconds=max(0.0, (end - begun).total_seconds()) if end and begun else None,
         pairs_per_second=_throughput(folder / "metrics.jsonl") if state == "running" else None,
         error=error_line(status.get("error") if state == "failed" else None),
     )
@@ -96,6 +113,23 @@ def counts(cells: Iterable[CellStatus]) -> str:
     number = Counter(cell.state for cell in cells)
     shown = [f"{number[state]} {state}" for state in reversed(ORDER) if number[state]]
     return f"{len(cells)} expected" + (f": {', '.join(shown)}" if shown else "")
+
+
+def outlook(cells: Sequence[CellStatus]) -> str:
+    """``2 running at 340 pairs/s, about 0:03:10 left`` of all that is expected; nothing where none runs."""
+    running = [cell for cell in cells if cell.state == "running"]
+    if not running:
+        return ""
+    rate = sum(cell.pairs_per_second or 0.0 for cell in running)
+    text = f"{len(running)} running at {rate:,.0f} pairs/s"
+    took = [cell.seconds for cell in cells if cell.state == "done" and cell.seconds is not None]
+    left = [cell.seconds_left for cell in running if cell.seconds_left is not None]
+    waiting = sum(cell.state in ("waiting", "stopped") for cell in cells)
+    if not left or (waiting and not took):
+        return text
+    each = fmean(took) if took else 0.0
+    seconds = max(max(left), (sum(left) + waiting * each) / len(running))
+    return f"{text}, about {duration(seconds)} left"
 
 
 def error_line(error: Any) -> str:

@@ -28,9 +28,12 @@ def run(runs: RunsOption = Path("runs")) -> None:
         typer.echo("no failed or stopped cell")
         return
     options = Options()
+    configs = [stored_config(directory, options.fingerprint) for directory in again]
+    for config in configs:
+        config.trainer.threads = None  # the last sweep's choice, not the user's
     composed = [
-        Composed(number, [f"run={directory.name}"], stored_config(directory, options.fingerprint))
-        for number, directory in enumerate(again)
+        Composed(number, [f"run={directory.name}"], config)
+        for number, (directory, config) in enumerate(zip(again, configs, strict=True))
     ]
     folder = runs / ".sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_retry"
     _, status = run_sweep(composed, options, folder)
@@ -60,7 +63,6 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     config = OmegaConf.load(directory.config)
     assert isinstance(config, DictConfig)
     config.runs = str(directory.path.parent)
-    config.trainer.threads = None  # the last sweep's choice, not the user's
     name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
     if name != directory.name:
         raise ConfigError(

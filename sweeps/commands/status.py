@@ -22,7 +22,7 @@ WATCH_SECONDS = 2.0
 
 def run(
     runs: RunsOption = Path("runs"),
-    watch: Annotated[bool, typer.Option("--watch", help="Redraw until nothing runs any more.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Redraw until no sweep and no run is left.")] = False,
     limit: Annotated[int, typer.Option("--limit", help="Rows shown; 0 = all.", min=0, metavar="N")] = 50,
 ) -> None:
     """Show expected, done, running and failed cells with progress and the last error line."""
@@ -31,7 +31,7 @@ def run(
     from rich.console import Console
     from rich.live import Live
 
-    from sweeps.commands.inventory import take_inventory
+    from sweeps.commands.inventory import sweep_is_alive, take_inventory
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     cells = take_inventory(runs)
@@ -39,7 +39,7 @@ def run(
         console.print(render(cells, limit))
         return
     with Live(render(cells, limit), console=console, auto_refresh=False) as live:
-        while any(cell.state == "running" for cell in cells):
+        while any(cell.state == "running" for cell in cells) or sweep_is_alive(runs):
             time.sleep(WATCH_SECONDS)
             cells = take_inventory(runs)
             live.update(render(cells, limit), refresh=True)
@@ -51,7 +51,7 @@ def render(cells: Sequence[CellStatus], limit: int) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from sweeps.commands.inventory import counts
+    from sweeps.commands.inventory import counts, outlook
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("run", overflow="fold")
@@ -65,7 +65,7 @@ def render(cells: Sequence[CellStatus], limit: int) -> Group:
     parts: list[Table | Text] = [table] if shown else []
     if len(shown) < len(cells):
         parts.append(Text(f"… and {len(cells) - len(shown)} more; --limit 0 shows all"))
-    return Group(*parts, Text(counts(cells)))
+    return Group(*parts, Text("\n".join(filter(None, (counts(cells), outlook(cells))))))
 
 
 def row(cell: CellStatus) -> tuple[str, ...]:

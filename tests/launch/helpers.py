@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
+from retrieval.data_config import SyntheticConfig
 from retrieval.launch.compose import Composed
 from retrieval.launch.sweep import Options
 
@@ -42,7 +43,7 @@ def cell_config(folder: Path, behaviour: str, **changes: Any) -> DictConfig:
     config = OmegaConf.structured(
         schema.Config(
             model=schema.ModelConfig(init="scratch", pretrained=behaviour, layers=2, hidden=128),
-            data=schema.SyntheticConfig(),
+            data=SyntheticConfig(),
             strategy=schema.StrategyConfig(),
             train=schema.TrainConfig(steps=1),
             eval=schema.EvalConfig(),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from retrieval import config as schema
+from retrieval.data_config import SyntheticConfig
 from retrieval.launch.estimate import Work, core_rate, encoder_parameters, estimate, speedup
 from retrieval.launch.slots import Task, fits, makespan, plan_slots
 
@@ -116,7 +117,7 @@ def test_estimate_grows_with_what_costs_time() -> None:
         config = OmegaConf.structured(
             schema.Config(
                 model=schema.ModelConfig(**model, init="scratch"),
-                data=schema.SyntheticConfig(),
+                data=SyntheticConfig(),
                 strategy=schema.StrategyConfig(),
                 eval=schema.EvalConfig(),
                 trainer=schema.TrainerConfig(),

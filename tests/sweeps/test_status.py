@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import socket
 import time
 from pathlib import Path
 
@@ -12,13 +14,23 @@ from omegaconf import OmegaConf
 
 from retrieval import config as schema
 from retrieval.data.sources import fingerprint
+from retrieval.data_config import SyntheticConfig
 from retrieval.errors import ConfigError
 from retrieval.launch import sweep as launch
-from retrieval.launch.cells import Cell
+from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.sweep import Composed, Options
+from retrieval.ownership import started
 from retrieval.runs import RunDirectory
 from sweeps.cli import main
-from sweeps.commands.inventory import counts, error_line, take_inventory
+from sweeps.commands.inventory import (
+    CellStatus,
+    counts,
+    error_line,
+    expected_runs,
+    outlook,
+    sweep_is_alive,
+    take_inventory,
+)
 from sweeps.commands.retry import stored_config
 
 
@@ -45,7 +57,8 @@ def runs(tmp_path: Path) -> Path:
 
 def test_every_state_is_told_apart(runs: Path) -> None:
     with RunDirectory(runs / "live").claim():
-        RunDirectory(runs / "live").start(20, 10)
+        RunDirectory(runs / "live").start(20)
+        RunDirectory(runs / "live").progress(10)
         with RunDirectory(runs / "live").metrics_log() as log:
             log.append(10, {"train/pairs_per_second": 123.4})
         cells = take_inventory(runs)
@@ -126,7 +139,7 @@ def test_clean_asks_and_keeps_what_is_not_finished(
 def failed_run(folder: Path) -> RunDirectory:
     config = schema.Config(
         model=schema.ModelConfig(init="scratch"),
-        data=schema.SyntheticConfig(),
+        data=SyntheticConfig(),
         strategy=schema.StrategyConfig(),
         eval=schema.EvalConfig(),
         trainer=schema.TrainerConfig(threads=2),
@@ -173,3 +186,44 @@ def test_retry_refuses_a_changed_configuration(tmp_path: Path, capsys: pytest.Ca
 def test_retry_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retry", "--runs", str(tmp_path)]) == 0
     assert "no failed or stopped cell" in capsys.readouterr().out
+
+
+def test_outlook_tells_pace_and_time_left(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    running = CellStatus(
+        "a", "running", step=60, steps=100, first_step=20, seconds=40.0, pairs_per_second=150
+    )
+    done = CellStatus("b", "done", seconds=100.0)
+    waiting = CellStatus("c", "waiting")
+    assert running.seconds_left == 40
+    assert outlook([running, done]) == "1 running at 150 pairs/s, about 0:40 left"
+    assert outlook([running, waiting, done]) == "1 running at 150 pairs/s, about 2:20 left"
+    assert outlook([running, waiting]) == "1 running at 150 pairs/s"
+    assert outlook([done]) == ""
+
+
+def test_watch_goes_on_while_a_sweep_lives(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = SweepRecord(runs / ".sweeps" / "two")
+    record.write([], force=True)
+    assert sweep_is_alive(runs)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            record.path.write_text(json.dumps({"cells": []}))
+
+    monkeypatch.setattr("sweeps.commands.status.time.sleep", sleep)
+    assert main(["status", "--runs", str(runs), "--watch"]) == 0
+    assert len(looks) == 3
+
+
+def test_two_sweeps_of_one_second_keep_both_records(tmp_path: Path) -> None:
+    folder = tmp_path / ".sweeps" / "now"
+    theirs = {"cells": [{"run": "theirs", "index": 0}], "host": socket.gethostname(), "pid": os.getppid()}
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({**theirs, "process_started": started(os.getppid())}))
+    SweepRecord(folder).write([], force=True)
+    assert len(list(folder.glob("sweep*.json"))) == 2
+    assert expected_runs(tmp_path) == {"theirs"}
