@@ -40,6 +40,7 @@ from retrieval.training.callbacks import (
 )
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.diagnostics import diagnose
+from retrieval.training.memory import TrimCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.recalibration import recalibration_batch
@@ -167,6 +168,7 @@ def _train(
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
     callbacks += [
         metrics,
+        TrimCallback(),
         CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, cell.trainer.checkpoint_seconds),
         StopCallback(checkpoints),
     ]

@@ -10,7 +10,7 @@ import pandas as pd
 from retrieval.errors import ParetrieveError
 from sweeps.bootstrap import Progress
 from sweeps.configurations import label_runs
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.errors import FitRefusedError, missing_column
 from sweeps.fit import fit_law
 from sweeps.points import Columns
 from sweeps.result import FitOptions, FitResult
@@ -37,7 +37,7 @@ def split(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
     Raises TableError on an unknown column.
     """
     if by not in table:
-        raise TableError(f"--by {by}: no such column; the table has {', '.join(map(str, table.columns))}")
+        raise missing_column(by, table.columns)
     keys = label_runs(table)["label"] if by == "strategy" else table[by].astype(str)
     return {str(name): rows for name, rows in table.groupby(keys, sort=True)}
 
@@ -61,9 +61,7 @@ def fit_groups(
     refused: dict[str, str] = {}
     groups = split(table, by)
     if metric not in table:
-        raise TableError(
-            f"column {metric!r} is not in the table; it has {', '.join(map(str, table.columns))}"
-        )
+        raise missing_column(metric, table.columns)
     total = len(groups)
     for position, (name, rows) in enumerate(groups.items()):
 

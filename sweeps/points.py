@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.errors import FitRefusedError, TableError, missing_column
 from sweeps.laws import Floats, chance_level
 from sweeps.solver import Points
 
@@ -144,8 +144,7 @@ def prepare(
     needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
     for name in (metric, *needed):
         if name not in frame.columns:
-            known = ", ".join(map(str, frame.columns))
-            raise TableError(f"column {name!r} is not in the table; it has {known or 'no columns'}")
+            raise missing_column(name, frame.columns)
     if not len(frame):
         raise TableError("the table has no rows; nothing to fit")
     y = _positive(frame, metric)

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from retrieval.files import write_text
-from sweeps.errors import TableError
+from sweeps.errors import TableError, missing_column
 
 READERS = 8
 """Threads that read run directories: they hide the latency of a shared file system."""
@@ -178,9 +178,10 @@ def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     """
     for condition in conditions:
         column, equals, wanted = condition.partition("=")
-        if not equals or column not in frame:
-            known = ", ".join(map(str, frame.columns))
-            raise TableError(f"--where {condition}: expected COLUMN=VALUE with COLUMN one of {known}")
+        if not equals:
+            raise TableError(f"--where {condition}: expected COLUMN=VALUE[,VALUE]")
+        if column not in frame:
+            raise missing_column(column, frame.columns)
         kept = frame[matches(frame[column], wanted)]
         if kept.empty:
             values = ", ".join(map(str, frame[column].unique()[:8]))

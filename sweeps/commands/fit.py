@@ -89,11 +89,12 @@ def run(
     from sweeps.points import Columns
     from sweeps.result import FitOptions
 
-    frame, metric = _frame(load(runs, table, wandb, where), y or metric, complement, drop_invalid, held_out)
+    frame, metric = _frame(load(runs, table, wandb, where), y or metric, complement, drop_invalid)
+    apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
     columns = Columns(n=n, d=d, seed=seed_column)
-    fits, refused, record = _fit(frame[~frame[HELD_OUT]], by, law, metric, columns, options)
-    targets = _targets(frame[frame[HELD_OUT]], metric, columns, predict or [])
+    fits, refused, record = _fit(frame[~apart], by, law, metric, columns, options)
+    targets = _targets(frame[apart], metric, columns, predict or [])
     _attach(record, fits, targets, by is not None)
     write_json(out, record)
     _show(fits, refused, targets, by is not None)
@@ -106,27 +107,23 @@ def run(
         raise typer.Exit(1)
 
 
-HELD_OUT = "__held_out__"
 Target = tuple[float, float, float | None]
 """N, D and the observed metric of a held-out row (None for ``--predict``)."""
 
 
 def _frame(
-    frame: pd.DataFrame, metric: str, complement: bool, drop_invalid: bool, held_out: str | None
+    frame: pd.DataFrame, metric: str, complement: bool, drop_invalid: bool
 ) -> tuple[pd.DataFrame, str]:
-    """The table with the metric to fit, a mark on held-out rows, and the metric's name."""
+    """The table with the metric to fit, and the metric's name."""
     import numpy as np
     import pandas as pd
 
-    from sweeps.errors import TableError
+    from sweeps.errors import missing_column
     from sweeps.points import COMPLEMENT
-    from sweeps.table import matches
 
     frame = frame.copy()
     if metric not in frame:
-        raise TableError(
-            f"column {metric!r} is not in the table; it has {', '.join(map(str, frame.columns))}"
-        )
+        raise missing_column(metric, frame.columns)
     if complement:
         risen = pd.to_numeric(frame[metric], errors="coerce")
         metric = COMPLEMENT + metric
@@ -137,16 +134,28 @@ def _frame(
         if not good.all():
             typer.echo(f"left out: {int((~good).sum())} rows without a positive {metric}", err=True)
         frame = frame[good]
-    frame[HELD_OUT] = False
-    if held_out is not None:
-        column, equals, wanted = held_out.partition("=")
-        if not equals or column not in frame:
-            raise TableError(f"--held-out {held_out}: expected COLUMN=VALUE with a column of the table")
-        frame[HELD_OUT] = matches(frame[column], wanted)
-        if not frame[HELD_OUT].any():
-            values = ", ".join(map(str, frame[column].unique()[:8]))
-            raise TableError(f"--held-out {held_out} matches no row; {column} has the values {values}")
     return frame, metric
+
+
+def _held_out(frame: pd.DataFrame, condition: str | None) -> pd.Series:
+    """Boolean mask of the rows that ``--held-out`` keeps out of the fit."""
+    import pandas as pd
+
+    from sweeps.errors import TableError, missing_column
+    from sweeps.table import matches
+
+    if condition is None:
+        return pd.Series(False, index=frame.index)
+    column, equals, wanted = condition.partition("=")
+    if not equals:
+        raise TableError(f"--held-out {condition}: expected COLUMN=VALUE[,VALUE]")
+    if column not in frame:
+        raise missing_column(column, frame.columns)
+    apart = matches(frame[column], wanted)
+    if not apart.any():
+        values = ", ".join(map(str, frame[column].unique()[:8]))
+        raise TableError(f"--held-out {condition} matches no row; {column} has the values {values}")
+    return apart
 
 
 def _fit(
