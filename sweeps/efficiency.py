@@ -201,8 +201,8 @@ class _Comparison:
             pair = self._joint(columns) if together else self._fit((first, second), form, columns)
             at = {"name": _name(second, across, value), across: float(value)}
             curve = _curve(pair, axis, _scale(second[along]), float(value), self.options.fit.level)
-            limit = {"baseline_limit": float(first[along].max())}
-            found.append({"resource": resource, "at": at} | curve | limit)
+            ran = {"baseline_range": [float(first[along].min()), float(first[along].max())]}
+            found.append({"resource": resource, "at": at} | curve | ran)
         if not found:
             text = f"{along} has fewer than {MIN_LEVELS} values in common at every {across}"
             raise FitRefusedError("FEWER_THAN_3_LEVELS", text)

@@ -83,6 +83,14 @@ def _curve_doubts(item: dict[str, Any], summary: dict[str, Any]) -> Iterator[tup
         yield "TARGET_BELOW_FLOOR", f" (from {first:.3g} on)"
     if finite and max(finite) / max(min(finite), 1e-12) > NOT_CONSTANT:
         yield "MULTIPLIER_NOT_CONSTANT", f" ({min(finite):.3g} to {max(finite):.3g})"
-    factor = 0.0 if values[-1] == UNBOUNDED else values[-1] * item["scale"][-1] / item["baseline_limit"]
-    if factor > EXTRAPOLATION_LIMIT:
-        yield "EXTRAPOLATION_FACTOR", f" (the baseline would need {factor:.3g} × the largest it was run with)"
+    if values[-1] == UNBOUNDED:
+        return
+    needed = values[-1] * item["scale"][-1]
+    least, most = item["baseline_range"]
+    if needed > EXTRAPOLATION_LIMIT * most:
+        reach = f"{needed / most:.3g} × the largest"
+    elif needed < least / EXTRAPOLATION_LIMIT:
+        reach = f"{needed / least:.3g} × the least"
+    else:
+        return
+    yield "EXTRAPOLATION_FACTOR", f" (the baseline would need {reach} it was run with)"

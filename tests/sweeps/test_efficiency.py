@@ -204,3 +204,14 @@ def test_too_few_configurations_give_no_interval() -> None:
     record = efficiency(table[table[D] < 9e3], options=QUICK)
     assert record["headline"]["D"]["joint"]["low"] is None
     assert "BOOTSTRAP_UNSTABLE" in [warning["code"] for warning in record["warnings"]]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(10.0, "× the largest it was run with"), (1e-4, "× the least it was")]
+)
+def test_multipliers_far_outside_the_baselines_range_are_flagged(ratio: float, words: str) -> None:
+    base, other = data_law(6e3), data_law(6e3 / ratio)
+    record = efficiency(runs({"standard": (base, base), "pareto": (other, other)}), options=QUICK)
+    found = [item["message"] for item in record["warnings"] if item["code"] == "EXTRAPOLATION_FACTOR"]
+    assert found
+    assert all(words in message for message in found)
