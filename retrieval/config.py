@@ -114,6 +114,8 @@ class TrainConfig:
     steps: int = 150
     batch_size: int = 64
     """Query-passage pairs a step."""
+    mini_batch_size: int | None = None
+    """Texts encoded at a time; gradients stay those of the whole batch. ``None``: all at once."""
     lr: float | None = None
     """Peak learning rate; ``None`` scales with the width: see docs/method.md."""
     embedding_lr: float | None = None

@@ -142,6 +142,7 @@ def _train(
     precision: str,
 ) -> Trained:
     encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
+    encoder.mini_batch_size = cell.train.mini_batch_size
     where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
     strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     training = data.training()

@@ -62,6 +62,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "strategy.perturbation.rate": (lambda x: 0 < x <= 1, "above 0, at most 1 (share of the words)"),
     "strategy.perturbation.neighbours": (lambda x: x >= 1, "1 or more"),
     "train.steps": (lambda x: x >= 1, "1 or more"),
+    "train.mini_batch_size": (lambda x: x is None or x >= 1, "1 or more texts, or null"),
     "train.batch_size": (lambda x: x >= 2, "2 or more (in-batch negatives need a second pair)"),
     "train.warmup": (lambda x: 0 <= x <= 1, "from 0 to 1 (share of the steps)"),
     "train.weight_decay": (lambda x: x >= 0, "0 or more"),

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from retrieval.config import ModelConfig
 from retrieval.models import bert
@@ -30,6 +31,8 @@ class DualEncoder(nn.Module):
         self.backbone = backbone
         self.config = config
         self.precision = precision
+        self.mini_batch_size: int | None = None
+        """Texts encoded at a time while gradients are recorded; ``None``: all at once."""
         self.packed = bert.supports(backbone)
         hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(hidden, config.projection) if config.projection else None
@@ -44,6 +47,29 @@ class DualEncoder(nn.Module):
 
         ``offset``: ``[T, hidden]`` added to the word embeddings (adversarial perturbation).
         """
+        if self.recomputes and torch.is_grad_enabled():
+            return self._in_chunks(batch, offset)
+        return self._encode(batch, offset)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether a backward pass repeats the forward pass."""
+        return self.mini_batch_size is not None
+
+    def _in_chunks(self, batch: TokenBatch, offset: Tensor | None) -> Tensor:
+        """Gradient caching (Gao et al. 2021, arXiv 2101.06983): activations of one chunk at a time.
+
+        The forward pass keeps the vectors alone; the backward pass encodes each chunk again, with the same
+        dropout, when the gradient of its vectors is known. Gradients are exactly those of the whole batch.
+        """
+        assert self.mini_batch_size is not None
+        vectors = [
+            checkpoint(self._encode, chunk, None if offset is None else offset[span], use_reentrant=False)
+            for chunk, span in batch.chunks(self.mini_batch_size)
+        ]
+        return torch.cat(vectors)[batch.inverse]
+
+    def _encode(self, batch: TokenBatch, offset: Tensor | None) -> Tensor:
         if self.packed:
             states = bert.forward(self.backbone, batch, DTYPES[self.precision], offset)  # type: ignore[arg-type]
             blocks = [

@@ -78,6 +78,31 @@ class TokenBatch:
         lengths = self.lengths[first : first + group.count]
         return torch.arange(group.width, device=lengths.device) < lengths[:, None]
 
+    def chunks(self, size: int) -> list[tuple[TokenBatch, slice]]:
+        """At most ``size`` sequences each, in layout order, with the tokens they occupy in this batch.
+
+        Their ``tokens`` and ``attended`` are zero: the work of a step is that of the whole batch.
+        """
+        firsts = np.cumsum([0, *(group.count for group in self.groups)])
+        found = []
+        for first in range(0, len(self.lengths), size):
+            last = min(first + size, len(self.lengths))
+            parts = [
+                (group, max(first, begin) - begin, min(last, begin + group.count) - begin)
+                for group, begin in zip(self.groups, firsts.tolist(), strict=False)
+                if begin < last and begin + group.count > first
+            ]
+            start = parts[0][0].start + parts[0][1] * parts[0][0].width
+            groups, stop = [], 0
+            for group, begin, end in parts:
+                groups.append(Group(stop, end - begin, group.width, group.padded))
+                stop = groups[-1].stop
+            span = slice(start, start + stop)
+            inverse = torch.arange(last - first, device=self.inverse.device)
+            chunk = TokenBatch(self.ids[span], self.lengths[first:last], inverse, tuple(groups), 0, 0)
+            found.append((chunk, span))
+        return found
+
     def _first_sequence(self, group: Group) -> int:
         return sum(other.count for other in self.groups if other.start < group.start)
 

@@ -153,7 +153,9 @@ class Strategy(ABC):
         seen = self._perturb(encoder, batch)
         vectors = encoder(seen.tokens, seen.offset)
         blocks = {name: block_loss(vectors, batch, name) for name in batch.blocks}
-        passes = FORWARD + (self.backward_passes if backward_passes is None else backward_passes)
+        back = self.backward_passes if backward_passes is None else backward_passes
+        again = back // BACKWARD * FORWARD if encoder.recomputes else 0
+        passes = FORWARD + back + again
         work = seen.work + Work.of(batch.tokens, passes)
         eff = mixed(self.eff, blocks)
         if self.rob is None:
