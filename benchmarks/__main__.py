@@ -5,102 +5,111 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import platform
 import statistics
 import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks import encoding, search, training
+from benchmarks import caching
+from benchmarks.parts import PARTS, Match, Options
 from benchmarks.work import SHAPES
 from retrieval.manifest import cpu_model
 from retrieval.notices import quiet
 
-REFERENCE = {
-    "training": "sentence-transformers fp32, dropout .1",
-    "encoding": "sentence-transformers",
-    "search": "beir",
-}
-
 
 def main() -> None:
     """Run the chosen parts and write ``<out>.json`` and ``<out>.md``."""
+    chosen = _parse()
+    quiet()
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(chosen.threads)
+    options = Options(tuple(chosen.sizes.split(",")), chosen.steps, chosen.passages)
+    rows: list[dict[str, Any]] = []
+    for part in chosen.parts.split(","):
+        for match in PARTS[part](options):
+            rows += _compete(match, chosen.rounds)
+            _write(chosen, rows)
+    print(chosen.out.with_suffix(".md").read_text())
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sizes", default="tiny,mini", help=f"of {','.join(SHAPES)}")
-    parser.add_argument("--parts", default="training,encoding,search")
-    parser.add_argument("--steps", type=int, default=12, help="timed training steps a round")
+    parser.add_argument("--sizes", default=",".join(SHAPES), help=f"of {','.join(SHAPES)}")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
+    parser.add_argument("--steps", type=int, default=8, help="timed training steps a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--passages", type=int, default=2000, help="passages to encode a round")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cpu"))
-    options = parser.parse_args()
-    quiet()
-    logging.disable(logging.WARNING)
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(options.threads)
-    rows = []
-    for part, size, contestants in _matches(options):
-        rows += _compete(part, size, contestants, options.rounds)
-    machine = {"cpu": cpu_model(), "threads": options.threads, "torch": torch.__version__}
-    record = {"machine": {**machine, "platform": platform.platform()}, "rounds": options.rounds, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    options.out.with_suffix(".md").write_text(_markdown(record))
-    print(_markdown(record))
+    chosen = parser.parse_args()
+    for option, known in (("sizes", SHAPES), ("parts", PARTS)):
+        for name in getattr(chosen, option).split(","):
+            if name not in known:
+                parser.error(f"--{option} {name}: not one of {', '.join(known)}")
+    return chosen
 
 
-def _matches(options: argparse.Namespace) -> list[tuple[str, str, dict[str, Callable[[], float]]]]:
-    matches: list[tuple[str, str, dict[str, Callable[[], float]]]] = []
-    parts = options.parts.split(",")
-    for size in options.sizes.split(","):
-        if "training" in parts:
-            entries = {name: partial(run, size, options.steps) for name, run in training.CONTESTANTS.items()}
-            matches.append(("training", size, entries))
-        if "encoding" in parts:
-            entries = {
-                "sentence-transformers": partial(encoding.sentence_transformers, size, options.passages),
-                "ours fp32": partial(encoding.ours, size, options.passages, "32"),
-                "ours bf16": partial(encoding.ours, size, options.passages, "bf16"),
-            }
-            matches.append(("encoding", size, entries))
-    if "search" in parts:
-        entries = {"beir": partial(search.beir, 1000, 100_000), "ours": partial(search.ours, 1000, 100_000)}
-        matches.append(("search", "1,000 × 100k × 256", entries))
-    return matches
-
-
-def _compete(
-    part: str, size: str, contestants: dict[str, Callable[[], float]], rounds: int
-) -> list[dict[str, object]]:
+def _compete(match: Match, rounds: int) -> list[dict[str, Any]]:
     """All contestants once a round, so that a change of the machine's load meets all of them."""
-    speeds: dict[str, list[float]] = {name: [] for name in contestants}
+    speeds: dict[str, list[float]] = {name: [] for name in match.contestants}
     for _ in range(rounds):
-        for name, run in contestants.items():
+        for name, run in match.contestants.items():
             speeds[name].append(run())
-    reference = speeds[REFERENCE[part]]
-    return [
+    reference = next(iter(speeds.values()))
+    rows: list[dict[str, Any]] = [
         {
-            "part": part,
-            "size": size,
+            "part": match.part,
+            "work": match.work,
             "contestant": name,
+            "unit": f"{match.unit}/s",
             "per_second": statistics.median(values),
             "ratio": statistics.median(a / b for a, b in zip(values, reference, strict=True)),
             "rounds": values,
         }
         for name, values in speeds.items()
     ]
+    if match.part == "caching":
+        for row, mini in zip(rows, (None, caching.MINI_BATCH), strict=False):
+            row["step_bytes"] = caching.step_bytes("mini", mini)
+    return rows
 
 
-def _markdown(record: dict[str, object]) -> str:
-    machine = record["machine"]
-    lines = [f"{machine}", "", "| part | size | contestant | per second | ratio |", "|---|---|---|---|---|"]
-    for row in record["rows"]:  # type: ignore[attr-defined]
+def _write(chosen: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    record = {
+        "machine": {
+            "cpu": cpu_model(),
+            "cores": os.cpu_count(),
+            "threads": chosen.threads,
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+        },
+        "rounds": chosen.rounds,
+        "rows": rows,
+    }
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    chosen.out.with_suffix(".md").write_text(_markdown(record))
+
+
+def _markdown(record: dict[str, Any]) -> str:
+    machine = ", ".join(f"{name}: {value}" for name, value in record["machine"].items())
+    lines = [
+        f"{machine}; median of {record['rounds']} interleaved rounds",
+        "",
+        "| part | work | contestant | per second | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        size = row.get("step_bytes")
+        note = f", {size / 2**20:,.0f} MiB a step" if size else ""
+        speed = f"{row['per_second']:.4g} {row['unit'].removesuffix('/s')}{note}"
         lines.append(
-            f"| {row['part']} | {row['size']} | {row['contestant']} | {row['per_second']:.4g}"
-            f" | {row['ratio']:.2f} |"
+            f"| {row['part']} | {row['work']} | {row['contestant']} | {speed} | {row['ratio']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -35,10 +35,10 @@ class StepClock:
         """A step has ended."""
         self.times.append(time.perf_counter())
 
-    def pairs_per_second(self) -> float:
+    def pairs_per_second(self, batch: int = BATCH) -> float:
         """Over all steps after the warm-up."""
         steps = len(self.times) - 1 - WARM_STEPS
-        return BATCH * steps / (self.times[-1] - self.times[WARM_STEPS])
+        return batch * steps / (self.times[-1] - self.times[WARM_STEPS])
 
 
 class _Lightning(pl.Callback):
@@ -57,12 +57,15 @@ class _Transformers(TrainerCallback):
         self.clock.tick()
 
 
-def ours(size: str, steps: int, dropout: float, precision: str) -> float:
-    """Pairs per second of our trainer."""
+def ours(
+    size: str, steps: int, dropout: float, precision: str, batch: int = BATCH, mini: int | None = None
+) -> float:
+    """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
     total = steps + WARM_STEPS + 1
-    pairs = training_pairs(BATCH * total)
-    model, train = model_config(size, dropout), TrainConfig(steps=total, batch_size=BATCH)
+    pairs = training_pairs(batch * total)
+    model, train = model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
     encoder = build_encoder(model, tokenizer(), 1, precision)
+    encoder.mini_batch_size = mini
     strategy = build_strategy(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1)
     clock = StepClock()
@@ -76,23 +79,31 @@ def ours(size: str, steps: int, dropout: float, precision: str) -> float:
         enable_progress_bar=False,
         callbacks=[_Lightning(clock)],
     )
-    streams = strategy.streams(TrainingData(pairs), BATCH)
+    streams = strategy.streams(TrainingData(pairs), batch)
     trainer.fit(module, DataLoader(StepBatches(streams, 1, 0, total), batch_size=None))
-    return clock.pairs_per_second()
+    return clock.pairs_per_second(batch)
 
 
-def sentence_transformers(size: str, steps: int, dropout: float, bf16: bool) -> float:
-    """Pairs per second of ``SentenceTransformerTrainer`` with MultipleNegativesRankingLoss."""
+def sentence_transformers(
+    size: str, steps: int, dropout: float, bf16: bool, batch: int = BATCH, mini: int | None = None
+) -> float:
+    """Pairs per second of ``SentenceTransformerTrainer`` with MultipleNegativesRankingLoss.
+
+    ``mini``: texts encoded at a time by CachedMultipleNegativesRankingLoss in its place.
+    """
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.losses import (
+        CachedMultipleNegativesRankingLoss,
+        MultipleNegativesRankingLoss,
+    )
 
     total = steps + WARM_STEPS + 1
-    data = texts(BATCH * total)
+    data = texts(batch * total)
     with tempfile.TemporaryDirectory() as folder:
         encoder = build_encoder(model_config(size, dropout), tokenizer(), 1, "32")
         save_sentence_transformer(encoder, tokenizer(), 32, 128, Path(folder) / "model")
@@ -104,7 +115,7 @@ def sentence_transformers(size: str, steps: int, dropout: float, bf16: bool) -> 
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder,
             max_steps=total,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=batch,
             bf16=bf16,
             use_cpu=True,
             report_to="none",
@@ -116,11 +127,15 @@ def sentence_transformers(size: str, steps: int, dropout: float, bf16: bool) -> 
             model=model,
             args=arguments,
             train_dataset=Dataset.from_dict({"query": data.queries, "passage": data.passages}),
-            loss=MultipleNegativesRankingLoss(model),
+            loss=(
+                CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini)
+                if mini
+                else MultipleNegativesRankingLoss(model)
+            ),
             callbacks=[_Transformers(clock)],
         )
         trainer.train()
-    return clock.pairs_per_second()
+    return clock.pairs_per_second(batch)
 
 
 Contestant = Callable[[str, int], float]

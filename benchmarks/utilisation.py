@@ -1,0 +1,52 @@
+"""Model FLOP/s of a training step against the speed of large bf16 matrix products on the same cores."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.training import ours
+from benchmarks.work import BATCH, model_config, tokenizer, training_pairs
+from retrieval.models.backbones import build_encoder
+from retrieval.models.layout import group_tokens
+from retrieval.training.cost import BACKWARD, FORWARD, Work, encoder_flops, peak_flops
+
+
+def product(threads: int) -> float:
+    """FLOP/s of square bf16 products."""
+    with _threads(threads), tempfile.TemporaryDirectory() as cache:
+        return peak_flops(torch.device("cpu"), "bf16", Path(cache))
+
+
+def training(size: str, steps: int, threads: int) -> float:
+    """Analytic FLOP/s of training, padding not counted."""
+    with _threads(threads):
+        pairs_per_second = ours(size, steps, 0.0, "bf16")
+    return pairs_per_second * _flops_per_pair(size)
+
+
+def _flops_per_pair(size: str) -> float:
+    pairs = training_pairs(16 * BATCH)
+    rows = np.arange(16 * BATCH)
+    encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, "bf16")
+    work = Work()
+    for store in (pairs.queries, pairs.passages):
+        work += Work.of(group_tokens(*store.gather(rows)), FORWARD + BACKWARD)
+    return encoder_flops(encoder, work) / len(rows)
+
+
+class _threads:
+    """The given number of threads for a while."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+
+    def __enter__(self) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.wanted)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self.before)
