@@ -39,15 +39,7 @@ START_SECONDS = 2.0
 """From the start of the process to the first step, and from the last measurement to the end."""
 
 BYTES_PER_PARAMETER = 20
-"""Weights, gradients and both moments in fp32, and weights and gradients in bf16."""
-
-ACTIVATION_BYTES = 48
-"""Bytes kept per token, layer and hidden unit for the backward pass (BERT-base: 1.3 GB for 3,100 tokens)."""
-
-HEAP_GROWTH = 1.5
-"""Resident memory over memory in use; :mod:`retrieval.training.memory` keeps it there."""
-
-PROCESS_BYTES = 2**30
+PROCESS_BYTES = 800 * 2**20
 
 EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
 """Speed-up of t threads = t**exponent, by non-embedding parameters: two threads gave 1.5 × for BERT-tiny
@@ -107,12 +99,10 @@ def estimate(config: DictConfig, gpu: bool = False) -> Work:
     collections = 0 if evaluation.name == "none" else 1 + len(data.ood)
     texts = (evaluation.max_queries or 10_000) * query + (evaluation.pool or 100_000) * passage
     measuring = collections * 2 * parameters * texts / rate + START_SECONDS
-    activations = ACTIVATION_BYTES * pairs * pair * model.layers * model.hidden
-    weights = BYTES_PER_PARAMETER * (parameters + embedding)
     return Work(
         train=step * train.steps,
         parameters=parameters,
-        memory=PROCESS_BYTES + int(HEAP_GROWTH * (weights + activations)),
+        memory=PROCESS_BYTES + BYTES_PER_PARAMETER * (parameters + embedding),
         evaluate=measuring,
     )
 
