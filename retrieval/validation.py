@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -285,7 +285,9 @@ def _data(config: Config) -> None:
             "cannot measure out-of-distribution robustness; remove it from one"
         )
     for key in ("domains", "hub"):
-        for name in map(str, config.data.get(key) or {}):  # type: ignore[attr-defined]
+        value = config.data.get(key)  # type: ignore[attr-defined]
+        # The synthetic collection's ``domains`` is their number.
+        for name in map(str, value if isinstance(value, Mapping | DictConfig) else {}):
             if not PLAIN_NAME.fullmatch(name):
                 raise ConfigError(
                     f"data.{key} has the name {name!r}, which becomes a folder's; "
