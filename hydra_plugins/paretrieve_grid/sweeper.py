@@ -16,7 +16,7 @@ class GridSweeper(BasicSweeper):
     ) -> list[list[list[str]]]:
         """The overrides of every job, in batches; raises ``ConfigError`` for a file that is not right."""
         from retrieval.errors import ConfigError
-        from retrieval.launch.grid import expand, read_cells, without_columns
+        from retrieval.launch.grid import jobs
 
         assert self.config is not None
         path, where = self.config.sweep.cells, self.config.sweep.where
@@ -25,13 +25,9 @@ class GridSweeper(BasicSweeper):
                 "sweep.where is not known to this hydra/launcher; use local, submitit_local, submitit_slurm "
                 "or ray"
             )
-        rows = None
-        if path is not None:
-            rows = read_cells(path)
-            given = overrides[len(self.params) :]
-            overrides = without_columns(overrides, rows, given, path)
-        jobs = expand(overrides, rows)
-        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+        swept = len(self.params)
+        found = jobs(overrides[:swept], overrides[swept:], path)
+        return list(self.split_overrides_to_chunks(found, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every job in advance for launchers that do not: it takes as long as all else together."""

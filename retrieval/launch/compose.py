@@ -5,18 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.utils import filter_overrides
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from retrieval.config import register_schema
 from retrieval.errors import ConfigError
 from retrieval.launch.facts import facts
+from retrieval.launch.grid import jobs
 from retrieval.launch.where import Where
+from retrieval.messages import explain, quoted
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+"""The configuration files of ``train.py``."""
 
 
 @dataclass(frozen=True)
@@ -112,21 +123,41 @@ class Composer:
 
 
 def compose_cells(
-    loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0
+    loader: ConfigLoader, master: DictConfig, cells: Sequence[Sequence[str]], first: int = 0
 ) -> list[Composed]:
-    """The cells of ``jobs`` (overrides of each) that ``sweep.where`` keeps, numbered from ``first``.
+    """The cells (given by their overrides) that ``sweep.where`` keeps, numbered from ``first``.
 
     Raises:
         ConfigError: ``sweep.where`` cannot be read, or keeps no cell.
         HydraException, OmegaConfBaseException: a cell cannot be composed.
     """
     compose = Composer(loader, master)
-    cells = [compose(overrides, first + number) for number, overrides in enumerate(jobs)]
+    composed = [compose(overrides, first + number) for number, overrides in enumerate(cells)]
     expression = (master.get("sweep") or {}).get("where")
     if expression is None:
-        return cells
+        return composed
     where = Where(str(expression))
-    kept = [cell for cell in cells if where(facts(cell.config))]
+    kept = [cell for cell in composed if where(facts(cell.config))]
     if not kept:
-        raise ConfigError(f"sweep.where={expression} keeps none of {len(cells)} cells; loosen it")
+        raise ConfigError(f"sweep.where={expression} keeps none of {len(composed)} cells; loosen it")
     return kept
+
+
+def compose_command(arguments: Sequence[str], conf: Path = CONF) -> list[Composed]:
+    """The cells that ``python train.py -m <arguments>`` would run.
+
+    Raises:
+        ConfigError: as :func:`compose_cells`; Hydra's errors are put in these words.
+    """
+    register_schema()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            master = loader.load_configuration("config", [*map(quoted, arguments)], RunMode.MULTIRUN)
+            parser = OverridesParser.create(config_loader=loader)
+            swept = master.hydra.sweeper.get("params") or {}
+            params = parser.parse_overrides([f"{key}={value}" for key, value in swept.items()])
+            given = parser.parse_overrides(list(master.hydra.overrides.task))
+            return compose_cells(loader, master, jobs(params, given, master.sweep.cells))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error) or str(error)) from error

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from retrieval.config import ModelConfig
-
-FILL = {"query": 0.4, "passage": 0.75}
-"""Typical length of a text as a share of its maximum."""
+from retrieval.launch.machines import LAUNCH_SECONDS, Accelerator, Calibration
+from retrieval.launch.shape import shaped
+from retrieval.launch.workload import Contents, assumed_contents, workload
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
 """Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:
@@ -39,7 +38,12 @@ START_SECONDS = 2.0
 """From the start of the process to the first step, and from the last measurement to the end."""
 
 BYTES_PER_PARAMETER = 20
-PROCESS_BYTES = 800 * 2**20
+"""Weights, gradients and both moments in fp32, and weights and gradients in bf16."""
+
+HEAP_GROWTH = 1.5
+"""Resident memory over memory in use; :mod:`retrieval.training.memory` keeps it there."""
+
+PROCESS_BYTES = 2**30
 
 EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
 """Speed-up of t threads = t**exponent, by non-embedding parameters: two threads gave 1.5 × for BERT-tiny
@@ -84,26 +88,47 @@ def encoder_parameters(model: ModelConfig | DictConfig) -> int:
     return int(model.layers) * layer + (hidden * projection + projection if projection else 0)
 
 
-def estimate(config: DictConfig, gpu: bool = False) -> Work:
-    """Work of the cell ``config``; on a GPU if ``gpu``."""
-    model, data, train, evaluation = config.model, config.data, config.train, config.eval
-    parameters = encoder_parameters(model)
-    embedding = int(data.vocabulary) * int(model.hidden)
-    rate = GPU_RATE if gpu else core_rate() * min(BEST_EFFICIENCY, model.hidden / FULL_RATE_HIDDEN)
-    query = FILL["query"] * data.max_query_length
-    passage = FILL["passage"] * data.max_passage_length
-    pair = query + passage * (1 + _hard_negatives(config.strategy))
-    pairs = train.batch_size * (2 if config.strategy.get("budget") == "extra" else 1)
-    update = 0.0 if gpu else embedding * OPTIMISER_BYTES / BANDWIDTH
-    step = 6 * parameters * pairs * pair / rate + update + LAYER_SECONDS * model.layers
-    collections = 0 if evaluation.name == "none" else 1 + len(data.ood)
-    texts = (evaluation.max_queries or 10_000) * query + (evaluation.pool or 100_000) * passage
-    measuring = collections * 2 * parameters * texts / rate + START_SECONDS
+def estimate(
+    config: DictConfig,
+    gpu: bool = False,
+    contents: Contents | None = None,
+    calibration: Calibration | None = None,
+    device: Accelerator | None = None,
+) -> Work:
+    """Work of the cell ``config``.
+
+    Args:
+        config: A whole configuration.
+        gpu: Whether it runs on a GPU of this machine.
+        contents: What its data are like; ``None`` = typical.
+        calibration: What a probe of this machine's cores found; ``None`` = :data:`RATES` as they are.
+        device: An accelerator to estimate for in place of this machine.
+    """
+    model, train = shaped(config.model), config.train
+    hidden, layers = int(model.hidden), int(model.layers)
+    contents = contents or assumed_contents(config)
+    work = workload(config, contents)
+    parameters, embedding = encoder_parameters(model), contents.vocabulary * hidden
+    if device is not None:
+        rate = device.rate(hidden)
+        step = work.step_flops / rate + LAUNCH_SECONDS * layers
+    elif gpu:
+        rate = GPU_RATE
+        step = work.step_flops / rate + LAYER_SECONDS * layers
+    else:
+        rate = core_rate() * min(BEST_EFFICIENCY, hidden / FULL_RATE_HIDDEN)
+        update = embedding * OPTIMISER_BYTES / BANDWIDTH
+        step = work.step_flops / rate + update + LAYER_SECONDS * layers
+    training, measuring = step * int(train.steps), work.evaluation_flops / rate
+    if calibration is not None and not gpu and device is None:
+        training *= calibration.train(hidden)
+        measuring *= calibration.encode(hidden)
+    held = BYTES_PER_PARAMETER * (parameters + embedding) + work.activations
     return Work(
-        train=step * train.steps,
+        train=training,
         parameters=parameters,
-        memory=PROCESS_BYTES + BYTES_PER_PARAMETER * (parameters + embedding),
-        evaluate=measuring,
+        memory=int(held if device is not None else PROCESS_BYTES + HEAP_GROWTH * held),
+        evaluate=measuring + START_SECONDS,
     )
 
 
@@ -116,8 +141,3 @@ def core_rate(cpuinfo: Path = Path("/proc/cpuinfo")) -> float:
         return OTHER_RATE
     flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
     return next((rate for flag, rate in RATES if flag in flags), OTHER_RATE)
-
-
-def _hard_negatives(strategy: Any) -> int:
-    name = strategy.base if strategy.name == "pareto" else strategy.name
-    return int(strategy.hard.count) if name in ("hard-negative", "denoising") else 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.config import ModelConfig, model_name
 from retrieval.identity import data_label
 from retrieval.launch.estimate import encoder_parameters
+from retrieval.launch.shape import checkpoint_shape, shaped
 
 POSITIONS, SEGMENTS, NORM = 512, 2, 2
 """Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
@@ -42,12 +41,7 @@ def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, in
     shape = checkpoint_shape(model)
     if shape is not None:
         vocabulary = int(shape["vocab_size"])
-        model = ModelConfig(
-            layers=int(shape["num_hidden_layers"]),
-            hidden=int(shape["hidden_size"]),
-            intermediate=int(shape["intermediate_size"]),
-            projection=int(model.projection),
-        )
+    model = shaped(model)
     non_embedding = encoder_parameters(model)
     embedding = (vocabulary + POSITIONS + SEGMENTS + NORM) * int(model.hidden)
     return {
@@ -55,20 +49,6 @@ def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, in
         "size/params_embedding": embedding,
         "size/params_total": non_embedding + embedding,
     }
-
-
-def checkpoint_shape(model: DictConfig | ModelConfig) -> Mapping[str, Any] | None:
-    """The ``config.json`` of a pretrained BERT in a local folder, else ``None``."""
-    if model.init != "pretrained" or not model.pretrained:
-        return None
-    for folder in (Path(model.pretrained), Path(model.pretrained) / "0_Transformer"):
-        try:
-            shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if {"vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size"} <= set(shape):
-                return cast(Mapping[str, Any], shape)
-        except (OSError, ValueError, TypeError):
-            continue
-    return None
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,25 @@ Row = dict[str, str]
 """Key of an override -> its value as written."""
 
 
+def jobs(params: Sequence[Override], given: Sequence[Override], cells: str | None) -> list[list[str]]:
+    """The overrides of every cell.
+
+    Args:
+        params: what an experiment file sweeps.
+        given: overrides of the command line.
+        cells: ``sweep.cells``.
+
+    Raises:
+        ConfigError: the file is not right, or contradicts the command line.
+        HydraException: see :func:`expand`.
+    """
+    overrides = [*params, *given]
+    if cells is None:
+        return expand(overrides)
+    rows = read_cells(cells)
+    return expand(without_columns(overrides, rows, given, cells), rows)
+
+
 def expand(overrides: Sequence[Override], rows: Sequence[Row] | None = None) -> list[list[str]]:
     """The overrides of every cell: each of ``rows`` with each combination of what ``overrides`` sweep.
 

@@ -89,18 +89,28 @@ def makespan(
 
     A cell that needs more than there is runs alone.
     """
+    running, pending = list(running), list(pending)
+    starts = timeline(running, pending, capacity, memory)
+    ends = (start + task.seconds for start, task in zip(starts, pending, strict=True))
+    return max((*ends, *(task.seconds for task in running)), default=0.0)
+
+
+def timeline(
+    running: Sequence[Task], pending: Sequence[Task], capacity: int, memory: int | None = None
+) -> list[float]:
+    """When each of ``pending`` starts, in seconds from now."""
     ends = [(task.seconds, task.units, task.memory) for task in running]
     heapq.heapify(ends)
     units, used = sum(end[1] for end in ends), sum(end[2] for end in ends)
-    now, latest = 0.0, max((end[0] for end in ends), default=0.0)
+    now, starts = 0.0, []
     for task in pending:
         while ends and not fits(task.units, task.memory, units, used, capacity, memory):
             now, freed, released = heapq.heappop(ends)
             units, used = units - freed, used - released
         heapq.heappush(ends, (now + task.seconds, task.units, task.memory))
         units, used = units + task.units, used + task.memory
-        latest = max(latest, now + task.seconds)
-    return latest
+        starts.append(now)
+    return starts
 
 
 def fits(units: int, memory: int, busy: int, used: int, capacity: int, limit: int | None) -> bool:

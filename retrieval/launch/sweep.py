@@ -59,7 +59,7 @@ def run_sweep(composed: Sequence[Composed], options: Options, folder: Path) -> t
     Raises:
         ConfigError: A configuration is invalid; nothing has been started.
     """
-    cells = _cells(composed, options, folder.name)
+    cells = make_cells(composed, options, folder.name)
     record = SweepRecord(folder)
     waiting = [cell for cell in cells if not cell.ended]
     interrupted = False
@@ -75,7 +75,12 @@ def run_sweep(composed: Sequence[Composed], options: Options, folder: Path) -> t
     return cells, int(any(cell.state != "done" for cell in cells))
 
 
-def _cells(composed: Sequence[Composed], options: Options, group: str) -> list[Cell]:
+def make_cells(composed: Sequence[Composed], options: Options, group: str) -> list[Cell]:
+    """The cells of a sweep whose W&B group is ``group``; those done before have ended.
+
+    Raises:
+        ConfigError: A configuration is invalid, or its data are not there.
+    """
     validate: Callable[..., Any] | None = resolve(options.validate) if options.validate else None
     fingerprint = resolve(options.fingerprint)
     known: dict[str, str] = {}
@@ -84,7 +89,7 @@ def _cells(composed: Sequence[Composed], options: Options, group: str) -> list[C
     for item in composed:
         if validate is not None:
             validate(item.config)
-        key = _data_key(item.config)
+        key = data_key(item.config)
         if key not in known:
             known[key] = str(fingerprint(item.config.data, Path(item.config.cache)))
         run = RunDirectory.of(item.config, known[key])
@@ -193,7 +198,7 @@ def _set(config: DictConfig, key: str, value: Any) -> None:
         node[name] = value
 
 
-def _data_key(config: DictConfig) -> str:
+def data_key(config: DictConfig) -> str:
     """What cells must share to share prepared data: all of ``data`` but the share used of it."""
     data = OmegaConf.to_container(config.data, resolve=True)
     assert isinstance(data, dict)

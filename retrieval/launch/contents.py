@@ -1,0 +1,49 @@
+"""Contents of the data of cells, read from the cache (which is built where it is missing)."""
+
+from __future__ import annotations
+
+import numpy as np
+from omegaconf import DictConfig
+
+from retrieval.data.collection import Collection
+from retrieval.data.prepared import TRAIN, prepare
+from retrieval.data.tokens import TokenStore
+from retrieval.evaluation.suite import evaluation_split
+from retrieval.launch.workload import Contents
+from retrieval.validation import validate
+
+
+def read_contents(config: DictConfig) -> Contents:
+    """Prepare the data of ``config`` as its run would, and say what they are like.
+
+    Raises:
+        ConfigError, DataError: as :func:`retrieval.data.prepared.prepare`.
+    """
+    cell = validate(config)
+    data = prepare(cell)
+    pairs = data.overlap.keep(data.in_domain.name, data.in_domain.judgements(TRAIN))
+    queries = _lengths(data.store(data.in_domain, "queries"), pairs.query_rows)
+    passages = _lengths(data.store(data.in_domain, "passages"), pairs.passage_rows)
+    tested = [] if cell.eval.name == "none" else [data.in_domain, *data.ood.values()]
+    return Contents(
+        float(queries.mean()),
+        float(np.square(queries).mean()),
+        float(passages.mean()),
+        float(np.square(passages).mean()),
+        sum(_capped(_test_queries(collection), cell.eval.max_queries) for collection in tested),
+        sum(_capped(len(data.store(collection, "passages")), cell.eval.pool) for collection in tested),
+        len(data.tokenizer),
+        len(pairs),
+    )
+
+
+def _lengths(store: TokenStore, rows: np.ndarray) -> np.ndarray:
+    return store.lengths(np.asarray(rows)).astype(np.float64)
+
+
+def _test_queries(collection: Collection) -> int:
+    return len(np.unique(collection.judgements(evaluation_split(collection)).query_rows))
+
+
+def _capped(number: int, limit: int | None) -> int:
+    return number if limit is None else min(number, limit)

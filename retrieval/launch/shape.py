@@ -1,0 +1,43 @@
+"""Shape of the encoder that a configuration means, found without loading it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig
+
+from retrieval.config import ModelConfig
+
+SHAPE = ("vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+"""Keys of a BERT's ``config.json``."""
+
+
+def shaped(model: DictConfig | ModelConfig) -> DictConfig | ModelConfig:
+    """``model`` with the layers and widths of its checkpoint, where that can be read."""
+    shape = checkpoint_shape(model)
+    if shape is None:
+        return model
+    return ModelConfig(
+        layers=int(shape["num_hidden_layers"]),
+        hidden=int(shape["hidden_size"]),
+        heads=int(shape["num_attention_heads"]),
+        intermediate=int(shape["intermediate_size"]),
+        projection=int(model.projection),
+    )
+
+
+def checkpoint_shape(model: DictConfig | ModelConfig) -> Mapping[str, Any] | None:
+    """The ``config.json`` of a pretrained BERT in a local folder, else ``None``."""
+    if model.init != "pretrained" or not model.pretrained:
+        return None
+    for folder in (Path(model.pretrained), Path(model.pretrained) / "0_Transformer"):
+        try:
+            shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if set(SHAPE) <= set(shape):
+                return cast(Mapping[str, Any], shape)
+        except (OSError, ValueError, TypeError):
+            continue
+    return None

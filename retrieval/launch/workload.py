@@ -1,0 +1,124 @@
+"""How much a cell computes: tokens and FLOPs of its training and evaluation, from its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from retrieval.launch.shape import shaped
+
+FILL = {"query": 0.4, "passage": 0.75}
+"""Typical length of a text as a share of its maximum, where its data are not at hand."""
+
+UNCAPPED = {"queries": 10_000, "passages": 100_000}
+"""Texts of a test set assumed for ``eval=full`` where its data are not at hand."""
+
+ASCENT_PASSES = 2
+"""One step of a gradient-guided perturbation: forward, and backward for the inputs alone."""
+
+ACTIVATION_BYTES = 48
+"""Kept per token, layer and hidden unit for the backward pass (BERT-base: 1.3 GB for 3,100 tokens)."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the texts of a run's data are like; lengths in tokens."""
+
+    query: float
+    query_square: float
+    """Mean of the squared lengths."""
+    passage: float
+    passage_square: float
+    test_queries: int
+    """Encoded in the evaluation, over all test sets."""
+    test_passages: int
+    vocabulary: int
+    """Words of the tokenizer."""
+    pairs: int | None = None
+    """In-domain training pairs at ``data.frac=1``; ``None`` = not known."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a cell computes."""
+
+    step_tokens: float
+    """Tokens of the batch of a step."""
+    step_flops: float
+    evaluation_flops: float
+    activations: float
+    """Bytes of activations kept for the backward pass of a step."""
+
+
+def assumed_contents(config: DictConfig) -> Contents:
+    """Typical contents, from the limits that the configuration sets."""
+    query, passage = (FILL[side] * int(config.data[f"max_{side}_length"]) for side in ("query", "passage"))
+    sets = 0 if config.eval.name == "none" else 1 + len(config.data.ood)
+    return Contents(
+        query,
+        query**2,
+        passage,
+        passage**2,
+        sets * int(config.eval.max_queries or UNCAPPED["queries"]),
+        sets * int(config.eval.pool or UNCAPPED["passages"]),
+        int(config.data.vocabulary),
+    )
+
+
+def workload(config: DictConfig, contents: Contents) -> Workload:
+    """Work of the cell ``config`` on such data; FLOPs count one multiply-add as 2."""
+    model, strategy = shaped(config.model), config.strategy
+    hidden, layers = int(model.hidden), int(model.layers)
+    wide = int(model.intermediate or 4 * hidden)
+    weights = layers * (4 * hidden * hidden + 2 * hidden * wide)
+    negatives = 1 + hard_negatives(strategy)
+    pairs = int(config.train.batch_size) * (blocks(strategy) if strategy.get("budget") == "extra" else 1)
+    tokens = pairs * (contents.query + negatives * contents.passage)
+    attended = pairs * (contents.query_square + negatives * contents.passage_square)
+
+    def forward(tokens: float, attended: float, sequences: float) -> float:
+        projection = hidden * int(model.projection)
+        return 2 * weights * tokens + 4 * hidden * layers * attended + 2 * projection * sequences
+
+    sequences = pairs * (1 + negatives)
+    backward = 2 if strategy.rule in ("upgrad", "mgda", "pcgrad") and strategy.name == "pareto" else 1
+    recomputed = backward if config.train.get("mini_batch_size") else 0
+    passes = 1 + 2 * backward + recomputed + _ascent(strategy)
+    step = passes * forward(tokens, attended, sequences)
+    measured = forward(
+        contents.test_queries * contents.query + contents.test_passages * contents.passage,
+        contents.test_queries * contents.query_square + contents.test_passages * contents.passage_square,
+        contents.test_queries + contents.test_passages,
+    )
+    at_once = min(1.0, (config.train.get("mini_batch_size") or sequences) / sequences)
+    return Workload(tokens, step, measured, ACTIVATION_BYTES * at_once * tokens * layers * hidden)
+
+
+def hard_negatives(strategy: Any) -> int:
+    """Mined passages that every query of a batch brings."""
+    return int(strategy.hard.count) if _base(strategy) in ("hard-negative", "denoising") else 0
+
+
+def blocks(strategy: Any) -> int:
+    """Losses of a step that have pairs of their own with ``strategy.budget=extra``."""
+    if strategy.name != "pareto":
+        return 2 if strategy.name == "adversarial" else 1
+    perturbed = strategy.base == "adversarial" or strategy.robust in ("adversarial", "both")
+    return 1 + perturbed + (strategy.robust in ("ood", "both"))
+
+
+def _base(strategy: Any) -> str:
+    return str(strategy.base if strategy.name == "pareto" else strategy.name)
+
+
+def _ascent(strategy: Any) -> float:
+    """Forward passes of the whole batch that go into perturbing the share of it that is perturbed."""
+    perturbed = _base(strategy) == "adversarial" or (
+        strategy.name == "pareto" and strategy.robust in ("adversarial", "both")
+    )
+    if not perturbed or strategy.perturbation.kind == "noise":
+        return 0.0
+    steps = int(strategy.perturbation.steps) if strategy.perturbation.kind == "pgd" else 1
+    return ASCENT_PASSES * steps / blocks(strategy)

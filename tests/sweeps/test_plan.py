@@ -1,0 +1,157 @@
+"""The plan of a sweep: sizes and FLOPs are a run's own, states are those on disk, the schedule holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from retrieval.config import ModelConfig
+from retrieval.errors import ConfigError
+from retrieval.launch.compose import compose_command
+from retrieval.launch.estimate import estimate
+from retrieval.launch.machines import ACCELERATORS, Calibration, Point
+from retrieval.launch.probe import LENGTHS, PAIRS, _tokens, _Tokenizer, calibrate
+from retrieval.launch.workload import Contents, workload
+from retrieval.models.backbones import build_encoder
+from retrieval.models.encoder import count_parameters
+from retrieval.runs import RunDirectory
+from retrieval.training.cost import Work, encoder_flops
+from sweeps import plan as planning
+from sweeps.cli import main
+from sweeps.plan import Target, critical, plan_sweep
+
+SMALL = [
+    "data=synthetic",
+    "data.passages=300",
+    "data.queries=200",
+    "data.words=300",
+    "data.vocabulary=400",
+    "train.steps=10",
+    "eval.pool=150",
+    "eval.negatives=32",
+    "logger=none",
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(planning, "calibrate", lambda *_: Calibration([Point(128, 2.0, 3.0)]))
+    return [*SMALL, f"runs={tmp_path / 'runs'}", f"cache={cache}"]
+
+
+def config_of(*overrides: str) -> DictConfig:
+    return compose_command([*SMALL, *overrides])[0].config
+
+
+def test_plan_of_a_sweep(small: list[str], tmp_path: Path) -> None:
+    composed = compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"])
+    first = plan_sweep(composed, Target())
+    assert [cell.state for cell in first.cells] == ["absent"] * 4
+    assert (first.cells[0].train_pairs or 0) * 10 == pytest.approx(first.cells[1].train_pairs, abs=10)
+    assert first.cells[1].params_non_embedding == 396_544 + 129 * 768
+    assert first.seconds >= max(cell.seconds for cell in first.cells)
+    assert first.seconds == pytest.approx(
+        max((cell.start_seconds or 0) + cell.seconds for cell in first.cells)
+    )
+    assert first.critical_path
+    assert set(first.critical_path) <= {cell.run for cell in first.cells}
+    assert not (tmp_path / "runs").exists()
+    done = RunDirectory(tmp_path / "runs" / first.cells[3].run)
+    with done.claim():
+        done.finish({"run": done.name})
+    second = plan_sweep(compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"]), Target())
+    assert [cell.state for cell in second.cells] == ["absent"] * 3 + ["done"]
+    assert second.cells[3].start_seconds is None
+    assert done.name not in second.critical_path
+    totals = second.totals()
+    assert totals["states"] == {"absent": 3, "done": 1}
+    assert totals["train_flops_left"] == pytest.approx(sum(c.train_flops for c in second.cells[:3]))
+
+
+def test_the_command_writes_json_and_refuses_in_one_line(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "plan.json"
+    arguments = [*small, "-m", "model=bert-tiny", "seed=1,2,3", "sweep.where=seed != 2"]
+    assert main(["plan", *arguments, "--device", "H100", "--count", "2", "--json", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert [cell["seed"] for cell in record["cells"]] == [1, 3]
+    assert (record["target"], record["slots"]) == ("2 × h100", 2)
+    assert len(record["critical_path"]) == 1
+    printed = capsys.readouterr().out
+    assert "2 cells: 2 to run" in printed
+    assert "40% MFU" in printed
+    for bad in (["model=bert-huge"], ["data.frac=2"], ["train.stepz=1"], ["--device", "h999"]):
+        assert main(["plan", *small, *bad]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_all_cells_are_checked_first(small: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"data\.frac=2"):
+        plan_sweep(compose_command([*small, "data.frac=0.5,1,2"]), Target())
+
+
+@pytest.mark.parametrize("strategy", ["standard", "hard-negative"])
+def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
+    config = config_of("model=bert-tiny", f"strategy={strategy}", "train.batch_size=64")
+    model = ModelConfig(layers=2, hidden=128, init="scratch")
+    encoder = build_encoder(model, _Tokenizer(), 0, "32")
+    query, passage = LENGTHS
+    contents = Contents(query, query**2, passage, passage**2, 7, 9, len(_Tokenizer()))
+    work = workload(config, contents)
+    extra = PAIRS if strategy == "hard-negative" else 0
+    theirs = Work.of(_tokens(), 3) + Work(3 * extra * passage, 3 * extra * passage**2, 3 * extra)
+    assert work.step_flops == pytest.approx(encoder_flops(encoder, theirs))
+    evaluation = Work(7 * query + 9 * passage, 7 * query**2 + 9 * passage**2, 16)
+    assert work.evaluation_flops == pytest.approx(encoder_flops(encoder, evaluation))
+    counted = count_parameters(encoder)
+    sizes = planning.parameters(model, len(_Tokenizer()))
+    assert sizes["size/params_non_embedding"] == counted["non_embedding"]
+    assert sizes["size/params_total"] == counted["total"]
+
+
+def test_estimates_follow_device_and_probe() -> None:
+    config = config_of("model=bert-base", "train.steps=1000")
+    plain, probed = estimate(config), estimate(config, calibration=Calibration([Point(256, 2.0, 1.0)]))
+    assert probed.train == pytest.approx(2 * plain.train)
+    assert probed.evaluate == plain.evaluate
+    fast, slow = (estimate(config, device=ACCELERATORS[name]).train for name in ("h100", "a100"))
+    assert fast < slow < plain.train
+
+
+def test_calibration_is_interpolated() -> None:
+    calibration = Calibration([Point(128, 1.0, 1.0), Point(512, 4.0, 1.0)])
+    assert [calibration.train(hidden) for hidden in (64, 128, 256, 512, 1024)] == pytest.approx(
+        [1, 1, 2, 4, 4]
+    )
+
+
+def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.launch.probe.WIDTHS", (32, 64))
+    monkeypatch.setattr("retrieval.launch.probe.STEPS", 1)
+    threads = torch.get_num_threads()
+    found = calibrate(tmp_path)
+    assert torch.get_num_threads() == threads
+    assert all(point.train > 0 and point.encode > 0 for point in found.points)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("retrieval.launch.probe._probe", refuse)
+    assert list(calibrate(tmp_path).points) == list(found.points)
+
+
+def test_critical_path_by_hand() -> None:
+    # Two slots: 5 | 3 then 4: the last cell waited for the one of 3 seconds.
+    assert critical([0, 0, 3], [5, 3, 4]) == [1, 2]
+    assert critical([], []) == []
