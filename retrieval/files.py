@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in ``path``, or ``None`` when the file is missing or does not hold a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -29,14 +29,25 @@ def explain(error: BaseException) -> str | None:
         return _unknown_key(error, cause)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _one_line(cause if isinstance(cause, OmegaConfBaseException) else error)
+    if _raised_while_composing(error):
+        return _one_line(error)
     reason = storage_reason(error)
-    return None if reason is None else f"cannot write: {reason}; make room, or set runs=FOLDER"
+    return None if reason is None else f"cannot read or write: {reason}; name another place, or mend this one"
 
 
 def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _raised_while_composing(error: BaseException) -> bool:
+    """Whether Hydra or OmegaConf stumbled, by whatever exception, over what it was given."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace is not None else ""
+    return not isinstance(error, OSError) and module.startswith(("hydra.", "omegaconf.", "yaml.", "antlr4."))
 
 
 def _missing_group(text: str) -> str:

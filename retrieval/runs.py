@@ -25,6 +25,7 @@ from retrieval.identity import as_config, changed_key, data_label, identity, ide
 from retrieval.manifest import manifest, uncommitted, with_earlier
 from retrieval.metrics_log import MetricsLog, read_metrics
 from retrieval.ownership import NOBODY, is_here, lives, owner
+from retrieval.status import read_status
 
 __all__ = [
     "MetricsLog",
@@ -92,7 +93,7 @@ class RunDirectory:
 
     def status(self) -> dict[str, Any] | None:
         """``status.json``, or ``None`` when the run never started."""
-        return read_json(self.path / "status.json")
+        return read_status(self.path / "status.json")
 
     def result(self) -> dict[str, Any] | None:
         """``result.json``, or ``None``."""

@@ -22,11 +22,16 @@ NUMBERS = (
     errno.EPERM,
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 )
 """Errors of the operating system that a person mends, not a programmer."""
 
 RUST = re.compile(r"\(os error (\d+)\)")
 """How tokenizers and safetensors name the operating system's error."""
+
+LONGEST_NAME = 300
+"""Characters of a file's name that a message shows."""
 
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 """What NumPy says when an array does not fit; the number is lost."""
@@ -69,7 +74,7 @@ def storage_errors(config: DictConfig) -> Iterator[None]:
 def _reason(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in NUMBERS:
         words = os.strerror(error.errno)
-        return f"{words}: {error.filename}" if error.filename else words
+        return f"{words}: {str(error.filename)[:LONGEST_NAME]}" if error.filename else words
     rust = RUST.search(str(error))
     if rust and int(rust[1]) in NUMBERS:
         return os.strerror(int(rust[1]))

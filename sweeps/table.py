@@ -74,7 +74,7 @@ def _read_run(folder: Path) -> dict[str, Any] | Skipped | None:
         state = status["state"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return Skipped(folder.name, "unreadable", f"status.json: {_short(error)}")
     if state == "failed":
         return Skipped(folder.name, "failed", _failure(status))
@@ -84,7 +84,7 @@ def _read_run(folder: Path) -> dict[str, Any] | Skipped | None:
         )
     try:
         result = json.loads((folder / "result.json").read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Skipped(folder.name, "unreadable", f"result.json: {_short(error)}")
     if not isinstance(result, dict):
         return Skipped(folder.name, "unreadable", "result.json: not an object")

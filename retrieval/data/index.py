@@ -10,16 +10,18 @@ import hashlib
 import json
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from retrieval.data import records
 from retrieval.data.cache import digest, write_atomic
+from retrieval.data.table import Table
 from retrieval.errors import DataError
 
 VERSION = 1
@@ -32,6 +34,7 @@ _LAYOUT = "a collection in BEIR format holds corpus.jsonl, queries.jsonl and qre
 # File systems stamp files with a coarse clock: a file changed again within the same tick would
 # keep its time and size, so the hash of a file younger than this many seconds is not remembered.
 _SETTLED_SECONDS = 2.0
+_JUDGEMENTS_A_BLOCK = 50_000
 
 Parse = Callable[[bytes, Path, int], tuple[str, str]]
 
@@ -48,6 +51,9 @@ def split_files(folder: Path) -> dict[str, Path]:
     files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
     if not files:
         raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}")
+    for path in files.values():
+        if not path.is_file():
+            raise DataError(f"{path}: not a file; {_LAYOUT}")
     known = [split for split in ("train", "dev", "test") if split in files]
     return {split: files[split] for split in [*known, *sorted(set(files) - set(known))]}
 
@@ -190,15 +196,10 @@ def _build_judgements(
     path: Path, split: str, queries: Table, passages: Table, left_out: NDArray[np.int64], target: Path
 ) -> dict[str, int]:
     """Write the relevant pairs of one qrels file; return its counts."""
-    lines = list(records.read_qrels(path))
-    numbers = [line for line, _, _, _ in lines]
-    query_ids, passage_ids = [query for _, query, _, _ in lines], [passage for _, _, passage, _ in lines]
-    scores = [score for _, _, _, score in lines]
-    query_rows = _resolve(query_ids, queries, QUERIES, "query", path, numbers)
-    passage_rows = _resolve(passage_ids, passages, CORPUS, "passage", path, numbers)
+    numbers, query_rows, passage_rows, scores = _read_judgements(path, queries, passages)
     order = np.lexsort((passage_rows, query_rows))
     query_rows, passage_rows = query_rows[order], passage_rows[order]
-    grades = np.array(scores, dtype=np.int32)[order]
+    grades = scores[order]
     repeated = np.zeros(len(order), dtype=bool)
     repeated[1:] = (query_rows[1:] == query_rows[:-1]) & (passage_rows[1:] == passage_rows[:-1])
     for at in (np.flatnonzero(repeated[1:] & (grades[1:] != grades[:-1])) + 1).tolist():
@@ -223,65 +224,28 @@ def _build_judgements(
     }
 
 
-def _resolve(
-    ids: Sequence[str], table: Table, file: str, kind: str, path: Path, numbers: Sequence[int]
-) -> NDArray[np.int64]:
-    rows = table.rows(ids)
-    unknown = np.flatnonzero(rows < 0)
-    if len(unknown):
-        at = int(unknown[0])
-        reason = f"{kind} id {ids[at]!r} is not in {file}; add the {kind} or remove the judgement"
-        more = f" ({len(unknown) - 1} more such lines)" if len(unknown) > 1 else ""
-        records.refuse(path, numbers[at], reason + more)
-    return rows
+def _read_judgements(
+    path: Path, queries: Table, passages: Table
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Line numbers, query rows, passage rows and scores of a qrels file; ids are held a block at a time."""
+    lines, blocks = records.read_qrels(path), []
+    while block := list(islice(lines, _JUDGEMENTS_A_BLOCK)):
+        numbers, query_ids, passage_ids, scores = zip(*block, strict=True)
+        parts = (numbers, queries.rows(query_ids), passages.rows(passage_ids), scores)
+        blocks.append([np.array(part, dtype=np.int64) for part in parts])
+    columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)] or [np.empty(0, np.int64)] * 4
+    for kind, file, rows in (("query", QUERIES, columns[1]), ("passage", CORPUS, columns[2])):
+        _refuse_unknown(path, kind, file, columns[0][rows < 0])
+    return columns[0], columns[1], columns[2], columns[3].astype(np.int32)
 
 
-class Table:
-    """Ids, line offsets and text hashes of the records of one file, memory-mapped."""
-
-    def __init__(self, folder: Path, table: str) -> None:
-        self._ids = np.memmap(folder / f"{table}.ids.bin", dtype=np.uint8, mode="r")
-        self._id_ends = np.load(folder / f"{table}.id_ends.npy", mmap_mode="r")
-        self._line_ends = np.load(folder / f"{table}.line_ends.npy", mmap_mode="r")
-        self._id_order = np.load(folder / f"{table}.id_order.npy", mmap_mode="r")
-        self._id_hashes = np.load(folder / f"{table}.id_hashes.npy", mmap_mode="r")
-        self.hashes: NDArray[np.uint64] = np.load(folder / f"{table}.hashes.npy", mmap_mode="r")
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    def ids(self, rows: ArrayLike) -> list[str]:
-        """Ids at ``rows`` (int64 ``[k]``)."""
-        wanted = np.asarray(rows, dtype=np.int64)
-        starts, ends = self._id_ends[wanted].tolist(), self._id_ends[wanted + 1].tolist()
-        return [self._ids[start:end].tobytes().decode() for start, end in zip(starts, ends, strict=True)]
-
-    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Row of each id, −1 where unknown (int64 ``[k]``)."""
-        wanted = np.array([records.hash_id(identifier) for identifier in ids], dtype=np.uint64)
-        starts = np.searchsorted(self._id_hashes, wanted, side="left")
-        ends = np.searchsorted(self._id_hashes, wanted, side="right")
-        rows = np.full(len(ids), -1, dtype=np.int64)
-        found = ends > starts
-        rows[found] = self._id_order[starts[found]]
-        # Among millions of ids two may share a 64-bit hash; only then are the ids themselves compared.
-        for at in np.flatnonzero(ends - starts > 1).tolist():
-            candidates = self._id_order[starts[at] : ends[at]]
-            rows[at] = dict(zip(self.ids(candidates), candidates.tolist(), strict=True)).get(ids[at], -1)
-        return rows
-
-    def duplicate(self) -> tuple[int, int]:
-        """The two rows of the duplicate id that a reader of the file meets first; (−1, −1) if none."""
-        same = np.flatnonzero(self._id_hashes[1:] == self._id_hashes[:-1])
-        pairs = [(int(self._id_order[at]), int(self._id_order[at + 1])) for at in same.tolist()]
-        real = [(first, second) for first, second in pairs if len(set(self.ids([first, second]))) == 1]
-        return min(real, key=lambda pair: pair[1], default=(-1, -1))
-
-    def lines(self, path: Path, rows: ArrayLike) -> Iterator[tuple[bytes, int]]:
-        """Bytes and number (from 1) of the lines at ``rows`` of ``path``."""
-        wanted = np.asarray(rows, dtype=np.int64)
-        starts, ends = self._line_ends[wanted].tolist(), self._line_ends[wanted + 1].tolist()
-        with path.open("rb") as file:
-            for row, start, end in zip(wanted.tolist(), starts, ends, strict=True):
-                file.seek(start)
-                yield file.read(end - start), row + 1
+def _refuse_unknown(path: Path, kind: str, file: str, unknown: NDArray[np.int64]) -> None:
+    """Refuse a qrels file whose lines ``unknown`` name a query or passage that is not in ``file``."""
+    if not len(unknown):
+        return
+    first = int(unknown[0])
+    _, query, passage, _ = next(islice(records.read_qrels(path), first - 2, None))
+    identifier = query if kind == "query" else passage
+    reason = f"{kind} id {identifier!r} is not in {file}; add the {kind} or remove the judgement"
+    more = f" ({len(unknown) - 1} more such lines)" if len(unknown) > 1 else ""
+    records.refuse(path, first, reason + more)

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from retrieval.launch.preload import VARIABLE
 from retrieval.runs import RunBusyError
+from retrieval.storage import storage_reason
 
 ORPHAN_SECONDS = 5.0
 """How long a cell whose sweep died may use to write its checkpoint."""
@@ -133,8 +134,8 @@ def start_server(modules: Sequence[str]) -> None:
 def run_job(send: connection.Connection, job: Job) -> None:
     """Body of a job's process."""
     _follow_parent()
-    _set_up(job)
     try:
+        _set_up(job)
         message = Message("done", result=resolve(job.worker)(job.config))
     except RunBusyError as error:
         print(error, file=sys.stderr)
@@ -142,7 +143,8 @@ def run_job(send: connection.Connection, job: Job) -> None:
     except (SystemExit, KeyboardInterrupt) as error:
         message = Message("stopped", error=describe(error))
     except BaseException as error:
-        traceback.print_exc()
+        if job.log is not None and storage_reason(error) is None:  # a terminal gets the sweep's one line
+            traceback.print_exc()
         message = Message("failed", error=describe(error))
     sys.stdout.flush()
     sys.stderr.flush()

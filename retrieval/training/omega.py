@@ -98,13 +98,13 @@ def load_target(path: str | None, robust: str = "ood", where: Mapping[str, Any] 
         metrics = (str(record.get("x", "")), str(record.get("y", "")))
         points = [point for point in chosen.get("points", []) if point["non_dominated"]]
         front = tuple((float(point["x"]), float(point["y"])) for point in points)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"strategy.frontier={path}: no frontier with a knee there ({type(error).__name__}: {error}); "
             "write one with `python -m sweeps frontier --out frontier.json`"
         ) from error
     _check_metrics(path, metrics, robust)
-    if not (eff > 0 and rob > 0):
+    if not (0 < eff < math.inf and 0 < rob < math.inf):
         raise ConfigError(f"strategy.frontier={path}: the knee ({eff}, {rob}) must be positive in both")
     return Target(eff, rob, str(path), group, metrics, front)
 

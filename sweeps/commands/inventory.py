@@ -17,6 +17,7 @@ from retrieval.files import read_json
 from retrieval.launch.display import duration
 from retrieval.ownership import lives
 from retrieval.runs import RunDirectory
+from retrieval.status import read_status
 from sweeps.errors import TableError
 
 READERS = 8
@@ -71,13 +72,23 @@ def take_inventory(runs: Path) -> list[CellStatus]:
 
 def expected_runs(runs: Path) -> set[str]:
     """Names of the runs that some sweep's record lists."""
-    records = (read_json(path) or {} for path in _records(runs))
-    return {str(cell["run"]) for record in records for cell in record.get("cells", []) if "run" in cell}
+    found: set[str] = set()
+    for path in _records(runs):
+        cells = (read_json(path) or {}).get("cells")
+        entries = cells if isinstance(cells, list) else []
+        names = (entry.get("run") for entry in entries if isinstance(entry, dict))
+        found.update(name for name in names if isinstance(name, str) and name == safe_name(name))
+    return found
+
+
+def safe_name(name: str) -> str:
+    """The last part of a path: a record must not lead out of the folder of the runs."""
+    return Path(name).name
 
 
 def sweep_is_alive(runs: Path) -> bool:
     """Whether the process of some sweep of this folder lives."""
-    return any(lives(read_json(path) or {}, path) for path in _records(runs))
+    return any(lives(read_status(path) or {}, path) for path in _records(runs))
 
 
 def _records(runs: Path) -> list[Path]:
@@ -147,9 +158,10 @@ def named(runs: Path, cells: Sequence[CellStatus], state: str) -> list[RunDirect
 
 def _time(text: Any) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(text))
+        time = datetime.fromisoformat(str(text))
     except ValueError:
         return None
+    return time if time.tzinfo is not None else None
 
 
 def _throughput(path: Path, tail: int = 4096) -> float | None:
