@@ -23,12 +23,21 @@ def choose_device(config: TrainerConfig) -> torch.device:
         found = next((name for name in ("cuda", "mps") if available[name]), None)
         if found is None and wanted == "gpu":
             raise ConfigError("trainer.accelerator=gpu: no GPU is visible to PyTorch; use cpu or auto")
-        return torch.device(found or "cpu")
+        return _enough(torch.device(found or "cpu"), config.devices)
     if wanted not in available:
         raise ConfigError(f"trainer.accelerator={wanted} is not known; valid: auto, cpu, cuda, gpu, mps")
     if not available[wanted]:
         raise ConfigError(f"trainer.accelerator={wanted} is not available here; use auto or cpu")
-    return torch.device(wanted)
+    return _enough(torch.device(wanted), config.devices)
+
+
+def _enough(device: torch.device, devices: int) -> torch.device:
+    found = {"cuda": torch.cuda.device_count, "mps": lambda: 1}.get(device.type, lambda: devices)()
+    if found < devices:
+        raise ConfigError(
+            f"trainer.devices={devices}, and {found} {device.type} devices are here; use {found}"
+        )
+    return device
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
 from retrieval import hardware
 from retrieval.config import Config, model_name
 from retrieval.data import sources
-from retrieval.data.batches import StepBatches
 from retrieval.data.prepared import PreparedData, prepare
 from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, KeepVectors, save_attacked
 from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
 from retrieval.evaluation.testset import EvaluationSet
-from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder, count_parameters
 from retrieval.models.encoding import encode_rows
 from retrieval.models.export import save_sentence_transformer
@@ -30,24 +25,10 @@ from retrieval.runs import RunDirectory, data_label, identity, identity_hash
 from retrieval.storage import storage_errors
 from retrieval.tracking import Mirror
 from retrieval.training import cost
-from retrieval.training.callbacks import (
-    CheckpointCallback,
-    MetricsCallback,
-    OmegaCallback,
-    RecalibrationCallback,
-    Sink,
-    StopCallback,
-)
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.diagnostics import diagnose
-from retrieval.training.memory import TrimCallback
-from retrieval.training.module import RetrievalModule, learning_rates
-from retrieval.training.progress import ProgressBar, StepReport
-from retrieval.training.recalibration import recalibration_batch
-from retrieval.training.refresh import refresh_callbacks
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting, Strategy
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.fitting import Trained, train
+from retrieval.training.processes import Group, together
 from retrieval.validation import validate
 
 CONVENTION = "non_embedding+projection"
@@ -87,16 +68,15 @@ def prepare_data(config: DictConfig) -> None:
                 data.store(collection, "passages")
 
 
-@dataclass
-class Trained:
-    """A finished training and what it used."""
-
-    encoder: DualEncoder
-    strategy: Strategy
-    metrics: MetricsCallback
-    pairs: int
-    negatives: dict[str, int]
-    device: torch.device
+def train_beside(config: DictConfig, group: Group) -> None:
+    """Take this process's share in the training of a run that another process owns."""
+    quiet()
+    cell = validate(config)
+    hardware.set_threads(max(1, (cell.trainer.threads or torch.get_num_threads()) // group.size))
+    device = hardware.choose_device(cell.trainer)
+    directory = RunDirectory.of(config, sources.fingerprint(cell.data, Path(cell.cache)))
+    precision = hardware.choose_precision(cell.train.precision, device)
+    train(cell, prepare(cell), directory, None, device, precision, group)
 
 
 def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, Any]:
@@ -118,7 +98,8 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
     mirror = Mirror(cell.logger, directory.path, identity_hash(who)[:16], values)
     completed = False
     try:
-        trained = _train(cell, data, directory, mirror, device, precision)
+        with together(directory, cell.trainer.devices) as group:
+            trained = train(cell, data, directory, mirror, device, precision, group)
         result = _describe(cell, directory, fingerprint, trained, data, precision)
         result |= _evaluate(cell, data, directory, trained, attack)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
@@ -131,76 +112,6 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         return result
     finally:
         mirror.finish(failed=not completed)
-
-
-def _train(
-    cell: Config,
-    data: PreparedData,
-    directory: RunDirectory,
-    mirror: Mirror,
-    device: torch.device,
-    precision: str,
-) -> Trained:
-    encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
-    encoder.mini_batch_size = cell.train.mini_batch_size
-    where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
-    strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
-    training = data.training()
-    streams = strategy.streams(training, cell.train.batch_size)
-    module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), cell.seed)
-    checkpoints = Checkpoints(directory.checkpoints)
-    start = checkpoints.step(module)
-    directory.start(cell.train.steps, start)
-    log = directory.metrics_log(resume_step=start)
-    mirror.catch_up(directory.metrics())
-    sinks: list[Sink] = [log.append, mirror.log]
-    metrics = MetricsCallback(cell.trainer.log_every, sinks)
-    callbacks: list[pl.Callback] = [StepReport(directory)]
-    if cell.trainer.progress:
-        bar = ProgressBar(cell.train.steps, start)
-        sinks.append(bar.show)
-        callbacks.append(bar)
-    if isinstance(strategy, Pareto):
-        callbacks.append(OmegaCallback(strategy))
-        if cell.strategy.recalibrate:
-            dev = recalibration_batch(data, strategy, cell.seed)
-            callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
-    negatives = training.in_domain.negatives
-    callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
-    callbacks += [
-        metrics,
-        TrimCallback(),
-        CheckpointCallback(checkpoints, cell.trainer.checkpoint_every, cell.trainer.checkpoint_seconds),
-        StopCallback(checkpoints),
-    ]
-    batches = StepBatches(streams, cell.seed, start, cell.train.steps)
-    trainer = _trainer(cell, device, callbacks)
-    with log:
-        trainer.fit(
-            module,
-            DataLoader(batches, batch_size=None),
-            ckpt_path=checkpoints.newest(),
-            weights_only=True,
-        )
-    counts = negatives.counts if negatives else {}
-    return Trained(encoder.to(device), strategy, metrics, len(training.in_domain), counts, device)
-
-
-def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback]) -> pl.Trainer:
-    return pl.Trainer(
-        max_steps=cell.train.steps,
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=cell.trainer.devices,
-        callbacks=callbacks,
-        gradient_clip_val=cell.train.clip or None,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        default_root_dir=cell.runs,
-    )
 
 
 def _describe(

@@ -7,7 +7,7 @@ interrupted one would have seen, whatever the number of workers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,18 +77,41 @@ class RankingBlock:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One process's share of a step's sequences, the whole pairs of every block dealt out in order.
+
+    ``order``: int64 ``[N]``: where the vector of each of the N sequences of the whole step, in the caller's
+    order, lies in the processes' vectors one after another, each filled up to ``width`` rows.
+    """
+
+    rank: int
+    width: int
+    order: Tensor
+    tokens: int
+    """Of the whole step, as :class:`TokenBatch` counts them; so are the next two."""
+    attended: int
+    sequences: int
+
+
+@dataclass(frozen=True)
 class Batch:
-    """All sequences of a step, queries and passages of every loss together."""
+    """All sequences of a step, queries and passages of every loss together.
+
+    With a ``shard``, ``tokens`` are this process's sequences alone; ``blocks`` and ``pairs`` are those of
+    the whole step in every process.
+    """
 
     step: int
     tokens: TokenBatch
     blocks: dict[str, RankingBlock]
     pairs: int
+    shard: Shard | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device (called by Lightning)."""
         blocks = {name: block.to(device) for name, block in self.blocks.items()}
-        return Batch(self.step, self.tokens.to(device), blocks, self.pairs)
+        shard = self.shard and replace(self.shard, order=self.shard.order.to(device, non_blocking=True))
+        return Batch(self.step, self.tokens.to(device), blocks, self.pairs, shard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,23 +201,21 @@ def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
     return _PERMUTATIONS[full]
 
 
-def collate(streams: tuple[Stream, ...], seed: int, step: int) -> Batch:
-    """The batch of a step: every stream's queries, then its passages, in one grouped layout."""
-    ids: list[np.ndarray] = []
-    lengths: list[np.ndarray] = []
+def collate(streams: tuple[Stream, ...], seed: int, step: int, rank: int = 0, world: int = 1) -> Batch:
+    """The batch of a step: every stream's queries, then its passages, in one grouped layout.
+
+    Of ``world`` processes each is given by ``rank`` its share of the sequences; the step is the same.
+    """
+    parts: list[tuple[TokenStore, np.ndarray]] = []
     blocks: dict[str, RankingBlock] = {}
     place = 0
     for stream in streams:
         drawn = stream.draw(seed, step)
-        parts = [
+        parts += [
             *((draw.source.queries, draw.query_rows) for draw in drawn),
             *((draw.source.passages, draw.passage_rows) for draw in drawn),
             *((draw.source.passages, draw.hard_rows.ravel()) for draw in drawn),
         ]
-        for store, rows in parts:
-            part_ids, part_lengths = store.gather(rows)
-            ids.append(part_ids)
-            lengths.append(part_lengths)
         middle, stop = place + stream.count, place + stream.sequences
         blocks[stream.name] = RankingBlock(
             slice(place, middle),
@@ -204,7 +225,42 @@ def collate(streams: tuple[Stream, ...], seed: int, step: int) -> Batch:
         )
         place = stop
     pairs = sum(stream.count for stream in streams)
-    return Batch(step, group_tokens(np.concatenate(ids), np.concatenate(lengths)), blocks, pairs)
+    if world == 1:
+        return Batch(step, _gather(parts), blocks, pairs)
+    owners = np.concatenate([_owners(stream, world) for stream in streams])
+    shard = _shard(owners, parts, rank, world)
+    ends = np.cumsum([len(rows) for _, rows in parts])
+    mine = np.split(owners == rank, ends[:-1])
+    own = [(store, rows[kept]) for (store, rows), kept in zip(parts, mine, strict=True)]
+    return Batch(step, _gather(own), blocks, pairs, shard)
+
+
+def _gather(parts: list[tuple[TokenStore, np.ndarray]]) -> TokenBatch:
+    ids, lengths = zip(*(store.gather(rows) for store, rows in parts), strict=True)
+    return group_tokens(np.concatenate(ids), np.concatenate(lengths))
+
+
+def _owners(stream: Stream, world: int) -> np.ndarray:
+    """Rank that encodes each sequence of a stream: a pair and its hard negatives stay together."""
+    of_pairs = np.arange(stream.count) * world // stream.count
+    return np.concatenate([of_pairs, of_pairs, np.repeat(of_pairs, stream.hard)])
+
+
+def _shard(owners: np.ndarray, parts: list[tuple[TokenStore, np.ndarray]], rank: int, world: int) -> Shard:
+    counts = np.bincount(owners, minlength=world)
+    width = int(counts.max())
+    order = np.empty(len(owners), np.int64)
+    for owner, count in enumerate(counts):
+        order[owners == owner] = owner * width + np.arange(count)
+    lengths = np.concatenate([store.lengths(rows) for store, rows in parts])
+    return Shard(
+        rank,
+        width,
+        torch.from_numpy(order),
+        int(lengths.sum()),
+        int(np.square(lengths).sum()),
+        len(lengths),
+    )
 
 
 def _excluded(drawn: list[Draw], stream: Stream) -> np.ndarray:
@@ -222,16 +278,19 @@ def _excluded(drawn: list[Draw], stream: Stream) -> np.ndarray:
 
 
 class StepBatches(IterableDataset[Batch]):
-    """Batches of the steps ``start`` … ``stop − 1``, each worker making every n-th.
+    """Batches of the steps ``start`` … ``stop − 1``, each worker making every n-th; one rank's share of them.
 
     Without a length: a trainer that resumes would otherwise take the remaining steps for a whole epoch.
     """
 
-    def __init__(self, streams: tuple[Stream, ...], seed: int, start: int, stop: int) -> None:
+    def __init__(
+        self, streams: tuple[Stream, ...], seed: int, start: int, stop: int, rank: int = 0, world: int = 1
+    ) -> None:
         self.streams, self.seed, self.start, self.stop = streams, seed, start, stop
+        self.rank, self.world = rank, world
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.start + first, self.stop, stride):
-            yield collate(self.streams, self.seed, step)
+            yield collate(self.streams, self.seed, step, self.rank, self.world)

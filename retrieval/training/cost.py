@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from retrieval.data.batches import Batch
 from retrieval.data.cache import digest, write_atomic
 from retrieval.models.encoder import DTYPES, DualEncoder
 from retrieval.models.layout import TokenBatch
@@ -38,6 +39,14 @@ class Work:
     def of(cls, batch: TokenBatch, passes: int) -> Work:
         """A batch put through the encoder ``passes`` times."""
         return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
+
+    @classmethod
+    def of_step(cls, batch: Batch, passes: int) -> Work:
+        """All sequences of a step put through the encoder ``passes`` times, in whichever process."""
+        whole = batch.shard
+        if whole is None:
+            return cls.of(batch.tokens, passes)
+        return cls(passes * whole.tokens, passes * whole.attended, passes * whole.sequences)
 
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Batch
 from retrieval.models.encoder import DualEncoder
-from retrieval.training.seeds import DROPOUT, step_seed
+from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
 from retrieval.training.strategies.base import Losses, Strategy
 
 BASE_LEARNING_RATE = 2e-3
@@ -65,7 +65,8 @@ class RetrievalModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a step."""
-        torch.manual_seed(step_seed(self.seed, batch.step, DROPOUT))
+        rank = batch.shard.rank if batch.shard else 0
+        torch.manual_seed(step_seed(self.seed, batch.step, DROPOUT + STREAMS * rank))
         losses = self.strategy.losses(self.encoder, batch)
         self.last, self._graph = losses.detached(), losses
         return losses.total

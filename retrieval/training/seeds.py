@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 DROPOUT, NOISE = 0, 1
+STREAMS = 2
+"""Number of streams of a process; those of the next rank follow."""
 
 
 def step_seed(seed: int, step: int, stream: int) -> int:

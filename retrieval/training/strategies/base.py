@@ -21,6 +21,7 @@ from retrieval.data.batches import Batch, Stream, TrainingPairs
 from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
 from retrieval.training.cost import BACKWARD, FORWARD, Work
+from retrieval.training.gathering import gathered, processes
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation, Perturbed
@@ -151,12 +152,12 @@ class Strategy(ABC):
         ``backward_passes``: cost of what follows; ``None``: a training step's.
         """
         seen = self._perturb(encoder, batch)
-        vectors = encoder(seen.tokens, seen.offset)
+        vectors = gathered(encoder(seen.tokens, seen.offset), batch.shard)
         blocks = {name: block_loss(vectors, batch, name) for name in batch.blocks}
         back = self.backward_passes if backward_passes is None else backward_passes
         again = back // BACKWARD * FORWARD if encoder.recomputes else 0
         passes = FORWARD + back + again
-        work = seen.work + Work.of(batch.tokens, passes)
+        work = seen.work + Work.of_step(batch, passes)
         eff = mixed(self.eff, blocks)
         if self.rob is None:
             return Losses(eff, eff, None, {}, work)
@@ -171,8 +172,12 @@ class Strategy(ABC):
         return self.perturbation(encoder, attacked)
 
     def backward(self, losses: Losses, parameters: list[torch.nn.Parameter]) -> None:
-        """Leave the gradient of the step in the parameters."""
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        """Leave the gradient of the step in the parameters.
+
+        Each of several processes knows the loss of the whole step and has the gradient that flows through
+        its own sequences: they add up, where Lightning takes their mean.
+        """
+        (losses.total * processes()).backward()  # type: ignore[no-untyped-call]
 
     def logged(self) -> dict[str, float]:
         """What the strategy adds to a line of ``metrics.jsonl``."""

@@ -1,0 +1,133 @@
+"""The training of a run, from its prepared data to the trained encoder."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from retrieval.config import Config, model_name
+from retrieval.data.batches import StepBatches
+from retrieval.data.prepared import PreparedData
+from retrieval.models.backbones import build_encoder
+from retrieval.models.encoder import DualEncoder
+from retrieval.runs import MetricsLog, RunDirectory
+from retrieval.tracking import Mirror
+from retrieval.training.callbacks import (
+    CheckpointCallback,
+    MetricsCallback,
+    OmegaCallback,
+    RecalibrationCallback,
+    StopCallback,
+)
+from retrieval.training.checkpoints import Checkpoints
+from retrieval.training.memory import TrimCallback
+from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.processes import Group
+from retrieval.training.progress import ProgressBar, StepReport
+from retrieval.training.recalibration import recalibration_batch
+from retrieval.training.refresh import refresh_callbacks
+from retrieval.training.strategies import build_strategy
+from retrieval.training.strategies.base import Setting, Strategy
+from retrieval.training.strategies.pareto import Pareto
+
+
+@dataclass
+class Trained:
+    """A finished training and what it used."""
+
+    encoder: DualEncoder
+    strategy: Strategy
+    metrics: MetricsCallback
+    pairs: int
+    negatives: dict[str, int]
+    device: torch.device
+
+
+def train(
+    cell: Config,
+    data: PreparedData,
+    directory: RunDirectory,
+    mirror: Mirror | None,
+    device: torch.device,
+    precision: str,
+    group: Group,
+) -> Trained:
+    """Train the run of ``directory``, or this process's share of it.
+
+    ``mirror``: W&B, in the process that owns the run; ``None`` in the others, which write nothing.
+    """
+    encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
+    encoder.mini_batch_size = cell.train.mini_batch_size
+    where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
+    strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
+    training = data.training()
+    streams = strategy.streams(training, cell.train.batch_size)
+    module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), cell.seed)
+    checkpoints = Checkpoints(directory.checkpoints)
+    start = checkpoints.step(module)
+    metrics = MetricsCallback(cell.trainer.log_every, [])
+    callbacks: list[pl.Callback] = []
+    if isinstance(strategy, Pareto):
+        callbacks.append(OmegaCallback(strategy))
+        if cell.strategy.recalibrate:
+            dev = recalibration_batch(data, strategy, cell.seed)
+            callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
+    negatives = training.in_domain.negatives
+    callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
+    callbacks += [metrics, TrimCallback()]
+    batches = StepBatches(streams, cell.seed, start, cell.train.steps, group.rank, group.size)
+    with contextlib.ExitStack() as stack:
+        if mirror is not None:
+            log = stack.enter_context(_open_log(cell, directory, mirror, start))
+            metrics.sinks += [log.append, mirror.log]
+            callbacks += _owners_callbacks(cell, directory, checkpoints, metrics, start)
+        _trainer(cell, device, callbacks, group).fit(
+            module,
+            DataLoader(batches, batch_size=None),
+            ckpt_path=checkpoints.newest(),
+            weights_only=True,
+        )
+    counts = negatives.counts if negatives else {}
+    return Trained(encoder.to(device), strategy, metrics, len(training.in_domain), counts, device)
+
+
+def _open_log(cell: Config, directory: RunDirectory, mirror: Mirror, start: int) -> MetricsLog:
+    directory.start(cell.train.steps, start)
+    log = directory.metrics_log(resume_step=start)
+    mirror.catch_up(directory.metrics())
+    return log
+
+
+def _owners_callbacks(
+    cell: Config, directory: RunDirectory, checkpoints: Checkpoints, metrics: MetricsCallback, start: int
+) -> list[pl.Callback]:
+    """What the process that owns the run does beside training: reports, checkpoints, stopping."""
+    callbacks: list[pl.Callback] = [StepReport(directory)]
+    if cell.trainer.progress:
+        bar = ProgressBar(cell.train.steps, start)
+        metrics.sinks.append(bar.show)
+        callbacks.append(bar)
+    every, seconds = cell.trainer.checkpoint_every, cell.trainer.checkpoint_seconds
+    return [*callbacks, CheckpointCallback(checkpoints, every, seconds), StopCallback(checkpoints)]
+
+
+def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback], group: Group) -> pl.Trainer:
+    return pl.Trainer(
+        max_steps=cell.train.steps,
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=cell.trainer.devices,
+        strategy=group.strategy(device),
+        callbacks=callbacks,
+        gradient_clip_val=cell.train.clip or None,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=cell.runs,
+    )

@@ -1,0 +1,158 @@
+"""Two processes with half of each batch do what one does with all of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from retrieval.config import ModelConfig, StrategyConfig
+from retrieval.data.batches import StepBatches, TrainingPairs, collate
+from retrieval.data.collection import Judgements
+from retrieval.data.tokens import TokenStore, write_store
+from retrieval.models.backbones import build_encoder
+from retrieval.training.gathering import gathered
+from retrieval.training.strategies import build_strategy
+from retrieval.training.strategies.base import Setting, Strategy, TrainingData
+from retrieval.training.strategies.pareto import Pareto
+
+STEPS, BATCH = 4, 18
+PAIRS = 40
+
+
+class _Lists:
+    """Mined negatives of a query: the rows after its own."""
+
+    def draw(self, query_rows: np.ndarray, count: int, step: int, key: tuple[int, ...]) -> np.ndarray:
+        rows: np.ndarray = (query_rows[:, None] + 1 + step + np.arange(count)) % PAIRS
+        return rows
+
+    def relevant(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = query_rows[:, None] == passage_rows[None, :]
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(texts: list[str], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Token stores that other processes can open."""
+    root = tmp_path_factory.mktemp("stores")
+    for domain in range(2):
+        own = texts[2 * domain * PAIRS : 2 * (domain + 1) * PAIRS]
+        for side, part, length in (("q", own[:PAIRS], 12), ("p", own[PAIRS:], 32)):
+            (root / f"{domain}{side}").mkdir()
+            write_store(root / f"{domain}{side}", iter(part), tokenizer, length)
+    return root
+
+
+class _Tokenizer:
+    pad_token_id = 0
+
+    def __len__(self) -> int:
+        return 130
+
+
+def setting(folder: Path, name: str) -> tuple[Strategy, TrainingData, torch.nn.Module]:
+    rows = np.arange(PAIRS, dtype=np.int64)
+    judged = Judgements(rows, rows, np.ones(PAIRS, np.int32))
+    sources = [
+        TrainingPairs(
+            str(d),
+            TokenStore(folder / f"{d}q"),
+            TokenStore(folder / f"{d}p"),
+            judged,
+            judged,
+            _Lists() if d == 0 else None,  # type: ignore[arg-type]
+        )
+        for d in range(2)
+    ]
+    config = StrategyConfig(name=name, base="hard-negative", eta=0.5)
+    config.hard.count = 2
+    strategy = build_strategy(config, Setting(7, _Tokenizer()))
+    shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
+    encoder = build_encoder(shape, _Tokenizer(), seed=3, precision="32")
+    return strategy, TrainingData(sources[0], (sources[1],)), encoder
+
+
+def run(folder: Path, name: str, rank: int = 0, world: int = 1) -> dict[str, Any]:
+    """A few steps of gradient descent: losses, ω before each step, gradients of each step, work."""
+    strategy, data, encoder = setting(folder, name)
+    streams = strategy.streams(data, BATCH)
+    parameters = list(encoder.parameters())
+    seen: dict[str, Any] = {"losses": [], "omega": [], "gradients": [], "work": []}
+    for batch in StepBatches(streams, 5, 0, STEPS, rank, world):
+        losses = strategy.losses(encoder, batch)  # type: ignore[arg-type]
+        encoder.zero_grad()
+        strategy.backward(losses, parameters)
+        for parameter in parameters:
+            assert parameter.grad is not None
+            if world > 1:
+                distributed.all_reduce(parameter.grad)
+                parameter.grad /= world  # what DDP does
+        if isinstance(strategy, Pareto):
+            assert losses.rob is not None
+            seen["omega"].append(float(strategy.controller.omega))
+            strategy.controller.update(losses.eff.detach(), losses.rob.detach())
+        seen["losses"].append(losses.total.item())
+        seen["work"].append(losses.work)
+        seen["gradients"].append(torch.cat([p.grad.flatten().clone() for p in parameters]))  # type: ignore[union-attr]
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter -= 0.1 * parameter.grad  # type: ignore[operator]
+    return seen
+
+
+def _process(rank: int, world: int, port: int, folder: Path, name: str, results: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", rank=rank, world_size=world)
+    torch.save(run(folder, name, rank, world), results / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["hard-negative", "pareto"])
+def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    alone = run(folder, name)
+    arguments = (2, port, folder, name, tmp_path)
+    multiprocessing.spawn(_process, arguments, nprocs=2)  # type: ignore[no-untyped-call]
+    both = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    assert both[0]["losses"] == both[1]["losses"]
+    assert both[0]["omega"] == both[1]["omega"]
+    assert both[0]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert both[0]["omega"] == pytest.approx(alone["omega"], rel=1e-5)
+    assert both[0]["work"] == alone["work"]
+    if name == "pareto":
+        assert len(set(alone["omega"])) == STEPS
+    for ours, theirs in zip(both[0]["gradients"], alone["gradients"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("world", "batch"), [(2, 18), (3, 7), (2, 3)])
+def test_shards_are_the_batch(folder: Path, world: int, batch: int) -> None:
+    strategy, data, encoder = setting(folder, "hard-negative")
+    streams = strategy.streams(data, batch)
+    whole = collate(streams, 5, 2)
+    parts = [collate(streams, 5, 2, rank, world) for rank in range(world)]
+    with torch.no_grad():
+        expected = encoder(whole.tokens)
+        vectors = []
+        for part in parts:
+            assert part.shard is not None
+            own = encoder(part.tokens)
+            vectors.append(torch.nn.functional.pad(own, (0, 0, 0, part.shard.width - len(own))))
+        torch.testing.assert_close(torch.cat(vectors)[parts[0].shard.order], expected)  # type: ignore[union-attr]
+    assert gathered(expected, None) is expected
+    for part in parts:
+        assert part.pairs == whole.pairs
+        assert part.shard is not None
+        assert (part.shard.tokens, part.shard.attended) == (whole.tokens.tokens, whole.tokens.attended)
+        for name, block in part.blocks.items():
+            assert torch.equal(block.excluded, whole.blocks[name].excluded)
