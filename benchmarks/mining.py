@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from benchmarks.stages import in_own_process
 
 PASSAGES, QUERIES = 1_000_000, 100_000
 TRAINING_SHARE = 0.7
@@ -43,31 +41,13 @@ def main() -> None:
             "depth": options.depth,
             "dimension": options.dimension,
             "threads": options.threads,
-            "stages": {name: _in_own_process(STAGES[name], options) for name in names},
+            "stages": {name: in_own_process(STAGES[name], options) for name in names},
         }
     worst = max(stage["peak_gb"] for stage in record["stages"].values())
     record |= {"peak_gb": worst, "below_limit": worst < LIMIT_GB, "limit_gb": LIMIT_GB}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
-
-
-def _in_own_process(stage: Callable[[argparse.Namespace], dict[str, Any]], options: Any) -> dict[str, Any]:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, stage, options).result()
-
-
-def _measured(
-    stage: Callable[[argparse.Namespace], dict[str, Any]], options: argparse.Namespace
-) -> dict[str, Any]:
-    import torch
-
-    torch.set_num_threads(options.threads)
-    started = time.perf_counter()
-    found = stage(options)
-    status = Path("/proc/self/status").read_text()
-    [peak] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-    return {"seconds": round(time.perf_counter() - started, 1), "peak_gb": int(peak) / 2**20, **found}
 
 
 def _collection(options: argparse.Namespace) -> Any:

@@ -3,6 +3,7 @@
     python -m retrieval.evaluate --run runs/RUN
     python -m retrieval.evaluate --run runs/RUN eval=full
     python -m retrieval.evaluate --model FOLDER-OR-HUB-ID data=local data.path=FOLDER eval=full
+    python -m retrieval.evaluate --model FOLDER-OR-HUB-ID suite=beir-small
     python -m retrieval.evaluate --run runs/RUN attack=wsra --attacked attack.jsonl
     python -m retrieval.evaluate --run runs/OTHER attack.replay=attack.jsonl
 
@@ -35,7 +36,7 @@ def evaluate(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Overrides as of train.py: data=…, eval=…, attack=…, cache=…", show_default=False
+            help="Overrides as of train.py: data=…, suite=…, eval=…, attack=…, cache=…", show_default=False
         ),
     ] = None,
     run: Annotated[
@@ -89,6 +90,8 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
     if run is not None:
         stored = _stored(run)
         named = {override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides}
+        if "suite" in named:
+            named.add("data")
         for group in (*GROUPS, "cache"):
             # A run from before there were attacks has no such group.
             if group not in named and group in stored:

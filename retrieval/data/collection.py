@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from retrieval.data import index, records
 from retrieval.data.cache import build_once
+from retrieval.data.table import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +126,12 @@ class Collection:
         return Judgements(*(np.load(file, mmap_mode="r") for file in files))
 
     @cached_property
-    def _passages(self) -> index.Table:
-        return index.Table(self._index, "passages")
+    def _passages(self) -> Table:
+        return Table(self._index, "passages")
 
     @cached_property
-    def _queries(self) -> index.Table:
-        return index.Table(self._index, "queries")
+    def _queries(self) -> Table:
+        return Table(self._index, "queries")
 
 
 def open_collection(folder: Path, cache: Path, name: str | None = None) -> Collection:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retrieval.config import Config
 from retrieval.data import denoising, mining, sources, splits
 from retrieval.data.batches import TrainingPairs
@@ -134,10 +136,15 @@ def _trained_tokenizer(config: Config, collection: Collection, cache: Path) -> P
     judged: Judgements = collection.judgements(TRAIN)
 
     def texts() -> Iterator[str]:
-        query_rows, passage_rows = set(judged.query_rows.tolist()), set(judged.passage_rows.tolist())
-        for rows, records in ((query_rows, collection.queries()), (passage_rows, collection.passages())):
-            for row, (_, text) in enumerate(records):
-                if row in rows:
+        for rows, part in (
+            (judged.query_rows, collection.queries()),
+            (judged.passage_rows, collection.passages()),
+        ):
+            used = iter(np.unique(rows).tolist())
+            wanted = next(used)
+            for row, (_, text) in enumerate(part):
+                if row == wanted:
                     yield text
+                    wanted = next(used, -1)
 
     return tokenizer_folder(texts, collection.fingerprint, config.data.vocabulary, cache)

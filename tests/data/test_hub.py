@@ -181,3 +181,4 @@ def test_an_unreachable_hub_is_one_line_and_status_one(tmp_path: Path) -> None:
     assert "cannot load the dataset some/pairs" in line
     assert "hf download some/pairs --repo-type dataset --revision main --local-dir FOLDER" in line
     assert "Traceback" not in done.stderr
+    assert "Retrying" not in done.stderr

@@ -63,6 +63,7 @@ class Dataset:
 
     def _load(self, split: str, cache: Path) -> Any:
         import datasets
+        import huggingface_hub
 
         settings, path = self.settings, Path(self.settings.dataset).expanduser()
         arguments: dict[str, Any] = {"path": settings.dataset, "revision": settings.revision}
@@ -74,6 +75,8 @@ class Dataset:
         if path.exists():
             arguments["cache_dir"] = str(cache / "datasets")
         datasets.disable_progress_bars()
+        # It would tell every try to reach the hub; the last one is in the message.
+        huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         try:
             return datasets.load_dataset(**arguments, name=settings.subset, split=split)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
