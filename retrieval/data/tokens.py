@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,10 @@ from retrieval.errors import ConfigError
 CHUNK = 4096
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-TOKENIZER_VERSION = 1
+TOKENIZER_VERSION = 2
+
+MOST_CHARACTERS = 1000
+"""Characters that a trained vocabulary knows."""
 
 
 def tokenizer_folder(
@@ -31,24 +36,43 @@ def tokenizer_folder(
     key = digest({"texts": fingerprint, "vocabulary": vocabulary, "version": TOKENIZER_VERSION})
 
     def build(folder: Path) -> None:
-        train_wordpiece(texts(), vocabulary).save_pretrained(str(folder))
+        train_wordpiece(Texts(texts), vocabulary).save_pretrained(str(folder))
 
     return build_once(cache / "tokenizers" / key[:16], build, describe="training the tokenizer")
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Texts that are read anew for each pass over them."""
+
+    read: Callable[[], Iterable[str]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.read())
+
+
 def train_wordpiece(texts: Iterable[str], vocabulary: int) -> Any:
-    """A lower-cased BERT-style WordPiece tokenizer of at most ``vocabulary`` tokens."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """A lower-cased BERT-style WordPiece tokenizer of at most ``vocabulary`` tokens.
+
+    The same texts give the same tokenizer, which the trainer of the library does not do by itself: it numbers
+    the characters inside words in an order that differs from process to process, and breaks ties of frequency
+    by these numbers. Here they are numbered beforehand.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    texts = list(texts) if isinstance(texts, Iterator) else texts
+    normalizer, words = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    rare = _rare_characters(map(normalizer.normalize_str, texts))
+
+    def trained(size: int, numbered: list[str]) -> dict[str, int]:
+        readable = (normalizer.normalize_str(text).translate(rare) for text in texts)
+        return _wordpieces(readable, words, size, [*SPECIAL_TOKENS, *numbered])
+
+    inside = sorted(token for token in trained(0, []) if len(token) == 3 and token.startswith("##"))
+    tokenizer = Tokenizer(models.WordPiece(vocab=trained(vocabulary, inside), unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, words
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=SPECIAL_TOKENS, min_frequency=2, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
     ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
@@ -57,6 +81,33 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int) -> Any:
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, model_max_length=512, **names
     )
+
+
+def _wordpieces(texts: Iterable[str], words: Any, size: int, numbered: list[str]) -> dict[str, int]:
+    """Vocabulary learned from texts: ``numbered`` first, then characters, then merges by frequency."""
+    from tokenizers import Tokenizer, models, trainers
+
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.pre_tokenizer = words
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=numbered,
+        limit_alphabet=MOST_CHARACTERS,
+        min_frequency=2,
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    found: dict[str, int] = learner.get_vocab()
+    return found
+
+
+def _rare_characters(texts: Iterable[str]) -> dict[int, None]:
+    """Table that deletes all but the most frequent characters; among equals the first in Unicode stay."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    ordered = sorted(counts, key=lambda character: (-counts[character], character))
+    return {ord(character): None for character in ordered[MOST_CHARACTERS:]}
 
 
 def load_tokenizer(source: str | Path) -> Any:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +58,37 @@ def test_a_missing_tokenizer_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no tokenizer at") as caught:
         load_tokenizer(tmp_path / "nothing")
     assert "\n" not in str(caught.value)
+
+
+DRAW = """
+import random
+from retrieval.data.tokens import tokenizer_fingerprint, train_wordpiece
+dice = random.Random(0)
+letters = [chr(code) for code in range(0x3b1, 0x3c9)] + list("abcdefghijklmnopqrstuvwxyz")
+texts = ["".join(dice.choices(letters + [" "] * 9, k=80)) for _ in range(300)]
+print(tokenizer_fingerprint(train_wordpiece(texts, 500)))
+"""
+
+
+def test_the_same_texts_give_the_same_tokenizer_in_every_process() -> None:
+    found = {
+        subprocess.run([sys.executable, "-c", DRAW], capture_output=True, text=True).stdout for _ in "1234"
+    }
+    assert len(found) == 1
+    assert len(found.pop().strip()) == 64
+
+
+def test_the_vocabulary_is_learned_from_the_texts(tokenizer: Any) -> None:
+    vocabulary = tokenizer.get_vocab()
+    assert len(vocabulary) <= 120
+    assert {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "quick", "brown", "jumps", "q"} <= set(vocabulary)
+    assert [tokenizer.convert_ids_to_tokens(number) for number in range(2)] == ["[PAD]", "[UNK]"]
+    assert "[UNK]" not in tokenizer.tokenize("the quick brown fox")
+    assert not any(token.startswith("##") for token in tokenizer.all_special_tokens)
+
+
+def test_the_rarest_of_too_many_characters_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.data.tokens.MOST_CHARACTERS", 3)
+    vocabulary = set(train_wordpiece(["aab abb cab a b zzz", "a b", "y c"], 50).get_vocab())
+    assert {"a", "b", "##b"} <= vocabulary
+    assert not {"c", "y"} & vocabulary
