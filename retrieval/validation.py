@@ -170,6 +170,7 @@ def _strategy(config: Config) -> None:
             f"strategy.omega_min={strategy.omega_min} must be below strategy.omega_max={strategy.omega_max}"
         )
     _batch_split(config)
+    _several_devices(config)
     if strategy.name != "pareto":
         _reject_unused(config, ("omega", "frontier"), "only strategy=pareto has an ω")
         if strategy.recalibrate:
@@ -195,6 +196,23 @@ def _batch_split(config: Config) -> None:
         raise ConfigError(
             f"train.batch_size={size} cannot be split between the losses; "
             f"use {2 * parts} or more, or strategy.budget=extra"
+        )
+
+
+def _several_devices(config: Config) -> None:
+    strategy, devices = config.strategy, config.trainer.devices
+    if devices == 1:
+        return
+    pareto = strategy.name == "pareto"
+    base = strategy.base if pareto else strategy.name
+    if base == "adversarial" or (pareto and strategy.robust != "ood"):
+        raise ConfigError(
+            f"perturbed passages are made on one device, not on trainer.devices={devices}; use "
+            "trainer.devices=1, or a strategy without an adversarial part"
+        )
+    if config.train.batch_size < devices:
+        raise ConfigError(
+            f"train.batch_size={config.train.batch_size} cannot be shared by trainer.devices={devices}"
         )
 
 

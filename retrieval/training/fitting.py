@@ -121,6 +121,7 @@ def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback], g
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=cell.trainer.devices,
         strategy=group.strategy(device),
+        plugins=group.plugins(),
         callbacks=callbacks,
         gradient_clip_val=cell.train.clip or None,
         logger=False,

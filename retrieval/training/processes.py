@@ -47,6 +47,10 @@ class Group:
         """Whether this process owns the run: reports, logs, writes checkpoints."""
         return self.rank == 0
 
+    def plugins(self) -> list[LightningEnvironment]:
+        """Lightning must not look for a batch system: inside one it would take over its signals."""
+        return [_Environment(self)] if self.size == 1 else []
+
     def strategy(self, device: torch.device) -> DDPStrategy | str:
         """Lightning's strategy for this process."""
         if self.size == 1:
