@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -94,7 +95,7 @@ def closing_table(cells: Sequence[Cell]) -> None:
     table.add_column("state", no_wrap=True)
     for title in ("time", "eff CE", "ood CE"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("error", overflow="fold")
+    table.add_column("error or warnings", overflow="fold")
     for cell in cells:
         result = cell.result or {}
         state = "done before" if cell.skipped else "not started" if cell.state == "waiting" else cell.state
@@ -104,7 +105,7 @@ def closing_table(cells: Sequence[Cell]) -> None:
             duration(cell.seconds),
             number(result.get("eff/contrastive_entropy")),
             number(result.get("ood/contrastive_entropy")),
-            Text(error_line(cell)),
+            Text(error_line(cell) or warning_codes(result)),
         )
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(table)
@@ -116,6 +117,11 @@ def error_line(cell: Cell) -> str:
         return ""
     lines = str(cell.error.get("message", "")).strip().splitlines()
     return f"{cell.error.get('type')}: {lines[0] if lines else ''}"
+
+
+def warning_codes(result: Mapping[str, Any]) -> str:
+    """Codes of a result's warnings, once each."""
+    return " ".join(sorted({str(warning["code"]) for warning in result.get("warnings", [])}))
 
 
 def duration(seconds: float | None) -> str:

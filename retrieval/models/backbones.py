@@ -37,7 +37,23 @@ def _scratch(config: ModelConfig, tokenizer: Any) -> nn.Module:
         attention_probs_dropout_prob=config.dropout,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return BertModel(shape, add_pooling_layer=False)
+    model = BertModel(shape, add_pooling_layer=False)
+    _shrink_branches(model)
+    return model
+
+
+def _shrink_branches(model: BertModel) -> None:
+    """Divide the initial output weights of attention and feed-forward by the root of their number.
+
+    As in GPT-2 (Radford et al. 2019, §2.3): every layer starts near the identity. Without it BERT's layers,
+    normalised after the sum, map all texts to one direction when there are twelve of them, and short training
+    never leaves the chance level.
+    """
+    share = (2 * model.config.num_hidden_layers) ** -0.5
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("output.dense.weight"):
+                weight.mul_(share)
 
 
 def _pretrained(config: ModelConfig) -> nn.Module:

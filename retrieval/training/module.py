@@ -15,8 +15,8 @@ from retrieval.models.encoder import DualEncoder
 from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
 from retrieval.training.strategies.base import Losses, Strategy
 
-BASE_LEARNING_RATE = 2e-3
-BASE_WIDTH = 128
+EMBEDDING_LEARNING_RATE = 2e-3
+HIDDEN_LEARNING_RATE, BASE_WIDTH, BASE_LAYERS = 1e-3, 128, 2
 PRETRAINED_LEARNING_RATE = 5e-5
 
 
@@ -31,16 +31,18 @@ class LearningRates:
 def learning_rates(train: TrainConfig, model: ModelConfig) -> LearningRates:
     """As configured; where nothing is, so that one setting fits every size.
 
-    From scratch the hidden weights get ``2e-3 · 128 / hidden`` and the embeddings 2e-3: under Adam the best
-    rate of a hidden matrix falls with its width, that of an embedding does not (Yang et al. 2022,
-    arXiv 2203.03466, table 3). A pretrained checkpoint gets 5e-5 throughout.
+    From scratch the hidden weights get ``1e-3 · 128/hidden · 2/layers`` and the embeddings 2e-3. Under Adam
+    the best rate of a hidden matrix falls with its width, that of an embedding does not (Yang et al. 2022,
+    arXiv 2203.03466, table 3); that it falls with the depth was measured (docs/method.md). A pretrained
+    checkpoint gets 5e-5 throughout.
     """
     if train.lr is not None:
         chosen = LearningRates(train.lr, train.lr)
     elif model.init == "pretrained":
         chosen = LearningRates(PRETRAINED_LEARNING_RATE, PRETRAINED_LEARNING_RATE)
     else:
-        chosen = LearningRates(BASE_LEARNING_RATE * BASE_WIDTH / model.hidden, BASE_LEARNING_RATE)
+        scale = BASE_WIDTH / model.hidden * BASE_LAYERS / model.layers
+        chosen = LearningRates(HIDDEN_LEARNING_RATE * scale, EMBEDDING_LEARNING_RATE)
     return replace(chosen, embedding=train.embedding_lr) if train.embedding_lr is not None else chosen
 
 

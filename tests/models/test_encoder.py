@@ -119,3 +119,13 @@ def test_the_seed_fixes_the_weights(tokenizer: Any) -> None:
     weights = [torch.cat([p.flatten() for p in encoder.parameters()]) for encoder in (first, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("layers", [2, 12])
+def test_fresh_branches_start_smaller_the_more_there_are(tokenizer: Any, layers: int) -> None:
+    backbone = build_encoder(small_model(layers=layers, hidden=128), tokenizer, 3, "32").backbone
+    usual = backbone.config.initializer_range  # type: ignore[union-attr]
+    for name, weight in backbone.named_parameters():
+        if name.endswith("dense.weight"):
+            expected = usual * (2 * layers) ** -0.5 if "output" in name else usual
+            assert float(weight.std()) == pytest.approx(expected, rel=0.05), name
