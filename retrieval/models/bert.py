@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from retrieval.models.dropout import dropout
 from retrieval.models.layout import TokenBatch
 
 
@@ -57,7 +58,7 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     embedded = words + torch.cat(spans)
     norm = tables.LayerNorm
     embedded = F.layer_norm(embedded, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    return F.dropout(embedded, tables.dropout.p, backbone.training).to(dtype)
+    return dropout(embedded.to(dtype), tables.dropout.p, backbone.training)
 
 
 def _attention_bias(batch: TokenBatch, index: int, dtype: torch.dtype) -> Tensor | None:
@@ -82,45 +83,55 @@ def _layer(
 ) -> Tensor:
     attention, output = layer.attention, layer.output
     context = _attend(attention.self, hidden, batch, masks, training)
-    attended = F.dropout(_linear(attention.output.dense, context), attention.output.dropout.p, training)
+    attended = dropout(_linear(attention.output.dense, context), attention.output.dropout.p, training)
     hidden = _add_norm(attention.output.LayerNorm, attended, hidden)
     wide = F.gelu(_linear(layer.intermediate.dense, hidden))
-    narrow = F.dropout(_linear(output.dense, wide), output.dropout.p, training)
+    narrow = dropout(_linear(output.dense, wide), output.dropout.p, training)
     return _add_norm(output.LayerNorm, narrow, hidden)
 
 
 def _attend(
     attention: Any, hidden: Tensor, batch: TokenBatch, masks: list[Tensor | None], training: bool
 ) -> Tensor:
-    parts = (attention.query, attention.key, attention.value)
-    weight = torch.cat([part.weight for part in parts]).to(hidden.dtype)
-    bias = torch.cat([part.bias for part in parts]).to(hidden.dtype)
-    projected = F.linear(hidden, weight, bias)
     heads = attention.num_attention_heads
-    dropout = attention.dropout.p if training else 0.0
+    projected = F.linear(hidden, *_query_key_value(attention, hidden.dtype))
+    p = attention.dropout.p if training else 0.0
     contexts = []
-    for group, mask in zip(batch.groups, masks, strict=True):
-        view = projected[group.start : group.stop].view(group.count, group.width, 3, heads, -1)
-        contexts.append(attention_over(view, mask, dropout).reshape(group.count * group.width, -1))
+    for group, part, mask in zip(batch.groups, batch.split(projected), masks, strict=True):
+        view = part.view(group.count, group.width, 3, heads, -1)
+        contexts.append(attention_over(view, mask, p).reshape(group.count * group.width, -1))
     return torch.cat(contexts)
 
 
-def attention_over(projected: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+def _query_key_value(attention: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """One weight and bias for all three; queries come out divided by the root of a head's size.
+
+    Scaling the weight costs less than scaling the scores, and is exact where the root is a power of two.
+    """
+    scale = attention.attention_head_size**-0.5
+    query, *others = (attention.query, attention.key, attention.value)
+    weight = torch.cat([query.weight * scale, *(part.weight for part in others)])
+    bias = torch.cat([query.bias * scale, *(part.bias for part in others)])
+    return weight.to(dtype), bias.to(dtype)
+
+
+def attention_over(projected: Tensor, mask: Tensor | None, p: float) -> Tensor:
     """Attention within the sequences of a group.
 
-    ``projected``: ``[n, width, 3, heads, d]`` (query, key, value); ``mask``: additive, ``[n, 1, 1, width]``.
-    Returns ``[n, width, heads, d]``. On the CPU in bf16 two batched matrix products with an fp32
-    softmax between them: PyTorch's fused kernel has a backward pass some 5-10 times slower there.
+    ``projected``: ``[n, width, 3, heads, d]`` (scaled query, key, value); ``mask``: additive,
+    ``[n, 1, 1, width]``; ``p``: share of the weights to drop. Returns ``[n, width, heads, d]``. On the CPU
+    in bf16 two batched matrix products with a softmax between them, which PyTorch computes in fp32: its
+    fused kernel has a backward pass some 5-10 times slower there.
     """
     count, width, _, heads, size = projected.shape
     stacked = projected.permute(2, 0, 3, 1, 4)
     if projected.device.type != "cpu" or projected.dtype != torch.bfloat16:
         query, key, value = stacked
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p, scale=1.0)
         return context.transpose(1, 2)
     query, key, value = stacked.reshape(3, count * heads, width, size)
-    scores = torch.bmm(query, key.transpose(1, 2)).float() * size**-0.5
+    scores = torch.bmm(query, key.transpose(1, 2))
     if mask is not None:
         scores = (scores.view(count, heads, width, width) + mask).view_as(scores)
-    weights = F.dropout(torch.softmax(scores, -1).to(projected.dtype), dropout, dropout > 0)
+    weights = dropout(torch.softmax(scores, -1), p, p > 0)
     return torch.bmm(weights, value).view(count, heads, width, size).transpose(1, 2)

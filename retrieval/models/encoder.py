@@ -72,9 +72,8 @@ class DualEncoder(nn.Module):
     def _encode(self, batch: TokenBatch, offset: Tensor | None) -> Tensor:
         if self.packed:
             states = bert.forward(self.backbone, batch, DTYPES[self.precision], offset)  # type: ignore[arg-type]
-            blocks = [
-                states[group.start : group.stop].view(group.count, group.width, -1) for group in batch.groups
-            ]
+            parts = zip(batch.groups, batch.split(states), strict=True)
+            blocks = [part.view(group.count, group.width, -1) for group, part in parts]
         else:
             blocks = [self._plain(batch, group, offset) for group in batch.groups]
         pooled = torch.cat(

@@ -72,6 +72,13 @@ class TokenBatch:
             self.attended,
         )
 
+    def split(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """The tokens of each group, views of ``flat`` ``[T, …]``.
+
+        One operation, whose gradient is one concatenation; that of a slice is as large as ``flat`` itself.
+        """
+        return flat.split([group.count * group.width for group in self.groups])
+
     def mask(self, group: Group) -> Tensor:
         """Which tokens of a group are not padding: bool ``[count, width]``."""
         first = self._first_sequence(group)

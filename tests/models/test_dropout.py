@@ -1,0 +1,42 @@
+"""Dropout by bits: the share dropped, the scale, the gradient, the seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from retrieval.models.dropout import dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_share_dropped_and_scale(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    found = dropout(torch.ones(1001, 333, dtype=dtype), p, True)
+    share = float((found == 0).float().mean())
+    assert share == pytest.approx(p, abs=4 * (p * (1 - p) / found.numel()) ** 0.5)
+    assert sorted(found.unique().tolist()) == pytest.approx([0, 1 / (1 - p)], rel=1e-2)
+    # Elements that share a 64-bit number are independent.
+    columns = (found.flatten()[: found.numel() // 4 * 4].view(-1, 4) == 0).double()
+    assert float(torch.corrcoef(columns.T).fill_diagonal_(0).abs().max()) < 5 * len(columns) ** -0.5
+
+
+def test_gradient_goes_where_the_value_went() -> None:
+    x = torch.randn(50, 7, requires_grad=True)
+    torch.manual_seed(2)
+    dropped = dropout(x, 0.3, True)
+    (gradient,) = torch.autograd.grad(dropped.sum(), x)
+    torch.testing.assert_close(gradient * x, dropped)
+
+
+def test_seed_decides_and_evaluation_changes_nothing() -> None:
+    x = torch.randn(9, 9)
+    draws = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        draws.append(dropout(x, 0.5, True))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert dropout(x, 0.5, False) is x
+    assert dropout(x, 0.0, True) is x
+    assert not dropout(x, 1.0, True).any()
