@@ -10,6 +10,7 @@ import os
 import sys
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from retrieval.config import register_schema
@@ -45,7 +46,9 @@ def main() -> None:
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
-        is_run = isinstance(error, ParetrieveError | OSError) and not isinstance(error, ConfigError)
+        # Some of Hydra's complaints about a configuration are an OSError, too.
+        misconfigured = isinstance(error, ConfigError | HydraException)
+        is_run = isinstance(error, ParetrieveError | OSError) and not misconfigured
         sys.exit(1 if is_run else 2)
 
 
