@@ -11,6 +11,7 @@ COMMANDS: dict[str, str] = {
     "retry": "sweeps.commands.retry",
     "rerun": "sweeps.commands.rerun",
     "clean": "sweeps.commands.clean",
+    "export": "sweeps.commands.export",
     "collect": "sweeps.commands.collect",
     "fit": "sweeps.commands.fit",
     "frontier": "sweeps.commands.frontier",

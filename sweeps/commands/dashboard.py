@@ -21,7 +21,7 @@ def run(
         typer.Option("--runs", help="Run folders whose conclusions to add as text.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Build a W&B workspace or report; needs the extra paretrieve[dashboards] and an API key."""
+    """Build a W&B workspace or report; needs the package's extra 'dashboards' and an API key."""
     from sweeps.dashboard import publish, require_package, split_path
 
     split_path(wandb)

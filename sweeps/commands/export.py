@@ -1,0 +1,31 @@
+"""``python -m sweeps export``: the trained encoder of a run, to use or to share without this project."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.", metavar="DIR")],
+) -> None:
+    """Copy the encoder of RUN as a sentence-transformers folder: SentenceTransformer(DIR) loads it."""
+    from retrieval.errors import ConfigError
+    from retrieval.files import write_text
+    from retrieval.runs import RunDirectory
+
+    directory = RunDirectory(run)
+    if not directory.path.is_dir():
+        raise ConfigError(f"{run}: no such run directory; give one of the folders below runs/")
+    if not (directory.model / "modules.json").is_file():
+        raise ConfigError(f"{run} holds no trained encoder: the run is not finished; start it again first")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} exists already; name a new or an empty folder")
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(directory.model, out, dirs_exist_ok=True)
+    write_text(out / "paretrieve-run.yaml", directory.config.read_text(encoding="utf-8"))
+    typer.echo(f"wrote {out}: SentenceTransformer({str(out)!r}) loads it; its run is in paretrieve-run.yaml")
