@@ -77,13 +77,13 @@ def expected_runs(runs: Path) -> set[str]:
         cells = (read_json(path) or {}).get("cells")
         entries = cells if isinstance(cells, list) else []
         names = (entry.get("run") for entry in entries if isinstance(entry, dict))
-        found.update(name for name in names if isinstance(name, str) and name == safe_name(name))
+        found.update(name for name in names if isinstance(name, str) and _is_plain(name))
     return found
 
 
-def safe_name(name: str) -> str:
-    """The last part of a path: a record must not lead out of the folder of the runs."""
-    return Path(name).name
+def _is_plain(name: str) -> bool:
+    """Whether a name is one of a run: a record must not lead out of the folder of the runs."""
+    return name == Path(name).name and not name.startswith(".") and name.isprintable()
 
 
 def sweep_is_alive(runs: Path) -> bool:

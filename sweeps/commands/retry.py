@@ -51,6 +51,8 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
         ConfigError: It has no configuration, or the configuration or the data changed since it was named.
     """
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from retrieval.errors import ConfigError
     from retrieval.launch.process import resolve
@@ -60,10 +62,15 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
         raise ConfigError(
             f"{directory.path} has no config.yaml; give its overrides to `python train.py` again"
         )
-    config = OmegaConf.load(directory.config)
-    assert isinstance(config, DictConfig)
-    config.runs = str(directory.path.parent)
-    name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
+    try:
+        config = OmegaConf.load(directory.config)
+        assert isinstance(config, DictConfig)
+        config.runs = str(directory.path.parent)
+        name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
+    except (AssertionError, YAMLError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{directory.config} is not a run's configuration any more; restore it or delete {directory.path}"
+        ) from error
     if name != directory.name:
         raise ConfigError(
             f"{directory.config} now describes {name}: it, the data or the code changed; "
