@@ -32,11 +32,9 @@ def choose_device(config: TrainerConfig) -> torch.device:
 
 
 def _enough(device: torch.device, devices: int) -> torch.device:
-    found = {"cuda": torch.cuda.device_count, "mps": lambda: 1}.get(device.type, lambda: devices)()
-    if found < devices:
-        raise ConfigError(
-            f"trainer.devices={devices}, and {found} {device.type} devices are here; use {found}"
-        )
+    found = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type != "cpu" and found < devices:
+        raise ConfigError(f"trainer.devices={devices} and there are {found} of {device.type}; use {found}")
     return device
 
 

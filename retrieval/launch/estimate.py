@@ -62,6 +62,8 @@ class Work:
     """Bytes of main memory."""
     evaluate: float = 0.0
     """Seconds of everything else, above all measuring."""
+    devices: int = 1
+    """GPUs that it takes, where it runs on GPUs."""
 
     @property
     def seconds(self) -> float:
@@ -105,16 +107,17 @@ def estimate(
         device: An accelerator to estimate for in place of this machine.
     """
     model, train = shaped(config.model), config.train
+    devices = int(config.trainer.devices)
     hidden, layers = int(model.hidden), int(model.layers)
     contents = contents or assumed_contents(config)
     work = workload(config, contents)
     parameters, embedding = encoder_parameters(model), contents.vocabulary * hidden
     if device is not None:
         rate = device.rate(hidden)
-        step = work.step_flops / rate + LAUNCH_SECONDS * layers
+        step = work.step_flops / rate / devices + LAUNCH_SECONDS * layers
     elif gpu:
         rate = GPU_RATE
-        step = work.step_flops / rate + LAYER_SECONDS * layers
+        step = work.step_flops / rate / devices + LAYER_SECONDS * layers
     else:
         rate = core_rate() * min(BEST_EFFICIENCY, hidden / FULL_RATE_HIDDEN)
         update = embedding * OPTIMISER_BYTES / BANDWIDTH
@@ -129,6 +132,7 @@ def estimate(
         parameters=parameters,
         memory=int(held if device is not None else PROCESS_BYTES + HEAP_GROWTH * held),
         evaluate=measuring + START_SECONDS,
+        devices=devices,
     )
 
 

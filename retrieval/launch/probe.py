@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 import retrieval
 from retrieval import hardware
-from retrieval.config import EvalConfig, ModelConfig, StrategyConfig, TrainConfig
+from retrieval.config import EvalConfig, ModelConfig, StrategyConfig, TrainConfig, TrainerConfig
 from retrieval.data.batches import Batch, RankingBlock
 from retrieval.data.cache import digest, write_atomic
 from retrieval.launch.estimate import START_SECONDS, estimate
@@ -78,6 +78,7 @@ def _probe(hidden: int, precision: str) -> Point:
             "strategy": OmegaConf.structured(StrategyConfig()),
             "train": OmegaConf.structured(train),
             "eval": OmegaConf.structured(EvalConfig(name="quick")),
+            "trainer": OmegaConf.structured(TrainerConfig()),
         }
     )
     expected = estimate(config, contents=contents)

@@ -51,7 +51,7 @@ def plan_slots(
     Without GPUs, the longest cells may get several threads and the others one; how many get how many is
     found by simulating each choice. Side by side wins while there are enough cells, because t threads are
     less than t times as fast; several threads win for the last and largest cells. With GPUs, a cell takes
-    one GPU and an equal part of the cores.
+    as many as it trains on (one, if not told) and an equal part of the cores.
 
     Args:
         works: Estimates, one a cell.
@@ -65,7 +65,8 @@ def plan_slots(
     if gpus:
         capacity = min(gpus, slots or gpus)
         each = threads or max(1, cores // capacity)
-        return _finish(works, order, [each] * len(works), [1] * len(works), capacity, memory, cpu=False)
+        units = [work.devices for work in works]
+        return _finish(works, order, [each] * len(works), units, capacity, memory, cpu=False)
     if slots or threads:
         each = threads or max(1, cores // (slots or 1))
         capacity = slots or max(1, cores // each)

@@ -45,13 +45,21 @@ class Options:
     )
 
 
-def run_sweep(composed: Sequence[Composed], options: Options, folder: Path) -> tuple[list[Cell], int]:
+def run_sweep(
+    composed: Sequence[Composed],
+    options: Options,
+    folder: Path,
+    group: str | None = None,
+    runner: Callable[[Sequence[Cell], SweepRecord, Sequence[Cell]], bool] | None = None,
+) -> tuple[list[Cell], int]:
     """Run what is not done and print a table of all cells.
 
     Args:
         composed: The cells.
         options: How to use the machine.
         folder: Where ``sweep.json`` goes.
+        group: W&B group; ``None`` = the name of ``folder``.
+        runner: Runs cells somewhere else: (cells to run, record, all cells) -> whether it was interrupted.
 
     Returns:
         The cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
@@ -59,13 +67,16 @@ def run_sweep(composed: Sequence[Composed], options: Options, folder: Path) -> t
     Raises:
         ConfigError: A configuration is invalid; nothing has been started.
     """
-    cells = make_cells(composed, options, folder.name)
+    cells = make_cells(composed, options, group or folder.name)
     record = SweepRecord(folder)
     waiting = [cell for cell in cells if not cell.ended]
     interrupted = False
     if waiting:
         try:
-            interrupted = _run(waiting, record, cells, options, composed[0].environment)
+            if runner is not None:
+                interrupted = runner(waiting, record, cells)
+            else:
+                interrupted = _run(waiting, record, cells, options, composed[0].environment)
         except KeyboardInterrupt:
             interrupted = True
     record.write(cells, force=True)

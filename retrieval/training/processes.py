@@ -15,9 +15,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from retrieval.runs import RunDirectory
@@ -47,7 +48,7 @@ class Group:
         """Whether this process owns the run: reports, logs, writes checkpoints."""
         return self.rank == 0
 
-    def plugins(self) -> list[LightningEnvironment]:
+    def plugins(self) -> list[Any]:
         """Lightning must not look for a batch system: inside one it would take over its signals."""
         return [_Environment(self)] if self.size == 1 else []
 

@@ -61,6 +61,9 @@ def cell_config(folder: Path, behaviour: str, **changes: Any) -> DictConfig:
 
 def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     """``python train.py -m …`` with stub cells, in its own process group."""
+    launcher = (
+        [] if any(part.startswith("hydra/launcher=") for part in overrides) else ["hydra/launcher=local"]
+    )
     stub = [f"hydra.launcher.{name}=stub_cells.{name}" for name in ("prepare", "fingerprint")]
     return subprocess.Popen(
         [
@@ -68,7 +71,7 @@ def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
             "train.py",
             "-m",
             "data=synthetic",
-            "hydra/launcher=local",
+            *launcher,
             "hydra.launcher.worker=stub_cells.run",
             *stub,
             "hydra.launcher.validate=null",

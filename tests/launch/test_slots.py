@@ -78,6 +78,12 @@ def test_gpus_take_one_cell_each() -> None:
     assert plan.seconds == 20
 
 
+def test_a_cell_on_two_gpus_takes_two() -> None:
+    plan = plan_slots([Work(10, 10**6, devices=2), Work(4, 10**6), Work(4, 10**6)], cores=16, gpus=2)
+    assert plan.units == (2, 1, 1)
+    assert plan.seconds == 14
+
+
 def test_memory_limits_how_many_run_at_once() -> None:
     cells = [Work(10, 10**6, memory=6)] * 2
     assert plan_slots(cells, cores=2, memory=12).seconds == 10

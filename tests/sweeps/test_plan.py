@@ -15,7 +15,7 @@ from retrieval.errors import ConfigError
 from retrieval.launch.compose import compose_command
 from retrieval.launch.estimate import estimate
 from retrieval.launch.machines import ACCELERATORS, Calibration, Point
-from retrieval.launch.probe import LENGTHS, PAIRS, _tokens, _Tokenizer, calibrate
+from retrieval.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
 from retrieval.launch.workload import Contents, workload
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import count_parameters

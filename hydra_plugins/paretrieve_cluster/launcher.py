@@ -1,0 +1,78 @@
+"""Hydra launchers that hand the cells of a sweep to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra_plugins.paretrieve_local.launcher import CellLauncher
+
+if TYPE_CHECKING:
+    from retrieval.launch.cells import Cell, SweepRecord
+    from retrieval.launch.compose import Composed
+    from retrieval.launch.sweep import Options
+
+
+class ClusterLauncher(CellLauncher):
+    """Splits the launcher's options into those of every task's scheduler and those of the cluster."""
+
+    def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
+        """See :func:`retrieval.launch.sweep.run_sweep`; the cells run elsewhere."""
+        from retrieval.launch.sweep import Options, run_sweep
+
+        names = {field.name for field in fields(Options)}
+        options = Options(**{name: value for name, value in self._options.items() if name in names})
+        rest = {name: value for name, value in self._options.items() if name not in names}
+        rest["environment"] = jobs[0].environment
+
+        def elsewhere(waiting: Sequence[Cell], record: SweepRecord, cells: Sequence[Cell]) -> bool:
+            return self.submit(waiting, record, cells, options, rest)
+
+        return run_sweep(jobs, options, folder, runner=elsewhere)
+
+    def submit(
+        self,
+        waiting: Sequence[Cell],
+        record: SweepRecord,
+        cells: Sequence[Cell],
+        options: Options,
+        rest: dict[str, Any],
+    ) -> bool:
+        """Run ``waiting``; whether it was interrupted. ``rest``: the cluster's options."""
+        raise NotImplementedError
+
+
+class SubmititLauncher(ClusterLauncher):
+    """Slurm job arrays, or local processes in their place."""
+
+    def submit(
+        self,
+        waiting: Sequence[Cell],
+        record: SweepRecord,
+        cells: Sequence[Cell],
+        options: Options,
+        rest: dict[str, Any],
+    ) -> bool:
+        """See :func:`retrieval.launch.batch.run_batch`."""
+        from retrieval.launch.batch import BatchOptions, run_batch
+
+        return run_batch(waiting, record, cells, options, BatchOptions(**rest))
+
+
+class RayLauncher(ClusterLauncher):
+    """Tasks of a Ray cluster."""
+
+    def submit(
+        self,
+        waiting: Sequence[Cell],
+        record: SweepRecord,
+        cells: Sequence[Cell],
+        options: Options,
+        rest: dict[str, Any],
+    ) -> bool:
+        """See :func:`retrieval.launch.ray_tasks.run_on_ray`."""
+        from retrieval.launch.ray_tasks import RayOptions, run_on_ray
+
+        return run_on_ray(waiting, record, cells, options, RayOptions(**rest))

@@ -1,0 +1,114 @@
+"""Cells as tasks of a batch system, through submitit: Slurm job arrays, or plain processes to try them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import ConfigError
+from retrieval.launch.cells import Cell, SweepRecord
+from retrieval.launch.chunks import Chunk, ChunkRunner
+from retrieval.launch.display import Display
+from retrieval.launch.submission import POLL_SECONDS, Submitted, cut, make_importable, submitted, watch
+from retrieval.launch.sweep import Options
+
+SLURM_ONLY = ("partition", "account", "qos", "constraint", "array_parallelism", "setup", "signal_delay_s")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a task asks for; ``conf/hydra/launcher/submitit_slurm.yaml`` documents each."""
+
+    cluster: str
+    """``slurm`` or ``local``."""
+    chunk: int = 1
+    wait: bool = True
+    requeues: int = 20
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters by submitit's names; those that are ``None`` are left out."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of every cell."""
+    poll: float = POLL_SECONDS
+
+
+class BatchTask:
+    """A job of submitit, as :func:`retrieval.launch.submission.watch` sees it."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+    def ended(self) -> bool:
+        """Whether the batch system is done with it."""
+        return bool(self.job.done())
+
+    def reason(self) -> str:
+        """Its last state, and where its log is."""
+        return f"job {self.job.job_id} ended as {self.job.state} without it; log: {self.job.paths.stderr}"
+
+    def cancel(self) -> None:
+        """Cancel it, or take it out of the queue."""
+        self.job.cancel(check=False)
+
+
+def run_batch(
+    waiting: Sequence[Cell],
+    record: SweepRecord,
+    cells: Sequence[Cell],
+    options: Options,
+    batch: BatchOptions,
+) -> bool:
+    """Submit ``waiting`` as one job array and watch it; whether it was interrupted, or is left alone.
+
+    Raises:
+        ConfigError: there is no such batch system here, or it does not take a parameter.
+    """
+    folder = record.path.parent
+    chunks = cut(waiting, max(1, batch.chunk))
+    make_importable()
+    executor = _executor(folder / "jobs", batch)
+    runner = ChunkRunner(options, batch.environment)
+    jobs = executor.map_array(runner, [Chunk.of(part, folder, n) for n, part in enumerate(chunks)])
+    tasks: list[Submitted] = [submitted(BatchTask(job), part) for job, part in zip(jobs, chunks, strict=True)]
+    record.write(cells, force=True)
+    display = Display()
+    first = jobs[0].job_id.partition("_")[0]
+    where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
+    display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
+    if not batch.wait:
+        display.say("not waiting for them; `python -m sweeps status` shows how they stand")
+        return True
+    try:
+        watch(tasks, cells, record, display, batch.poll)
+    except KeyboardInterrupt:
+        if batch.cluster == "slurm":
+            display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
+        else:
+            for task in tasks:
+                task.task.cancel()
+        return True
+    return False
+
+
+def _executor(folder: Path, batch: BatchOptions) -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ConfigError(
+            f"hydra/launcher=submitit_{batch.cluster} needs submitit ({error}); "
+            "install with: pip install 'paretrieve[slurm]'"
+        ) from error
+    given = {name: value for name, value in batch.resources.items() if value is not None}
+    if batch.cluster == "slurm":
+        given = {f"slurm_{name}" if name in SLURM_ONLY else name: value for name, value in given.items()}
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **_requeues(batch))
+        executor.update_parameters(**given)
+    except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
+        raise ConfigError(f"hydra/launcher=submitit_{batch.cluster}: {error}") from error
+    return executor
+
+
+def _requeues(batch: BatchOptions) -> dict[str, int]:
+    return {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}

@@ -1,0 +1,132 @@
+"""Cells handed to a cluster: cut into chunks, watched through their run directories until all have ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from retrieval.launch.cells import Cell, SweepRecord
+from retrieval.launch.display import Display
+
+POLL_SECONDS = 2.0
+POLL_SECONDS_A_CELL = 0.005
+"""Looking at thousands of run directories must not keep a shared file system busy."""
+
+
+class Task(Protocol):
+    """A chunk that was submitted."""
+
+    def ended(self) -> bool:
+        """Whether nothing of it runs or waits in a queue any more."""
+
+    def reason(self) -> str:
+        """Why it ended, for cells that it did not finish."""
+
+    def cancel(self) -> None:
+        """Take it back."""
+
+
+@dataclass
+class Submitted:
+    """A task and its cells."""
+
+    task: Task
+    cells: Sequence[Cell]
+    before: Mapping[str, object] = field(default_factory=dict)
+    """``started`` of each run's status when it was submitted: what an earlier attempt left is not its own."""
+    over: bool = False
+
+
+def cut(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """Chunks of at most ``size`` cells and about equal work, the longest cells first."""
+    ordered = sorted(cells, key=lambda cell: -cell.work.seconds)
+    count = -(-len(ordered) // size)
+    return [ordered[first::count] for first in range(count)]
+
+
+def submitted(task: Task, cells: Sequence[Cell]) -> Submitted:
+    """``task`` as just submitted with ``cells``."""
+    return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
+
+
+def watch(
+    tasks: Sequence[Submitted],
+    everything: Sequence[Cell],
+    record: SweepRecord,
+    display: Display,
+    poll: float = POLL_SECONDS,
+) -> None:
+    """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back.
+
+    Raises:
+        KeyboardInterrupt: as it came; the tasks go on.
+    """
+    fail_fast = any(bool(cell.config.get("fail_fast")) for cell in everything)
+    poll = max(poll, POLL_SECONDS_A_CELL * len(everything))
+    with display:
+        while any(not part.over for part in tasks):
+            for part in tasks:
+                _look(part, display)
+            if fail_fast and any(cell.state == "failed" for cell in everything):
+                display.say("fail_fast=true: taking the other tasks back", "red")
+                _take_back(tasks)
+                return
+            record.write(everything)
+            if display.due():
+                display.show(everything, {}, _seconds_left(everything))
+            if any(not part.over for part in tasks):
+                time.sleep(poll)
+
+
+def _look(part: Submitted, display: Display) -> None:
+    """Bring the cells of a task up to date."""
+    if part.over:
+        return
+    part.over = part.task.ended()  # before its cells: what they say is then their last word
+    for cell in part.cells:
+        if cell.ended:
+            continue
+        state = cell.run.state()
+        new = _started(cell) != part.before[cell.run.name]
+        if state == "done":
+            cell.end("done", result=cell.run.result())
+        elif state == "failed" and new:
+            cell.end("failed", error=(cell.run.status() or {}).get("error"))
+        elif part.over:
+            cell.fail({"type": "TaskEnded", "message": part.task.reason()})
+        else:
+            if state == "running" and cell.started is None:
+                cell.started = time.monotonic()
+            cell.state = "running" if state == "running" else "waiting"
+            continue
+        display.event(cell)
+
+
+def _take_back(tasks: Sequence[Submitted]) -> None:
+    for part in tasks:
+        if not part.over:
+            part.task.cancel()
+            for cell in part.cells:
+                if not cell.ended:
+                    cell.end("stopped")
+
+
+def _started(cell: Cell) -> object:
+    return (cell.run.status() or {}).get("started")
+
+
+def _seconds_left(cells: Sequence[Cell]) -> float:
+    """By the estimates alone: nothing is known of the queue."""
+    running = sum(cell.state == "running" for cell in cells)
+    return sum(cell.work.seconds for cell in cells if not cell.ended) / max(1, running)
+
+
+def make_importable() -> None:
+    """Let processes that inherit this one's environment import what this one can."""
+    paths = [str(Path(path or ".").resolve()) for path in sys.path]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if Path(path).is_dir()))
