@@ -77,7 +77,7 @@ class TokenBatch:
 
         One operation, whose gradient is one concatenation; that of a slice is as large as ``flat`` itself.
         """
-        return flat.split([group.count * group.width for group in self.groups])
+        return torch.split(flat, [group.count * group.width for group in self.groups])
 
     def mask(self, group: Group) -> Tensor:
         """Which tokens of a group are not padding: bool ``[count, width]``."""
