@@ -58,6 +58,8 @@ def behave(config: DictConfig, directory: RunDirectory, kind: str, *arguments: s
             sys.exit("leaving early")
         case "train":
             train(directory, int(arguments[0]), float(arguments[1]))
+        case "sleep":
+            time.sleep(float(arguments[0]))
         case "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             subprocess.Popen(["sleep", "600"])
