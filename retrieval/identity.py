@@ -94,10 +94,16 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
         return "its syntax"
     ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
     found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
-    ignored = {f"data.{key}" for key in (*WITHOUT_INFLUENCE, "robust", "ood")}
-    ignored |= {".".join(key) for key in CONTENT_KEYS} | {"attack.replay"}
-    keys = sorted((found.keys() | expected.keys()) - ignored)
+    ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, "robust", "ood")]
+    ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
+    if ours["attack"]["name"] == "none":
+        ignored.append("attack")
+    keys = (key for key in sorted(found.keys() | expected.keys()) if not _is_below(key, ignored))
     return next((key for key in keys if found.get(key, "absent") != expected.get(key, "absent")), None)
+
+
+def _is_below(key: str, places: list[str]) -> bool:
+    return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

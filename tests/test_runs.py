@@ -24,7 +24,7 @@ from retrieval import config as schema
 from retrieval import ownership, runs
 from retrieval.data_config import PydocsConfig
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.identity import canonical, safe
+from retrieval.identity import canonical, changed_key, safe
 from retrieval.metrics_log import MetricsLog, read_metrics
 from retrieval.runs import RunBusyError, RunDirectory, identity, identity_hash, run_name
 
@@ -313,6 +313,19 @@ def test_manifest_and_config(tmp_path: Path) -> None:
     assert identity_hash(identity(OmegaConf.merge(config, loaded), "f")) == identity_hash(
         identity(config, "f")
     )
+
+
+def test_changed_key_names_what_counts_and_nothing_else(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_config(make_config(strategy__frontier="here.json", data__ood=["/a/one"]))
+    same = {"strategy__frontier": "there.json", "data__ood": ["/b/one"], "runs": "x", "attack__queries": 7}
+    assert changed_key(run.config, make_config(**same, data__path="/c", trainer__threads=3)) is None
+    for key, value in {"seed": 2, "train.lr": 0.5, "data.domains": {"in-domain": ["json"]}}.items():
+        changed = changed_key(run.config, make_config(**{key.replace(".", "__"): value}))
+        assert changed is not None
+        assert changed.startswith(key)
+    run.config.write_text("[1, 2")
+    assert changed_key(run.config, make_config()) == "its syntax"
 
 
 # --- metrics log --------------------------------------------------------------------------------
