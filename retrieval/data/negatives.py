@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class HardNegatives:
         self.refresh = refresh
         self._initial = lists
         self._generations: dict[int, NegativeLists] = {0: lists}
+        self._counts = lists.counts
 
     @property
     def query_rows(self) -> NDArray[np.int64]:
@@ -71,8 +73,11 @@ class HardNegatives:
     @property
     def counts(self) -> dict[str, int]:
         """Counts of the newest generation, prefixed ``negatives/``."""
-        newest = self._generations[max(self._generations)]
-        return {f"negatives/{name}": count for name, count in newest.counts.items()}
+        return {f"negatives/{name}": count for name, count in self._counts.items()}
+
+    def recount(self, counts: Mapping[str, int]) -> None:
+        """Take the counts of :attr:`counts` from a checkpoint: a training that is over mines no more."""
+        self._counts = {name.removeprefix("negatives/"): count for name, count in counts.items()}
 
     def generation(self, step: int) -> int:
         """Which generation of lists serves a step."""
@@ -81,6 +86,7 @@ class HardNegatives:
     def use(self, generation: int, lists: NegativeLists) -> None:
         """Serve the steps of ``generation`` from ``lists``; only its predecessor is kept beside it."""
         self._generations[generation] = lists
+        self._counts = self._generations[max(self._generations)].counts
         for older in [known for known in self._generations if known < generation - 1]:
             del self._generations[older]
 

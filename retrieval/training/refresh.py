@@ -125,10 +125,10 @@ class RefreshCallback(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring back the lists that the checkpoint's next batches are drawn from."""
         if self.start == 0:
-            if trainer.is_global_zero:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove(trainer)
             return
         if self.start >= trainer.max_steps:
+            self._remove(trainer)
             return
         generation = self.negatives.generation(self.start)
         if generation > 0:
@@ -144,18 +144,23 @@ class RefreshCallback(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the lists of a training that is complete."""
-        if trainer.global_step >= trainer.max_steps and trainer.is_global_zero:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if trainer.global_step >= trainer.max_steps:
+            self._remove(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Called for each checkpoint; which steps have one decides which lists are kept."""
         self.checkpoints = [*(step for step in self.checkpoints if step != self.step), self.step]
         self.checkpoints = self.checkpoints[-CHECKPOINTS:]
-        return {"checkpoints": self.checkpoints}
+        return {"checkpoints": self.checkpoints, "counts": self.negatives.counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Know the earlier checkpoints of a resumed run."""
+        """Know the earlier checkpoints of a resumed run, and what the newest lists counted."""
         self.checkpoints = list(state_dict["checkpoints"])
+        self.negatives.recount(state_dict["counts"])
+
+    def _remove(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _refresh(self, step: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Mine with the model after ``step`` steps, if lists are due and a batch is left to use them."""

@@ -35,6 +35,13 @@ OPTIONS = (
     "trainer.checkpoint_every=3",
     "trainer.checkpoint_seconds=0",
 )
+LEFT_BEHIND = (
+    "cache/**/*.tmp-*",
+    "runs/*/.*.tmp",
+    "runs/*/*.tmp",
+    "runs/*/checkpoints/*.tmp",
+    "runs/*/negatives",
+)
 TIMED = ("train_seconds", "pairs_per_second", "mfu", "eval_seconds", "peak_memory_bytes")
 
 Moment = Callable[["Campaign"], bool]
@@ -85,16 +92,19 @@ class Campaign:
     def running(self) -> list[dict[str, Any]]:
         return [status for status in self.statuses() if status.get("state") == "running"]
 
-    def reach(self, moment: str, seconds: float = 120) -> bool:
-        """Wait for a moment, and a random while more; whether the sweep was still there."""
+    def reach(self, moment: str, patience: float) -> str | None:
+        """Wait for a moment, but not for ever, and a random while more.
+
+        The moment, or ``any time`` where it did not come; ``None`` when the sweep has ended.
+        """
         assert self.process is not None
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience
         while self.process.poll() is None and time.monotonic() < deadline:
             if MOMENTS[moment](self):
                 time.sleep(self.dice.choice((0.0, 0.01, 0.05, 0.3)) * self.dice.random())
-                return self.process.poll() is None
+                return moment if self.process.poll() is None else None
             time.sleep(0.002)
-        return False
+        return "any time" if self.process.poll() is None else None
 
     def kill_job(self, moment: str) -> None:
         """Kill one process that works for the sweep: a cell's, or the one that prepares data."""
@@ -184,7 +194,13 @@ def corruptions(root: Path) -> Iterator[str]:
     for marker in (root / "cache").rglob(MARKER):
         if not is_complete(marker.parent):
             yield f"{marker.parent} is not complete"
-    for pattern in ("cache/**/*.tmp-*", "runs/*/.*.tmp", "runs/*/*.tmp", "runs/*/checkpoints/*.tmp"):
+    for pattern in (
+        "cache/**/*.tmp-*",
+        "runs/*/.*.tmp",
+        "runs/*/*.tmp",
+        "runs/*/checkpoints/*.tmp",
+        "runs/*/negatives",
+    ):
         yield from (f"{path} was left behind" for path in root.glob(pattern))
     for path in (root / "runs").glob("*/status.json"):
         directory = RunDirectory(path.parent)

@@ -18,18 +18,21 @@ from tests.faults.campaign import MOMENTS, OPTIONS, STRATEGIES, Campaign, corrup
 KILLS = 100
 """Of the whole campaign."""
 
+EARLY = ["preparation", "mining"]
+"""Moments that come once, while the cache is being built."""
+
 MOST_LAUNCHES = 12
 """Launches of one sweep before it is left alone."""
 
 
-def disturb(campaign: Campaign, jobs: int, last: str, moments: list[str]) -> bool:
-    """Start the sweep, kill some of its jobs, then more of it; whether it had work left."""
+def disturb(campaign: Campaign, jobs: int, last: str, moments: list[str], patience: float) -> bool:
+    """Start the sweep, kill some of its jobs, then more of it; whether it may have work left."""
     campaign.start()
     for moment in moments[:jobs]:
-        if campaign.reach(moment):
-            campaign.kill_job(moment)
-    if campaign.reach(moments[jobs]):
-        getattr(campaign, last)(moments[jobs])
+        if reached := campaign.reach(moment, patience):
+            campaign.kill_job(reached)
+    if reached := campaign.reach(moments[jobs], patience):
+        getattr(campaign, last)(reached)
         return True
     status, _ = campaign.wait()
     return status != 0
@@ -53,8 +56,8 @@ def test_a_few_kills_change_nothing(tmp_path: Path) -> None:
         where = (f"runs={tmp_path / 'whole'}", f"cache={tmp_path / 'cache-of-whole'}", "trainer.threads=1")
         run_cell(composed(*OPTIONS, f"strategy={strategy}", *where))
     campaign = Campaign(tmp_path, "1", random.Random(1))
-    disturb(campaign, 2, "kill_everything", ["checkpoint", "training", "evaluation"])
-    disturb(campaign, 1, "kill_sweep", ["evaluation", "training"])
+    disturb(campaign, 2, "kill_everything", ["checkpoint", "training", "evaluation"], 60)
+    disturb(campaign, 1, "kill_sweep", ["evaluation", "training"], 60)
     found = finish(campaign)
     assert campaign.kills.total() >= 3
     assert found == outcome(tmp_path / "whole")
@@ -73,11 +76,12 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
         number += 1
         (tmp_path / str(number)).mkdir()
         campaign = Campaign(tmp_path / str(number), "1,2", dice)
-        for _ in range(MOST_LAUNCHES):
-            jobs = dice.randint(0, 4)
-            moments = [dice.choice(list(MOMENTS)) for _ in range(jobs + 1)]
-            moments[0] = dice.choice(("preparation", "mining", moments[0]))
-            if not disturb(campaign, jobs, dice.choice(("kill_everything", "kill_sweep")), moments):
+        for launch in range(MOST_LAUNCHES):
+            jobs = dice.randint(0, 5)
+            kinds = EARLY if launch < 3 else [moment for moment in MOMENTS if moment not in EARLY]
+            moments = [dice.choice(kinds) for _ in range(jobs + 1)]
+            last = dice.choice(("kill_everything", "kill_sweep"))
+            if not disturb(campaign, jobs, last, moments, dice.uniform(5, 40)):
                 break
         assert finish(campaign) == expected
         kills += campaign.kills

@@ -52,7 +52,7 @@ def mined(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-@pytest.mark.parametrize("killed_after", [6, 7, 8])
+@pytest.mark.parametrize("killed_after", [6, 7, 8, 12])
 def test_a_resumed_run_repeats_the_uninterrupted_one(
     small: Any,  # noqa: F811
     tmp_path: Path,
@@ -79,9 +79,11 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(
             pipeline.run_cell(broken)
     run = tmp_path / "broken" / expected["run"]
     kept = {path.name for path in (run / "negatives").iterdir() if path.is_dir()}
-    assert kept <= {"0", "3", "6"}
+    assert kept <= {"0", "3", "6", "9"}
     result = pipeline.run_cell(broken)
     assert lines(result, broken) == lines(expected, whole)
+    counts = [key for key in expected if key.startswith("negatives/")]
+    assert [result[key] for key in counts] == [expected[key] for key in counts]
     assert not (run / "negatives").exists()
 
 
@@ -125,6 +127,7 @@ class Model:
 
     def __init__(self, refresh: int) -> None:
         self.refresh = refresh
+        self.counts = {"negatives/kept": 7}
 
     def generation(self, step: int) -> int:
         return max(0, step - 1) // self.refresh
@@ -135,7 +138,7 @@ def test_lists_are_kept_as_long_as_a_checkpoint_may_need_them(tmp_path: Path) ->
     for step in (50, 100, 150, 200):
         callback.step = step
         state = callback.state_dict()
-    assert state == {"checkpoints": [100, 150, 200]}
+    assert state == {"checkpoints": [100, 150, 200], "counts": {"negatives/kept": 7}}
     for step in range(10, 240, 10):
         (tmp_path / str(step)).mkdir()
         (tmp_path / f"{step}.lock").touch()
