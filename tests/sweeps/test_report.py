@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from sweeps.cli import main
 from sweeps.configurations import label_runs
 from sweeps.errors import TableError
 from sweeps.report.build import ReportOptions, build_report
+from sweeps.report.figures.plane import moving_panel
 from sweeps.report.figures.style import Panel, drawing, save
 from sweeps.report.provenance import commands
 from sweeps.table import Collected, collect_runs
@@ -90,7 +92,6 @@ def test_whole_sweep_has_joint_laws_and_sensitivities(tmp_path: Path) -> None:
         "joint-eff-standard.pdf",
         "joint-ood-pareto.png",
         "frontier-cell.svg",
-        "frontier-moving.svg",
     } <= names
     fits = [json.loads(path.read_text()) for path in (page.parent / "fits").glob("joint*.json")]
     assert {fit["law"] for fit in fits} == {"joint"}
@@ -98,6 +99,31 @@ def test_whole_sweep_has_joint_laws_and_sensitivities(tmp_path: Path) -> None:
     assert {item["resource"] for item in sensitivity["differences"]} == {"N", "D"}
     notes = re.findall(r'class="note">(\w+):', page.read_text(encoding="utf-8"))
     assert not notes
+
+
+def cell(frac: float, second_is_dominated: bool) -> dict[str, Any]:
+    """One cell of a frontier record: two strategies at bert-tiny."""
+    other = (2.5, 3.9) if second_is_dominated else (2.5, 3.1)
+    points = [
+        {"x": x, "y": y, "non_dominated": kept, "size/train_pairs": 1e4 * frac, "label": label}
+        for label, (x, y), kept in (
+            ("standard", (2.0, 3.5), True),
+            ("pareto", other, not second_is_dominated),
+        )
+    ]
+    knee = {"x": 2.0, "y": 3.5}
+    return {"where": {"model": "bert-tiny", "frac": frac}, "points": points, "knee": knee}
+
+
+@pytest.mark.parametrize("second_is_dominated", [False, True])
+def test_frontier_moves_only_where_there_are_two_frontiers(second_is_dominated: bool) -> None:
+    record = {
+        "x": "eff/contrastive_entropy",
+        "y": "ood/contrastive_entropy",
+        "groups": [cell(0.1, False), cell(1.0, second_is_dominated)],
+    }
+    panel = moving_panel(record)
+    assert (panel is None) == second_is_dominated
 
 
 def test_figures_come_in_three_formats(tmp_path: Path) -> None:
