@@ -29,7 +29,7 @@ from tests.end_to_end.conftest import SMALL
 STRATEGIES = ("standard", "hard-negative", "pareto")
 OPTIONS = (
     *SMALL,
-    "train.steps=24",
+    "train.steps=48",
     "model.dropout=0.1",
     "strategy.hard.refresh=8",
     "trainer.checkpoint_every=3",

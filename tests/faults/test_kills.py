@@ -21,6 +21,8 @@ KILLS = 100
 EARLY = ["preparation", "mining"]
 """Moments that come once, while the cache is being built."""
 
+LATE = [moment for moment in MOMENTS if moment not in EARLY]
+
 MOST_LAUNCHES = 12
 """Launches of one sweep before it is left alone."""
 
@@ -77,11 +79,12 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         campaign = Campaign(tmp_path / str(number), "1,2", dice)
         for launch in range(MOST_LAUNCHES):
-            jobs = dice.randint(0, 5)
-            kinds = EARLY if launch < 3 else [moment for moment in MOMENTS if moment not in EARLY]
-            moments = [dice.choice(kinds) for _ in range(jobs + 1)]
+            jobs = dice.randint(1, 6)
+            moments = [dice.choice(LATE) for _ in range(jobs + 1)]
+            if launch < 3:
+                moments[0] = dice.choice(EARLY)
             last = dice.choice(("kill_everything", "kill_sweep"))
-            if not disturb(campaign, jobs, last, moments, dice.uniform(5, 40)):
+            if not disturb(campaign, jobs, last, moments, dice.uniform(1, 12)):
                 break
         assert finish(campaign) == expected
         kills += campaign.kills
