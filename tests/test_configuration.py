@@ -21,6 +21,15 @@ def test_every_experiment_composes(name: str) -> None:
     validate(composed(f"experiment={name}"))
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_value_of_an_experiment_reaches_the_run(name: str) -> None:
+    chosen = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+    for key in ("defaults", "hydra"):
+        chosen.pop(key, None)
+    config = composed(f"experiment={name}")
+    assert OmegaConf.merge(config, chosen) == config
+
+
 @pytest.mark.parametrize(
     ("group", "name"),
     [
