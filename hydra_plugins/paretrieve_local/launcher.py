@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class CellReturn(JobReturn):
     """Outcome of a cell; the closing table has told of a failure, so reading it exits without a word."""
 
+    raises = True
+
     @property
     def return_value(self) -> Any:
-        """The result, or ``SystemExit(1)`` raised."""
-        if self.status is not JobStatus.COMPLETED:
+        """The result; of a cell that failed ``SystemExit(1)`` raised, or the error where not ``raises``."""
+        if self.raises and self.status is not JobStatus.COMPLETED:
             raise SystemExit(1)
         return self._return_value
 
@@ -36,6 +38,9 @@ class CellLauncher(Launcher):
 
     composes = True
     """Whether cells are composed here, once, and filtered by ``sweep.where``."""
+
+    raises = True
+    """Whether reading the outcome of a failed cell exits; a sweeper with several batches looks itself."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -58,9 +63,19 @@ class CellLauncher(Launcher):
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         jobs = compose_cells(self._context.config_loader, self._config, job_overrides, initial_job_idx)
         cells, status = self.run(jobs, Path(str(self._config.hydra.sweep.dir)))
-        if status == INTERRUPTED:
+        if status == INTERRUPTED or (status and self._config.get("fail_fast")):
             raise SystemExit(status)
-        return [_job_return(cell, job.hydra) for cell, job in zip(cells, jobs, strict=True)]
+        return [_job_return(cell, job.hydra, self.raises) for cell, job in zip(cells, jobs, strict=True)]
+
+    def keep(self, job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Those jobs of a sweep that ``sweep.where`` keeps; raises ``ConfigError`` where it keeps none."""
+        from retrieval.launch.compose import compose_cells
+
+        assert self._config is not None
+        assert self._context is not None
+        setup_globals()
+        kept = compose_cells(self._context.config_loader, self._config, job_overrides)
+        return [list(job_overrides[cell.index]) for cell in kept]
 
     def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
         """Run ``jobs``, recorded in ``folder``: the cells in the same order, and the exit status."""
@@ -77,7 +92,7 @@ class LocalLauncher(CellLauncher):
         return run_sweep(jobs, Options(**self._options), folder)
 
 
-def _job_return(cell: Cell, hydra: DictConfig | None) -> JobReturn:
+def _job_return(cell: Cell, hydra: DictConfig | None, raises: bool) -> JobReturn:
     assert hydra is not None
     done = cell.state == "done"
     job = CellReturn(
@@ -88,5 +103,6 @@ def _job_return(cell: Cell, hydra: DictConfig | None) -> JobReturn:
         task_name=str(hydra.job.name),
         status=JobStatus.COMPLETED if done else JobStatus.FAILED,
     )
+    job.raises = raises
     job.return_value = cell.result if done else cell.error
     return job

@@ -145,3 +145,23 @@ def test_the_command_takes_both(tmp_path: Path) -> None:
     _, err = bad.communicate(timeout=120)
     assert bad.returncode == 2
     assert err.startswith("error: model is a column")
+
+
+@pytest.mark.slow
+def test_batches_that_where_empties_or_that_fail_do_not_stop_the_others(tmp_path: Path) -> None:
+    batches = ("hydra.sweeper.max_batch_size=2", "model.pretrained=a,raise", "seed=1,2,3")
+    sweep = command(tmp_path, *batches, "sweep.where=seed == 3 or seed == 1 and model.pretrained == 'raise'")
+    out, err = sweep.communicate(timeout=120)
+    # Of a1 a2 | a3 raise1 | raise2 raise3, as cut before `where`, the first batch would have been empty.
+    assert sweep.returncode == 1, err
+    assert out.count(" done ") == 1
+    assert out.count("ValueError: deliberate") == 2, out
+    assert "Traceback" not in out + err
+    hasty = command(tmp_path, *batches, "fail_fast=true", "seed=4,5,6", "model.pretrained=raise,a")
+    out, _ = hasty.communicate(timeout=120)
+    assert hasty.returncode == 1
+    assert "seed=6" not in out + "".join(path.name for path in (tmp_path / "runs").glob("*s6*"))
+    nothing = command(tmp_path, *batches, "sweep.where=seed > 3")
+    _, err = nothing.communicate(timeout=120)
+    assert nothing.returncode == 2
+    assert err.startswith("error: sweep.where=seed > 3 keeps none of 6 cells")
