@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +14,16 @@ from retrieval.errors import ConfigError
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.chunks import Chunk, ChunkRunner
 from retrieval.launch.display import Display
-from retrieval.launch.submission import POLL_SECONDS, Submitted, cut, make_importable, submitted, watch
+from retrieval.launch.process import interrupts_ignored
+from retrieval.launch.submission import (
+    POLL_SECONDS,
+    Submitted,
+    cut,
+    make_importable,
+    submitted,
+    take_back,
+    watch,
+)
 from retrieval.launch.sweep import Options
 
 SLURM_ONLY = ("partition", "account", "qos", "constraint", "array_parallelism", "setup", "signal_delay_s")
@@ -52,6 +64,23 @@ class BatchTask:
         self.job.cancel(check=False)
 
 
+class LocalTask(BatchTask):
+    """A process of submitit on this machine."""
+
+    def __init__(self, job: Any, chunk: Chunk) -> None:
+        super().__init__(job)
+        self._chunk = chunk
+
+    def cancel(self) -> None:
+        """Let its cells write their checkpoints.
+
+        By the signal that submitit hands on; upon its own for this, the task is dead a second later.
+        """
+        self._chunk.call_off()  # a task that only starts would not hear the signal
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(self.job.job_id), signal.SIGTERM)
+
+
 def run_batch(
     waiting: Sequence[Cell],
     record: SweepRecord,
@@ -67,28 +96,39 @@ def run_batch(
     folder = record.path.parent
     chunks = cut(waiting, max(1, batch.chunk))
     make_importable()
-    executor = _executor(folder / "jobs", batch)
-    runner = ChunkRunner(options, batch.environment)
-    jobs = executor.map_array(runner, [Chunk.of(part, folder, n) for n, part in enumerate(chunks)])
-    tasks: list[Submitted] = [submitted(BatchTask(job), part) for job, part in zip(jobs, chunks, strict=True)]
-    record.write(cells, force=True)
+    tasks = _submit(chunks, folder, options, batch)
     display = Display()
-    first = jobs[0].job_id.partition("_")[0]
-    where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
-    display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
-    if not batch.wait:
-        display.say("not waiting for them; `python -m sweeps status` shows how they stand")
-        return True
+    first = tasks[0].task.job.job_id.partition("_")[0]
     try:
+        record.write(cells, force=True)
+        where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
+        display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
+        if not batch.wait:
+            display.say("not waiting for them; `python -m sweeps status` shows how they stand")
+            return True
         watch(tasks, cells, record, display, batch.poll)
     except KeyboardInterrupt:
-        if batch.cluster == "slurm":
-            display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
+        if batch.cluster == "local":
+            take_back(tasks, display)
         else:
-            for task in tasks:
-                task.task.cancel()
+            display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
         return True
     return False
+
+
+def _submit(
+    chunks: Sequence[Sequence[Cell]], folder: Path, options: Options, batch: BatchOptions
+) -> list[Submitted[BatchTask]]:
+    executor = _executor(folder / "jobs", batch)
+    runner = ChunkRunner(options, batch.environment)
+    parts = [Chunk.of(cells, folder, number) for number, cells in enumerate(chunks)]
+    local = batch.cluster == "local"
+    with interrupts_ignored() if local else contextlib.nullcontext():
+        jobs = executor.map_array(runner, parts)
+    return [
+        submitted(LocalTask(job, part) if local else BatchTask(job), cells)
+        for job, part, cells in zip(jobs, parts, chunks, strict=True)
+    ]
 
 
 def _executor(folder: Path, batch: BatchOptions) -> Any:

@@ -49,7 +49,22 @@ class Chunk:
     def of(cls, cells: Sequence[Cell], folder: Path, number: int) -> Chunk:
         """The chunk of ``cells``, the ``number``-th of the sweep recorded in ``folder``."""
         plain = [PlainCell(cell.index, list(cell.overrides), _plain(cell.config)) for cell in cells]
-        return cls(plain, str((folder / "tasks" / str(number)).resolve()), str(Path.cwd()), folder.name)
+        chunk = cls(plain, str((folder / "tasks" / str(number)).resolve()), str(Path.cwd()), folder.name)
+        chunk._called_off.unlink(missing_ok=True)  # of an earlier sweep in the same folder
+        return chunk
+
+    @property
+    def _called_off(self) -> Path:
+        return Path(self.folder) / "called-off"
+
+    def call_off(self) -> None:
+        """Say, to whatever process starts with this chunk from now on, that nothing is to be run."""
+        self._called_off.parent.mkdir(parents=True, exist_ok=True)
+        self._called_off.touch()
+
+    def called_off(self) -> bool:
+        """Whether nothing is to be run any more."""
+        return self._called_off.exists()
 
 
 class ChunkRunner:
@@ -65,12 +80,17 @@ class ChunkRunner:
 
     def __call__(self, chunk: Chunk) -> int:
         """Run what is not done of a chunk; the sweep's exit status. Outcomes are in the run directories."""
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+            with contextlib.suppress(PermissionError):  # leader of a group already
+                os.setsid()  # a Ctrl-C at the sweep's terminal is the sweep's: it tells this task what to do
         os.chdir(chunk.directory)
         composed = [
             Composed(cell.index, cell.overrides, OmegaConf.create(cell.config), self.environment)
             for cell in chunk.cells
         ]
         with _preemption() as requeue:
+            if chunk.called_off():
+                return INTERRUPTED
             _, status = run_sweep(composed, self.options, Path(chunk.folder), group=chunk.group)
         if status == INTERRUPTED:
             requeue()

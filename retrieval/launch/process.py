@@ -127,7 +127,7 @@ def start_server(modules: Sequence[str]) -> None:
         # The server's interpreter does not get this one's module path otherwise.
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
     }
-    with _environment(environment), _interrupts_ignored():
+    with _environment(environment), interrupts_ignored():
         forkserver.ensure_running()
 
 
@@ -226,7 +226,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     """A program started meanwhile ignores Ctrl-C for good: the sweep decides what it means."""
     if threading.current_thread() is not threading.main_thread():
         yield

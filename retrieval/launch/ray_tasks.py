@@ -13,7 +13,7 @@ from retrieval.errors import ConfigError
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.chunks import Chunk, ChunkRunner
 from retrieval.launch.display import Display
-from retrieval.launch.submission import POLL_SECONDS, cut, make_importable, submitted, watch
+from retrieval.launch.submission import POLL_SECONDS, cut, make_importable, submitted, take_back, watch
 from retrieval.launch.sweep import Options
 
 CONNECT_SECONDS = 10.0
@@ -37,6 +37,7 @@ class RayTask:
 
     def __init__(self, ray: Any, reference: Any) -> None:
         self._ray, self._reference = ray, reference
+        self._cancelled = False
 
     def ended(self) -> bool:
         """Whether its result, or its error, is there."""
@@ -50,8 +51,9 @@ class RayTask:
             return f"the task ended: {(str(error).strip().splitlines() or [type(error).__name__])[-1]}"
 
     def cancel(self) -> None:
-        """Interrupt it as Ctrl-C would."""
-        self._ray.cancel(self._reference)
+        """Interrupt it as Ctrl-C would; a second time, end its process, and its cells with it."""
+        self._ray.cancel(self._reference, force=self._cancelled)
+        self._cancelled = True
 
 
 def run_on_ray(
@@ -76,8 +78,7 @@ def run_on_ray(
     try:
         watch(tasks, cells, record, display, given.poll)
     except KeyboardInterrupt:
-        for task in tasks:
-            task.task.cancel()
+        take_back(tasks, display)
         return True
     finally:
         ray.shutdown()

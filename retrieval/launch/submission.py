@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from types import FrameType
+from typing import Any, Generic, Protocol, TypeVar
 
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.display import Display
+from retrieval.launch.process import ORPHAN_SECONDS
 
 POLL_SECONDS = 2.0
 POLL_SECONDS_A_CELL = 0.005
 """Looking at thousands of run directories must not keep a shared file system busy."""
+
+PATIENCE = 120.0
+"""Seconds that tasks which were taken back may use to write their checkpoints."""
 
 
 class Task(Protocol):
@@ -28,14 +36,17 @@ class Task(Protocol):
         """Why it ended, for cells that it did not finish."""
 
     def cancel(self) -> None:
-        """Take it back."""
+        """Take it back: its cells write their checkpoints; a second time, they end now."""
+
+
+AnyTask = TypeVar("AnyTask", bound=Task)
 
 
 @dataclass
-class Submitted:
+class Submitted(Generic[AnyTask]):
     """A task and its cells."""
 
-    task: Task
+    task: AnyTask
     cells: Sequence[Cell]
     before: Mapping[str, object] = field(default_factory=dict)
     """``started`` of each run's status when it was submitted: what an earlier attempt left is not its own."""
@@ -49,13 +60,13 @@ def cut(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return [ordered[first::count] for first in range(count)]
 
 
-def submitted(task: Task, cells: Sequence[Cell]) -> Submitted:
+def submitted(task: AnyTask, cells: Sequence[Cell]) -> Submitted[AnyTask]:
     """``task`` as just submitted with ``cells``."""
     return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
 
 
 def watch(
-    tasks: Sequence[Submitted],
+    tasks: Sequence[Submitted[Any]],
     everything: Sequence[Cell],
     record: SweepRecord,
     display: Display,
@@ -64,17 +75,17 @@ def watch(
     """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back.
 
     Raises:
-        KeyboardInterrupt: as it came; the tasks go on.
+        KeyboardInterrupt: as it came, or for a termination signal; the tasks go on.
     """
     fail_fast = any(bool(cell.config.get("fail_fast")) for cell in everything)
     poll = max(poll, POLL_SECONDS_A_CELL * len(everything))
-    with display:
+    with display, _terminations():
         while any(not part.over for part in tasks):
             for part in tasks:
                 _look(part, display)
             if fail_fast and any(cell.state == "failed" for cell in everything):
                 display.say("fail_fast=true: taking the other tasks back", "red")
-                _take_back(tasks)
+                take_back(tasks, display)
                 return
             record.write(everything)
             if display.due():
@@ -83,7 +94,7 @@ def watch(
                 time.sleep(poll)
 
 
-def _look(part: Submitted, display: Display) -> None:
+def _look(part: Submitted[Any], display: Display) -> None:
     """Bring the cells of a task up to date."""
     if part.over:
         return
@@ -107,13 +118,60 @@ def _look(part: Submitted, display: Display) -> None:
         display.event(cell)
 
 
-def _take_back(tasks: Sequence[Submitted]) -> None:
-    for part in tasks:
-        if not part.over:
-            part.task.cancel()
-            for cell in part.cells:
-                if not cell.ended:
-                    cell.end("stopped")
+def take_back(tasks: Sequence[Submitted[Any]], display: Display, patience: float = PATIENCE) -> None:
+    """Stop ``tasks`` and wait until they have ended; Ctrl-C meanwhile stops them now."""
+    going = [part for part in tasks if not part.over]
+    for part in going:
+        part.task.cancel()
+    display.say("stopping: cells write their checkpoints (Ctrl-C again stops now)", "yellow")
+    deadline, impatient = time.monotonic() + patience, False
+    with _terminations():
+        while any(not part.task.ended() for part in going) and time.monotonic() < deadline:
+            try:
+                time.sleep(0.2)
+            except KeyboardInterrupt:
+                if impatient:
+                    break
+                impatient, deadline = True, time.monotonic() + ORPHAN_SECONDS + 2
+                for part in going:
+                    part.task.cancel()
+    for part in going:
+        part.over = True
+        for cell in part.cells:
+            _settle(cell, part)
+
+
+def _settle(cell: Cell, part: Submitted[Any]) -> None:
+    """The last word on a cell whose task was taken back."""
+    if cell.ended:
+        return
+    state, new = cell.run.state(), _started(cell) != part.before[cell.run.name]
+    if state == "done":
+        cell.end("done", result=cell.run.result())
+    elif state == "failed" and new:
+        cell.end("failed", error=(cell.run.status() or {}).get("error"))
+    elif new:
+        cell.end("stopped")
+    else:
+        cell.state = "waiting"
+
+
+@contextlib.contextmanager
+def _terminations() -> Iterator[None]:
+    """A termination signal or a closed terminal means what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            signal.signal(name, old)
 
 
 def _started(cell: Cell) -> object:

@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 import stat
+import time
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,7 @@ from retrieval.launch.chunks import Chunk, ChunkRunner
 from retrieval.launch.display import Display
 from retrieval.launch.submission import cut, submitted, watch
 from retrieval.launch.sweep import make_cells, run_sweep
+from retrieval.runs import RunDirectory
 
 pytest.importorskip("submitit")
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.slots=2")
@@ -102,7 +104,7 @@ class _Task:
         return "job 7 ended as NODE_FAIL"
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.cancelled = self.over = True
 
 
 def test_a_lost_task_is_its_cells_failure_and_an_old_failure_is_not(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_fail_fast_takes_the_other_tasks_back(tmp_path: Path) -> None:
     parts = [submitted(_Task(), cells[:1]), submitted(going, cells[1:])]
     watch(parts, cells, SweepRecord(tmp_path / "sweep"), Display(), poll=0.01)
     assert going.cancelled
-    assert [cell.state for cell in cells] == ["failed", "stopped"]
+    assert [cell.state for cell in cells] == ["failed", "waiting"]
 
 
 def test_a_task_runs_its_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +170,71 @@ def test_a_preempted_task_checkpoints_and_is_queued_again(tmp_path: Path) -> Non
     assert checkpoints == [40, 40]
     logs = [path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")]
     assert [log.count("hello from the cell") for log in logs] == [2, 2]
+
+
+def test_a_chunk_that_was_called_off_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, _ = waiting(tmp_path, ["a"])
+    monkeypatch.chdir(tmp_path)
+    chunk = Chunk.of(cells, tmp_path / "sweep", 0)
+    chunk.call_off()
+    assert ChunkRunner(options(), {})(chunk) == 130
+    assert cells[0].run.state() == "absent"
+    assert ChunkRunner(options(), {})(Chunk.of(cells, tmp_path / "sweep", 0)) == 0
+
+
+INTERRUPTED = {
+    "submitit": (LOCAL, False),
+    "submitit-at-a-terminal": (LOCAL, True),
+    "ray": (("hydra/launcher=ray", "hydra.launcher.address=local", "hydra.launcher.num_cpus=1"), True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", INTERRUPTED)
+def test_an_interrupt_stops_the_tasks_with_checkpoints_and_the_same_command_goes_on(
+    tmp_path: Path, launcher: str
+) -> None:
+    overrides, everyone = INTERRUPTED[launcher]
+    if launcher == "ray":
+        pytest.importorskip("ray")
+    sweep = command(tmp_path, *overrides, "model.pretrained=train:200:100", "seed=1")
+    found = wait_for(lambda: running_steps(tmp_path, cells=1, step=5), 200)
+    family = psutil.Process(sweep.pid).children(recursive=True)
+    # At a terminal every process of the sweep's group hears Ctrl-C.
+    (os.killpg if everyone else os.kill)(sweep.pid, signal.SIGINT)
+    out, err = finish(sweep, 100)
+    assert sweep.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert out.count(" stopped ") == 1, out
+    (checkpoint,) = [int(path.read_text()) for path in (tmp_path / "runs").glob("*/checkpoint")]
+    assert 5 <= checkpoint < 200
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    assert not psutil.pid_exists(found[0]["pid"])
+    (run,) = (tmp_path / "runs").glob("*s1*")
+    assert RunDirectory(run).state() == "stopped"  # its lock is free
+    (run / "checkpoint").write_text("195")
+    again = command(tmp_path, *overrides, "model.pretrained=train:200:100", "seed=1")
+    out, err = finish(again, 200)
+    assert again.returncode == 0, out + err
+    assert [status["step"] for status in statuses(tmp_path)] == [200]
+    assert statuses(tmp_path)[0]["first_step"] == 195
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_stops_the_tasks_now(tmp_path: Path) -> None:
+    sweep = command(tmp_path, *LOCAL, "model.pretrained=stubborn")
+    pid = wait_for(lambda: [status["pid"] for status in statuses(tmp_path) if status.get("pid")], 120)[0]
+    family = wait_for(lambda: psutil.Process(pid).children())
+    os.killpg(sweep.pid, signal.SIGINT)
+    wait_for(lambda: (tmp_path / "runs").glob("*/log.txt"))
+    time.sleep(2)
+    assert sweep.poll() is None
+    os.killpg(sweep.pid, signal.SIGINT)
+    finish(sweep, 30)
+    assert sweep.returncode == 130
+    psutil.wait_procs(family, timeout=5)
+    assert not any(process.is_running() for process in family)
 
 
 @pytest.mark.slow
