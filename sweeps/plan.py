@@ -22,6 +22,12 @@ from retrieval.launch.slots import Plan, Task, plan_slots, timeline
 from retrieval.launch.sweep import Options, make_cells
 from retrieval.launch.workload import Contents, assumed_contents, workload
 
+ENCODER_BYTES, CHECKPOINT_BYTES = 4, 12
+"""A parameter in ``model/``, and in a checkpoint with both moments of AdamW; while a run goes on, in two."""
+
+RECORD_BYTES = 800_000
+"""Everything else in a run directory: scores of 5 × 1,000 queries, tokenizer, metrics, W&B (measured)."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -54,6 +60,8 @@ class PlannedCell:
     train_flops: float
     evaluation_flops: float
     memory_bytes: int
+    disk_bytes: int
+    """Of the finished run's directory, checkpoint included."""
     threads: int | None
     seconds: float
     """Duration on its threads; of a cell that is done, what it would take."""
@@ -85,6 +93,8 @@ class SweepPlan:
             "train_flops_left": sum(cell.train_flops for cell in left),
             "cell_seconds": sum(cell.seconds for cell in self.cells),
             "cell_seconds_left": sum(cell.seconds for cell in left),
+            "disk_bytes": sum(cell.disk_bytes for cell in self.cells),
+            "disk_bytes_cleaned": sum(_disk(cell.params_total, ENCODER_BYTES) for cell in self.cells),
             "most_memory_bytes": max((cell.memory_bytes for cell in left), default=0),
             "seconds_left": self.seconds,
         }
@@ -206,10 +216,15 @@ def _describe(cell: Cell, contents: Contents) -> PlannedCell:
         train_flops=work.step_flops * steps,
         evaluation_flops=work.evaluation_flops,
         memory_bytes=cell.work.memory,
+        disk_bytes=_disk(sizes["size/params_total"], ENCODER_BYTES + CHECKPOINT_BYTES),
         threads=None,
         seconds=cell.work.seconds,
         start_seconds=None,
     )
+
+
+def _disk(parameters: int, each: int) -> int:
+    return RECORD_BYTES + each * parameters
 
 
 def _name(target: Target, gpus: int) -> str:

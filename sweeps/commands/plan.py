@@ -103,6 +103,8 @@ def _summary(plan: SweepPlan, memory: int | None) -> list[str]:
         f"on {plan.target}, {plan.slots} slots: about {duration(plan.seconds)} for what is left "
         f"({duration(totals['cell_seconds_left'])} of cells), "
         f"up to {_size(totals['most_memory_bytes'])} a cell",
+        f"on disk: {_size(totals['disk_bytes'])} when all are done, "
+        f"{_size(totals['disk_bytes_cleaned'])} after `python -m sweeps clean`",
         *plan.assumptions,
     ]
     if plan.critical_path:
