@@ -37,13 +37,20 @@ LAYER_SECONDS = 2e-3
 START_SECONDS = 2.0
 """From the start of the process to the first step, and from the last measurement to the end."""
 
-BYTES_PER_PARAMETER = 20
-"""Weights, gradients and both moments in fp32, and weights and gradients in bf16."""
+BYTES_PER_PARAMETER = 24
+"""Weights, gradients and both moments in fp32, weights and gradients in bf16, and a copy for the clipping."""
 
-HEAP_GROWTH = 1.5
-"""Resident memory over memory in use; :mod:`retrieval.training.memory` keeps it there."""
+PROCESS_BYTES = int(0.85 * 2**30)
+"""A process before its first step: libraries (0.6 GiB, of which cells share most), data, tokenizer."""
 
-PROCESS_BYTES = 2**30
+HEAP_GROWTH, HEAP_ALLOWANCE = 1.25, 256 * 2**20
+"""What :mod:`retrieval.training.memory` lets the resident memory of training grow to."""
+
+EVALUATION_BYTES = int(0.4 * 2**30)
+"""On top of it, scores of the test sets and what encodes them (0.3 GiB for bert-tiny, 0.5 for bert-mini)."""
+
+EXPORT_BYTES = 4
+"""Per parameter, on top of it: the copy that is written to ``model/``."""
 
 EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
 """Speed-up of t threads = t**exponent, by non-embedding parameters: two threads gave 1.5 × for BERT-tiny
@@ -64,6 +71,8 @@ class Work:
     """Seconds of everything else, above all measuring."""
     devices: int = 1
     """GPUs that it takes, where it runs on GPUs."""
+    exponent: float | None = None
+    """t threads are t**exponent times as fast as one; ``None`` = :data:`EXPONENTS`."""
 
     @property
     def seconds(self) -> float:
@@ -72,7 +81,13 @@ class Work:
 
     def on(self, threads: int) -> float:
         """The whole time in seconds with ``threads`` CPU threads."""
-        return self.seconds / speedup(threads, self.parameters)
+        return self.seconds / self.faster(threads)
+
+    def faster(self, threads: int) -> float:
+        """How many times faster than one thread ``threads`` are."""
+        if self.exponent is not None:
+            return float(threads**self.exponent)
+        return speedup(threads, self.parameters)
 
 
 def speedup(threads: int, parameters: int) -> float:
@@ -110,7 +125,7 @@ def estimate(
     devices = int(config.trainer.devices)
     hidden, layers = int(model.hidden), int(model.layers)
     contents = contents or assumed_contents(config)
-    work = workload(config, contents)
+    work = workload(config, contents, "bf16" if device is not None or gpu else core_precision(train))
     parameters, embedding = encoder_parameters(model), contents.vocabulary * hidden
     if device is not None:
         rate = device.rate(hidden)
@@ -123,25 +138,54 @@ def estimate(
         update = embedding * OPTIMISER_BYTES / BANDWIDTH
         step = work.step_flops / rate + update + LAYER_SECONDS * layers
     training, measuring = step * int(train.steps), work.evaluation_flops / rate
+    exponent = None
     if calibration is not None and not gpu and device is None:
+        exponent = calibration.exponent(hidden)
         training *= calibration.train(hidden)
         measuring *= calibration.encode(hidden)
-    held = BYTES_PER_PARAMETER * (parameters + embedding) + work.activations
+    weights = parameters + embedding
+    held = BYTES_PER_PARAMETER * weights + work.activations
     return Work(
         train=training,
         parameters=parameters,
-        memory=int(held if device is not None else PROCESS_BYTES + HEAP_GROWTH * held),
+        memory=int(held if device is not None else resident(held, weights, work.vectors)),
         evaluate=measuring + START_SECONDS,
         devices=devices,
+        exponent=exponent,
     )
+
+
+def resident(held: float, weights: int, vectors: float) -> float:
+    """Peak of resident memory in bytes.
+
+    Args:
+        held: by a training step: parameters, optimiser state and activations.
+        weights: parameters, embeddings included.
+        vectors: bytes of a test set's vectors.
+    """
+    trained = HEAP_GROWTH * (PROCESS_BYTES + held) + HEAP_ALLOWANCE
+    return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors
+
+
+def core_precision(train: DictConfig, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Precision of a run on this machine's cores, as :func:`retrieval.hardware.choose_precision` has it."""
+    if train.precision != "auto":
+        return str(train.precision)
+    return "bf16" if {"amx_bf16", "avx512_bf16"} & _flags(cpuinfo) else "32"
+
+
+@cache
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    """What the processor can do."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split() for line in text.splitlines() if line.startswith("flags")), []))
 
 
 @cache
 def core_rate(cpuinfo: Path = Path("/proc/cpuinfo")) -> float:
     """FLOP/s assumed for one core of this machine; see :data:`RATES`."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8")
-    except OSError:
-        return OTHER_RATE
-    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    flags = _flags(cpuinfo)
     return next((rate for flag, rate in RATES if flag in flags), OTHER_RATE)

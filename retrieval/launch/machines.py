@@ -55,6 +55,8 @@ class Point:
     hidden: int
     train: float
     encode: float
+    exponent: float | None = None
+    """t threads train t**exponent times as fast as one; ``None`` = not measured, the machine was busy."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Calibration:
     def encode(self, hidden: int) -> float:
         """Factor on the estimated time of evaluation."""
         return self._at(hidden, [point.encode for point in self.points])
+
+    def exponent(self, hidden: int) -> float | None:
+        """Of the speed-up by threads in training; ``None`` where it was not measured."""
+        found = [point.exponent for point in self.points if point.exponent is not None]
+        # Interpolated as a factor: a speed-up of e**exponent.
+        return math.log(self._at(hidden, [*map(math.exp, found)])) if len(found) == len(self.points) else None
 
     def _at(self, hidden: int, factors: Sequence[float]) -> float:
         """Interpolated in the logarithms of both; the outermost point beyond the range."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import median
 
 from retrieval.launch.cells import Cell
-from retrieval.launch.estimate import speedup
 from retrieval.launch.slots import Plan, Task, makespan
 
 BEFORE_EVALUATION = ("data", "train")
@@ -111,7 +110,7 @@ class Pace:
 
     def _faster(self, cell: Cell) -> float:
         """How many times faster than the estimate's one core the cell is expected to be."""
-        return 1.0 if self._gpu else speedup(cell.threads, cell.work.parameters)
+        return 1.0 if self._gpu else cell.work.faster(cell.threads)
 
 
 def correction(ratios: Mapping[int, tuple[int, float]], cell: Cell) -> float:

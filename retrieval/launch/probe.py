@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,28 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-import retrieval
 from retrieval import hardware
 from retrieval.config import EvalConfig, ModelConfig, StrategyConfig, TrainConfig, TrainerConfig
 from retrieval.data.batches import Batch, RankingBlock
-from retrieval.data.cache import digest, write_atomic
+from retrieval.data.cache import build_once
+from retrieval.launch.calibration import (
+    LAYERS,
+    PAIRS,
+    STEPS,
+    VOCABULARY,
+    WIDTHS,
+    folder,
+    keep,
+    known,
+    probed_threads,
+)
 from retrieval.launch.estimate import START_SECONDS, estimate
 from retrieval.launch.machines import Calibration, Point
 from retrieval.launch.workload import Contents
-from retrieval.manifest import cpu_model
 from retrieval.models.backbones import build_encoder
 from retrieval.models.layout import TokenBatch, group_tokens
+from retrieval.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import IN_DOMAIN, Setting
 
-WIDTHS = (128, 256, 512)
-LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 4, 16384
 LENGTHS = (13, 36)
 """Tokens of a query and of a passage."""
+
+BUSY = 0.25
+"""Share of the cores that others may use while speed-ups by threads are measured."""
+
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -48,26 +61,51 @@ class _Tokenizer:
 def calibrate(cache: Path, precision: str = "auto") -> Calibration:
     """Compare this machine with its estimates; a few seconds, then from the cache.
 
-    Measured on one thread. Cached per processor, PyTorch, precision, and the code that trains.
+    Cached per processor, number of cores, PyTorch, precision, and the code that trains; findings of a machine
+    that others keep busy are not kept, because they lack the speed-up by threads.
     """
-    chosen = hardware.choose_precision(precision, torch.device("cpu"))
-    about = [cpu_model(), torch.__version__, chosen, _code(), WIDTHS, LAYERS, PAIRS, STEPS]
-    path = cache / "machine" / f"probe-{digest(about)[:16]}.json"
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))["points"]
-        return Calibration([Point(**point) for point in found])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    found = known(cache, precision)
+    if found is not None:
+        return found
+    made: list[Calibration] = []
+
+    def build(into: Path) -> None:
+        made.append(_measure_all(precision))
+        if any(point.exponent is None for point in made[0].points):
+            raise _Busy
+        keep(into, made[0])
+
     try:
-        points = [_probe(hidden, chosen) for hidden in WIDTHS]
+        build_once(folder(cache, precision), build, describe="the probe of this machine")
+    except _Busy:
+        return made[0]
+    return known(cache, precision) or made[0]
+
+
+def run(config: DictConfig) -> list[dict[str, Any]]:
+    """As :func:`calibrate` for a process of its own: the points as plain values."""
+    quiet()
+    found = calibrate(Path(config.cache), str(config.train.precision))
+    return [asdict(point) for point in found.points]
+
+
+class _Busy(Exception):
+    """Others use the machine."""
+
+
+def _measure_all(precision: str) -> Calibration:
+    chosen = hardware.choose_precision(precision, torch.device("cpu"))
+    threads = torch.get_num_threads()
+    psutil.cpu_percent()
+    time.sleep(LOOK_SECONDS)
+    many = probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
+    try:
+        return Calibration([_probe(hidden, chosen, many) for hidden in WIDTHS])
     finally:
         torch.set_num_threads(threads)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps({"points": [asdict(point) for point in points]}))
-    return Calibration(points)
 
 
-def _probe(hidden: int, precision: str) -> Point:
+def _probe(hidden: int, precision: str, threads: int) -> Point:
     model = ModelConfig(layers=LAYERS, hidden=hidden, init="scratch")
     train = TrainConfig(steps=1, batch_size=PAIRS, precision=precision)
     query, passage = LENGTHS
@@ -82,12 +120,15 @@ def _probe(hidden: int, precision: str) -> Point:
         }
     )
     expected = estimate(config, contents=contents)
-    trained, encoded = _measure(model, train, precision)
-    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS))
+    trained, encoded, exponent = _measure(model, train, precision, threads)
+    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), exponent)
 
 
-def _measure(model: ModelConfig, train: TrainConfig, precision: str) -> tuple[float, float]:
-    """Seconds of a training step, and of encoding its batch."""
+def _measure(
+    model: ModelConfig, train: TrainConfig, precision: str, threads: int
+) -> tuple[float, float, float | None]:
+    """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
+    torch.set_num_threads(1)
     encoder = build_encoder(model, _Tokenizer(), 0, precision)
     strategy = build_strategy(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 0)
@@ -104,20 +145,27 @@ def _measure(model: ModelConfig, train: TrainConfig, precision: str) -> tuple[fl
     def encode() -> None:
         encoder(batch.tokens)
 
-    trained = _seconds(step)
+    trained, alone = _seconds(step)
+    exponent = None
+    if threads > 1:
+        torch.set_num_threads(threads)
+        _, together = _seconds(step)
+        exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
+        torch.set_num_threads(1)
     encoder.eval()
-    return trained, _seconds(encode)
+    return trained, _seconds(encode)[0], exponent
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    """Least processor time of a few calls: what else runs on the machine does not count."""
+def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Least processor time of a few calls, to which others on the machine do not add, and least time."""
     work()
-    taken = []
+    taken, passed = [], []
     for _ in range(STEPS):
-        start = time.process_time()
+        begun, start = time.perf_counter(), time.process_time()
         work()
         taken.append(time.process_time() - start)
-    return min(taken)
+        passed.append(time.perf_counter() - begun)
+    return min(taken), min(passed)
 
 
 def _tokens() -> TokenBatch:
@@ -133,10 +181,3 @@ def _block() -> RankingBlock:
         torch.arange(PAIRS),
         torch.zeros(PAIRS, PAIRS, dtype=torch.bool),
     )
-
-
-def _code() -> str:
-    """Digest of the code whose speed is measured."""
-    root = Path(retrieval.__file__).parent
-    files = sorted(path for part in ("models", "training") for path in (root / part).rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from retrieval.launch.calibration import calibrated
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.compose import Composed
 from retrieval.launch.display import Display, closing_table, duration
@@ -36,6 +37,7 @@ class Options:
     prepare: str | None = "retrieval.pipeline.prepare_data"
     validate: str | None = "retrieval.validation.validate"
     fingerprint: str = "retrieval.data.sources.fingerprint"
+    probe: str | None = "retrieval.launch.probe.run"
     preload: Sequence[str] = (
         "torch",
         "pytorch_lightning",
@@ -132,6 +134,7 @@ def _run(
     record.write(cells, force=True)
     start_server(options.preload)
     display = Display()
+    _calibrate(waiting, options, cores, gpus, environment, display)
     done = f", {len(cells) - len(waiting)} done already" if len(waiting) < len(cells) else ""
     where = f"{len(gpus)} GPUs" if gpus else f"{cores} CPU cores"
     first = duration(plan_of(waiting).seconds)
@@ -158,6 +161,23 @@ def _run(
     return scheduler.interrupts > 0
 
 
+def _calibrate(
+    cells: Sequence[Cell],
+    options: Options,
+    cores: int,
+    gpus: Sequence[str],
+    environment: Mapping[str, str],
+    display: Display,
+) -> None:
+    """Estimate ``cells`` anew by a probe of this machine, where there is a choice of slots and threads."""
+    decided = options.slots or options.threads or _wanted_threads(cells) or len(cells) == 1 or cores == 1
+    if gpus or decided:
+        return
+    found = calibrated(cells, options.probe, environment, display)
+    for cell in cells:
+        cell.work = estimate(cell.config, calibration=found)
+
+
 def _prepare(
     cells: Sequence[Cell], worker: str | None, cores: int, environment: Mapping[str, str], display: Display
 ) -> None:
@@ -169,7 +189,7 @@ def _prepare(
         child = Child(Job(worker, users[0].config, cores, environment=environment))
         try:
             while not child.ended():
-                connection.wait(child.waitables)
+                connection.wait(child.waitables, 1.0)  # Ray interrupts no system call
         except BaseException:
             child.kill()
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from retrieval.launch.shape import shaped
+from retrieval.launch.shape import checkpoint_shape, shaped
 
 FILL = {"query": 0.4, "passage": 0.75}
 """Typical length of a text as a share of its maximum, where its data are not at hand."""
@@ -18,8 +18,14 @@ UNCAPPED = {"queries": 10_000, "passages": 100_000}
 ASCENT_PASSES = 2
 """One step of a gradient-guided perturbation: forward, and backward for the inputs alone."""
 
-ACTIVATION_BYTES = 48
-"""Kept per token, layer and hidden unit for the backward pass (BERT-base: 1.3 GB for 3,100 tokens)."""
+ACTIVATION_BYTES = {"bf16": 48, "32": 80}
+"""Kept per token, layer and hidden unit for the backward pass (BERT-base, bf16: 1.3 GB for 3,100 tokens)."""
+
+DROPOUT_BYTES = 24
+"""More of them with dropout: the masks, and what they were applied to (0.06 to 0.1 GiB for BERT-mini)."""
+
+PRETRAINED_VOCABULARY = 30_522
+"""Words of the published BERT checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Workload:
     evaluation_flops: float
     activations: float
     """Bytes of activations kept for the backward pass of a step."""
+    vectors: float = 0.0
+    """Bytes of the vectors of the largest test set, taken as an even share of all."""
 
 
 def assumed_contents(config: DictConfig) -> Contents:
@@ -63,12 +71,22 @@ def assumed_contents(config: DictConfig) -> Contents:
         passage**2,
         sets * int(config.eval.max_queries or UNCAPPED["queries"]),
         sets * int(config.eval.pool or UNCAPPED["passages"]),
-        int(config.data.vocabulary),
+        _vocabulary(config),
     )
 
 
-def workload(config: DictConfig, contents: Contents) -> Workload:
-    """Work of the cell ``config`` on such data; FLOPs count one multiply-add as 2."""
+def _vocabulary(config: DictConfig) -> int:
+    shape = checkpoint_shape(config.model)
+    if shape is not None:
+        return int(shape["vocab_size"])
+    return PRETRAINED_VOCABULARY if config.model.init == "pretrained" else int(config.data.vocabulary)
+
+
+def workload(config: DictConfig, contents: Contents, precision: str = "bf16") -> Workload:
+    """Work of the cell ``config`` on such data; FLOPs count one multiply-add as 2.
+
+    ``precision``: ``bf16`` or ``32``, of the activations.
+    """
     model, strategy = shaped(config.model), config.strategy
     hidden, layers = int(model.hidden), int(model.layers)
     wide = int(model.intermediate or 4 * hidden)
@@ -93,7 +111,10 @@ def workload(config: DictConfig, contents: Contents) -> Workload:
         contents.test_queries + contents.test_passages,
     )
     at_once = min(1.0, (config.train.get("mini_batch_size") or sequences) / sequences)
-    return Workload(tokens, step, measured, ACTIVATION_BYTES * at_once * tokens * layers * hidden)
+    kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
+    sets = 1 + len(config.data.ood) if "data" in config else 1
+    vectors = 4 * (int(model.projection) or hidden) * (contents.test_queries + contents.test_passages) / sets
+    return Workload(tokens, step, measured, kept * at_once * tokens * layers * hidden, vectors)
 
 
 def hard_negatives(strategy: Any) -> int:

@@ -26,6 +26,7 @@ def options(**changes: Any) -> Options:
             "prepare": "stub_cells.prepare",
             "validate": None,
             "fingerprint": "stub_cells.fingerprint",
+            "probe": None,
             "preload": (),
             **changes,
         }
@@ -75,6 +76,7 @@ def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
             "hydra.launcher.worker=stub_cells.run",
             *stub,
             "hydra.launcher.validate=null",
+            "hydra.launcher.probe=null",
             "hydra.launcher.preload=[]",
             "hydra.launcher.slots=2",
             f"runs={folder / 'runs'}",

@@ -28,6 +28,18 @@ def prepare(config: DictConfig) -> None:
         handle.write(f"prepared {config.data.name} {config.data.vocabulary}\n")
 
 
+def probe(config: DictConfig) -> list[dict[str, Any]]:
+    """A machine on which threads help a narrow model not at all, and a wide one in full."""
+    with Path(config.cache).open("a") as handle:
+        handle.write("probed\n")
+    factors = {"train": 1.0, "encode": 1.0}
+    return [{"hidden": 128, "exponent": 0.0, **factors}, {"hidden": 512, "exponent": 1.0, **factors}]
+
+
+def no_probe(config: DictConfig) -> None:
+    raise RuntimeError("no clock\nsecond line")
+
+
 def run(config: DictConfig) -> dict[str, Any]:
     directory = RunDirectory.of(config, fingerprint(config.data, Path(config.cache)))
     with directory.claim() as finished:

@@ -11,8 +11,19 @@ from omegaconf import OmegaConf
 
 from retrieval import config as schema
 from retrieval.data_config import SyntheticConfig
-from retrieval.launch.estimate import Work, core_rate, encoder_parameters, estimate, speedup
+from retrieval.launch.compose import compose_command
+from retrieval.launch.estimate import (
+    HEAP_ALLOWANCE,
+    HEAP_GROWTH,
+    Work,
+    core_precision,
+    core_rate,
+    encoder_parameters,
+    estimate,
+    speedup,
+)
 from retrieval.launch.slots import Task, fits, makespan, plan_slots
+from retrieval.training import memory
 
 works = st.lists(
     st.builds(
@@ -139,6 +150,39 @@ def test_estimate_grows_with_what_costs_time() -> None:
     assert base / mini > 5
 
 
+MEASURED = {
+    "bert-tiny": (1.51, 1.97),
+    "bert-l2-h256": (1.77, 2.08),
+    "bert-mini": (1.91, 2.42),
+    "bert-base": (6.11, 6.57),
+}
+"""GiB: least and most ``cost/peak_memory_bytes`` of runs on pydocs: 40-200 steps of 64 pairs, bf16."""
+
+
+@pytest.mark.parametrize("model", MEASURED)
+def test_memory_is_that_of_runs(model: str) -> None:
+    config = compose_command([f"model={model}", "train.precision=bf16"])[0].config
+    least, most = MEASURED[model]
+    assert 0.95 * least <= estimate(config).memory / 2**30 <= 1.1 * most
+
+
+def test_memory_grows_with_what_needs_it() -> None:
+    def peak(*overrides: str) -> int:
+        return estimate(compose_command(["model=bert-base", *overrides])[0].config).memory
+
+    usual = peak("train.precision=bf16")
+    assert peak("train.precision=32") > usual
+    assert peak("train.precision=bf16", "model.dropout=0.1") > usual
+    assert peak("train.precision=bf16", "train.batch_size=128") > usual
+    assert peak("train.precision=bf16", "strategy=hard-negative") > usual
+    assert peak("train.precision=bf16", "eval=full") > usual
+    assert peak("train.precision=bf16", "train.mini_batch_size=16") < usual
+
+
+def test_the_heap_is_kept_where_the_estimate_has_it() -> None:
+    assert (HEAP_GROWTH, HEAP_ALLOWANCE) == (memory.GROWTH, memory.ALLOWANCE)
+
+
 def test_speedup_matches_the_measurements() -> None:
     assert speedup(1, 10**6) == 1
     assert speedup(2, 396_544) == pytest.approx(466 / 310, rel=0.01)
@@ -150,3 +194,8 @@ def test_core_rate_by_instruction_set(tmp_path: Path) -> None:
     info.write_text("flags\t\t: sse avx2 avx512f amx_bf16\n")
     assert core_rate(info) == 2e11
     assert core_rate(tmp_path / "absent") == 4e10
+    auto = OmegaConf.structured(schema.TrainConfig())
+    assert core_precision(auto, info) == "bf16"
+    assert core_precision(auto, tmp_path / "absent") == "32"
+    auto.precision = "bf16"
+    assert core_precision(auto, tmp_path / "absent") == "bf16"

@@ -157,3 +157,29 @@ def test_a_cell_of_another_host_is_waited_for_until_its_heart_stops(
     cells, code = run_sweep(cell, options(), tmp_path / "sweep")
     assert code == 0
     assert outcome(cells) == ["done"]
+
+
+def test_threads_by_a_probe_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "available_cores", lambda: 4)
+
+    def threads(hidden: int, where: Path, probe: str) -> list[int]:
+        cells = composed(where, ["a", "b"], model__hidden=hidden)
+        ended, status = run_sweep(cells, options(probe=probe), where / "sweep")
+        assert status == 0
+        return [cell.threads for cell in ended]
+
+    assert threads(128, tmp_path / "narrow", "stub_cells.probe") == [1, 1]
+    assert threads(512, tmp_path / "wide", "stub_cells.probe") == [2, 2]
+    assert (tmp_path / "wide" / "cache").read_text().count("probed") == 1
+    assert "cannot probe" not in capfd.readouterr().err
+    assert threads(128, tmp_path / "none", "stub_cells.no_probe") == [2, 2]
+    assert "cannot probe this machine (no clock); slots and threads by assumed" in capfd.readouterr().err
+
+
+def test_no_probe_where_nothing_is_to_be_chosen(tmp_path: Path) -> None:
+    for number, changes in enumerate([{"threads": 1}, {"slots": 2}]):
+        where = tmp_path / str(number)
+        run_sweep(composed(where, ["a", "b"]), options(probe="stub_cells.probe", **changes), where / "sweep")
+        assert "probed" not in (where / "cache").read_text()

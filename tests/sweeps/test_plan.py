@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError
+from retrieval.launch.calibration import known
 from retrieval.launch.compose import compose_command
 from retrieval.launch.estimate import estimate
 from retrieval.launch.machines import ACCELERATORS, Calibration, Point
@@ -129,6 +130,14 @@ def test_estimates_follow_device_and_probe() -> None:
     assert fast < slow < plain.train
 
 
+def test_the_speed_up_by_threads_is_the_probes_where_it_was_measured() -> None:
+    config = config_of("model=bert", "model.hidden=256")
+    measured = Calibration([Point(128, 1, 1, 0.2), Point(512, 1, 1, 0.8)])
+    assert estimate(config, calibration=measured).faster(4) == pytest.approx(4**0.5)
+    unmeasured = Calibration([Point(128, 1, 1, 0.2), Point(512, 1, 1)])
+    assert estimate(config, calibration=unmeasured).faster(4) == estimate(config).faster(4)
+
+
 def test_calibration_is_interpolated() -> None:
     calibration = Calibration([Point(128, 1.0, 1.0), Point(512, 4.0, 1.0)])
     assert [calibration.train(hidden) for hidden in (64, 128, 256, 512, 1024)] == pytest.approx(
@@ -139,10 +148,20 @@ def test_calibration_is_interpolated() -> None:
 def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.launch.probe.WIDTHS", (32, 64))
     monkeypatch.setattr("retrieval.launch.probe.STEPS", 1)
+    monkeypatch.setattr("retrieval.launch.probe.probed_threads", lambda: 2)
+    monkeypatch.setattr("psutil.cpu_percent", lambda: 90.0)
     threads = torch.get_num_threads()
+    busy = calibrate(tmp_path)
+    assert [point.exponent for point in busy.points] == [None, None]
+    assert busy.exponent(48) is None
+    assert known(tmp_path, "auto") is None
+    monkeypatch.setattr("psutil.cpu_percent", lambda: 10.0)
     found = calibrate(tmp_path)
     assert torch.get_num_threads() == threads
     assert all(point.train > 0 and point.encode > 0 for point in found.points)
+    assert all(0 <= (point.exponent or 0) <= 1 for point in found.points)
+    assert found.exponent(48) is not None
+    assert known(tmp_path, "auto") is not None
 
     def refuse(*_: Any) -> None:
         raise AssertionError("measured again")
