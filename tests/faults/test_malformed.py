@@ -32,7 +32,19 @@ from sweeps.cli import main
 from tests.conftest import REPOSITORY
 from tests.faults.fuzz import BAD_VALUES, BAD_WORDS, copy_tree, damage_bytes, damage_file, keys_of
 
+CASES = {"configurations": 100, "collections": 200, "checkpoints": 60}
+"""Damaged ones in the quick tests (the slow ones have 1,000 of each); beside them 72 frontiers, 60 files of
+attacked passages and 120 records of runs."""
+
+REFUSED = {"configurations": 0.7, "collections": 0.75, "checkpoints": 0.8}
+"""Share of them that is refused at least; the damage of the others is in no byte that counts, and is checked
+to have changed nothing."""
+
 MANY = pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
+
+
+def test_more_than_two_hundred_are_refused() -> None:
+    assert sum(CASES[kind] * REFUSED[kind] for kind in CASES) >= 200
 
 
 def check_line(error: ParetrieveError, names: Path) -> None:
@@ -56,7 +68,7 @@ def refusal(overrides: list[str]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("count", [100, MANY])
+@pytest.mark.parametrize("count", [CASES["configurations"], MANY])
 def test_configurations(count: int) -> None:
     dice = random.Random(count)
     keys = [f"data.{key}" for key in keys_of(SyntheticConfig)]
@@ -74,7 +86,7 @@ def test_configurations(count: int) -> None:
                 assert message.strip(), word
                 assert "\n" not in message, word
                 assert len(message) < 8000, word
-    assert refused > count / 2
+    assert refused > REFUSED["configurations"] * count
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +124,7 @@ def read(found: Collection) -> tuple[list[Any], list[Any], dict[str, set[Any]]]:
     return list(found.passages()), list(found.queries()), pairs
 
 
-@pytest.mark.parametrize("count", [100, MANY])
+@pytest.mark.parametrize("count", [CASES["collections"], MANY])
 def test_collections(collection: Path, tmp_path: Path, count: int) -> None:
     dice = random.Random(count)
     names = ["corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/dev.tsv", "qrels/test.tsv"]
@@ -132,7 +144,7 @@ def test_collections(collection: Path, tmp_path: Path, count: int) -> None:
         if "train" in expected[2]:
             expected[2]["train"] = {pair for pair in expected[2]["train"] if pair[1] not in empty}
         assert found == expected, folder
-    assert refused > count / 3
+    assert refused > REFUSED["collections"] * count
 
 
 class Small(pl.LightningModule):
@@ -153,7 +165,7 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
     return found
 
 
-@pytest.mark.parametrize("count", [60, MANY])
+@pytest.mark.parametrize("count", [CASES["checkpoints"], MANY])
 def test_checkpoints(checkpoints: Checkpoints, count: int) -> None:
     dice = random.Random(count)
     whole = checkpoints.last.read_bytes()
@@ -169,7 +181,7 @@ def test_checkpoints(checkpoints: Checkpoints, count: int) -> None:
         found = torch.load(path, weights_only=True)  # the change was in no byte that counts
         assert found["global_step"] == 2
         assert all(torch.equal(found["state_dict"][name], value) for name, value in state.items())
-    assert passed_over > 0.8 * count
+    assert passed_over > REFUSED["checkpoints"] * count
 
 
 def test_what_is_no_checkpoint_is_passed_over(checkpoints: Checkpoints) -> None:
