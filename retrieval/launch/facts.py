@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.config import ModelConfig, model_name
 from retrieval.identity import data_label
 from retrieval.launch.estimate import encoder_parameters
-from retrieval.launch.shape import checkpoint_shape, shaped
+from retrieval.launch.shape import checkpoint_shape, shaped, vocabulary
 
 POSITIONS, SEGMENTS, NORM = 512, 2, 2
 """Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
@@ -20,9 +20,9 @@ def facts(config: DictConfig) -> dict[str, Any]:
     """Every key of the configuration by its dotted name, and what follows from them.
 
     ``size/…`` are parameters; those of a pretrained checkpoint are read from its ``config.json`` where that
-    is a local folder, and else follow from ``model.layers`` and ``model.hidden``.
+    is a local folder, and else follow from ``model.layers`` and ``model.hidden`` and BERT's vocabulary.
     """
-    sizes = parameters(config.model, int(config.data.vocabulary))
+    sizes = parameters(config.model, vocabulary(config))
     flat = _flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     pareto = config.strategy.name == "pareto"
     return {

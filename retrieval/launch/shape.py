@@ -14,6 +14,9 @@ from retrieval.config import ModelConfig
 SHAPE = ("vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
 """Keys of a BERT's ``config.json``."""
 
+PRETRAINED_VOCABULARY = 30_522
+"""Words of the published BERT checkpoints."""
+
 
 def shaped(model: DictConfig | ModelConfig) -> DictConfig | ModelConfig:
     """``model`` with the layers and widths of its checkpoint, where that can be read."""
@@ -41,3 +44,11 @@ def checkpoint_shape(model: DictConfig | ModelConfig) -> Mapping[str, Any] | Non
         except (OSError, ValueError, TypeError):
             continue
     return None
+
+
+def vocabulary(config: DictConfig) -> int:
+    """Words of the tokenizer that a configuration means, where its data are not at hand."""
+    shape = checkpoint_shape(config.model)
+    if shape is not None:
+        return int(shape["vocab_size"])
+    return PRETRAINED_VOCABULARY if config.model.init == "pretrained" else int(config.data.vocabulary)

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from retrieval.launch.shape import checkpoint_shape, shaped
+from retrieval.launch.shape import shaped, vocabulary
 
 FILL = {"query": 0.4, "passage": 0.75}
 """Typical length of a text as a share of its maximum, where its data are not at hand."""
@@ -23,9 +23,6 @@ ACTIVATION_BYTES = {"bf16": 48, "32": 80}
 
 DROPOUT_BYTES = 24
 """More of them with dropout: the masks, and what they were applied to (0.06 to 0.1 GiB for BERT-mini)."""
-
-PRETRAINED_VOCABULARY = 30_522
-"""Words of the published BERT checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +68,8 @@ def assumed_contents(config: DictConfig) -> Contents:
         passage**2,
         sets * int(config.eval.max_queries or UNCAPPED["queries"]),
         sets * int(config.eval.pool or UNCAPPED["passages"]),
-        _vocabulary(config),
+        vocabulary(config),
     )
-
-
-def _vocabulary(config: DictConfig) -> int:
-    shape = checkpoint_shape(config.model)
-    if shape is not None:
-        return int(shape["vocab_size"])
-    return PRETRAINED_VOCABULARY if config.model.init == "pretrained" else int(config.data.vocabulary)
 
 
 def workload(config: DictConfig, contents: Contents, precision: str = "bf16") -> Workload:

@@ -83,6 +83,8 @@ def test_facts_have_the_names_of_results(tmp_path: Path) -> None:
     found = facts(cell_config(tmp_path, "a"))
     assert found["size/params_non_embedding"] == 396_544 + 129 * 768
     assert found["size/params_embedding"] == (16384 + 512 + 2 + 2) * 128
+    config = cell_config(tmp_path, "a-hub-id", model__init="pretrained")
+    assert facts(config)["size/params_embedding"] == (30522 + 512 + 2 + 2) * 128
     assert (found["frac"], found["data.frac"], found["strategy"], found["seed"]) == (1.0, 1.0, "standard", 1)
 
 
