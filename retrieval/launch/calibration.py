@@ -22,7 +22,7 @@ from retrieval.manifest import cpu_model
 
 POINTS = "points.json"
 WIDTHS = (128, 256, 512)
-LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 4, 16384
+LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 3, 16384
 MOST_THREADS = 8
 """Threads whose speed-up is measured: all cores of the machine, but no more than these."""
 

@@ -47,6 +47,9 @@ BUSY = 0.25
 
 LOOK_SECONDS = 0.2
 
+DISTURBED = 1.2
+"""Time over processor time of one thread beyond which others have taken the core in between."""
+
 
 @dataclass(frozen=True)
 class _Tokenizer:
@@ -150,8 +153,9 @@ def _measure(
     if threads > 1:
         torch.set_num_threads(threads)
         _, together = _seconds(step)
-        exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
         torch.set_num_threads(1)
+        if alone < DISTURBED * trained:
+            exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
     encoder.eval()
     return trained, _seconds(encode)[0], exponent
 
