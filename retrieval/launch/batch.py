@@ -88,9 +88,10 @@ def run_batch(
     options: Options,
     batch: BatchOptions,
 ) -> bool:
-    """Submit ``waiting`` as one job array and watch it; whether it was interrupted, or is left alone.
+    """Submit ``waiting`` as one job array and watch it; whether it was interrupted.
 
     Raises:
+        SystemExit: 0, when the tasks are not to be waited for.
         ConfigError: there is no such batch system here, or it does not take a parameter.
     """
     folder = record.path.parent
@@ -105,7 +106,7 @@ def run_batch(
         display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
         if not batch.wait:
             display.say("not waiting for them; `python -m sweeps status` shows how they stand")
-            return True
+            raise SystemExit(0)
         watch(tasks, cells, record, display, batch.poll)
     except KeyboardInterrupt:
         if batch.cluster == "local":

@@ -33,12 +33,10 @@ from tests.conftest import REPOSITORY
 from tests.faults.fuzz import BAD_VALUES, BAD_WORDS, copy_tree, damage_bytes, damage_file, keys_of
 
 CASES = {"configurations": 100, "collections": 200, "checkpoints": 60}
-"""Damaged ones in the quick tests (the slow ones have 1,000 of each); beside them 72 frontiers, 60 files of
-attacked passages and 120 records of runs."""
+"""Damaged ones in the quick tests; beside them 72 frontiers, 60 attacks and 120 records of runs."""
 
 REFUSED = {"configurations": 0.7, "collections": 0.75, "checkpoints": 0.8}
-"""Share of them that is refused at least; the damage of the others is in no byte that counts, and is checked
-to have changed nothing."""
+"""Share of them that is refused at least; of the others it is checked that the damage changed nothing."""
 
 MANY = pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
 
@@ -100,7 +98,8 @@ def plainly_read(folder: Path) -> tuple[list[Any], list[Any], dict[str, set[Any]
     """The content by the simplest means there are."""
 
     def records(name: str) -> Iterator[dict[str, Any]]:
-        return (json.loads(line) for line in (folder / name).read_bytes().decode().split("\n") if line)
+        lines = map(str.strip, (folder / name).read_bytes().decode().split("\n"))
+        return (json.loads(line) for line in lines if line)
 
     def text(record: dict[str, Any]) -> str:
         parts = ((record.get("title") or "").strip(), record["text"].strip())

@@ -156,6 +156,9 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert busy.exponent(48) is None
     assert known(tmp_path, "auto") is None
     monkeypatch.setattr("psutil.cpu_percent", lambda: 10.0)
+    monkeypatch.setattr("retrieval.launch.probe.DISTURBED", 0.0)
+    assert calibrate(tmp_path).exponent(48) is None
+    monkeypatch.setattr("retrieval.launch.probe.DISTURBED", 1e9)
     found = calibrate(tmp_path)
     assert torch.get_num_threads() == threads
     assert all(point.train > 0 and point.encode > 0 for point in found.points)
