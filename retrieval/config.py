@@ -7,9 +7,9 @@ configuration error answer at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from retrieval.data.beir_sets import BEIR_SETS
 from retrieval.data_config import SCHEMAS, BeirConfig, DataConfig
@@ -137,6 +137,8 @@ class EvalConfig:
     """Test queries per collection; ``None`` = all."""
     pool: int | None = 2000
     """Candidate passages per collection (all relevant ones included); ``None`` = whole corpus."""
+    shard: int = 65536
+    """Candidates encoded and ranked at a time: what bounds the memory, and changes no result."""
     negatives: int = 256
     """W of the contrastive entropy."""
     draws: int = 10
@@ -238,6 +240,16 @@ class Config:
     runs: str = "runs"
     cache: str = ".cache/paretrieve"
     fail_fast: bool = False
+
+
+def complete(stored: DictConfig) -> None:
+    """Give a run's stored configuration, in place, the measurement keys that came after the run, at defaults.
+
+    Their defaults measure what was measured before there were such keys.
+    """
+    for name, schema in (("eval", EvalConfig), ("attack", AttackConfig)):
+        if name in stored:
+            stored[name] = OmegaConf.merge(asdict(schema()), stored[name])
 
 
 MODEL_NAMES: dict[tuple[int, int], str] = {

@@ -21,7 +21,7 @@ import typer
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import Config, register_schema
+from retrieval.config import Config, complete, register_schema
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.files import write_json
 from retrieval.messages import explain
@@ -106,7 +106,9 @@ def _stored(run: Path) -> DictConfig:
     path = run / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
-    return cast(DictConfig, OmegaConf.load(path))
+    stored = cast(DictConfig, OmegaConf.load(path))
+    complete(stored)
+    return stored
 
 
 def _measure(
@@ -123,9 +125,10 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.evaluation.attack import Attack, KeepVectors, SentenceTransformerModel, save_attacked
+    from retrieval.evaluation.attack import Attack, SentenceTransformerModel, save_attacked
     from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
     from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
+    from retrieval.evaluation.vectors import KeepVectors
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -136,19 +139,19 @@ def _measure(
     sets = build_sets(open_collection(suite.in_domain, cache), ood, config.eval)
     if run is not None:
         # Similarity and temperature of a run are part of its vectors.
-        encode = sentence_transformer_encoder(
+        encoder = sentence_transformer_encoder(
             run / "model", similarity="dot", batch_size=batch_size, device=device
         )
     else:
-        encode = sentence_transformer_encoder(
+        encoder = sentence_transformer_encoder(
             str(model), temperature=temperature, batch_size=batch_size, device=device
         )
-    kept = KeepVectors(encode, sets.eff if attack else None)
+    kept = KeepVectors(encoder, sets.eff if attack else None, cache)
     measured = evaluate_suite(kept, sets, config.eval, cache)
     metrics = dict(measured.metrics)
     if attack is not None:
         vectors = kept.query_vectors, kept.passage_vectors
-        outcome = attack.run(SentenceTransformerModel(encode), sets.eff, *vectors, config.eval)
+        outcome = attack.run(SentenceTransformerModel(encoder), sets.eff, *vectors, config.eval)
         metrics |= outcome.metrics
         measured.scores.update(outcome.scores)
         if attacked is not None:

@@ -34,6 +34,9 @@ WITHOUT_INFLUENCE = ("path", "label", "default_init", "default_pretrained", "dat
 """Keys of ``data`` that say where collections come from or set other keys' defaults: what was read counts, by
 its fingerprint."""
 
+MEMORY_KEYS = ("shard",)
+"""Keys of ``eval`` that bound its memory and change no result."""
+
 CONTENT_KEYS = (
     ("model", "pretrained"),
     ("strategy", "hard", "source"),
@@ -66,6 +69,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
         # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
     chosen["data"] = {**data, "fingerprint": fingerprint}
+    chosen["eval"] = {key: value for key, value in chosen["eval"].items() if key not in MEMORY_KEYS}
     chosen["attack"] = _attack(chosen["attack"])
     for *parents, key in CONTENT_KEYS:
         section = chosen
@@ -95,6 +99,7 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
     ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
     found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
     ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, "robust", "ood")]
+    ignored += [f"eval.{key}" for key in MEMORY_KEYS]
     ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
     if ours["attack"]["name"] == "none":
         ignored.append("attack")

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,11 +13,11 @@ from retrieval import hardware
 from retrieval.config import Config, model_name
 from retrieval.data import sources
 from retrieval.data.prepared import PreparedData, prepare
-from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, KeepVectors, save_attacked
+from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, save_attacked
+from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
-from retrieval.evaluation.testset import EvaluationSet
+from retrieval.evaluation.vectors import KeepVectors
 from retrieval.models.encoder import DualEncoder, count_parameters
-from retrieval.models.encoding import encode_rows
 from retrieval.models.export import save_sentence_transformer
 from retrieval.notices import quiet
 from retrieval.runs import RunDirectory, data_label, identity, identity_hash
@@ -163,17 +162,8 @@ def _evaluate(
     directory.progress(cell.train.steps, phase="evaluate")
     start = time.perf_counter()
     sets = build_sets(data.in_domain, data.ood, cell.eval)
-    shown = "encoding" if cell.trainer.progress else None
-
-    def encode(part: EvaluationSet) -> tuple[np.ndarray, np.ndarray]:
-        queries = data.store(part.collection, "queries")
-        passages = data.store(part.collection, "passages")
-        return (
-            encode_rows(trained.encoder, queries, part.query_rows),
-            encode_rows(trained.encoder, passages, part.passage_rows, shown and f"{shown} {part.name}"),
-        )
-
-    kept = KeepVectors(encode, sets.eff if attack else None)
+    encoder = StoredTexts(trained.encoder, data.store, progress=cell.trainer.progress)
+    kept = KeepVectors(encoder, sets.eff if attack else None, Path(cell.cache))
     measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache))
     result = {**measured.metrics, "cost/eval_seconds": time.perf_counter() - start}
     if attack is not None:

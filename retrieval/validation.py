@@ -66,6 +66,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "train.warmup": (lambda x: 0 <= x <= 1, "from 0 to 1 (share of the steps)"),
     "train.weight_decay": (lambda x: x >= 0, "0 or more"),
     "train.clip": (lambda x: x >= 0, "0 (no clipping) or more"),
+    "eval.shard": (lambda x: x >= 1, "1 or more passages"),
     "eval.negatives": (lambda x: x >= 1, "1 or more"),
     "eval.draws": (lambda x: x >= 1, "1 or more"),
     "attack.queries": (lambda x: x >= 1, "1 or more"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,23 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap
             signal (SIGBUS) when the array is filled.
     """
     array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    with path.open("r+b") as file:
+        _reserve(file.fileno(), path.stat().st_size)
     return array
+
+
+def scratch_array(folder: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new array of zeros in a nameless file of ``folder``, which is gone with the array or the process.
+
+    Raises:
+        OSError: the disk has no room for it, or the folder does not exist.
+    """
+    with TemporaryFile(dir=folder) as file:
+        array: np.memmap[Any, Any] = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+        _reserve(file.fileno(), array.nbytes)
+    return array
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)

@@ -30,7 +30,7 @@ from retrieval.evaluation.attacks.search import Judge, search, unit
 from retrieval.evaluation.attacks.synonyms import EMBEDDING, ListedSynonyms, load_synonyms
 from retrieval.evaluation.attacks.words import Words
 from retrieval.evaluation.ranking import FloatArray
-from retrieval.evaluation.suite import Encode, SetScores
+from retrieval.evaluation.suite import SetScores
 from retrieval.evaluation.testset import EvaluationSet, IntArray
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "Attack",
     "Attacked",
     "DualEncoderModel",
-    "KeepVectors",
     "Outcome",
     "SentenceTransformerModel",
     "load_attacked",
@@ -60,23 +59,6 @@ class Outcome:
     """The attacked queries one by one: ``adv`` with the attacked passages, ``adv/clean`` without."""
     attacked: list[Attacked]
     """One entry a target, by query."""
-
-
-class KeepVectors:
-    """An encoder that keeps the vectors of one evaluation set, so that the attack needs no second pass."""
-
-    def __init__(self, encode: Encode, kept: EvaluationSet | None) -> None:
-        self._encode = encode
-        self._kept = kept
-        self.query_vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
-        self.passage_vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
-
-    def __call__(self, evaluation_set: EvaluationSet) -> tuple[FloatArray, FloatArray]:
-        """Encode as the encoder does."""
-        vectors = self._encode(evaluation_set)
-        if evaluation_set is self._kept:
-            self.query_vectors, self.passage_vectors = vectors
-        return vectors
 
 
 class Attack:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import ConfigError
-from retrieval.evaluation.ranking import FloatArray, check_finite, check_shapes
+from retrieval.evaluation.ranking import FloatArray, check_count, check_finite
 from retrieval.evaluation.testset import EvaluationSet, IntArray
 
 NEGATIVE_CANDIDATES = 65_536
@@ -80,7 +80,7 @@ def contrastive_entropy(
 
     Args:
         query_vectors: float32[q, d], temperature and normalisation already applied.
-        passage_vectors: float32[p, d] in pool order; may be memory-mapped.
+        passage_vectors: float32[n, d] of :func:`compared_columns`, in their order.
         evaluation_set: The set the vectors belong to.
         negatives: W.
         draws: How often W negatives are drawn for each query.
@@ -88,21 +88,21 @@ def contrastive_entropy(
 
     Raises:
         ConfigError: A query has fewer than ``negatives`` irrelevant candidates.
-        ParetrieveError: Vectors of the wrong shape or not finite.
+        ParetrieveError: Vectors are too few or too many, or not finite.
     """
-    check_shapes(query_vectors, passage_vectors, evaluation_set)
+    scored = compared_columns(evaluation_set, seed)
+    check_count(query_vectors, len(evaluation_set.query_rows), "query", evaluation_set)
+    check_count(passage_vectors, len(scored), "passage", evaluation_set)
     check_negatives(evaluation_set, negatives, seed)
     candidates = negative_candidates(evaluation_set, seed)
-    scored = np.union1d(candidates, evaluation_set.columns)
     candidates_scored = np.searchsorted(scored, candidates)
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
-    matrix = passage_vectors if len(scored) == len(passage_vectors) else passage_vectors[scored]
     drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)
     pairs = np.empty(len(evaluation_set.columns))
     chunk = max(1, _CHUNK_ELEMENTS // max(len(scored), draws * negatives))
     for start in range(0, len(query_vectors), chunk):
         stop = min(start + chunk, len(query_vectors))
-        scores = query_vectors[start:stop] @ matrix.T
+        scores = query_vectors[start:stop] @ passage_vectors.T
         check_finite(scores)
         chosen = candidates_scored[np.stack([next(drawn) for _ in range(start, stop)])]
         against = _log_sum_exp(scores, chosen)
@@ -121,6 +121,15 @@ def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
     sums: NDArray[np.float64] = np.exp(taken - highest[:, :, None]).sum(axis=2)
     logarithms: NDArray[np.float64] = highest + np.log(sums)
     return logarithms
+
+
+def compared_columns(evaluation_set: EvaluationSet, seed: int) -> IntArray:
+    """Return the ascending pool positions int64[n] of the passages that contrastive entropy scores.
+
+    They are the candidates for negatives and the relevant passages: the whole pool where it holds no more
+    than :data:`NEGATIVE_CANDIDATES`, a number that does not grow with the corpus where it does.
+    """
+    return np.union1d(negative_candidates(evaluation_set, seed), evaluation_set.columns)
 
 
 def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:

@@ -36,20 +36,21 @@ class Ranking:
     """float32[q, k]; −inf where padded."""
 
 
-def check_shapes(
-    query_vectors: FloatArray, passage_vectors: FloatArray, evaluation_set: EvaluationSet
-) -> None:
-    """Refuse vectors that do not belong to the set.
+def check_count(vectors: FloatArray, expected: int, side: str, evaluation_set: EvaluationSet) -> None:
+    """Refuse more or fewer vectors than texts of a set were to be encoded.
+
+    Args:
+        vectors: float32[n, d].
+        expected: Texts.
+        side: ``query`` or ``passage``, for the message.
+        evaluation_set: The set.
 
     Raises:
         ParetrieveError: Naming the numbers found and expected.
     """
-    found = (len(query_vectors), len(passage_vectors))
-    expected = (len(evaluation_set.query_rows), len(evaluation_set.passage_rows))
-    if found != expected:
+    if len(vectors) != expected:
         raise ParetrieveError(
-            f"{evaluation_set.name}: the encoder returned {found[0]} query and {found[1]} passage vectors; "
-            f"the evaluation set has {expected[0]} and {expected[1]}"
+            f"{evaluation_set.name}: the encoder returned {len(vectors)} {side} vectors for {expected} texts"
         )
 
 
@@ -105,6 +106,7 @@ def top_k_of_blocks(query_vectors: FloatArray, blocks: Iterable[FloatArray], k: 
         ]
         best = np.concatenate(parts) if parts else best
         seen += len(block)
+        del block  # let go of it before the next one is made
     return _unpack(np.sort(best, axis=1)[:, ::-1])
 
 
@@ -163,16 +165,34 @@ def _unpack(keys: NDArray[np.uint64]) -> Ranking:
     return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
 
 
-def rank(query_vectors: FloatArray, passage_vectors: FloatArray, evaluation_set: EvaluationSet) -> Ranking:
+def rank(query_vectors: FloatArray, shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Ranking:
     """Return the :data:`DEPTH` best candidates of every query, without its identical-id passage.
 
+    Args:
+        query_vectors: float32[q, d].
+        shards: float32[n, d], together the vectors of the whole pool in its order; one is held at a time.
+        evaluation_set: The set the vectors belong to.
+
     Raises:
-        ParetrieveError: Vectors of the wrong shape or not finite.
+        ParetrieveError: Vectors are too few or too many, or not finite.
     """
-    check_shapes(query_vectors, passage_vectors, evaluation_set)
+    check_count(query_vectors, len(evaluation_set.query_rows), "query", evaluation_set)
+    counted = _counted(shards, evaluation_set)
     if (evaluation_set.identical < 0).all():
-        return top_k(query_vectors, passage_vectors, DEPTH)
-    return without_identical(top_k(query_vectors, passage_vectors, DEPTH + 1), evaluation_set, DEPTH)
+        return top_k_of_blocks(query_vectors, counted, DEPTH)
+    return without_identical(top_k_of_blocks(query_vectors, counted, DEPTH + 1), evaluation_set, DEPTH)
+
+
+def _counted(shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Iterator[FloatArray]:
+    seen = 0
+    for shard in shards:
+        seen += len(shard)
+        yield shard
+        del shard
+    if seen != len(evaluation_set.passage_rows):
+        raise ParetrieveError(
+            f"{evaluation_set.name}: {seen} passage vectors for a pool of {len(evaluation_set.passage_rows)}"
+        )
 
 
 def without_identical(ranking: Ranking, evaluation_set: EvaluationSet, k: int) -> Ranking:

@@ -29,15 +29,21 @@ class SentenceTransformerEncoder:
             "convert_to_numpy": True,
         }
 
-    def __call__(self, evaluation_set: EvaluationSet) -> tuple[FloatArray, FloatArray]:
-        """Return the vectors of a set's queries float32[q, d] and of its candidates float32[p, d]."""
-        queries = self.encode_queries(evaluation_set.queries())
-        passages = np.empty((len(evaluation_set.passage_rows), queries.shape[1]), dtype=np.float32)
+    def queries(self, evaluation_set: EvaluationSet) -> FloatArray:
+        """Return float32[q, d]: the vectors of a set's queries."""
+        return self.encode_queries(evaluation_set.queries())
+
+    def passages(self, evaluation_set: EvaluationSet, span: slice) -> FloatArray:
+        """Return float32[n, d]: the vectors of the candidates at the pool positions of ``span``."""
+        vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
         start = 0
-        for texts in evaluation_set.passage_blocks():
-            passages[start : start + len(texts)] = self.encode_passages(texts)
-            start += len(texts)
-        return queries, passages
+        for texts in evaluation_set.passage_blocks(span):
+            block = self.encode_passages(texts)
+            if start == 0:
+                vectors = np.empty((len(evaluation_set.passage_rows[span]), block.shape[1]), dtype=np.float32)
+            vectors[start : start + len(block)] = block
+            start += len(block)
+        return vectors
 
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
         """Return float32[n, d]; the temperature is in the queries' vectors."""

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import DataError
 from retrieval.evaluation.bm25 import bm25_metrics
-from retrieval.evaluation.contrastive_entropy import check_negatives, contrastive_entropy
-from retrieval.evaluation.ranking import METRICS, FloatArray, rank, ranking_metrics
+from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
+from retrieval.evaluation.ranking import METRICS, rank, ranking_metrics
 from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
+from retrieval.evaluation.vectors import Encoder, KeptRows, encoded_shards
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retrieval.config import EvalConfig
     from retrieval.data.collection import Collection
-
-Encode: TypeAlias = Callable[[EvaluationSet], tuple[FloatArray, FloatArray]]
-"""Vectors of a set's queries float32[q, d] and of its candidates float32[p, d], whose inner product is
-the score."""
 
 CONTRASTIVE_ENTROPY = "contrastive_entropy"
 QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
@@ -101,19 +98,19 @@ def evaluation_split(collection: Collection) -> str:
     raise DataError(f"{collection.folder}: no split to evaluate on; add qrels/test.tsv or qrels/dev.tsv")
 
 
-def evaluate_suite(encode: Encode, sets: SuiteSets, config: EvalConfig, cache: Path) -> SuiteResult:
-    """Measure an encoder on all sets.
+def evaluate_suite(encoder: Encoder, sets: SuiteSets, config: EvalConfig, cache: Path) -> SuiteResult:
+    """Measure an encoder on all sets, in memory that does not grow with the corpora.
 
     Args:
-        encode: Called once per set.
+        encoder: Asked for every text once.
         sets: From :func:`build_sets`.
-        config: ``negatives``, ``draws``, ``seed`` and ``bm25`` are read.
+        config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
         cache: Where the BM25 baseline is kept.
 
     Raises:
         ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
     """
-    scores = {prefix: _evaluate_set(encode, part, config, cache) for prefix, part in sets.items()}
+    scores = {prefix: _evaluate_set(encoder, part, config, cache) for prefix, part in sets.items()}
     metrics = {}
     for prefix, part in scores.items():
         for name, values in part.queries.items():
@@ -129,18 +126,20 @@ def evaluate_suite(encode: Encode, sets: SuiteSets, config: EvalConfig, cache: P
 
 
 def _evaluate_set(
-    encode: Encode, evaluation_set: EvaluationSet, config: EvalConfig, cache: Path
+    encoder: Encoder, evaluation_set: EvaluationSet, config: EvalConfig, cache: Path
 ) -> SetScores:
-    query_vectors, passage_vectors = encode(evaluation_set)
+    query_vectors = encoder.queries(evaluation_set)
+    kept = KeptRows(compared_columns(evaluation_set, config.seed))
+    shards = encoded_shards(encoder, evaluation_set, config.shard, kept)
+    ranking = rank(query_vectors, shards, evaluation_set)
     entropy = contrastive_entropy(
         query_vectors,
-        passage_vectors,
+        kept.vectors(),
         evaluation_set,
         negatives=config.negatives,
         draws=config.draws,
         seed=config.seed,
     )
-    ranking = rank(query_vectors, passage_vectors, evaluation_set)
     queries = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
     queries |= ranking_metrics(ranking, evaluation_set)
     if config.bm25:

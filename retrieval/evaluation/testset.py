@@ -63,10 +63,11 @@ class EvaluationSet:
         for texts in self.passage_blocks():
             yield from texts
 
-    def passage_blocks(self) -> Iterator[list[str]]:
-        """Yield the same texts some thousands at a time: a whole corpus never is in memory."""
-        for start in range(0, len(self.passage_rows), _BLOCK):
-            yield self.collection.passage_texts(self.passage_rows[start : start + _BLOCK])
+    def passage_blocks(self, span: slice = slice(None)) -> Iterator[list[str]]:
+        """Yield the texts at the pool positions of ``span`` some thousands at a time, in their order."""
+        rows = self.passage_rows[span]
+        for start in range(0, len(rows), _BLOCK):
+            yield self.collection.passage_texts(rows[start : start + _BLOCK])
 
     def query_ids(self) -> list[str]:
         """Return the ids of the queries, in the order of ``query_rows``."""

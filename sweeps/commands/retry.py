@@ -54,6 +54,7 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from retrieval.config import complete
     from retrieval.errors import ConfigError
     from retrieval.launch.process import resolve
     from retrieval.runs import RunDirectory
@@ -65,6 +66,7 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     try:
         config = OmegaConf.load(directory.config)
         assert isinstance(config, DictConfig)
+        complete(config)
         config.runs = str(directory.path.parent)
         name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
     except (AssertionError, YAMLError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:

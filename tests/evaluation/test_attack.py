@@ -216,7 +216,7 @@ def test_metrics_are_those_of_pools_with_the_attacked_texts(setup: Setup, outcom
             for entry in own:
                 text = entry.new_text if new else entry.old_text
                 pool[int(entry.passage_id[1:])] = setup.model.encode_passages([text])[0]
-            expected = ranking_metrics(rank(setup.query_vectors[position], pool, part), part)
+            expected = ranking_metrics(rank(setup.query_vectors[position], [pool], part), part)
             for name, values in expected.items():
                 assert found.queries[name][number] == pytest.approx(values[0], abs=1e-9)
     pairs, clean = outcome.scores["adv"].pairs, outcome.scores["adv/clean"].pairs

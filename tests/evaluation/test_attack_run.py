@@ -85,6 +85,37 @@ def test_a_run_is_attacked_and_its_attack_replayed_on_others(
     assert json.loads(out.read_text())["adv/words_changed"] > 0
 
 
+def test_a_corpus_in_shards_is_measured_and_attacked_as_the_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (*SMALL, f"cache={tmp_path / 'cache'}", *ATTACK, "eval.pool=null", "train.precision=32")
+    whole, parted = (composed(*options, f"runs={tmp_path / str(n)}", f"eval.shard={n}") for n in (65536, 37))
+    expected, found = run_cell(whole), run_cell(parted)
+    # The size of a shard bounds memory: the run is the same run.
+    assert found["run"] == expected["run"]
+    assert found.keys() == expected.keys()
+    texts = [
+        [entry.new_text for entry in load_attacked(directory_of(config).path / "attack.jsonl")]
+        for config in (whole, parted)
+    ]
+    assert texts[0] == texts[1]
+    measured = [key for key in expected if key.startswith(("eff/", "ood/", "adv/", "eval/"))]
+    assert len(measured) > 20
+    for key in measured:
+        assert found[key] == pytest.approx(expected[key], rel=1e-5), key
+
+    out = tmp_path / "out.json"
+    arguments = ["--run", str(directory_of(whole).path), "eval.pool=null", "eval.max_queries=50"]
+    arguments += ["eval.negatives=32", "eval.draws=2", f"attack.replay={directory_of(whole).path}"]
+    results = []
+    for shard in ("eval.shard=65536", "eval.shard=41"):
+        status = evaluate.main([*arguments[:2], shard, *arguments[2:], "--out", str(out)])
+        assert status == 0, capsys.readouterr().err
+        values = json.loads(out.read_text())
+        results.append({key: value for key, value in values.items() if not key.startswith("cost/")})
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
 @pytest.mark.slow
 def test_a_malformed_replay_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "attack.jsonl").write_text("{}\n")

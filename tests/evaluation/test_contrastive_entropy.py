@@ -13,7 +13,7 @@ from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.evaluation import contrastive_entropy as module
-from retrieval.evaluation.contrastive_entropy import contrastive_entropy
+from retrieval.evaluation.contrastive_entropy import compared_columns, contrastive_entropy
 from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
 
 MakeCollection = Callable[..., Collection]
@@ -139,9 +139,13 @@ def test_large_pools_lend_a_fixed_sample_of_candidates(
     monkeypatch.setattr(module, "NEGATIVE_CANDIDATES", 50)
     drawn = drawn_columns(part, 40, 10, 1)
     assert len({column for draws in drawn for column in draws.ravel().tolist()}) <= 50
-    constant = contrastive_entropy(np.ones_like(queries), np.ones_like(passages), part, negatives=40)
+    columns = compared_columns(part, 1)
+    assert len(columns) <= 55
+    constant = contrastive_entropy(
+        np.ones_like(queries), np.ones((len(columns), 8), np.float32), part, negatives=40
+    )
     assert constant.mean == pytest.approx(math.log(41), abs=1e-12)
-    measured = contrastive_entropy(queries, passages, part, negatives=40).pairs
+    measured = contrastive_entropy(queries, passages[columns], part, negatives=40).pairs
     expected = [
         np.mean(
             [math.log1p(np.exp(passages[n] @ queries[q] - passages[q] @ queries[q]).sum()) for n in drawn[q]]
@@ -184,8 +188,14 @@ def test_vectors_that_are_not_numbers_are_refused(make_set: MakeSet, spoil: floa
         contrastive_entropy(queries, passages, part, negatives=10)
 
 
-@pytest.mark.parametrize("cut", [lambda q, p: (q[:-1], p), lambda q, p: (q, p[1:])])
-def test_vectors_of_another_set_are_refused(make_set: MakeSet, cut: Callable) -> None:
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (lambda q, p: (q[:-1], p), "1 query vectors for 2 texts"),
+        (lambda q, p: (q, p[1:]), "19 passage vectors for 20 texts"),
+    ],
+)
+def test_vectors_of_another_set_are_refused(make_set: MakeSet, cut: Callable, message: str) -> None:
     part = make_set([[0], [1]], pool=20)
-    with pytest.raises(ParetrieveError, match="the evaluation set has 2 and 20"):
+    with pytest.raises(ParetrieveError, match=message):
         contrastive_entropy(*cut(*vectors(part)), part, negatives=10)

@@ -28,11 +28,29 @@ RANKING = ("ndcg@10", "mrr@10", "recall@100")
 METRICS = ("contrastive_entropy", *RANKING)
 
 
-def encode(part: EvaluationSet) -> tuple[np.ndarray, np.ndarray]:
+class Table:
     """Vectors that resemble the truth, each text's the same in every set it is in."""
-    table = np.random.default_rng(1).normal(size=(1000, 16)).astype(np.float32)
-    noise = np.random.default_rng(2).normal(size=(1000, 16)).astype(np.float32)
-    return (table + noise)[part.query_rows], table[part.passage_rows]
+
+    def __init__(self, dimension: int = 16) -> None:
+        self.table = np.random.default_rng(1).normal(size=(1000, dimension)).astype(np.float32)
+        self.noise = np.random.default_rng(2).normal(size=(1000, dimension)).astype(np.float32)
+
+    def queries(self, part: EvaluationSet) -> np.ndarray:
+        return (self.table + self.noise)[part.query_rows]
+
+    def passages(self, part: EvaluationSet, span: slice) -> np.ndarray:
+        return self.table[part.passage_rows[span]]
+
+
+class Constant(Table):
+    """Vectors that are all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table[:], self.noise[:] = 1, 0
+
+
+encoder = Table()
 
 
 @pytest.fixture
@@ -45,7 +63,7 @@ def sets(numbered_collection: MakeCollection) -> SuiteSets:
 
 
 def test_measures_every_set_under_its_keys(sets: SuiteSets, tmp_path: Path) -> None:
-    metrics = evaluate_suite(encode, sets, CONFIG, tmp_path).metrics
+    metrics = evaluate_suite(encoder, sets, CONFIG, tmp_path).metrics
     places = ("eff", "ood", "ood/far", "ood/near")
     expected = {f"{place}/{name}" for place in places for name in METRICS}
     expected |= {f"bm25/{place}/{name}" for place in places for name in RANKING}
@@ -68,21 +86,20 @@ def test_measures_every_set_under_its_keys(sets: SuiteSets, tmp_path: Path) -> N
 
 
 def test_ood_is_the_unweighted_mean_over_domains(sets: SuiteSets, tmp_path: Path) -> None:
-    metrics = evaluate_suite(encode, sets, CONFIG, tmp_path).metrics
+    metrics = evaluate_suite(encoder, sets, CONFIG, tmp_path).metrics
     for name in METRICS:
         far, near = metrics[f"ood/far/{name}"], metrics[f"ood/near/{name}"]
         assert metrics[f"ood/{name}"] == pytest.approx((far + near) / 2)
     assert metrics["ood/far/contrastive_entropy"] != metrics["ood/near/contrastive_entropy"]
-    direct = ranking_metrics(rank(*encode(sets.eff), sets.eff), sets.eff)
+    passages = encoder.passages(sets.eff, slice(None))
+    direct = ranking_metrics(rank(encoder.queries(sets.eff), [passages], sets.eff), sets.eff)
     assert metrics["eff/mrr@10"] == direct["mrr@10"].mean()
 
 
 def test_is_deterministic_and_tells_encoders_apart(sets: SuiteSets, tmp_path: Path) -> None:
-    first = evaluate_suite(encode, sets, CONFIG, tmp_path).metrics
-    assert evaluate_suite(encode, sets, CONFIG, tmp_path).metrics == first
-    constant = evaluate_suite(
-        lambda part: tuple(map(np.ones_like, encode(part))), sets, CONFIG, tmp_path
-    ).metrics
+    first = evaluate_suite(encoder, sets, CONFIG, tmp_path).metrics
+    assert evaluate_suite(encoder, sets, CONFIG, tmp_path).metrics == first
+    constant = evaluate_suite(Constant(), sets, CONFIG, tmp_path).metrics
     assert constant["eff/contrastive_entropy"] == pytest.approx(math.log(51))
     assert constant["eff/contrastive_entropy"] > first["eff/contrastive_entropy"]
     assert constant["bm25/eff/mrr@10"] == first["bm25/eff/mrr@10"]
@@ -95,7 +112,7 @@ def test_contrastive_entropy_is_a_mean_over_pairs(make_collection: MakeCollectio
         {"test": [("a", "p0", 1), ("b", "p1", 1), ("b", "p2", 1), ("b", "p3", 1)]},
     )
     sets = build_sets(collection, {}, CONFIG)
-    result = evaluate_suite(encode, sets, CONFIG, tmp_path)
+    result = evaluate_suite(encoder, sets, CONFIG, tmp_path)
     scores = result.scores["eff"]
     assert result.metrics["eff/contrastive_entropy"] == pytest.approx(scores.pairs.mean())
     by_query = scores.queries["contrastive_entropy"]
@@ -105,13 +122,13 @@ def test_contrastive_entropy_is_a_mean_over_pairs(make_collection: MakeCollectio
 
 
 def test_baseline_can_be_left_out(sets: SuiteSets, tmp_path: Path) -> None:
-    result = evaluate_suite(encode, sets, replace(CONFIG, bm25=False), tmp_path / "unused")
+    result = evaluate_suite(encoder, sets, replace(CONFIG, bm25=False), tmp_path / "unused")
     assert not any(key.startswith("bm25") for key in result.metrics)
     assert not (tmp_path / "unused").exists()
 
 
 def test_saved_scores_reproduce_the_metrics(sets: SuiteSets, tmp_path: Path) -> None:
-    result = evaluate_suite(encode, sets, CONFIG, tmp_path / "cache")
+    result = evaluate_suite(encoder, sets, CONFIG, tmp_path / "cache")
     save_scores(result, tmp_path / "scores")
     queries, pairs = load_scores(tmp_path / "scores")
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == [

@@ -67,7 +67,7 @@ def test_a_memory_mapped_matrix_and_a_stream_of_blocks_give_the_same(
 def test_a_collapsed_encoder_ranks_at_chance(make_set: MakeSet) -> None:
     # All relevant passages stand first in the corpus: an order of ties by position would find them all.
     part = make_set([[query] for query in range(500)], pool=2000)
-    found = rank(np.ones((500, 4), np.float32), np.ones((2000, 4), np.float32), part)
+    found = rank(np.ones((500, 4), np.float32), [np.ones((2000, 4), np.float32)], part)
     # 100 of 2000 candidates are listed, the same for every query: 5 % of the relevant, ± 1 %.
     assert ranking_metrics(found, part)["recall@100"].mean() == pytest.approx(0.05, abs=0.03)
 
@@ -96,10 +96,10 @@ def test_mrr_is_cut_after_rank_ten(make_set: MakeSet, position: int, expected: f
 
 def test_identical_id_is_left_out_of_the_ranking_and_nothing_else(make_set: MakeSet) -> None:
     queries, passages = normal(3, 8), normal(150, 8, seed=1)
-    plain = rank(queries, passages, make_set([[0], [1], [2]], pool=150))
+    plain = rank(queries, [passages], make_set([[0], [1], [2]], pool=150))
     best = plain.columns[0, 0]
     last = np.setdiff1d(np.arange(150), plain.columns[1])[0]
-    found = rank(queries, passages, make_set([[0], [1], [2]], pool=150, identical=[best, last, -1]))
+    found = rank(queries, [passages], make_set([[0], [1], [2]], pool=150, identical=[best, last, -1]))
     assert found.columns.shape == (3, 100)
     assert (found.columns[0, :99] == plain.columns[0, 1:]).all()
     assert best not in found.columns[0]
@@ -107,7 +107,7 @@ def test_identical_id_is_left_out_of_the_ranking_and_nothing_else(make_set: Make
 
 
 def test_identical_id_in_a_pool_smaller_than_the_depth_leaves_a_gap(make_set: MakeSet) -> None:
-    found = rank(normal(2, 8), normal(5, 8, seed=1), make_set([[0], [1]], pool=5, identical=[3, -1]))
+    found = rank(normal(2, 8), [normal(5, 8, seed=1)], make_set([[0], [1]], pool=5, identical=[3, -1]))
     assert sorted(found.columns[0].tolist()) == [-1, 0, 1, 2, 4]
     assert found.columns[0, -1] == -1
     assert found.scores[0, -1] == -np.inf
@@ -118,7 +118,7 @@ def test_vectors_that_are_not_numbers_are_refused(make_set: MakeSet, side: int) 
     vectors = normal(2, 8), normal(5, 8, seed=1)
     vectors[side][1, 3] = np.nan
     with pytest.raises(ParetrieveError, match="NaN or infinity"):
-        rank(*vectors, make_set([[0], [1]], pool=5))
+        rank(vectors[0], vectors[1:], make_set([[0], [1]], pool=5))
 
 
 @pytest.mark.parametrize("name", ["scifact", "cisi", "cosqa"])
@@ -137,7 +137,7 @@ def test_equals_beir_on_the_same_vectors(
         own = part.identical >= 0
         queries[own] += 2 * passages[part.identical[own]]
     measured = {
-        name: values.mean() for name, values in ranking_metrics(rank(queries, passages, part), part).items()
+        name: values.mean() for name, values in ranking_metrics(rank(queries, [passages], part), part).items()
     }
 
     corpus, texts, qrels = GenericDataLoader(str(folder)).load(split="test")

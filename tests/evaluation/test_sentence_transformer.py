@@ -57,7 +57,8 @@ def test_scores_are_the_similarities_of_the_model(
 
     folder = static_model(similarity, {"query": "ask ", "document": "tell "})
     part = build_evaluation_set(numbered_collection(), "test", EvalConfig(max_queries=20, pool=200))
-    queries, passages = sentence_transformer_encoder(folder, temperature=0.5, device="cpu")(part)
+    encoder = sentence_transformer_encoder(folder, temperature=0.5, device="cpu")
+    queries, passages = encoder.queries(part), encoder.passages(part, slice(0, 200))
     model = SentenceTransformer(str(folder), device="cpu")
     expected = model.similarity(
         model.encode([f"ask {text}" for text in part.queries()]),

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from retrieval.data.arrays import new_array
+from retrieval.data.arrays import new_array, scratch_array
 from retrieval.errors import StorageError
 from retrieval.pipeline import prepare_data, run_cell
 from retrieval.runs import RunDirectory
@@ -138,6 +138,8 @@ def test_preparation_says_it_too(small: Compose, disk: Path) -> None:
 def test_an_array_that_does_not_fit_is_an_error_and_no_signal(disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         new_array(disk / "array.npy", "float32", (100, 2**20))
+    with pytest.raises(OSError, match="No space left"):
+        scratch_array(disk, "float32", (100, 2**20))
     array = new_array(disk / "small.npy", "float32", (10, 10))
     array[:] = 1
     assert array.sum() == 100

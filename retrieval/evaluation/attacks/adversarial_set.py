@@ -12,6 +12,7 @@ from retrieval.evaluation.attacks.records import Attacked, Replacement
 from retrieval.evaluation.attacks.targets import Target, take_queries
 from retrieval.evaluation.testset import EvaluationSet, IntArray
 
+_IDS_A_BLOCK = 10_000
 _SETTINGS = "use the data and eval settings of the run that was attacked"
 
 
@@ -51,7 +52,7 @@ def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, so
         DataError: A query or passage is not in the set, a passage is relevant, or its text is another.
     """
     query_positions = {key: index for index, key in enumerate(evaluation_set.query_ids())}
-    pool = {key: column for column, key in enumerate(_pool_ids(evaluation_set))}
+    pool = _columns_of({entry.passage_id for entry in attacked}, evaluation_set)
     for entry in attacked:
         if entry.query_id not in query_positions:
             raise DataError(f"{source}: query {entry.query_id!r} is not among the test queries; {_SETTINGS}")
@@ -83,5 +84,11 @@ def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, so
     )
 
 
-def _pool_ids(evaluation_set: EvaluationSet) -> list[str]:
-    return evaluation_set.passage_ids(np.arange(len(evaluation_set.passage_rows)))
+def _columns_of(wanted: set[str], evaluation_set: EvaluationSet) -> dict[str, int]:
+    """Pool positions of the wanted passage ids that are in the pool, whose ids are read some at a time."""
+    found: dict[str, int] = {}
+    for start in range(0, len(evaluation_set.passage_rows), _IDS_A_BLOCK):
+        stop = min(start + _IDS_A_BLOCK, len(evaluation_set.passage_rows))
+        identifiers = evaluation_set.passage_ids(np.arange(start, stop))
+        found.update((key, column) for column, key in enumerate(identifiers, start) if key in wanted)
+    return found

@@ -1,0 +1,39 @@
+"""A dual encoder in the evaluation suite: it reads token stores, not texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from retrieval.data.tokens import TokenStore
+from retrieval.evaluation.ranking import FloatArray
+from retrieval.evaluation.testset import EvaluationSet
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.encoding import encode_rows
+
+if TYPE_CHECKING:
+    from retrieval.data.collection import Collection
+
+Store = Callable[["Collection", str], TokenStore]
+"""Token store of the ``queries`` or ``passages`` of a collection."""
+
+
+class StoredTexts:
+    """An encoder of :mod:`retrieval.evaluation.vectors`: a dual encoder and the token stores it reads."""
+
+    def __init__(self, encoder: DualEncoder, store: Store, *, progress: bool = False) -> None:
+        """``progress``: show a bar while passages are encoded."""
+        self._encoder = encoder
+        self._store = store
+        self._progress = progress
+
+    def queries(self, evaluation_set: EvaluationSet) -> FloatArray:
+        """Return float32[q, d]: the vectors of a set's queries."""
+        store = self._store(evaluation_set.collection, "queries")
+        return encode_rows(self._encoder, store, evaluation_set.query_rows)
+
+    def passages(self, evaluation_set: EvaluationSet, span: slice) -> FloatArray:
+        """Return float32[n, d]: the vectors of the candidates at the pool positions of ``span``."""
+        store = self._store(evaluation_set.collection, "passages")
+        shown = f"encoding {evaluation_set.name}" if self._progress else None
+        return encode_rows(self._encoder, store, evaluation_set.passage_rows[span], shown)

@@ -1,0 +1,126 @@
+"""A whole corpus in shards: the same numbers, one shard of vectors at a time, every text encoded once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.config import EvalConfig
+from retrieval.data.collection import Collection
+from retrieval.errors import ParetrieveError
+from retrieval.evaluation import contrastive_entropy as entropy_module
+from retrieval.evaluation.contrastive_entropy import compared_columns
+from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite
+from retrieval.evaluation.testset import EvaluationSet
+from retrieval.evaluation.vectors import KeepVectors, KeptRows, encoded_shards
+
+MakeCollection = Callable[..., Collection]
+MakeSet = Callable[..., EvaluationSet]
+CONFIG = EvalConfig(max_queries=None, pool=None, negatives=50, draws=3)
+PASSAGES = 400
+
+
+class Counting:
+    """Vectors of small whole numbers, whose scores are exact in any order; counts those alive."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(3)
+        self.table = random.integers(-3, 4, size=(PASSAGES, 8)).astype(np.float32)
+        self.alive = 0
+        self.most = 0
+        self.encoded: list[int] = []
+
+    def queries(self, part: EvaluationSet) -> np.ndarray:
+        return self.table[part.query_rows] + self.table[part.query_rows[::-1]]
+
+    def passages(self, part: EvaluationSet, span: slice) -> np.ndarray:
+        rows = part.passage_rows[span]
+        vectors = self.table[rows]
+        self.encoded += rows.tolist()
+        self.alive += len(rows)
+        self.most = max(self.most, self.alive)
+        weakref.finalize(vectors, self._gone, len(rows))
+        return vectors
+
+    def _gone(self, rows: int) -> None:
+        self.alive -= rows
+
+
+@pytest.fixture
+def sets(numbered_collection: MakeCollection) -> SuiteSets:
+    return build_sets(numbered_collection(passages=PASSAGES), {}, CONFIG)
+
+
+@pytest.mark.parametrize("shard", [1, 7, 64, PASSAGES - 1, PASSAGES, 65536])
+def test_the_size_of_a_shard_changes_no_score(sets: SuiteSets, tmp_path: Path, shard: int) -> None:
+    whole = evaluate_suite(Counting(), sets, CONFIG, tmp_path)
+    found = evaluate_suite(Counting(), sets, replace(CONFIG, shard=shard), tmp_path)
+    assert found.metrics == whole.metrics
+    assert (found.scores["eff"].pairs == whole.scores["eff"].pairs).all()
+    assert 0.1 < whole.metrics["eff/ndcg@10"] < 0.9
+
+
+@pytest.mark.parametrize("shard", [1, 32, 150])
+def test_one_shard_of_vectors_is_alive_and_each_passage_is_encoded_once(
+    sets: SuiteSets, tmp_path: Path, shard: int
+) -> None:
+    encoder = Counting()
+    evaluate_suite(encoder, sets, replace(CONFIG, shard=shard), tmp_path)
+    assert encoder.most == shard
+    assert encoder.alive == 0
+    assert encoder.encoded == list(range(PASSAGES))
+
+
+def test_what_is_kept_of_a_large_corpus_does_not_grow_with_it(
+    sets: SuiteSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entropy_module, "NEGATIVE_CANDIDATES", 120)
+    seen: list[int] = []
+    vectors = KeptRows.vectors
+    monkeypatch.setattr(KeptRows, "vectors", lambda kept: seen.append(len(vectors(kept))) or vectors(kept))
+    few = evaluate_suite(Counting(), sets, replace(CONFIG, shard=64), tmp_path).metrics
+    many = evaluate_suite(Counting(), sets, replace(CONFIG, shard=PASSAGES), tmp_path).metrics
+    # 120 candidates and at most 60 relevant passages, of 400.
+    assert 120 <= seen[0] <= 180
+    assert seen[0] == len(compared_columns(sets.eff, CONFIG.seed))
+    assert few == many
+
+
+@pytest.mark.parametrize("shard", [13, 400])
+def test_all_vectors_of_an_attacked_set_are_kept_on_the_way_by(
+    sets: SuiteSets, tmp_path: Path, shard: int
+) -> None:
+    encoder = Counting()
+    kept = KeepVectors(encoder, sets.eff, tmp_path)
+    evaluate_suite(kept, sets, replace(CONFIG, shard=shard), tmp_path)
+    assert (kept.passage_vectors == encoder.table).all()
+    assert (kept.query_vectors == encoder.queries(sets.eff)).all()
+    assert encoder.encoded == list(range(PASSAGES))
+    if shard < PASSAGES:
+        # On disk, under no name: nothing is left behind by a process that is killed.
+        assert isinstance(kept.passage_vectors, np.memmap)
+        assert encoder.alive == 0
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_vectors_of_other_sets_are_not_kept(sets: SuiteSets, tmp_path: Path) -> None:
+    kept = KeepVectors(Counting(), None, tmp_path)
+    evaluate_suite(kept, sets, replace(CONFIG, shard=64), tmp_path)
+    assert len(kept.passage_vectors) == len(kept.query_vectors) == 0
+
+
+def test_an_encoder_that_returns_too_few_vectors_is_refused(make_set: MakeSet) -> None:
+    class Short(Counting):
+        def passages(self, part: EvaluationSet, span: slice) -> np.ndarray:
+            return super().passages(part, span)[1:]
+
+    part = make_set([[0], [1]], pool=30)
+    with pytest.raises(
+        ParetrieveError, match="stand-in: the encoder returned 9 passage vectors for 10 texts"
+    ):
+        list(encoded_shards(Short(), part, 10, KeptRows(np.arange(5))))
