@@ -18,13 +18,12 @@ from retrieval.config import DenoiseConfig
 from retrieval.data.arrays import new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
+from retrieval.data.margins import check_margin
 from retrieval.data.mining import TRAIN, ListWriter
 from retrieval.data.negatives import NegativeLists
 from retrieval.data.teachers import load_teacher
 from retrieval.data.textmodels import model_identity
-from retrieval.errors import ConfigError, ParetrieveError
-
-MARGINS = ("absolute", "relative", "percentile")
+from retrieval.errors import ParetrieveError
 
 _VERSION = "denoising 1"
 _QUERIES_A_CHUNK = 256
@@ -58,23 +57,6 @@ def denoise(mined: Path, collection: Collection, config: DenoiseConfig, cache: P
         lambda target: write_denoised(lists, judged, config, target),
         describe=f"denoised hard negatives of {collection.name}",
     )
-
-
-def check_margin(config: DenoiseConfig) -> None:
-    """Refuse a margin that is not known or out of range.
-
-    Raises:
-        ConfigError: naming the valid ones.
-    """
-    if config.margin not in MARGINS:
-        raise ConfigError(
-            f"strategy.denoise.margin={config.margin} is not known; valid: {', '.join(MARGINS)}"
-        )
-    if config.margin == "percentile" and not 0 <= config.value <= 1:
-        raise ConfigError(
-            f"strategy.denoise.value={config.value} is no share; with strategy.denoise.margin=percentile it "
-            "must be from 0 to 1"
-        )
 
 
 def judge(lists: NegativeLists, collection: Collection, source: str, target: Path, cache: Path) -> None:

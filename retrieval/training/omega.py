@@ -20,8 +20,8 @@ from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
+from retrieval.ranges import GRADIENT_RULES
 from retrieval.training.gradients import weighting_of
-from retrieval.validation import GRADIENT_RULES
 
 Rule = Callable[[Tensor, Tensor, float], Tensor]
 """(ω_t, d_t, η) → ω_{t+1}, before clipping."""

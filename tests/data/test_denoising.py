@@ -96,7 +96,12 @@ def test_another_margin_needs_no_second_judgement(
 
 
 @pytest.mark.parametrize(
-    "config", [DenoiseConfig(margin="wide"), DenoiseConfig(margin="percentile", value=95.0)]
+    "config",
+    [
+        DenoiseConfig(margin="wide"),
+        DenoiseConfig("a teacher", "percentile", 95.0),
+        DenoiseConfig("bm25", "percentile", 0.5),
+    ],
 )
 def test_a_margin_that_makes_no_sense_is_refused(
     garage: Collection, tmp_path: Path, config: DenoiseConfig

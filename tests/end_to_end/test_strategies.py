@@ -13,7 +13,8 @@ import torch
 
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
-from retrieval.validation import CHOICES, validate
+from retrieval.ranges import CHOICES
+from retrieval.validation import validate
 from tests.end_to_end.conftest import Compose, composed
 from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
 
@@ -152,6 +153,14 @@ def test_a_rule_that_runs_into_its_bound_is_named(small: Compose) -> None:
         (("strategy=standard", "strategy.recalibrate=5"), r"strategy\.recalibrate=5 .*strategy=pareto"),
         (("strategy=adversarial", "strategy.perturbation.kind=flip"), r"kind=flip .*fgsm, pgd"),
         (("strategy=pareto", "strategy.base=pareto"), r"strategy\.base=pareto .*valid: standard"),
+        (
+            ("strategy=denoising", "strategy.denoise.margin=percentile"),
+            r"margin=percentile .*teacher=bm25 .*valid with it: absolute, relative; or name a cross-encoder",
+        ),
+        (
+            ("strategy=pareto", "strategy.base=denoising", "strategy.denoise.margin=percentile"),
+            r"margin=percentile .*teacher=bm25",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_work_is_one_clear_line(options: tuple[str, ...], message: str) -> None:
