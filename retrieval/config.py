@@ -144,6 +144,9 @@ class EvalConfig:
     draws: int = 10
     seed: int = 1
     bm25: bool = True
+    """Reference row ``bm25/…``: the lexical baseline."""
+    untrained: bool = False
+    """Reference row ``untrained/…``: the initial weights of the run."""
 
 
 @dataclass

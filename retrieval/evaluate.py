@@ -7,7 +7,8 @@
     python -m retrieval.evaluate --run runs/RUN attack=wsra --attacked attack.jsonl
     python -m retrieval.evaluate --run runs/OTHER attack.replay=attack.jsonl
 
-prints the metrics of ``result.json`` under the same keys. Nothing in a run directory is changed.
+prints the metrics of ``result.json`` under the same keys, reference rows included (``untrained/…`` of a run
+alone: the initial weights of any other model are not known). Nothing in a run directory is changed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from hydra import compose, initialize_config_dir
@@ -26,6 +27,9 @@ from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.files import write_json
 from retrieval.messages import explain
 from retrieval.validation import validate
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.suite import Reference
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("data", "eval", "attack")
@@ -147,7 +151,8 @@ def _measure(
             str(model), temperature=temperature, batch_size=batch_size, device=device
         )
     kept = KeepVectors(encoder, sets.eff if attack else None, cache)
-    measured = evaluate_suite(kept, sets, config.eval, cache)
+    untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
+    measured = evaluate_suite(kept, sets, config.eval, cache, untrained)
     metrics = dict(measured.metrics)
     if attack is not None:
         vectors = kept.query_vectors, kept.passage_vectors
@@ -159,6 +164,26 @@ def _measure(
     if scores is not None:
         save_scores(measured, scores)
     return metrics
+
+
+def _untrained(run: Path, config: Config, device: str | None) -> Reference:
+    """The initial weights of a run as a reference on the collections of ``config``."""
+    import torch
+
+    from retrieval import hardware
+    from retrieval.data.tokens import load_tokenizer, tokenizer_fingerprint
+    from retrieval.evaluation.untrained import UntrainedReference
+
+    cell = _stored(run)
+    cell.eval, cell.cache = config.eval, config.cache
+    tokenizer = load_tokenizer(run / "model")
+    # Saved with the limits of its last call; those of the run are in its configuration.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    place = torch.device(device) if device else hardware.choose_device(cell.trainer)
+    precision = hardware.choose_precision(cell.train.precision, place)
+    typed = cast(Config, cell)
+    return UntrainedReference(typed, tokenizer, tokenizer_fingerprint(tokenizer), place, precision)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -69,7 +69,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
         # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
     chosen["data"] = {**data, "fingerprint": fingerprint}
-    chosen["eval"] = {key: value for key, value in chosen["eval"].items() if key not in MEMORY_KEYS}
+    chosen["eval"] = _evaluation(chosen["eval"])
     chosen["attack"] = _attack(chosen["attack"])
     for *parents, key in CONTENT_KEYS:
         section = chosen
@@ -97,9 +97,11 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
     if not isinstance(theirs, dict):
         return "its syntax"
     ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
+    for whole in (theirs, ours):
+        if isinstance(whole.get("eval"), dict):
+            whole["eval"] = _evaluation(whole["eval"])
     found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
     ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, "robust", "ood")]
-    ignored += [f"eval.{key}" for key in MEMORY_KEYS]
     ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
     if ours["attack"]["name"] == "none":
         ignored.append("attack")
@@ -176,6 +178,12 @@ def canonical(value: Any) -> Any:
 def as_config(config: DictConfig | Config) -> DictConfig:
     """``config`` as an OmegaConf node, so that interpolations resolve against the whole."""
     return config if isinstance(config, DictConfig) else cast(DictConfig, OmegaConf.structured(config))
+
+
+def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Without the reference row of the untrained encoder a run is what it was before there was one."""
+    without = MEMORY_KEYS if evaluation.get("untrained") else (*MEMORY_KEYS, "untrained")
+    return {key: value for key, value in evaluation.items() if key not in without}
 
 
 def _attack(attack: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from retrieval.data.prepared import PreparedData, prepare
 from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, save_attacked
 from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
+from retrieval.evaluation.untrained import UntrainedReference
 from retrieval.evaluation.vectors import KeepVectors
 from retrieval.models.encoder import DualEncoder, count_parameters
 from retrieval.models.export import save_sentence_transformer
@@ -100,7 +101,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         with together(directory, cell.trainer.devices) as group:
             trained = train(cell, data, directory, mirror, device, precision, group)
         result = _describe(cell, directory, fingerprint, trained, data, precision)
-        result |= _evaluate(cell, data, directory, trained, attack)
+        result |= _evaluate(cell, data, directory, trained, precision, attack)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
         result["warnings"] = diagnose(trained.strategy, directory.metrics(), result)
         _save_model(cell, data, directory, trained.encoder)
@@ -155,7 +156,12 @@ def _describe(
 
 
 def _evaluate(
-    cell: Config, data: PreparedData, directory: RunDirectory, trained: Trained, attack: Attack | None
+    cell: Config,
+    data: PreparedData,
+    directory: RunDirectory,
+    trained: Trained,
+    precision: str,
+    attack: Attack | None,
 ) -> dict[str, Any]:
     if cell.eval.name == "none":
         return {}
@@ -164,7 +170,11 @@ def _evaluate(
     sets = build_sets(data.in_domain, data.ood, cell.eval)
     encoder = StoredTexts(trained.encoder, data.store, progress=cell.trainer.progress)
     kept = KeepVectors(encoder, sets.eff if attack else None, Path(cell.cache))
-    measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache))
+    untrained = None
+    if cell.eval.untrained:
+        fingerprint = data.tokenizer_fingerprint
+        untrained = UntrainedReference(cell, data.tokenizer, fingerprint, trained.device, precision)
+    measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache), untrained)
     result = {**measured.metrics, "cost/eval_seconds": time.perf_counter() - start}
     if attack is not None:
         result |= _attack(cell, data, directory, trained, attack, measured, kept)

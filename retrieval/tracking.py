@@ -21,6 +21,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from retrieval.config import LoggerConfig
+from retrieval.evaluation import REFERENCES
 
 log = logging.getLogger(__name__)
 
@@ -155,16 +156,16 @@ class Mirror:
 
 
 def result_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of a result: one row for each test set and metric, the BM25 baseline beside it."""
+    """Columns and rows of a result: one row for each test set and metric, the reference rows' beside it."""
     sets = dict.fromkeys(key.rpartition("/")[0] for key in result if key.rpartition("/")[2] in METRICS)
-    own = [name for name in sets if not name.startswith("bm25/")]
+    own = [name for name in sets if name.partition("/")[0] not in REFERENCES]
     rows = [
-        [name, metric, result[f"{name}/{metric}"], result.get(f"bm25/{name}/{metric}")]
+        [name, metric, result[key], *(result.get(f"{reference}/{key}") for reference in REFERENCES)]
         for name in own
         for metric in METRICS
-        if f"{name}/{metric}" in result
+        if (key := f"{name}/{metric}") in result
     ]
-    return ["test set", "metric", "value", "bm25"], rows
+    return ["test set", "metric", "value", *REFERENCES], rows
 
 
 def has_wandb_key() -> bool:

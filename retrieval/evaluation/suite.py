@@ -1,17 +1,18 @@
-"""The evaluation suite: one encoder measured in-domain and on every OOD test domain, BM25 beside it."""
+"""The evaluation suite: one encoder in-domain and on every OOD test domain, with reference rows beside it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import DataError
+from retrieval.evaluation import REFERENCES
 from retrieval.evaluation.bm25 import bm25_metrics
 from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
 from retrieval.evaluation.ranking import METRICS, rank, ranking_metrics
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from retrieval.config import EvalConfig
     from retrieval.data.collection import Collection
+
+Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
+"""Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
 
 CONTRASTIVE_ENTROPY = "contrastive_entropy"
 QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
@@ -50,7 +54,7 @@ class SetScores:
 
     evaluation_set: EvaluationSet
     queries: dict[str, NDArray[np.float64]]
-    """Metric (``bm25/…`` for the baseline's) -> float64[q]."""
+    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
     pairs: NDArray[np.float64]
     """float64[pairs], contrastive entropy of each relevant pair."""
 
@@ -60,7 +64,8 @@ class SuiteResult:
     """What the suite measured."""
 
     metrics: dict[str, float]
-    """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, ``bm25/…``, ``eval/…``."""
+    """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, the same under ``bm25/…`` and
+    ``untrained/…``, and ``eval/…``."""
     scores: dict[str, SetScores]
     """Scores by metric prefix (``eff``, ``ood/<domain>``)."""
 
@@ -98,7 +103,13 @@ def evaluation_split(collection: Collection) -> str:
     raise DataError(f"{collection.folder}: no split to evaluate on; add qrels/test.tsv or qrels/dev.tsv")
 
 
-def evaluate_suite(encoder: Encoder, sets: SuiteSets, config: EvalConfig, cache: Path) -> SuiteResult:
+def evaluate_suite(
+    encoder: Encoder,
+    sets: SuiteSets,
+    config: EvalConfig,
+    cache: Path,
+    untrained: Reference | None = None,
+) -> SuiteResult:
     """Measure an encoder on all sets, in memory that does not grow with the corpora.
 
     Args:
@@ -106,16 +117,21 @@ def evaluate_suite(encoder: Encoder, sets: SuiteSets, config: EvalConfig, cache:
         sets: From :func:`build_sets`.
         config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
         cache: Where the BM25 baseline is kept.
+        untrained: The encoder before training; ``None`` leaves its row out.
 
     Raises:
         ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
     """
-    scores = {prefix: _evaluate_set(encoder, part, config, cache) for prefix, part in sets.items()}
+    references: dict[str, Reference] = {}
+    if config.bm25:
+        references["bm25"] = lambda part: bm25_metrics(part, cache)
+    if untrained is not None:
+        references["untrained"] = untrained
+    scores = {prefix: _evaluate_set(encoder, part, config, references) for prefix, part in sets.items()}
     metrics = {}
     for prefix, part in scores.items():
         for name, values in part.queries.items():
-            metrics[_key(prefix, name)] = float(values.mean())
-        # By definition a mean over pairs, not over queries.
+            metrics[_key(prefix, name)] = _mean(name, values, part.evaluation_set)
         metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
         where = "eval" + prefix.removeprefix("eff").removeprefix("ood")
         metrics[f"{where}/queries"] = float(len(part.evaluation_set.query_rows))
@@ -126,8 +142,25 @@ def evaluate_suite(encoder: Encoder, sets: SuiteSets, config: EvalConfig, cache:
 
 
 def _evaluate_set(
-    encoder: Encoder, evaluation_set: EvaluationSet, config: EvalConfig, cache: Path
+    encoder: Encoder, evaluation_set: EvaluationSet, config: EvalConfig, references: Mapping[str, Reference]
 ) -> SetScores:
+    queries, pairs = measure(encoder, evaluation_set, config)
+    for name, reference in references.items():
+        queries |= {f"{name}/{metric}": values for metric, values in reference(evaluation_set).items()}
+    return SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs)
+
+
+def measure(
+    encoder: Encoder, evaluation_set: EvaluationSet, config: EvalConfig
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Measure an encoder on one set.
+
+    Returns:
+        Metric -> float64[q], and float64[pairs], the contrastive entropy of each relevant pair.
+
+    Raises:
+        ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
+    """
     query_vectors = encoder.queries(evaluation_set)
     kept = KeptRows(compared_columns(evaluation_set, config.seed))
     shards = encoded_shards(encoder, evaluation_set, config.shard, kept)
@@ -141,22 +174,25 @@ def _evaluate_set(
         seed=config.seed,
     )
     queries = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
-    queries |= ranking_metrics(ranking, evaluation_set)
-    if config.bm25:
-        baseline = bm25_metrics(evaluation_set, cache)
-        queries |= {f"bm25/{name}": values for name, values in baseline.items()}
-    return SetScores(evaluation_set=evaluation_set, queries=queries, pairs=entropy.pairs)
+    return queries | ranking_metrics(ranking, evaluation_set), entropy.pairs
+
+
+def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:
+    """Return the mean over queries; of contrastive entropy, by definition, that over relevant pairs."""
+    pairs = np.diff(evaluation_set.indptr)
+    return float(np.average(values, weights=pairs) if name.endswith(CONTRASTIVE_ENTROPY) else values.mean())
 
 
 def _key(prefix: str, name: str) -> str:
-    """Return the metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for the baseline's."""
-    return f"bm25/{prefix}/{name.removeprefix('bm25/')}" if name.startswith("bm25/") else f"{prefix}/{name}"
+    """Return the metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for a reference's."""
+    reference, _, metric = name.rpartition("/")
+    return f"{reference}/{prefix}/{metric}" if reference else f"{prefix}/{name}"
 
 
 def _means_over_domains(metrics: dict[str, float], domains: list[str]) -> dict[str, float]:
-    """Return ``ood/<metric>`` and ``bm25/ood/<metric>``: unweighted means over the domains."""
+    """Return ``ood/<metric>``, ``bm25/ood/<metric>``, …: unweighted means over the domains."""
     means = {}
-    for start in ("ood", "bm25/ood"):
+    for start in ("ood", *(f"{reference}/ood" for reference in REFERENCES)):
         for name in (CONTRASTIVE_ENTROPY, *METRICS):
             keys = [f"{start}/{domain}/{name}" for domain in domains]
             values = [metrics[key] for key in keys if key in metrics]

@@ -100,6 +100,8 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
         contents.test_queries * contents.query_square + contents.test_passages * contents.passage_square,
         contents.test_queries + contents.test_passages,
     )
+    if config.eval.get("untrained"):
+        measured *= 2  # once for all runs that start from the same weights; which is first is not known
     at_once = min(1.0, (config.train.get("mini_batch_size") or sequences) / sequences)
     kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
     sets = 1 + len(config.data.ood) if "data" in config else 1

@@ -18,6 +18,7 @@ from retrieval.evaluation.suite import (
     evaluate_suite,
     evaluation_split,
     load_scores,
+    measure,
     save_scores,
 )
 from retrieval.evaluation.testset import EvaluationSet
@@ -125,6 +126,43 @@ def test_baseline_can_be_left_out(sets: SuiteSets, tmp_path: Path) -> None:
     result = evaluate_suite(encoder, sets, replace(CONFIG, bm25=False), tmp_path / "unused")
     assert not any(key.startswith("bm25") for key in result.metrics)
     assert not (tmp_path / "unused").exists()
+
+
+def test_the_untrained_encoder_is_a_reference_row(sets: SuiteSets, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def untrained(part: EvaluationSet) -> dict[str, np.ndarray]:
+        asked.append(part.name)
+        return measure(Constant(), part, CONFIG)[0]
+
+    result = evaluate_suite(encoder, sets, CONFIG, tmp_path, untrained)
+    plain = evaluate_suite(encoder, sets, CONFIG, tmp_path).metrics
+    own = {key for key in plain if key.startswith(("eff/", "ood/"))}
+    assert set(result.metrics) == set(plain) | {f"untrained/{key}" for key in own}
+    assert {key: result.metrics[key] for key in plain} == plain
+    for place in ("eff", "ood", "ood/far", "ood/near"):
+        assert result.metrics[f"untrained/{place}/contrastive_entropy"] == pytest.approx(math.log(51))
+    assert asked == ["home", "far", "near"]
+    save_scores(result, tmp_path / "scores")
+    queries, _ = load_scores(tmp_path / "scores")
+    entropies = queries.loc[queries["set"] == "eff", "untrained/contrastive_entropy"]
+    assert entropies.to_numpy() == pytest.approx(np.full(30, math.log(51)))
+
+
+def test_contrastive_entropy_of_a_reference_is_a_mean_over_pairs(
+    make_collection: MakeCollection, tmp_path: Path
+) -> None:
+    collection = make_collection(
+        [(f"p{index}", f"text {index}") for index in range(80)],
+        [("a", "first"), ("b", "second")],
+        {"test": [("a", "p0", 1), ("b", "p1", 1), ("b", "p2", 1), ("b", "p3", 1)]},
+    )
+    sets = build_sets(collection, {}, CONFIG)
+    metrics = evaluate_suite(
+        encoder, sets, CONFIG, tmp_path, lambda part: measure(encoder, part, CONFIG)[0]
+    ).metrics
+    for name in METRICS:
+        assert metrics[f"untrained/eff/{name}"] == pytest.approx(metrics[f"eff/{name}"])
 
 
 def test_saved_scores_reproduce_the_metrics(sets: SuiteSets, tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""The untrained encoder: a run's initial weights, measured as the run is, to tell what training adds.
+
+It depends on the model, its tokenizer and the seed, not on strategy, data fraction or optimisation, so it is
+measured once into the cache for all runs of a sweep that start from the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config import Config
+from retrieval.data.cache import build_once, digest
+from retrieval.data.collection import Collection
+from retrieval.data.tokens import TokenStore, token_store
+from retrieval.evaluation.dual_encoder import StoredTexts
+from retrieval.evaluation.suite import measure
+from retrieval.evaluation.testset import EvaluationSet
+from retrieval.identity import canonical, content_hash
+from retrieval.models.backbones import build_encoder
+
+# Part of every cache key: raised whenever initial weights or metrics change.
+VERSION = "untrained 1"
+
+
+class UntrainedReference:
+    """The initial weights of a run as a reference of :func:`retrieval.evaluation.suite.evaluate_suite`."""
+
+    def __init__(
+        self, cell: Config, tokenizer: Any, fingerprint: str, device: torch.device, precision: str
+    ) -> None:
+        """Nothing is built or measured yet.
+
+        Args:
+            cell: ``model``, ``seed``, ``eval``, ``cache`` and the lengths in ``data`` are read.
+            tokenizer: The run's.
+            fingerprint: The tokenizer's, see :func:`retrieval.data.tokens.tokenizer_fingerprint`.
+            device: Where to encode.
+            precision: ``32`` or ``bf16``.
+        """
+        self._cell = cell
+        self._tokenizer = tokenizer
+        self._fingerprint = fingerprint
+        self._device = device
+        self._precision = precision
+
+    def __call__(self, evaluation_set: EvaluationSet) -> dict[str, NDArray[np.float64]]:
+        """Return the metrics of every query as float64[q], those of the run itself; kept in the cache.
+
+        Raises:
+            ConfigError: A pretrained checkpoint cannot be loaded.
+        """
+        config = self._cell.eval
+        drawn = [config.negatives, config.draws, config.seed]
+        key = digest([VERSION, evaluation_set.fingerprint, *drawn, self._weights])
+
+        def build(target: Path) -> None:
+            queries, _ = measure(self._encoder, evaluation_set, config)
+            values = {name: scores.tolist() for name, scores in queries.items()}
+            (target / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
+
+        describe = f"untrained encoder on {evaluation_set.name}"
+        folder = build_once(Path(self._cell.cache) / "untrained" / key, build, describe=describe)
+        stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        return {name: np.array(values, dtype=np.float64) for name, values in stored.items()}
+
+    @cached_property
+    def _weights(self) -> list[Any]:
+        """What the vectors follow from."""
+        model = OmegaConf.to_container(cast(DictConfig, self._cell).model, resolve=True)
+        assert isinstance(model, dict)
+        if model["pretrained"]:
+            model["pretrained"] = content_hash(model["pretrained"])
+        lengths = [self._cell.data.max_query_length, self._cell.data.max_passage_length]
+        how = [self._precision, torch.__version__]
+        return [canonical(model), self._cell.seed, self._fingerprint, *lengths, *how]
+
+    @cached_property
+    def _encoder(self) -> StoredTexts:
+        encoder = build_encoder(self._cell.model, self._tokenizer, self._cell.seed, self._precision)
+        return StoredTexts(encoder.to(self._device), self._store)
+
+    def _store(self, collection: Collection, side: str) -> TokenStore:
+        data, cache = self._cell.data, Path(self._cell.cache)
+        length = data.max_query_length if side == "queries" else data.max_passage_length
+        return token_store(collection, side, self._tokenizer, length, cache, self._fingerprint)

@@ -1,0 +1,95 @@
+"""The untrained encoder beside a run: measured once for all runs that start from the same weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from retrieval import evaluate
+from retrieval.config import complete
+from retrieval.data.prepared import prepare
+from retrieval.evaluation import untrained
+from retrieval.evaluation.dual_encoder import StoredTexts
+from retrieval.evaluation.suite import build_sets, evaluate_suite
+from retrieval.identity import changed_key, identity
+from retrieval.models.backbones import build_encoder
+from retrieval.pipeline import run_cell
+from retrieval.tracking import result_table
+from retrieval.validation import validate
+from tests.end_to_end.conftest import Compose
+from tests.end_to_end.test_run import directory_of
+
+ROW = "untrained/"
+
+
+def rows(result: dict[str, Any]) -> dict[str, float]:
+    return {key.removeprefix(ROW): value for key, value in result.items() if key.startswith(ROW)}
+
+
+def test_initial_weights_are_measured_as_the_run_is_and_once_for_a_sweep(
+    small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("eval.untrained=true", f"cache={tmp_path / 'cache'}", "train.steps=4")
+    config = small(*options)
+    result = run_cell(config)
+    found = rows(result)
+    assert set(found) == {key for key in result if key.startswith(("eff/", "ood/"))}
+    assert result["eff/contrastive_entropy"] < found["eff/contrastive_entropy"] <= math.log(33) + 0.5
+
+    # By hand: the weights that the seed gives, never trained.
+    cell, data = validate(config), prepare(validate(config))
+    precision = json.loads((directory_of(config).path / "manifest.json").read_text())["precision"]
+    encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
+    sets = build_sets(data.in_domain, data.ood, cell.eval)
+    expected = evaluate_suite(StoredTexts(encoder, data.store), sets, cell.eval, Path(cell.cache)).metrics
+    assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-5)
+
+    # Another strategy and fraction start from the same weights, another seed does not.
+    with monkeypatch.context() as patch:
+        patch.setattr(untrained, "build_encoder", lambda *_: pytest.fail("measured again"))
+        assert rows(run_cell(small(*options, "strategy=pareto", "data.frac=0.5"))) == found
+        out = tmp_path / "out.json"
+        arguments = ["--run", str(directory_of(config).path), "--out", str(out)]
+        assert evaluate.main(arguments) == 0, capsys.readouterr().err
+        assert rows(json.loads(out.read_text())) == found
+    other = rows(run_cell(small(*options, "seed=2")))
+    assert other["eff/contrastive_entropy"] != found["eff/contrastive_entropy"]
+
+    # What is not measured yet is measured from the run's own record.
+    assert evaluate.main([*arguments, *("eval.untrained=true", "eval.negatives=16", "eval.pool=150")]) == 0
+    again = rows(json.loads(out.read_text()))
+    assert again["eff/contrastive_entropy"] < found["eff/contrastive_entropy"]
+    assert np.isfinite(list(again.values())).all()
+
+
+def test_reference_rows_stand_beside_the_run_in_the_table_of_its_mirror() -> None:
+    result = {f"{start}eff/ndcg@10": value for start, value in (("", 0.5), ("bm25/", 0.4), (ROW, 0.1))}
+    columns, values = result_table(result)
+    assert columns == ["test set", "metric", "value", "bm25", "untrained"]
+    assert values == [["eff", "ndcg@10", 0.5, 0.4, 0.1]]
+
+
+def test_a_run_without_the_row_is_the_run_it_was_before_there_was_one(small: Compose, tmp_path: Path) -> None:
+    config = small()
+    plain = identity(config, "data")
+    earlier = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(earlier, dict)
+    earlier["eval"] = {key: earlier["eval"][key] for key in plain["eval"]}
+    OmegaConf.save(OmegaConf.create(earlier), tmp_path / "config.yaml")
+    assert changed_key(tmp_path / "config.yaml", config) is None
+    assert changed_key(tmp_path / "config.yaml", small("eval.untrained=true")) == "eval.untrained"
+    stored = OmegaConf.create(earlier)
+    complete(stored)
+    assert (stored.eval.shard, stored.eval.untrained, stored.eval.pool) == (65536, False, 150)
+    assert identity(stored, "data") == plain
+    assert not {"shard", "untrained"} & set(plain["eval"])
+    assert identity(small("eval.shard=10"), "data") == plain
+    assert identity(small("eval.untrained=true"), "data") != plain
+    assert validate(small("eval=full")).eval.untrained
+    assert not validate(config).eval.untrained
