@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
-from retrieval.ranges import CHOICES
+from retrieval.ranges import CHOICES, GRADIENT_RULES
 from retrieval.validation import validate
 from tests.end_to_end.conftest import Compose, composed
 from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
@@ -21,10 +22,9 @@ from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
 TWO_STEPS = ("train.steps=2", "trainer.log_every=1", "eval=none")
 BASES, ROBUST, RULES = (CHOICES[f"strategy.{key}"] for key in ("base", "robust", "rule"))
 EVERY = list(itertools.product(BASES, ROBUST, RULES))
-COVERING = [
-    (base, robust, RULES[i % len(RULES)]) for i, (base, robust) in enumerate(itertools.product(BASES, ROBUST))
-]
-"""Every base with every objective, every rule twice."""
+needs_extra = pytest.mark.skipif(
+    find_spec("torchjd") is None, reason="the extra `gradients` is not installed"
+)
 
 
 def pareto(base: str, robust: str, rule: str) -> tuple[str, ...]:
@@ -58,14 +58,13 @@ def run_pareto(small: Compose, base: str, robust: str, rule: str) -> None:
         assert result["omega/final"] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("base", "robust", "rule"), COVERING)
-def test_every_base_composes_with_every_objective(small: Compose, base: str, robust: str, rule: str) -> None:
-    run_pareto(small, base, robust, rule)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("base", "robust", "rule"), [case for case in EVERY if case not in COVERING])
-def test_every_combination_composes(small: Compose, base: str, robust: str, rule: str) -> None:
+@pytest.mark.parametrize(
+    ("base", "robust", "rule"),
+    [pytest.param(*case, marks=needs_extra if case[2] in GRADIENT_RULES else ()) for case in EVERY],
+)
+def test_every_base_composes_with_every_objective_and_rule(
+    small: Compose, base: str, robust: str, rule: str
+) -> None:
     run_pareto(small, base, robust, rule)
 
 
@@ -90,7 +89,10 @@ def test_every_perturbation_runs_and_costs_what_it_takes(small: Compose, kind: s
     "options",
     [
         ("strategy=adversarial", "strategy.perturbation.kind=noise"),
-        ("strategy=pareto", "strategy.robust=both", "strategy.rule=mgda", "strategy.recalibrate=2"),
+        pytest.param(
+            ("strategy=pareto", "strategy.robust=both", "strategy.rule=mgda", "strategy.recalibrate=2"),
+            marks=needs_extra,
+        ),
     ],
 )
 def test_a_stopped_run_resumes_to_the_same_bits(
