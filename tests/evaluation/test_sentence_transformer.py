@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,6 +123,45 @@ def test_command_measures_models_and_runs_as_the_suite_does(
     assert evaluate.main(["--run", str(run), "--out", "more.json", *LIMITS[:2], "eval.max_queries=5"]) == 0
     assert json.loads(Path("more.json").read_text())["eval/queries"] == 5
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "model"]
+
+
+def test_a_model_is_measured_on_a_local_suite(
+    static_model: Callable[..., Path],
+    numbered_collection: MakeCollection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = numbered_collection(name="home")
+    near, far = (numbered_collection(passages=310, queries=size, name=f"away-{size}") for size in (20, 30))
+    (home.folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq59\tp59\t1\n")
+    shutil.copytree(evaluate.CONFIGURATION, tmp_path / "conf")
+    (tmp_path / "conf" / "suite" / "mine.yaml").write_text(
+        f"""# @package _global_
+defaults:
+  - override /data: local
+data:
+  path: {home.folder}
+  ood: [{near.folder}, {far.folder}]
+"""
+    )
+    monkeypatch.setattr(evaluate, "CONFIGURATION", tmp_path / "conf")
+    model, out = static_model("dot"), tmp_path / "out.json"
+    arguments = ["--model", str(model), "suite=mine", f"cache={tmp_path / 'cache'}", "--out", str(out)]
+    # Every test query against every passage, in seven shards.
+    arguments += ["eval=full", "eval.negatives=50", "eval.shard=64"]
+    assert evaluate.main(arguments) == 0, capsys.readouterr().err
+    measured = json.loads(out.read_text())
+
+    config = EvalConfig(max_queries=None, pool=None, negatives=50)
+    sets = build_sets(home, {"away-20": near, "away-30": far}, config)
+    expected = evaluate_suite(sentence_transformer_encoder(model), sets, config, tmp_path / "other").metrics
+    assert measured == pytest.approx(expected, rel=1e-5)
+    assert (measured["eval/pool"], measured["eval/away-20/pool"]) == (400, 310)
+    # Query q7 asks for the one passage that holds word7 beside a common word: a model of words finds it.
+    assert measured["ood/mrr@10"] > 0.9
+    # The initial weights of a model that is no run are not known.
+    assert not any(key.startswith("untrained/") for key in measured)
 
 
 @pytest.mark.parametrize(
