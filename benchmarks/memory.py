@@ -7,6 +7,7 @@ is the slope between the smallest and the largest size.
 
     python -m benchmarks.memory --passages 50000,100000
     python -m benchmarks.memory --passages 250000,1000000
+    python -m benchmarks.memory --passages 50000,100000 eval=full eval.bm25=false eval.shard=8192
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ PASSAGES_A_QUERY = 10
 def main() -> None:
     """Run all stages for all sizes and write what they took."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("overrides", nargs="*", help="of the run, as of train.py")
     parser.add_argument("--passages", default="50000,100000", help="sizes, separated by commas")
     parser.add_argument("--steps", type=int, default=20, help="training steps of the run")
     parser.add_argument("--threads", type=int, default=1)
@@ -84,7 +86,7 @@ def _cell(options: argparse.Namespace) -> Any:
     chosen = [
         "model=bert-tiny", "data=local", f"data.path={folder}", "data.overlap=drop", "logger=none",
         f"train.steps={options.steps}", f"trainer.threads={options.threads}", "trainer.accelerator=cpu",
-        "trainer.progress=false", f"cache={work}/cache", f"runs={work}/runs",
+        "trainer.progress=false", f"cache={work}/cache", f"runs={work}/runs", *options.overrides,
     ]  # fmt: skip
     register_schema()
     with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):

@@ -138,7 +138,7 @@ class EvalConfig:
     pool: int | None = 2000
     """Candidate passages per collection (all relevant ones included); ``None`` = whole corpus."""
     shard: int = 65536
-    """Candidates encoded and ranked at a time: what bounds the memory, and changes no result."""
+    """Candidates encoded and ranked at a time: bounds the memory, and changes results by rounding alone."""
     negatives: int = 256
     """W of the contrastive entropy."""
     draws: int = 10

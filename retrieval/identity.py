@@ -35,7 +35,7 @@ WITHOUT_INFLUENCE = ("path", "label", "default_init", "default_pretrained", "dat
 its fingerprint."""
 
 MEMORY_KEYS = ("shard",)
-"""Keys of ``eval`` that bound its memory and change no result."""
+"""Keys of ``eval`` that bound its memory and, as devices and threads do, change results by rounding alone."""
 
 CONTENT_KEYS = (
     ("model", "pretrained"),
