@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from retrieval.data.tokens import TokenStore
 from retrieval.evaluation.ranking import FloatArray
 from retrieval.evaluation.testset import EvaluationSet
+from retrieval.hardware import heap_trimmer
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.encoding import encode_rows
 
@@ -26,6 +27,7 @@ class StoredTexts:
         self._encoder = encoder
         self._store = store
         self._progress = progress
+        self._trim = heap_trimmer()
 
     def queries(self, evaluation_set: EvaluationSet) -> FloatArray:
         """Return float32[q, d]: the vectors of a set's queries."""
@@ -36,4 +38,8 @@ class StoredTexts:
         """Return float32[n, d]: the vectors of the candidates at the pool positions of ``span``."""
         store = self._store(evaluation_set.collection, "passages")
         shown = f"encoding {evaluation_set.name}" if self._progress else None
-        return encode_rows(self._encoder, store, evaluation_set.passage_rows[span], shown)
+        vectors = encode_rows(self._encoder, store, evaluation_set.passage_rows[span], shown)
+        if self._trim is not None:
+            # Every batch has another number of tokens: bert-tiny's heap grew by 1.2 GB in 100,000 passages.
+            self._trim(0)
+        return vectors

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytorch_lightning as pl
 
 from retrieval.data.batches import Batch
+from retrieval.hardware import heap_trimmer
 
 SETTLED_STEPS = 3
 """Steps after which weights, gradients, optimiser state and one step's activations are all there."""
@@ -27,7 +26,7 @@ class TrimCallback(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.trim = _trimmer()
+        self.trim = heap_trimmer()
         self.process = psutil.Process()
         self.limit: float | None = None
         self.steps = 0
@@ -46,12 +45,3 @@ class TrimCallback(pl.Callback):
             self.limit = GROWTH * resident + ALLOWANCE
         elif resident > self.limit:
             self.trim(0)
-
-
-def _trimmer() -> Callable[[int], int] | None:
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return trim
