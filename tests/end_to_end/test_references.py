@@ -20,7 +20,6 @@ from retrieval.evaluation.suite import build_sets, evaluate_suite
 from retrieval.identity import changed_key, identity
 from retrieval.models.backbones import build_encoder
 from retrieval.pipeline import run_cell
-from retrieval.tracking import result_table
 from retrieval.validation import validate
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.test_run import directory_of
@@ -66,13 +65,6 @@ def test_initial_weights_are_measured_as_the_run_is_and_once_for_a_sweep(
     again = rows(json.loads(out.read_text()))
     assert again["eff/contrastive_entropy"] < found["eff/contrastive_entropy"]
     assert np.isfinite(list(again.values())).all()
-
-
-def test_reference_rows_stand_beside_the_run_in_the_table_of_its_mirror() -> None:
-    result = {f"{start}eff/ndcg@10": value for start, value in (("", 0.5), ("bm25/", 0.4), (ROW, 0.1))}
-    columns, values = result_table(result)
-    assert columns == ["test set", "metric", "value", "bm25", "untrained"]
-    assert values == [["eff", "ndcg@10", 0.5, 0.4, 0.1]]
 
 
 def test_a_run_without_the_row_is_the_run_it_was_before_there_was_one(small: Compose, tmp_path: Path) -> None:
