@@ -48,7 +48,7 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self.interrupts = 0
-        """Ctrl-C or termination signals received: one stops gently, two at once."""
+        """One termination signal or Ctrl-C stops gently, another Ctrl-C at once."""
         self._told = 0
         self._stopping = False
         self._free_gpus = list(self.gpus)
@@ -177,18 +177,20 @@ class Scheduler:
         cell.end(state, **values)
         self.display.event(cell)
 
-    def _interrupt(self, *_: object) -> None:
-        self.interrupts += 1
+    def _interrupt(self, number: int, _: object) -> None:
+        # A termination signal may come more than once: from make, which passes it on, and from a batch system.
+        if number == signal.SIGINT or self.interrupts == 0:
+            self.interrupts += 1
 
     def _obey_interrupts(self) -> None:
         if self.interrupts == self._told:
             return
         self._told = self.interrupts
-        if self.interrupts == 1 and not self._stopping:
+        at_once = self._stopping or self.interrupts > 1
+        if not self._stopping:
             self.display.say("stopping: cells write their checkpoints (Ctrl-C again stops now)", "yellow")
             self._stop()
-            return
-        for cell in self._running():
+        for cell in self._running() if at_once else ():
             if cell.child is not None:
                 cell.child.kill()
 
@@ -205,7 +207,9 @@ def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    names = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        names.remove(signal.SIGHUP)  # nohup: the sweep is to outlive its terminal
     before = {name: signal.signal(name, handler) for name in names}
     try:
         yield

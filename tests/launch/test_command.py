@@ -61,11 +61,14 @@ def test_finished_sweep_answers_at_once(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 3
 
 
-@pytest.mark.slow
-def test_interrupt_once_lets_cells_write_their_checkpoints(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["ctrl-c", "terminated through make"]
+)
+def test_interrupt_lets_cells_write_their_checkpoints(tmp_path: Path, signals: list[signal.Signals]) -> None:
     sweep = command(tmp_path, "model.pretrained=train:1000:100", "seed=1,2,3")
     wait_for(lambda: running_steps(tmp_path, cells=2, step=5))
-    sweep.send_signal(signal.SIGINT)
+    for number in signals:
+        sweep.send_signal(number)
     out, err = finish(sweep)
     assert sweep.returncode == 130
     assert out.count("stopped") == 2
