@@ -51,6 +51,9 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     if offset is not None:
         words = words + offset
     positions = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
+    missing = max(group.width for group in batch.groups) - len(positions)
+    if missing > 0:  # widths are rounded up: what lies beyond the last position is padding
+        positions = torch.cat([positions, positions[-1:].expand(missing, -1)])
     spans = [
         positions[: group.width].expand(group.count, -1, -1).reshape(-1, positions.shape[1])
         for group in batch.groups

@@ -83,16 +83,19 @@ class DualEncoder(nn.Module):
 
     def _plain(self, batch: TokenBatch, group: Group, offset: Tensor | None) -> Tensor:
         """One group through the backbone's own forward: the path of every other architecture."""
-        ids = batch.ids[group.start : group.stop].view(group.count, group.width)
+        # Widths are rounded up: what lies beyond the last position is padding.
+        limit = getattr(self.backbone.config, "max_position_embeddings", None) or group.width
+        width = min(group.width, limit)
+        ids = batch.ids[group.start : group.stop].view(group.count, group.width)[:, :width]
         words = self.backbone.get_input_embeddings()(ids)  # type: ignore[operator]
         if offset is not None:
-            words = words + offset[group.start : group.stop].view_as(words)
+            words = words + offset[group.start : group.stop].view(group.count, group.width, -1)[:, :width]
         enabled = self.precision == "bf16"
         with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=enabled):
             states: Tensor = self.backbone(
-                inputs_embeds=words, attention_mask=batch.mask(group).long()
+                inputs_embeds=words, attention_mask=batch.mask(group)[:, :width].long()
             ).last_hidden_state
-        return states
+        return F.pad(states, (0, 0, 0, group.width - width))
 
     def _pool(self, block: Tensor, batch: TokenBatch, group: Group) -> Tensor:
         if self.config.pooling == "cls":
