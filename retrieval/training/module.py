@@ -102,6 +102,24 @@ class RetrievalModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the global norm, inside the optimiser's own pass over the gradients.
+
+        The gradients are divided by max(1, (‖g‖ + 10⁻⁶) / clip) as ``torch.nn.utils.clip_grad_norm_`` does.
+        """
+        if not gradient_clip_val:
+            return
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        optimizer.grad_scale = ((norm + 1e-6) / gradient_clip_val).clamp(min=1.0)  # type: ignore[attr-defined]
+
     def _factor(self, step: int) -> float:
         config = self.train_config
         warmup = max(1, round(config.warmup * config.steps))

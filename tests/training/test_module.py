@@ -1,0 +1,58 @@
+"""The optimisation step of the module against plain PyTorch."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from retrieval.config import TrainConfig
+from retrieval.data.batches import StepBatches
+from retrieval.models.encoder import DualEncoder
+from retrieval.training.module import LearningRates, RetrievalModule
+from retrieval.training.strategies.base import TrainingData
+from tests.training.conftest import Make
+
+STEPS, BATCH = 4, 8
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3, 0.5, 1e6])
+def test_clipping_within_the_optimiser_is_that_of_pytorch(
+    encoder: DualEncoder, data: TrainingData, make: Make, clip: float | None
+) -> None:
+    strategy = make("standard")
+    train = TrainConfig(steps=STEPS, batch_size=BATCH)
+    rates = LearningRates(1e-3, 2e-3)
+    reference = RetrievalModule(copy.deepcopy(encoder), strategy, train, rates, 1)
+    configured = reference.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    batches = list(StepBatches(strategy.streams(data, BATCH), 1, 0, STEPS))
+    for batch in batches:
+        loss = reference.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(reference.parameters(), clip)
+        optimizer.step()
+        schedule.step()
+
+    module = RetrievalModule(encoder, strategy, train, rates, 1)
+    trainer = pl.Trainer(
+        max_steps=STEPS,
+        accelerator="cpu",
+        gradient_clip_val=clip,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(module, DataLoader(batches, batch_size=None))
+    for (name, ours), theirs in zip(
+        module.encoder.named_parameters(), reference.encoder.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            ours, theirs, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
