@@ -178,7 +178,7 @@ class Scheduler:
         self.display.event(cell)
 
     def _interrupt(self, number: int, _: object) -> None:
-        # A termination signal may come more than once: from make, which passes it on, and from a batch system.
+        # A termination signal may come twice: make passes it on, batch systems signal all.
         if number == signal.SIGINT or self.interrupts == 0:
             self.interrupts += 1
 
