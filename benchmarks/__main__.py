@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from benchmarks import caching
-from benchmarks.parts import PARTS, Match, Options
+from benchmarks import caching, training
+from benchmarks.parts import GPU_PARTS, PARTS, Match, Options
 from benchmarks.work import SHAPES
 from retrieval.manifest import cpu_model
 from retrieval.notices import quiet
@@ -28,25 +28,32 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(chosen.threads)
-    options = Options(tuple(chosen.sizes.split(",")), chosen.steps, chosen.passages)
+    options = Options(tuple(chosen.sizes.split(",")), chosen.passages, chosen.device)
     rows: list[dict[str, Any]] = []
     for part in chosen.parts.split(","):
         for match in PARTS[part](options):
-            rows += _compete(match, chosen.rounds)
-            _write(chosen, rows)
+            rows += _compete(match, chosen.rounds, chosen.device)
+            print(_markdown_rows(rows[-len(match.contestants) :]), flush=True)
+        _write(chosen, rows)
     print(chosen.out.with_suffix(".md").read_text())
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--sizes", default=",".join(SHAPES), help=f"of {','.join(SHAPES)}")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
-    parser.add_argument("--steps", type=int, default=8, help="timed training steps a round")
+    parser.add_argument("--parts", default=None, help=f"of {','.join(PARTS)} (default: all of the device)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--passages", type=int, default=2000, help="passages to encode a round")
+    parser.add_argument(
+        "--passages", type=int, default=20_000, help="to encode a round; fewer for large models"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cpu"))
+    parser.add_argument("--out", type=Path, default=None, help="default: benchmarks/results/DEVICE")
     chosen = parser.parse_args()
+    chosen.parts = chosen.parts or ",".join(PARTS if chosen.device == "cpu" else GPU_PARTS)
+    chosen.out = chosen.out or Path("benchmarks/results") / chosen.device
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no CUDA GPU here")
     for option, known in (("sizes", SHAPES), ("parts", PARTS)):
         for name in getattr(chosen, option).split(","):
             if name not in known:
@@ -54,7 +61,7 @@ def _parse() -> argparse.Namespace:
     return chosen
 
 
-def _compete(match: Match, rounds: int) -> list[dict[str, Any]]:
+def _compete(match: Match, rounds: int, device: str) -> list[dict[str, Any]]:
     """All contestants once a round, so that a change of the machine's load meets all of them."""
     speeds: dict[str, list[float]] = {name: [] for name in match.contestants}
     for _ in range(rounds):
@@ -69,49 +76,51 @@ def _compete(match: Match, rounds: int) -> list[dict[str, Any]]:
             "unit": f"{match.unit}/s",
             "per_second": statistics.median(values),
             "ratio": statistics.median(a / b for a, b in zip(values, reference, strict=True)),
+            "ratios": {
+                other: statistics.median(a / b for a, b in zip(values, others, strict=True))
+                for other, others in speeds.items()
+                if other != name
+            },
             "rounds": values,
         }
         for name, values in speeds.items()
     ]
     if match.part == "caching":
         for row, mini in zip(rows, (None, caching.MINI_BATCH), strict=False):
-            row["step_bytes"] = caching.step_bytes("mini", mini)
+            row["step_bytes"] = caching.step_bytes("mini", mini, device)
     return rows
 
 
 def _write(chosen: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    record = {
-        "machine": {
-            "cpu": cpu_model(),
-            "cores": os.cpu_count(),
-            "threads": chosen.threads,
-            "torch": torch.__version__,
-            "platform": platform.platform(),
-        },
-        "rounds": chosen.rounds,
-        "rows": rows,
+    machine: dict[str, Any] = {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": chosen.threads,
+        "torch": torch.__version__,
+        "platform": platform.platform(),
     }
+    record: dict[str, Any] = {"machine": machine, "rounds": chosen.rounds, "rows": rows}
+    if chosen.device == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name()
+        record["synchronisations_a_step"] = training.synchronisations("mini")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    chosen.out.with_suffix(".md").write_text(_markdown(record))
+    facts = ", ".join(f"{name}: {value}" for name, value in machine.items())
+    head = f"{facts}; median of {chosen.rounds} interleaved rounds\n\n"
+    columns = "| part | work | contestant | per second | ratio |\n|---|---|---|---|---|\n"
+    chosen.out.with_suffix(".md").write_text(head + columns + _markdown_rows(rows) + "\n")
 
 
-def _markdown(record: dict[str, Any]) -> str:
-    machine = ", ".join(f"{name}: {value}" for name, value in record["machine"].items())
-    lines = [
-        f"{machine}; median of {record['rounds']} interleaved rounds",
-        "",
-        "| part | work | contestant | per second | ratio |",
-        "|---|---|---|---|---|",
-    ]
-    for row in record["rows"]:
+def _markdown_rows(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
         size = row.get("step_bytes")
         note = f", {size / 2**20:,.0f} MiB a step" if size else ""
         speed = f"{row['per_second']:.4g} {row['unit'].removesuffix('/s')}{note}"
         lines.append(
             f"| {row['part']} | {row['work']} | {row['contestant']} | {speed} | {row['ratio']:.2f} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from retrieval.models.encoding import encode_rows
 from retrieval.models.export import save_sentence_transformer
 
 
-def ours(size: str, passages: int, precision: str) -> float:
+def ours(size: str, passages: int, precision: str, device: str = "cpu") -> float:
     """Passages per second from the token store."""
     store = training_pairs(passages).passages
-    encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, precision)
+    encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, precision).to(device)
     start = time.perf_counter()
     encode_rows(encoder, store, np.arange(passages))
     return passages / (time.perf_counter() - start)
 
 
-def sentence_transformers(size: str, passages: int) -> float:
+def sentence_transformers(size: str, passages: int, device: str = "cpu") -> float:
     """Passages per second of ``encode`` with its defaults (batch 32, fp32), tokenising included."""
     from sentence_transformers import SentenceTransformer
 
@@ -31,7 +31,7 @@ def sentence_transformers(size: str, passages: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, "32")
         save_sentence_transformer(encoder, tokenizer(), 32, 128, Path(folder) / "model")
-        model = SentenceTransformer(str(Path(folder) / "model"), device="cpu")
+        model = SentenceTransformer(str(Path(folder) / "model"), device=device)
     start = time.perf_counter()
     model.encode(data, show_progress_bar=False)
     return passages / (time.perf_counter() - start)

@@ -8,6 +8,9 @@ from functools import partial
 
 from benchmarks import caching, cells, encoding, search, training, utilisation
 
+ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
+"""What the number of passages is divided by on a CPU."""
+
 Contestants = dict[str, Callable[[], float]]
 """Name -> speed per second; the first one is the reference of the ratios."""
 
@@ -17,8 +20,8 @@ class Options:
     """How much of each part is run."""
 
     sizes: tuple[str, ...]
-    steps: int
     passages: int
+    device: str
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,22 @@ class Match:
 
 def _training(options: Options) -> Iterator[Match]:
     for size in options.sizes:
-        entries: Contestants = {
-            name: partial(run, size, options.steps) for name, run in training.CONTESTANTS.items()
-        }
-        yield Match("training", size, "pairs", entries)
+        for dropout, contestants in training.CONTESTANTS.items():
+            entries: Contestants = {
+                name: partial(run, size, options.device) for name, run in contestants.items()
+            }
+            yield Match("training", f"{size}, dropout {dropout:g}", "pairs", entries)
 
 
 def _encoding(options: Options) -> Iterator[Match]:
     for size in options.sizes:
+        passages = max(500, options.passages // (ENCODING_SHARE[size] if options.device == "cpu" else 1))
         entries: Contestants = {
-            "sentence-transformers": partial(encoding.sentence_transformers, size, options.passages),
-            "ours fp32": partial(encoding.ours, size, options.passages, "32"),
-            "ours bf16": partial(encoding.ours, size, options.passages, "bf16"),
+            "sentence-transformers": partial(encoding.sentence_transformers, size, passages, options.device),
+            "ours fp32": partial(encoding.ours, size, passages, "32", options.device),
+            "ours bf16": partial(encoding.ours, size, passages, "bf16", options.device),
         }
-        yield Match("encoding", size, "passages", entries)
+        yield Match("encoding", f"{size}, {passages:,} passages", "passages", entries)
 
 
 def _search(options: Options) -> Iterator[Match]:
@@ -60,25 +65,25 @@ def _search(options: Options) -> Iterator[Match]:
 def _cells(options: Options) -> Iterator[Match]:
     for size in ("tiny", "mini"):
         entries: Contestants = {
-            "one after the other, two threads": partial(cells.one_after_the_other, size, 4 * options.steps),
-            "side by side, one thread each": partial(cells.side_by_side, size, 4 * options.steps),
+            "one after the other, two threads": partial(cells.one_after_the_other, size),
+            "side by side, one thread each": partial(cells.side_by_side, size),
         }
         yield Match("cells", f"2 × {size}", "pairs", entries)
 
 
 def _utilisation(options: Options) -> Iterator[Match]:
     entries: Contestants = {
-        "bf16 matrix product": partial(utilisation.product, 1),
-        "training (MFU)": partial(utilisation.training, "base", options.steps, 1),
+        "bf16 matrix product": partial(utilisation.product, 1, options.device),
+        "training (MFU)": partial(utilisation.training, "base", 1, options.device),
     }
     yield Match("utilisation", "base, one thread", "FLOP", entries)
 
 
 def _caching(options: Options) -> Iterator[Match]:
     entries: Contestants = {
-        "plain": partial(caching.plain, "mini"),
-        "gradient caching": partial(caching.cached, "mini"),
-        "sentence-transformers cached, bf16": partial(caching.peer, "mini"),
+        "plain": partial(caching.plain, "mini", options.device),
+        "gradient caching": partial(caching.cached, "mini", options.device),
+        "sentence-transformers cached, bf16": partial(caching.peer, "mini", options.device),
     }
     yield Match("caching", f"mini, batch {caching.LARGE_BATCH:,}", "pairs", entries)
 
@@ -91,3 +96,5 @@ PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "utilisation": _utilisation,
     "caching": _caching,
 }
+
+GPU_PARTS = ("training", "encoding", "utilisation", "caching")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +24,55 @@ from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting, TrainingData
 
-WARM_STEPS = 2
+
+@dataclass(frozen=True)
+class Effort:
+    """Steps before the clock starts, and steps it counts."""
+
+    warm: int
+    timed: int
+
+    @property
+    def total(self) -> int:
+        """All steps of a training."""
+        return self.warm + self.timed
+
+
+CPU_EFFORT = {
+    "tiny": Effort(16, 24),
+    "mini": Effort(6, 10),
+    "small": Effort(4, 6),
+    "medium": Effort(2, 3),
+    "base": Effort(1, 2),
+}
+"""A step of sentence-transformers at bert-base takes about a minute on two cores."""
+GPU_EFFORT = Effort(20, 60)
+
+
+def effort(size: str, device: str) -> Effort:
+    """How long a contestant trains."""
+    return CPU_EFFORT[size] if device == "cpu" else GPU_EFFORT
 
 
 class StepClock:
-    """Times of step ends; the first few steps do not count."""
+    """Runs from the end of the last warm-up step to that of the last step."""
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
+    def __init__(self, effort: Effort, device: str) -> None:
+        self.effort, self.device = effort, device
+        self.ticks = 0
+        self.started = self.stopped = 0.0
 
     def tick(self) -> None:
-        """A step has ended."""
-        self.times.append(time.perf_counter())
+        """A step has ended; a GPU is waited for at the two ends only."""
+        self.ticks += 1
+        if self.ticks in (self.effort.warm, self.effort.total):
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+            self.started, self.stopped = self.stopped, time.perf_counter()
 
     def pairs_per_second(self, batch: int = BATCH) -> float:
-        """Over all steps after the warm-up."""
-        steps = len(self.times) - 1 - WARM_STEPS
-        return batch * steps / (self.times[-1] - self.times[WARM_STEPS])
+        """Over the counted steps."""
+        return batch * self.effort.timed / (self.stopped - self.started)
 
 
 class _Lightning(pl.Callback):
@@ -58,20 +92,28 @@ class _Transformers(TrainerCallback):
 
 
 def ours(
-    size: str, steps: int, dropout: float, precision: str, batch: int = BATCH, mini: int | None = None
+    size: str,
+    dropout: float,
+    precision: str,
+    device: str = "cpu",
+    batch: int = BATCH,
+    mini: int | None = None,
+    steps: Effort | None = None,
 ) -> float:
     """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
-    total = steps + WARM_STEPS + 1
+    steps = steps or effort(size, device)
+    total = steps.total
     pairs = training_pairs(batch * total)
     model, train = model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
     encoder = build_encoder(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
     strategy = build_strategy(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1)
-    clock = StepClock()
+    clock = StepClock(steps, device)
     trainer = pl.Trainer(
         max_steps=total,
-        accelerator="cpu",
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
         gradient_clip_val=1.0,
         logger=False,
         enable_checkpointing=False,
@@ -85,7 +127,13 @@ def ours(
 
 
 def sentence_transformers(
-    size: str, steps: int, dropout: float, bf16: bool, batch: int = BATCH, mini: int | None = None
+    size: str,
+    dropout: float,
+    bf16: bool,
+    device: str = "cpu",
+    batch: int = BATCH,
+    mini: int | None = None,
+    steps: Effort | None = None,
 ) -> float:
     """Pairs per second of ``SentenceTransformerTrainer`` with MultipleNegativesRankingLoss.
 
@@ -102,22 +150,23 @@ def sentence_transformers(
         MultipleNegativesRankingLoss,
     )
 
-    total = steps + WARM_STEPS + 1
+    steps = steps or effort(size, device)
+    total = steps.total
     data = texts(batch * total)
     with tempfile.TemporaryDirectory() as folder:
         encoder = build_encoder(model_config(size, dropout), tokenizer(), 1, "32")
         save_sentence_transformer(encoder, tokenizer(), 32, 128, Path(folder) / "model")
-        model = SentenceTransformer(str(Path(folder) / "model"), device="cpu")
+        model = SentenceTransformer(str(Path(folder) / "model"), device=device)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = dropout
-        clock = StepClock()
+        clock = StepClock(steps, device)
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder,
             max_steps=total,
             per_device_train_batch_size=batch,
             bf16=bf16,
-            use_cpu=True,
+            use_cpu=device == "cpu",
             report_to="none",
             save_strategy="no",
             logging_strategy="no",
@@ -138,18 +187,32 @@ def sentence_transformers(
     return clock.pairs_per_second(batch)
 
 
-Contestant = Callable[[str, int], float]
+Contestant = Callable[[str, str], float]
+"""(size, device) -> pairs per second."""
 
-CONTESTANTS: dict[str, Contestant] = {
-    "sentence-transformers fp32, dropout .1": lambda size, steps: sentence_transformers(
-        size, steps, 0.1, False
-    ),
-    "sentence-transformers bf16, dropout .1": lambda size, steps: sentence_transformers(
-        size, steps, 0.1, True
-    ),
-    "ours bf16, dropout .1": lambda size, steps: ours(size, steps, 0.1, "bf16"),
-    "sentence-transformers fp32, dropout 0": lambda size, steps: sentence_transformers(
-        size, steps, 0.0, False
-    ),
-    "ours bf16, dropout 0": lambda size, steps: ours(size, steps, 0.0, "bf16"),
+CONTESTANTS: dict[float, dict[str, Contestant]] = {
+    0.1: {
+        "sentence-transformers fp32": lambda size, device: sentence_transformers(size, 0.1, False, device),
+        "sentence-transformers bf16": lambda size, device: sentence_transformers(size, 0.1, True, device),
+        "ours bf16": lambda size, device: ours(size, 0.1, "bf16", device),
+    },
+    0.0: {
+        "sentence-transformers fp32": lambda size, device: sentence_transformers(size, 0.0, False, device),
+        "ours bf16": lambda size, device: ours(size, 0.0, "bf16", device),
+    },
 }
+"""By dropout, the same on all sides."""
+
+
+def synchronisations(size: str) -> float:
+    """Times a step of our trainer makes the host wait for the GPU, counted by PyTorch's own check."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ours(size, 0.1, "bf16", "cuda", steps=GPU_EFFORT)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    found = [warning for warning in caught if "synchroniz" in str(warning.message)]
+    return len(found) / GPU_EFFORT.total

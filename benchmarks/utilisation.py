@@ -15,16 +15,16 @@ from retrieval.models.layout import group_tokens
 from retrieval.training.cost import BACKWARD, FORWARD, Work, encoder_flops, peak_flops
 
 
-def product(threads: int) -> float:
+def product(threads: int, device: str = "cpu") -> float:
     """FLOP/s of square bf16 products."""
     with _threads(threads), tempfile.TemporaryDirectory() as cache:
-        return peak_flops(torch.device("cpu"), "bf16", Path(cache))
+        return peak_flops(torch.device(device), "bf16", Path(cache))
 
 
-def training(size: str, steps: int, threads: int) -> float:
+def training(size: str, threads: int, device: str = "cpu") -> float:
     """Analytic FLOP/s of training, padding not counted."""
     with _threads(threads):
-        pairs_per_second = ours(size, steps, 0.0, "bf16")
+        pairs_per_second = ours(size, 0.0, "bf16", device)
     return pairs_per_second * _flops_per_pair(size)
 
 
