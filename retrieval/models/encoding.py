@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from retrieval.data.tokens import TokenStore
 from retrieval.models.encoder import DualEncoder
-from retrieval.models.layout import group_tokens
+from retrieval.models.layout import COUNT_MULTIPLE, group_tokens
 
 TOKENS_PER_BATCH = 8192
 
@@ -42,7 +42,12 @@ def encode_rows(
 
 
 def _cut(lengths: NDArray[np.int64], tokens: int) -> list[slice]:
-    """Consecutive spans of about ``tokens`` tokens each, at least one text in each."""
-    bounds = np.cumsum(lengths) // tokens
-    starts = np.flatnonzero(np.diff(bounds, prepend=-1)) if len(lengths) else np.empty(0, np.int64)
-    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], len(lengths)], strict=True)]
+    """Consecutive spans of about ``tokens`` tokens, of as many texts as a group of the layout may have."""
+    spans, start, ends = [], 0, np.cumsum(lengths)
+    while start < len(lengths):
+        budget = tokens + (ends[start - 1] if start else 0)
+        count = int(np.searchsorted(ends, budget, side="right")) - start
+        count = max(count // COUNT_MULTIPLE, 1) * COUNT_MULTIPLE
+        spans.append(slice(start, min(start + count, len(lengths))))
+        start += count
+    return spans
