@@ -175,7 +175,11 @@ def _evaluate(
         fingerprint = data.tokenizer_fingerprint
         untrained = UntrainedReference(cell, data.tokenizer, fingerprint, trained.device, precision)
     measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache), untrained)
-    result = {**measured.metrics, "cost/eval_seconds": time.perf_counter() - start}
+    result = {
+        **measured.metrics,
+        "cost/eval_seconds": time.perf_counter() - start,
+        "cost/eval_flops": cost.encoder_flops(trained.encoder, encoder.work),
+    }
     if attack is not None:
         result |= _attack(cell, data, directory, trained, attack, measured, kept)
     save_scores(measured, directory.path / "scores")
