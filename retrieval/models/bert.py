@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from retrieval.models.attention import grouped_attention
 from retrieval.models.dropout import dropout
 from retrieval.models.layout import TokenBatch
 
@@ -99,10 +100,14 @@ def _attend(
     heads = attention.num_attention_heads
     projected = F.linear(hidden, *_query_key_value(attention, hidden.dtype))
     p = attention.dropout.p if training else 0.0
+    if projected.device.type == "cpu" and projected.dtype == torch.bfloat16:
+        return grouped_attention(projected, batch.groups, masks, heads, p)
     contexts = []
     for group, part, mask in zip(batch.groups, batch.split(projected), masks, strict=True):
         view = part.view(group.count, group.width, 3, heads, -1)
-        contexts.append(attention_over(view, mask, p).reshape(group.count * group.width, -1))
+        query, key, value = view.permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p, scale=1.0)
+        contexts.append(context.transpose(1, 2).reshape(group.count * group.width, -1))
     return torch.cat(contexts)
 
 
@@ -116,25 +121,3 @@ def _query_key_value(attention: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor
     weight = torch.cat([query.weight * scale, *(part.weight for part in others)])
     bias = torch.cat([query.bias * scale, *(part.bias for part in others)])
     return weight.to(dtype), bias.to(dtype)
-
-
-def attention_over(projected: Tensor, mask: Tensor | None, p: float) -> Tensor:
-    """Attention within the sequences of a group.
-
-    ``projected``: ``[n, width, 3, heads, d]`` (scaled query, key, value); ``mask``: additive,
-    ``[n, 1, 1, width]``; ``p``: share of the weights to drop. Returns ``[n, width, heads, d]``. On the CPU
-    in bf16 two batched matrix products with a softmax between them, which PyTorch computes in fp32: its
-    fused kernel has a backward pass some 5-10 times slower there.
-    """
-    count, width, _, heads, size = projected.shape
-    stacked = projected.permute(2, 0, 3, 1, 4)
-    if projected.device.type != "cpu" or projected.dtype != torch.bfloat16:
-        query, key, value = stacked
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p, scale=1.0)
-        return context.transpose(1, 2)
-    query, key, value = stacked.reshape(3, count * heads, width, size)
-    scores = torch.bmm(query, key.transpose(1, 2))
-    if mask is not None:
-        scores = (scores.view(count, heads, width, width) + mask).view_as(scores)
-    weights = dropout(torch.softmax(scores, -1), p, p > 0)
-    return torch.bmm(weights, value).view(count, heads, width, size).transpose(1, 2)

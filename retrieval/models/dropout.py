@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,37 +24,47 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu" or p == 1:
         return F.dropout(x, p)
-    dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)
-    kept, scale = _kept(x.shape, dropped), _LEVELS / (_LEVELS - dropped)
+    kept = Kept.draw(x.shape, p)
     if x.dtype == torch.bfloat16:
-        masked: Tensor = _Masked.apply(x, kept.neg_(), scale)  # type: ignore[no-untyped-call]
+        masked: Tensor = _Masked.apply(x, kept)  # type: ignore[no-untyped-call]
         return masked
-    return x * kept.to(x.dtype).mul_(scale)
+    return x * kept.mask.to(x.dtype).mul_(-kept.scale)
 
 
-def _kept(shape: torch.Size, dropped: int) -> Tensor:
-    """int16 of ``shape``: 1 where an element is kept, 0 for ``dropped`` of 65,536."""
-    count = shape.numel()
-    seed = int(torch.randint(2**63 - 1, (1,)))
-    numbers = np.random.SFC64(seed).random_raw((count + 3) // 4).view(np.int16)
-    return torch.from_numpy(numbers[:count]).view(shape).ge_(dropped - _LEVELS // 2)
+@dataclass(frozen=True)
+class Kept:
+    """Which elements dropout keeps, and the factor on them."""
+
+    mask: Tensor
+    """int16: −1 (all bits) where an element is kept, 0 where it is dropped."""
+    scale: float
+
+    @classmethod
+    def draw(cls, shape: torch.Size, p: float) -> Kept:
+        """For a share ``p`` strictly between 0 and 1."""
+        count = shape.numel()
+        dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)
+        seed = int(torch.randint(2**63 - 1, (1,)))
+        numbers = np.random.SFC64(seed).random_raw((count + 3) // 4).view(np.int16)
+        kept = torch.from_numpy(numbers[:count]).view(shape).ge_(dropped - _LEVELS // 2)
+        return cls(kept.neg_(), _LEVELS / (_LEVELS - dropped))
+
+    def of(self, x: Tensor) -> Tensor:
+        """bfloat16 ``x`` times the factor, the bits of dropped elements cleared; no gradient is recorded."""
+        scaled = x * self.scale
+        scaled.view(torch.int16).bitwise_and_(self.mask)
+        return scaled
 
 
 class _Masked(torch.autograd.Function):
-    """bfloat16 numbers times a factor, their bits cleared where the mask (int16) has none; linear in them."""
+    """:meth:`Kept.of`, which is linear, with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(mask)
-        ctx.scale = scale
-        return _masked(x, mask, scale)
+    def forward(ctx: Any, x: Tensor, kept: Kept) -> Tensor:
+        ctx.save_for_backward(kept.mask)
+        ctx.scale = kept.scale
+        return kept.of(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return _masked(gradients[0], ctx.saved_tensors[0], ctx.scale), None, None
-
-
-def _masked(x: Tensor, mask: Tensor, scale: float) -> Tensor:
-    scaled = x * scale
-    scaled.view(torch.int16).bitwise_and_(mask)
-    return scaled
+        return Kept(ctx.saved_tensors[0], ctx.scale).of(gradients[0]), None
