@@ -79,13 +79,17 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         campaign = Campaign(tmp_path / str(number), "1,2", dice)
         for launch in range(MOST_LAUNCHES):
-            jobs = dice.randint(1, 6)
-            moments = [dice.choice(LATE) for _ in range(jobs + 1)]
-            if launch < 3:
-                moments[0] = dice.choice(EARLY)
             last = dice.choice(("kill_everything", "kill_sweep"))
-            if not disturb(campaign, jobs, last, moments, dice.uniform(1, 12)):
+            if launch < len(EARLY):
+                again = disturb(campaign, 0, last, [EARLY[launch]], 60)
+            else:
+                jobs = dice.randint(1, 6)
+                moments = [dice.choice(LATE) for _ in range(jobs + 1)]
+                again = disturb(campaign, jobs, last, moments, dice.uniform(1, 12))
+            if not again:
                 break
         assert finish(campaign) == expected
         kills += campaign.kills
         print(json.dumps({"sweeps": number, "kills": kills.total(), **kills}), flush=True)
+    reached = {name.split(" at ")[1] for name in kills}
+    assert reached >= MOMENTS.keys(), MOMENTS.keys() - reached
