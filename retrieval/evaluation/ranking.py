@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from retrieval.errors import ParetrieveError
@@ -20,6 +21,7 @@ DEPTH = 100
 """Candidates that ranking metrics look at."""
 
 _CHUNK_ELEMENTS = 8_000_000
+_GROUP = 64
 # Equal scores are ordered by a fixed bijection of the passage's position. By position itself, a
 # collapsed encoder would score well on every corpus that lists its relevant passages first.
 _SCRAMBLE = 2_654_435_761
@@ -92,22 +94,31 @@ def top_k_of_blocks(query_vectors: FloatArray, blocks: Iterable[FloatArray], k: 
     Raises:
         ParetrieveError: A vector holds NaN or infinity.
     """
-    query_vectors = np.asarray(query_vectors, dtype=np.float32)
+    query_vectors = np.require(query_vectors, np.float32, "W")
     check_finite(query_vectors)
     queries = len(query_vectors)
     best = np.zeros((queries, 0), dtype=np.uint64)
     seen = 0
     for block in blocks:
         check_finite(block)
+        block = np.require(block, np.float32, "W")  # PyTorch takes no read-only memory
         chunk = max(1, _CHUNK_ELEMENTS // max(1, len(block)))
         parts = [
-            _merge(best[start : start + chunk], query_vectors[start : start + chunk] @ block.T, seen, k)
+            _merge(
+                best[start : start + chunk], _products(query_vectors[start : start + chunk], block), seen, k
+            )
             for start in range(0, queries, chunk)
         ]
         best = np.concatenate(parts) if parts else best
         seen += len(block)
         del block  # let go of it before the next one is made
     return _unpack(np.sort(best, axis=1)[:, ::-1])
+
+
+def _products(queries: FloatArray, passages: FloatArray) -> FloatArray:
+    """Inner products float32[q, p], with the threads that PyTorch may use."""
+    scores: FloatArray = (torch.from_numpy(queries) @ torch.from_numpy(passages).T).numpy()
+    return scores
 
 
 def _blocks(matrix: FloatArray, rows: int) -> Iterator[FloatArray]:
@@ -122,7 +133,7 @@ def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) ->
     distinct and their order is the ranking. Only scores that can still enter get one: after a few blocks
     hardly any.
     """
-    rows, columns = np.nonzero(scores >= _entry_scores(best, scores, k))
+    rows, columns = _reaching(scores, best, k)
     counts = np.bincount(rows, minlength=len(scores))
     width = int(counts.max(initial=0))
     if width == 0:
@@ -136,13 +147,33 @@ def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) ->
     return np.partition(merged, merged.shape[1] - k, axis=1)[:, -k:]
 
 
-def _entry_scores(best: NDArray[np.uint64], scores: FloatArray, k: int) -> FloatArray:
+def _reaching(scores: FloatArray, best: NDArray[np.uint64], k: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns of all scores that can be among the ``k`` best of their row, and of few others.
+
+    Looks at the maxima of groups of columns first: the k-th largest maximum is a score that k passages
+    reach, and a group whose maximum is below the bound holds nothing. That leaves a hundredth of the
+    scores to be looked at one by one.
+    """
+    groups = scores.shape[1] // _GROUP
+    grouped = scores[:, : groups * _GROUP].reshape(len(scores), groups, _GROUP)
+    maxima = torch.from_numpy(grouped).amax(-1).numpy() if groups else grouped.sum(-1)
+    bound = _bound(best, scores, maxima, k)
+    row, group = np.nonzero(maxima >= bound)
+    found, within = np.nonzero(grouped[row, group] >= bound[row])
+    rest_row, rest = np.nonzero(scores[:, groups * _GROUP :] >= bound)
+    rows = np.concatenate([row[found], rest_row])
+    columns = np.concatenate([group[found] * _GROUP + within, rest + groups * _GROUP])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], columns[order]
+
+
+def _bound(best: NDArray[np.uint64], scores: FloatArray, maxima: FloatArray, k: int) -> FloatArray:
     """Return float32[n, 1]: a bound that every score among the ``k`` best of a row reaches."""
-    width = scores.shape[1]
     if best.shape[1] == k:
         return _scores_of(best.min(axis=1))[:, None]
-    if width > k:
-        return np.partition(scores, width - k, axis=1)[:, width - k, None]
+    for values in (maxima, scores):
+        if (width := values.shape[1]) > k:
+            return np.partition(values, width - k, axis=1)[:, width - k, None]
     return np.full((len(scores), 1), -np.inf, dtype=np.float32)
 
 

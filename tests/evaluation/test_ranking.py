@@ -158,3 +158,18 @@ def test_equals_beir_on_the_same_vectors(
     assert measured["recall@100"] == pytest.approx(recall["Recall@100"], abs=1e-5)
     assert measured["mrr@10"] == pytest.approx(mrr["MRR@10"], abs=1e-5)
     assert 0.05 < measured["ndcg@10"] < 0.95
+
+
+@pytest.mark.parametrize("passages", [700, 64 * 20, 5000])
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_top_k_of_many_passages_is_that_of_a_full_sort(passages: int, levels: int) -> None:
+    random = np.random.default_rng(passages + levels)
+    queries = random.integers(-levels, levels, (9, 4)).astype(np.float32)
+    vectors = random.integers(-levels, levels, (passages, 4)).astype(np.float32)  # exact products, many ties
+    scores = queries @ vectors.T
+    vectors.flags.writeable = False
+    for k in (1, 7, 100):
+        found = top_k(queries, vectors, k, chunk=2000)
+        expected = -np.sort(-scores, axis=1)[:, :k]
+        assert np.array_equal(found.scores, expected)
+        assert np.array_equal(np.take_along_axis(scores, found.columns, axis=1), expected)
