@@ -23,6 +23,9 @@ TICK_SECONDS = 0.5
 ELSEWHERE_SECONDS = 2.0
 """Time between two looks at cells that another sweep works on."""
 
+ECHO_SECONDS = 1.0
+"""A termination signal so soon after another is the same one."""
+
 EXIT_SECONDS = 60.0
 """A process that has delivered its result must be gone after this long."""
 
@@ -48,7 +51,8 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self.interrupts = 0
-        """One termination signal or Ctrl-C stops gently, another Ctrl-C at once."""
+        """Ctrl-C or termination signals received: one stops gently, two at once."""
+        self._terminated = float("-inf")
         self._told = 0
         self._stopping = False
         self._free_gpus = list(self.gpus)
@@ -178,9 +182,11 @@ class Scheduler:
         self.display.event(cell)
 
     def _interrupt(self, number: int, _: object) -> None:
-        # A termination signal may come twice: make passes it on, batch systems signal all.
-        if number == signal.SIGINT or self.interrupts == 0:
+        # One termination may come as two signals: make passes it on, batch systems signal all.
+        if number == signal.SIGINT or time.monotonic() - self._terminated > ECHO_SECONDS:
             self.interrupts += 1
+        if number != signal.SIGINT:
+            self._terminated = time.monotonic()
 
     def _obey_interrupts(self) -> None:
         if self.interrupts == self._told:
