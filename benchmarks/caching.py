@@ -6,15 +6,14 @@ As a program (``python -m benchmarks.caching SIZE DEVICE [MINI]``) it prints the
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 
+from benchmarks.stages import peak_resident_bytes
 from benchmarks.training import Effort, ours, sentence_transformers
 from benchmarks.work import model_config, tokenizer, training_pairs
 from retrieval.models.backbones import build_encoder
@@ -73,9 +72,7 @@ def _held(device: str) -> int:
 def _peak(device: str) -> int:
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    # Not getrusage: its maximum is inherited from the process that started this one.
-    [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(peak) * 1024
+    return peak_resident_bytes()
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     import torch
 
     from retrieval import hardware
-    from retrieval.data.tokens import load_tokenizer, tokenizer_fingerprint
+    from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
     from retrieval.evaluation.untrained import UntrainedReference
 
     cell = _stored(run)
@@ -183,7 +183,8 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     place = torch.device(device) if device else hardware.choose_device(cell.trainer)
     precision = hardware.choose_precision(cell.train.precision, place)
     typed = cast(Config, cell)
-    return UntrainedReference(typed, tokenizer, tokenizer_fingerprint(tokenizer), place, precision)
+    stores = TokenStores(typed.data, Path(typed.cache), tokenizer, tokenizer_fingerprint(tokenizer))
+    return UntrainedReference(typed, stores, place, precision)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

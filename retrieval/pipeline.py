@@ -172,8 +172,7 @@ def _evaluate(
     kept = KeepVectors(encoder, sets.eff if attack else None, Path(cell.cache))
     untrained = None
     if cell.eval.untrained:
-        fingerprint = data.tokenizer_fingerprint
-        untrained = UntrainedReference(cell, data.tokenizer, fingerprint, trained.device, precision)
+        untrained = UntrainedReference(cell, data.store, trained.device, precision)
     measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache), untrained)
     result = {
         **measured.metrics,

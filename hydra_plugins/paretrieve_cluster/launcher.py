@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from hydra_plugins.paretrieve_local.launcher import CellLauncher
 if TYPE_CHECKING:
     from retrieval.launch.cells import Cell, SweepRecord
     from retrieval.launch.compose import Composed
-    from retrieval.launch.sweep import Options
 
 
 class ClusterLauncher(CellLauncher):
@@ -25,54 +24,34 @@ class ClusterLauncher(CellLauncher):
         names = {field.name for field in fields(Options)}
         options = Options(**{name: value for name, value in self._options.items() if name in names})
         rest = {name: value for name, value in self._options.items() if name not in names}
-        rest["environment"] = jobs[0].environment
+        run, kind = self.cluster()
+        given = kind(**rest, environment=jobs[0].environment)
 
         def elsewhere(waiting: Sequence[Cell], record: SweepRecord, cells: Sequence[Cell]) -> bool:
-            return self.submit(waiting, record, cells, options, rest)
+            return run(waiting, record, cells, options, given)
 
         return run_sweep(jobs, options, folder, runner=elsewhere)
 
-    def submit(
-        self,
-        waiting: Sequence[Cell],
-        record: SweepRecord,
-        cells: Sequence[Cell],
-        options: Options,
-        rest: dict[str, Any],
-    ) -> bool:
-        """Run ``waiting``; whether it was interrupted. ``rest``: the cluster's options."""
+    def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
+        """What runs the waiting cells, and the class of its options."""
         raise NotImplementedError
 
 
 class SubmititLauncher(ClusterLauncher):
     """Slurm job arrays, or local processes in their place."""
 
-    def submit(
-        self,
-        waiting: Sequence[Cell],
-        record: SweepRecord,
-        cells: Sequence[Cell],
-        options: Options,
-        rest: dict[str, Any],
-    ) -> bool:
+    def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
         """See :func:`retrieval.launch.batch.run_batch`."""
         from retrieval.launch.batch import BatchOptions, run_batch
 
-        return run_batch(waiting, record, cells, options, BatchOptions(**rest))
+        return run_batch, BatchOptions
 
 
 class RayLauncher(ClusterLauncher):
     """Tasks of a Ray cluster."""
 
-    def submit(
-        self,
-        waiting: Sequence[Cell],
-        record: SweepRecord,
-        cells: Sequence[Cell],
-        options: Options,
-        rest: dict[str, Any],
-    ) -> bool:
+    def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
         """See :func:`retrieval.launch.ray_tasks.run_on_ray`."""
         from retrieval.launch.ray_tasks import RayOptions, run_on_ray
 
-        return run_on_ray(waiting, record, cells, options, RayOptions(**rest))
+        return run_on_ray, RayOptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from retrieval.data.collection import Collection, Judgements, open_collection
 from retrieval.data.negatives import HardNegatives, NegativeLists
 from retrieval.data.relevance import relevance_of
 from retrieval.data.tokens import (
-    TokenStore,
+    TokenStores,
     load_tokenizer,
-    token_store,
     tokenizer_fingerprint,
     tokenizer_folder,
     tokenizer_source,
@@ -40,20 +39,13 @@ class PreparedData:
     robust: dict[str, Collection]
     ood: dict[str, Collection]
     overlap: splits.Overlap
-    tokenizer: Any
-    tokenizer_fingerprint: str
-    _stores: dict[tuple[str, str], TokenStore] = field(default_factory=dict)
+    store: TokenStores
+    """Token store of the ``queries`` or ``passages`` of a collection."""
 
-    def store(self, collection: Collection, side: str) -> TokenStore:
-        """Token store of the ``queries`` or ``passages`` of a collection (built once, then mapped)."""
-        key = (collection.fingerprint, side)
-        if key not in self._stores:
-            data = self.config.data
-            length = data.max_query_length if side == "queries" else data.max_passage_length
-            self._stores[key] = token_store(
-                collection, side, self.tokenizer, length, Path(self.config.cache), self.tokenizer_fingerprint
-            )
-        return self._stores[key]
+    @property
+    def tokenizer(self) -> Any:
+        """The run's."""
+        return self.store.tokenizer
 
     def training(self) -> TrainingData:
         """Pairs to train on: the subset ``data.frac`` in-domain, all pairs of the robust domains.
@@ -108,7 +100,7 @@ class PreparedData:
         collections = [self.in_domain, *self.robust.values(), *self.ood.values()]
         return {
             **{f"collection/{c.name}": c.fingerprint for c in collections},
-            "tokenizer": self.tokenizer_fingerprint,
+            "tokenizer": self.store.fingerprint,
         }
 
 
@@ -127,8 +119,8 @@ def prepare(config: Config) -> PreparedData:
     overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap)
     source = tokenizer_source(config.model, lambda: _trained_tokenizer(config, in_domain, cache))
     tokenizer = load_tokenizer(source)
-    fingerprint = tokenizer_fingerprint(tokenizer)
-    return PreparedData(config, suite, in_domain, robust, ood, overlap, tokenizer, fingerprint)
+    stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer))
+    return PreparedData(config, suite, in_domain, robust, ood, overlap, stores)
 
 
 def _trained_tokenizer(config: Config, collection: Collection, cache: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from retrieval.config import ModelConfig
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
+from retrieval.data_config import DataConfig
 from retrieval.errors import ConfigError
 
 CHUNK = 4096
@@ -180,6 +181,29 @@ def token_store(
         cache / "tokens" / key[:16], build, describe=f"tokenising the {side} of {collection.name}"
     )
     return TokenStore(folder)
+
+
+@dataclass(frozen=True)
+class TokenStores:
+    """Token stores of collections under one tokenizer and the lengths of a configuration."""
+
+    data: DataConfig
+    """``max_query_length`` and ``max_passage_length`` are read."""
+    cache: Path
+    tokenizer: Any
+    fingerprint: str
+    """The tokenizer's, see :func:`tokenizer_fingerprint`."""
+    _opened: dict[tuple[str, str], TokenStore] = field(default_factory=dict)
+
+    def __call__(self, collection: Collection, side: str) -> TokenStore:
+        """The store of the ``queries`` or ``passages`` of a collection (built once, then mapped)."""
+        key = (collection.fingerprint, side)
+        if key not in self._opened:
+            length = self.data.max_query_length if side == "queries" else self.data.max_passage_length
+            self._opened[key] = token_store(
+                collection, side, self.tokenizer, length, self.cache, self.fingerprint
+            )
+        return self._opened[key]
 
 
 def write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int) -> None:

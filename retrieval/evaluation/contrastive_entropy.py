@@ -44,7 +44,10 @@ def check_negatives(evaluation_set: EvaluationSet, negatives: int, seed: int) ->
     Raises:
         ConfigError: Naming the query, the numbers and the setting that mends it.
     """
-    candidates = negative_candidates(evaluation_set, seed)
+    _check_candidates(evaluation_set, negative_candidates(evaluation_set, seed), negatives)
+
+
+def _check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negatives: int) -> None:
     for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
         available = len(candidates) - len(forbidden)
         if available < negatives:
@@ -90,11 +93,11 @@ def contrastive_entropy(
         ConfigError: A query has fewer than ``negatives`` irrelevant candidates.
         ParetrieveError: Vectors are too few or too many, or not finite.
     """
-    scored = compared_columns(evaluation_set, seed)
+    candidates = negative_candidates(evaluation_set, seed)
+    scored = np.union1d(candidates, evaluation_set.columns)
     check_count(query_vectors, len(evaluation_set.query_rows), "query", evaluation_set)
     check_count(passage_vectors, len(scored), "passage", evaluation_set)
-    check_negatives(evaluation_set, negatives, seed)
-    candidates = negative_candidates(evaluation_set, seed)
+    _check_candidates(evaluation_set, candidates, negatives)
     candidates_scored = np.searchsorted(scored, candidates)
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
     drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)

@@ -123,7 +123,7 @@ def _products(queries: FloatArray, passages: FloatArray) -> FloatArray:
 
 def _blocks(matrix: FloatArray, rows: int) -> Iterator[FloatArray]:
     for start in range(0, len(matrix), rows):
-        yield np.asarray(matrix[start : start + rows], dtype=np.float32)
+        yield matrix[start : start + rows]
 
 
 def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) -> NDArray[np.uint64]:
@@ -156,7 +156,7 @@ def _reaching(scores: FloatArray, best: NDArray[np.uint64], k: int) -> tuple[Int
     """
     groups = scores.shape[1] // _GROUP
     grouped = scores[:, : groups * _GROUP].reshape(len(scores), groups, _GROUP)
-    maxima = torch.from_numpy(grouped).amax(-1).numpy() if groups else grouped.sum(-1)
+    maxima = torch.from_numpy(grouped).amax(-1).numpy()
     bound = _bound(best, scores, maxima, k)
     row, group = np.nonzero(maxima >= bound)
     found, within = np.nonzero(grouped[row, group] >= bound[row])

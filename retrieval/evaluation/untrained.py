@@ -18,8 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
 from retrieval.data.cache import build_once, digest
-from retrieval.data.collection import Collection
-from retrieval.data.tokens import TokenStore, token_store
+from retrieval.data.tokens import TokenStores
 from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import measure
 from retrieval.evaluation.testset import EvaluationSet
@@ -33,21 +32,17 @@ VERSION = "untrained 1"
 class UntrainedReference:
     """The initial weights of a run as a reference of :func:`retrieval.evaluation.suite.evaluate_suite`."""
 
-    def __init__(
-        self, cell: Config, tokenizer: Any, fingerprint: str, device: torch.device, precision: str
-    ) -> None:
+    def __init__(self, cell: Config, stores: TokenStores, device: torch.device, precision: str) -> None:
         """Nothing is built or measured yet.
 
         Args:
-            cell: ``model``, ``seed``, ``eval``, ``cache`` and the lengths in ``data`` are read.
-            tokenizer: The run's.
-            fingerprint: The tokenizer's, see :func:`retrieval.data.tokens.tokenizer_fingerprint`.
+            cell: ``model``, ``seed``, ``eval`` and ``cache`` are read.
+            stores: Token stores of the run, with its tokenizer and lengths.
             device: Where to encode.
             precision: ``32`` or ``bf16``.
         """
         self._cell = cell
-        self._tokenizer = tokenizer
-        self._fingerprint = fingerprint
+        self._stores = stores
         self._device = device
         self._precision = precision
 
@@ -78,16 +73,12 @@ class UntrainedReference:
         assert isinstance(model, dict)
         if model["pretrained"]:
             model["pretrained"] = content_hash(model["pretrained"])
-        lengths = [self._cell.data.max_query_length, self._cell.data.max_passage_length]
-        how = [self._precision, torch.__version__]
-        return [canonical(model), self._cell.seed, self._fingerprint, *lengths, *how]
+        data = self._stores.data
+        how = [data.max_query_length, data.max_passage_length, self._precision, torch.__version__]
+        return [canonical(model), self._cell.seed, self._stores.fingerprint, *how]
 
     @cached_property
     def _encoder(self) -> StoredTexts:
-        encoder = build_encoder(self._cell.model, self._tokenizer, self._cell.seed, self._precision)
-        return StoredTexts(encoder.to(self._device), self._store)
-
-    def _store(self, collection: Collection, side: str) -> TokenStore:
-        data, cache = self._cell.data, Path(self._cell.cache)
-        length = data.max_query_length if side == "queries" else data.max_passage_length
-        return token_store(collection, side, self._tokenizer, length, cache, self._fingerprint)
+        tokenizer = self._stores.tokenizer
+        encoder = build_encoder(self._cell.model, tokenizer, self._cell.seed, self._precision)
+        return StoredTexts(encoder.to(self._device), self._stores)

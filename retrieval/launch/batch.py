@@ -20,9 +20,9 @@ from retrieval.launch.submission import (
     Submitted,
     cut,
     make_importable,
+    see_through,
     submitted,
     take_back,
-    watch,
 )
 from retrieval.launch.sweep import Options
 
@@ -100,21 +100,20 @@ def run_batch(
     tasks = _submit(chunks, folder, options, batch)
     display = Display()
     first = tasks[0].task.job.job_id.partition("_")[0]
-    try:
-        record.write(cells, force=True)
-        where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
-        display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
-        if not batch.wait:
-            display.say("not waiting for them; `python -m sweeps status` shows how they stand")
-            raise SystemExit(0)
-        watch(tasks, cells, record, display, batch.poll)
-    except KeyboardInterrupt:
+    record.write(cells, force=True)
+    where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
+    display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
+    if not batch.wait:
+        display.say("not waiting for them; `python -m sweeps status` shows how they stand")
+        raise SystemExit(0)
+
+    def interrupted() -> None:
         if batch.cluster == "local":
             take_back(tasks, display)
         else:
             display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
-        return True
-    return False
+
+    return see_through(tasks, cells, record, display, interrupted, batch.poll)
 
 
 def _submit(

@@ -13,7 +13,7 @@ from retrieval.errors import ConfigError
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.chunks import Chunk, ChunkRunner
 from retrieval.launch.display import Display
-from retrieval.launch.submission import POLL_SECONDS, cut, make_importable, submitted, take_back, watch
+from retrieval.launch.submission import POLL_SECONDS, cut, make_importable, see_through, submitted, take_back
 from retrieval.launch.sweep import Options
 
 CONNECT_SECONDS = 10.0
@@ -76,13 +76,9 @@ def run_on_ray(
     display = Display()
     display.say(f"{len(waiting)} cells in {len(tasks)} Ray tasks of {given.num_cpus:g} CPUs")
     try:
-        watch(tasks, cells, record, display, given.poll)
-    except KeyboardInterrupt:
-        take_back(tasks, display)
-        return True
+        return see_through(tasks, cells, record, display, lambda: take_back(tasks, display), given.poll)
     finally:
         ray.shutdown()
-    return False
 
 
 def _run(runner: ChunkRunner, chunk: Chunk) -> int:

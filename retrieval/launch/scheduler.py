@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from types import FrameType
 from typing import Any
 
 from retrieval.launch.cells import Cell, CellState, SweepRecord
 from retrieval.launch.display import Display
 from retrieval.launch.pace import Pace
 from retrieval.launch.process import Child, Job
+from retrieval.launch.signals import on_request_to_end
 from retrieval.launch.slots import Plan, fits
 
 TICK_SECONDS = 0.5
 ELSEWHERE_SECONDS = 2.0
 """Time between two looks at cells that another sweep works on."""
-
-ECHO_SECONDS = 1.0
-"""A termination signal so soon after another is the same one."""
 
 EXIT_SECONDS = 60.0
 """A process that has delivered its result must be gone after this long."""
@@ -52,7 +46,6 @@ class Scheduler:
     def __post_init__(self) -> None:
         self.interrupts = 0
         """Ctrl-C or termination signals received: one stops gently, two at once."""
-        self._terminated = float("-inf")
         self._told = 0
         self._stopping = False
         self._free_gpus = list(self.gpus)
@@ -61,7 +54,7 @@ class Scheduler:
 
     def run(self) -> None:
         """Return when every cell has ended, or after an interruption when none runs any more."""
-        with _signals(self._interrupt), self.display:
+        with on_request_to_end(self._interrupt), self.display:
             try:
                 while self._turn():
                     pass
@@ -181,12 +174,8 @@ class Scheduler:
         cell.end(state, **values)
         self.display.event(cell)
 
-    def _interrupt(self, number: int, _: object) -> None:
-        # One termination may come as two signals: make passes it on, batch systems signal all.
-        if number == signal.SIGINT or time.monotonic() - self._terminated > ECHO_SECONDS:
-            self.interrupts += 1
-        if number != signal.SIGINT:
-            self._terminated = time.monotonic()
+    def _interrupt(self) -> None:
+        self.interrupts += 1
 
     def _obey_interrupts(self) -> None:
         if self.interrupts == self._told:
@@ -205,20 +194,3 @@ class Scheduler:
         for cell in self._running():
             if cell.child is not None:
                 cell.child.stop()
-
-
-@contextlib.contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Ctrl-C, termination (preemption) and a closed terminal all mean: stop gently."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    names = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        names.remove(signal.SIGHUP)  # nohup: the sweep is to outlive its terminal
-    before = {name: signal.signal(name, handler) for name in names}
-    try:
-        yield
-    finally:
-        for name, old in before.items():
-            signal.signal(name, old)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Generic, Protocol, TypeVar
 
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.display import Display
 from retrieval.launch.process import ORPHAN_SECONDS
+from retrieval.launch.signals import on_request_to_end
 
 POLL_SECONDS = 2.0
 POLL_SECONDS_A_CELL = 0.005
@@ -65,6 +62,32 @@ def submitted(task: AnyTask, cells: Sequence[Cell]) -> Submitted[AnyTask]:
     return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
 
 
+def see_through(
+    tasks: Sequence[Submitted[Any]],
+    everything: Sequence[Cell],
+    record: SweepRecord,
+    display: Display,
+    interrupted: Callable[[], None],
+    poll: float = POLL_SECONDS,
+) -> bool:
+    """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back.
+
+    Upon Ctrl-C, a termination signal or a closed terminal, return what ``interrupted`` leaves: whether there
+    was one.
+    """
+    with on_request_to_end(_interrupt):
+        try:
+            watch(tasks, everything, record, display, poll)
+        except KeyboardInterrupt:
+            interrupted()
+            return True
+    return False
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def watch(
     tasks: Sequence[Submitted[Any]],
     everything: Sequence[Cell],
@@ -72,14 +95,10 @@ def watch(
     display: Display,
     poll: float = POLL_SECONDS,
 ) -> None:
-    """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back.
-
-    Raises:
-        KeyboardInterrupt: as it came, or for a termination signal; the tasks go on.
-    """
+    """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back."""
     fail_fast = any(bool(cell.config.get("fail_fast")) for cell in everything)
     poll = max(poll, POLL_SECONDS_A_CELL * len(everything))
-    with display, _terminations():
+    with display:
         while any(not part.over for part in tasks):
             for part in tasks:
                 _look(part, display)
@@ -103,38 +122,47 @@ def _look(part: Submitted[Any], display: Display) -> None:
         if cell.ended:
             continue
         state = cell.run.state()
-        new = _started(cell) != part.before[cell.run.name]
-        if state == "done":
-            cell.end("done", result=cell.run.result())
-        elif state == "failed" and new:
-            cell.end("failed", error=(cell.run.status() or {}).get("error"))
-        elif part.over:
+        if not _conclude(cell, part, state):
+            if not part.over:
+                if state == "running" and cell.started is None:
+                    cell.started = time.monotonic()
+                cell.state = "running" if state == "running" else "waiting"
+                continue
             cell.fail({"type": "TaskEnded", "message": part.task.reason()})
-        else:
-            if state == "running" and cell.started is None:
-                cell.started = time.monotonic()
-            cell.state = "running" if state == "running" else "waiting"
-            continue
         display.event(cell)
 
 
+def _conclude(cell: Cell, part: Submitted[Any], state: str) -> bool:
+    """End a cell as its run has ended, if it has in this task."""
+    if state == "done":
+        cell.end("done", result=cell.run.result())
+    elif state == "failed" and _touched(cell, part):
+        cell.end("failed", error=(cell.run.status() or {}).get("error"))
+    else:
+        return False
+    return True
+
+
+def _touched(cell: Cell, part: Submitted[Any]) -> bool:
+    return _started(cell) != part.before[cell.run.name]
+
+
 def take_back(tasks: Sequence[Submitted[Any]], display: Display, patience: float = PATIENCE) -> None:
-    """Stop ``tasks`` and wait until they have ended; Ctrl-C meanwhile stops them now."""
+    """Stop ``tasks`` and wait until they have ended; ``KeyboardInterrupt`` meanwhile stops them now."""
     going = [part for part in tasks if not part.over]
     for part in going:
         part.task.cancel()
     display.say("stopping: cells write their checkpoints (Ctrl-C again stops now)", "yellow")
     deadline, impatient = time.monotonic() + patience, False
-    with _terminations():
-        while any(not part.task.ended() for part in going) and time.monotonic() < deadline:
-            try:
-                time.sleep(0.2)
-            except KeyboardInterrupt:
-                if impatient:
-                    break
-                impatient, deadline = True, time.monotonic() + ORPHAN_SECONDS + 2
-                for part in going:
-                    part.task.cancel()
+    while any(not part.task.ended() for part in going) and time.monotonic() < deadline:
+        try:
+            time.sleep(0.2)
+        except KeyboardInterrupt:
+            if impatient:
+                break
+            impatient, deadline = True, time.monotonic() + ORPHAN_SECONDS + 2
+            for part in going:
+                part.task.cancel()
     for part in going:
         part.over = True
         for cell in part.cells:
@@ -145,33 +173,11 @@ def _settle(cell: Cell, part: Submitted[Any]) -> None:
     """The last word on a cell whose task was taken back."""
     if cell.ended:
         return
-    state, new = cell.run.state(), _started(cell) != part.before[cell.run.name]
-    if state == "done":
-        cell.end("done", result=cell.run.result())
-    elif state == "failed" and new:
-        cell.end("failed", error=(cell.run.status() or {}).get("error"))
-    elif new:
-        cell.end("stopped")
-    else:
-        cell.state = "waiting"
-
-
-@contextlib.contextmanager
-def _terminations() -> Iterator[None]:
-    """A termination signal or a closed terminal means what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {name: signal.signal(name, interrupt) for name in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for name, old in before.items():
-            signal.signal(name, old)
+    if not _conclude(cell, part, cell.run.state()):
+        if _touched(cell, part):
+            cell.end("stopped")
+        else:
+            cell.state = "waiting"
 
 
 def _started(cell: Cell) -> object:

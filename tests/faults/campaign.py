@@ -194,13 +194,7 @@ def corruptions(root: Path) -> Iterator[str]:
     for marker in (root / "cache").rglob(MARKER):
         if not is_complete(marker.parent):
             yield f"{marker.parent} is not complete"
-    for pattern in (
-        "cache/**/*.tmp-*",
-        "runs/*/.*.tmp",
-        "runs/*/*.tmp",
-        "runs/*/checkpoints/*.tmp",
-        "runs/*/negatives",
-    ):
+    for pattern in LEFT_BEHIND:
         yield from (f"{path} was left behind" for path in root.glob(pattern))
     for path in (root / "runs").glob("*/status.json"):
         directory = RunDirectory(path.parent)
