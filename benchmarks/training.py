@@ -20,6 +20,7 @@ from retrieval.config import StrategyConfig, TrainConfig
 from retrieval.data.batches import StepBatches
 from retrieval.models.backbones import build_encoder
 from retrieval.models.export import save_sentence_transformer
+from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting, TrainingData
@@ -119,7 +120,7 @@ def ours(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-        callbacks=[_Lightning(clock)],
+        callbacks=[_Lightning(clock), HeapCallback()],
     )
     streams = strategy.streams(TrainingData(pairs), batch)
     trainer.fit(module, DataLoader(StepBatches(streams, 1, 0, total), batch_size=None))

@@ -66,6 +66,11 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX = 128 * 1024, 65_536
+"""Of glibc's ``mallopt``: malloc.h, and the defaults of mallopt(3)."""
+
+
 def heap_trimmer() -> Callable[[int], int] | None:
     """``malloc_trim`` of the C library, which gives unused heap back to the system; ``None`` without."""
     try:
@@ -74,3 +79,21 @@ def heap_trimmer() -> Callable[[int], int] | None:
         return None
     trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
     return trim
+
+
+def heap_holder() -> Callable[[bool], None] | None:
+    """Tells the C library to keep freed blocks for the next ones, or no more to; ``None`` where it cannot.
+
+    Otherwise glibc maps each block above 32 MB anew, and the system zeroes its pages every time.
+    """
+    try:
+        option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return None
+    option.argtypes, option.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
+
+    def hold(keep: bool) -> None:
+        option(M_MMAP_MAX, 0 if keep else DEFAULT_MMAP_MAX)
+        option(M_TRIM_THRESHOLD, 2**31 - 1 if keep else DEFAULT_TRIM_THRESHOLD)
+
+    return hold

@@ -1,4 +1,4 @@
-"""Forward pass of a BERT backbone over the grouped layout, with the weights of ``transformers``.
+"""Forward pass of a BERT backbone over the packed layout, with the weights of ``transformers``.
 
 The modules of :class:`transformers.BertModel` keep the parameters, their names and their file format;
 only the order of the work is ours. Parameters stay fp32; with ``dtype=torch.bfloat16`` each is cast
@@ -7,6 +7,7 @@ once a forward, activations are bf16 and gradients come back as fp32.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
-from retrieval.models.attention import grouped_attention
+from retrieval.models.attention import attention
 from retrieval.models.dropout import dropout
 from retrieval.models.layout import TokenBatch
+from retrieval.models.linear import linear, linear_add, linear_gelu
+from retrieval.models.slots import HeadSlots
 
 
 def supports(backbone: nn.Module) -> bool:
@@ -31,18 +34,55 @@ def supports(backbone: nn.Module) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class LayerWeights:
+    """Weights and biases of a layer in the type that it computes in."""
+
+    query_key_value: tuple[Tensor, Tensor]
+    """All three at once; queries come out divided by the root of a head's size."""
+    attended: tuple[Tensor, Tensor]
+    attended_norm: tuple[Tensor, Tensor]
+    wide: tuple[Tensor, Tensor]
+    narrow: tuple[Tensor, Tensor]
+    narrow_norm: tuple[Tensor, Tensor]
+
+
+def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]:
+    """Those of every layer; gradients reach the parameters."""
+
+    def cast(module: Any) -> tuple[Tensor, Tensor]:
+        return module.weight.to(dtype), module.bias.to(dtype)
+
+    layers: list[Any] = list(backbone.encoder.layer)
+    return [
+        LayerWeights(
+            _query_key_value(layer.attention.self, dtype),
+            cast(layer.attention.output.dense),
+            cast(layer.attention.output.LayerNorm),
+            cast(layer.intermediate.dense),
+            cast(layer.output.dense),
+            cast(layer.output.LayerNorm),
+        )
+        for layer in layers
+    ]
+
+
 def forward(
-    backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: Tensor | None = None
+    backbone: BertModel,
+    batch: TokenBatch,
+    dtype: torch.dtype,
+    offset: Tensor | None = None,
+    weights: list[LayerWeights] | None = None,
 ) -> Tensor:
-    """Last hidden states, ``[T, hidden]`` in ``dtype``, for the tokens of a grouped batch.
+    """Last hidden states, ``[T, hidden]`` in ``dtype``, for the tokens of a batch, blank ones among them.
 
     ``offset`` (``[T, hidden]``) is added to the word embeddings: the point where an adversary acts.
+    ``weights``: what :func:`layer_weights` made of the present parameters, if they are at hand.
     """
-    training = backbone.training
     hidden = _embed(backbone, batch, dtype, offset)
-    masks = [_attention_bias(batch, index, dtype) for index in range(len(batch.groups))]
-    for layer in backbone.encoder.layer:
-        hidden = _layer(layer, hidden, batch, masks, training)
+    slots = HeadSlots.of(batch, int(backbone.config.num_attention_heads), dtype)
+    for layer, own in zip(backbone.encoder.layer, weights or layer_weights(backbone, dtype), strict=True):
+        hidden = _layer(layer, own, hidden, slots, backbone.training)
     return hidden
 
 
@@ -52,72 +92,41 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     if offset is not None:
         words = words + offset
     positions = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
-    missing = max(group.width for group in batch.groups) - len(positions)
-    if missing > 0:  # widths are rounded up: what lies beyond the last position is padding
-        positions = torch.cat([positions, positions[-1:].expand(missing, -1)])
-    spans = [
-        positions[: group.width].expand(group.count, -1, -1).reshape(-1, positions.shape[1])
-        for group in batch.groups
-    ]
-    embedded = words + torch.cat(spans)
+    embedded = words + F.embedding(batch.positions, positions)
     norm = tables.LayerNorm
     embedded = F.layer_norm(embedded, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     return dropout(embedded.to(dtype), tables.dropout.p, backbone.training)
 
 
-def _attention_bias(batch: TokenBatch, index: int, dtype: torch.dtype) -> Tensor | None:
-    group = batch.groups[index]
-    if not group.padded:
-        return None
-    mask = batch.mask(group)[:, None, None, :]
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, float("-inf"))
+def _layer(layer: Any, own: LayerWeights, hidden: Tensor, slots: HeadSlots, training: bool) -> Tensor:
+    inner, output = layer.attention, layer.output
+    projected = linear(hidden, *own.query_key_value)
+    context = attention(projected, slots, inner.self.dropout.p if training else 0.0)
+    hidden = _add_norm(inner.output, own.attended, own.attended_norm, context, hidden, training)
+    wide = linear_gelu(hidden, *own.wide)
+    return _add_norm(output, own.narrow, own.narrow_norm, wide, hidden, training)
 
 
-def _linear(module: nn.Linear, x: Tensor) -> Tensor:
-    return F.linear(x, module.weight.to(x.dtype), module.bias.to(x.dtype))
-
-
-def _add_norm(norm: nn.LayerNorm, x: Tensor, residual: Tensor) -> Tensor:
-    weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-    return F.layer_norm(x + residual, norm.normalized_shape, weight, bias, norm.eps)
-
-
-def _layer(
-    layer: Any, hidden: Tensor, batch: TokenBatch, masks: list[Tensor | None], training: bool
+def _add_norm(
+    module: Any,
+    dense: tuple[Tensor, Tensor],
+    norm: tuple[Tensor, Tensor],
+    x: Tensor,
+    residual: Tensor,
+    training: bool,
 ) -> Tensor:
-    attention, output = layer.attention, layer.output
-    context = _attend(attention.self, hidden, batch, masks, training)
-    attended = dropout(_linear(attention.output.dense, context), attention.output.dropout.p, training)
-    hidden = _add_norm(attention.output.LayerNorm, attended, hidden)
-    wide = F.gelu(_linear(layer.intermediate.dense, hidden))
-    narrow = dropout(_linear(output.dense, wide), output.dropout.p, training)
-    return _add_norm(output.LayerNorm, narrow, hidden)
+    """Linear layer, dropout, residual, layer norm: the end of both halves of a layer."""
+    if training and module.dropout.p > 0:
+        added = dropout(F.linear(x, *dense), module.dropout.p, training) + residual
+    else:
+        added = linear_add(x, *dense, residual)
+    return F.layer_norm(added, module.LayerNorm.normalized_shape, *norm, module.LayerNorm.eps)
 
 
-def _attend(
-    attention: Any, hidden: Tensor, batch: TokenBatch, masks: list[Tensor | None], training: bool
-) -> Tensor:
-    heads = attention.num_attention_heads
-    projected = F.linear(hidden, *_query_key_value(attention, hidden.dtype))
-    p = attention.dropout.p if training else 0.0
-    if projected.device.type == "cpu" and projected.dtype == torch.bfloat16:
-        return grouped_attention(projected, batch.groups, masks, heads, p)
-    contexts = []
-    for group, part, mask in zip(batch.groups, batch.split(projected), masks, strict=True):
-        view = part.view(group.count, group.width, 3, heads, -1)
-        query, key, value = view.permute(2, 0, 3, 1, 4)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p, scale=1.0)
-        contexts.append(context.transpose(1, 2).reshape(group.count * group.width, -1))
-    return torch.cat(contexts)
-
-
-def _query_key_value(attention: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """One weight and bias for all three; queries come out divided by the root of a head's size.
-
-    Scaling the weight costs less than scaling the scores, and is exact where the root is a power of two.
-    """
-    scale = attention.attention_head_size**-0.5
-    query, *others = (attention.query, attention.key, attention.value)
+def _query_key_value(own: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Scaling the query's weight costs less than scaling the scores; exact if the root is a power of two."""
+    scale = own.attention_head_size**-0.5
+    query, *others = (own.query, own.key, own.value)
     weight = torch.cat([query.weight * scale, *(part.weight for part in others)])
     bias = torch.cat([query.bias * scale, *(part.bias for part in others)])
     return weight.to(dtype), bias.to(dtype)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import contextlib
+from collections.abc import Iterator
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from transformers import BertModel
 
 from retrieval.config import ModelConfig
 from retrieval.models import bert
 from retrieval.models.layout import Group, TokenBatch
+from retrieval.models.slots import sequence_slots
 
 ComputeType = Literal["32", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16}
@@ -34,6 +38,7 @@ class DualEncoder(nn.Module):
         self.mini_batch_size: int | None = None
         """Texts encoded at a time while gradients are recorded; ``None``: all at once."""
         self.packed = bert.supports(backbone)
+        self._weights: list[bert.LayerWeights] | None = None
         hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(hidden, config.projection) if config.projection else None
         self.dimension = config.projection or hidden
@@ -51,6 +56,20 @@ class DualEncoder(nn.Module):
             return self._in_chunks(batch, offset)
         return self._encode(batch, offset)
 
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within, no parameter changes: the weights are brought to the type of computation once."""
+        if self.packed:
+            self._weights = bert.layer_weights(self._bert, DTYPES[self.precision])
+        try:
+            yield
+        finally:
+            self._weights = None
+
+    @property
+    def _bert(self) -> BertModel:
+        return cast(BertModel, self.backbone)
+
     @property
     def recomputes(self) -> bool:
         """Whether a backward pass repeats the forward pass."""
@@ -64,15 +83,16 @@ class DualEncoder(nn.Module):
         """
         assert self.mini_batch_size is not None
         vectors = [
-            checkpoint(self._encode, chunk, None if offset is None else offset[span], use_reentrant=False)
+            checkpoint(self._encode, chunk, _part(offset, span, len(chunk.ids)), use_reentrant=False)
             for chunk, span in batch.chunks(self.mini_batch_size)
         ]
         return torch.cat(vectors)[batch.inverse]
 
     def _encode(self, batch: TokenBatch, offset: Tensor | None) -> Tensor:
         if self.packed:
-            states = bert.forward(self.backbone, batch, DTYPES[self.precision], offset)  # type: ignore[arg-type]
-            parts = zip(batch.groups, batch.split(states), strict=True)
+            states = bert.forward(self._bert, batch, DTYPES[self.precision], offset, self._weights)
+            rows = sequence_slots(batch).to_slots(states)
+            parts = ((group, rows[group.start : group.stop]) for group in batch.groups)
             blocks = [part.view(group.count, group.width, -1) for group, part in parts]
         else:
             blocks = [self._plain(batch, group, offset) for group in batch.groups]
@@ -86,12 +106,12 @@ class DualEncoder(nn.Module):
         # Widths are rounded up: what lies beyond the last position is padding.
         limit = getattr(self.backbone.config, "max_position_embeddings", None) or group.width
         width = min(group.width, limit)
-        ids = batch.ids[group.start : group.stop].view(group.count, group.width)[:, :width]
-        words = self.backbone.get_input_embeddings()(ids)  # type: ignore[operator]
+        places = batch.places[group.start : group.stop].view(group.count, group.width)[:, :width]
+        words = self.backbone.get_input_embeddings()(batch.ids[places])  # type: ignore[operator]
         if offset is not None:
-            words = words + offset[group.start : group.stop].view(group.count, group.width, -1)[:, :width]
+            words = words + offset[places]
         enabled = self.precision == "bf16"
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=enabled):
+        with torch.autocast(words.device.type, dtype=torch.bfloat16, enabled=enabled):
             states: Tensor = self.backbone(
                 inputs_embeds=words, attention_mask=batch.mask(group)[:, :width].long()
             ).last_hidden_state
@@ -113,6 +133,14 @@ class DualEncoder(nn.Module):
             vectors = F.normalize(vectors, dim=-1)
         scaled: Tensor = vectors * self.config.temperature**-0.5
         return scaled
+
+
+def _part(offset: Tensor | None, span: slice, length: int) -> Tensor | None:
+    """Rows of a chunk, with zeros for its blank tokens."""
+    if offset is None:
+        return None
+    rows = offset[span]
+    return F.pad(rows, (0, 0, 0, length - len(rows)))
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

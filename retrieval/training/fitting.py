@@ -24,7 +24,7 @@ from retrieval.training.callbacks import (
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.memory import TrimCallback
+from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.processes import Group
 from retrieval.training.progress import ProgressBar, StepReport
@@ -78,7 +78,7 @@ def train(
             callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
     negatives = training.in_domain.negatives
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
-    callbacks += [metrics, TrimCallback()]
+    callbacks += [metrics, HeapCallback()]
     batches = StepBatches(streams, cell.seed, start, cell.train.steps, group.rank, group.size)
     with contextlib.ExitStack() as stack:
         if mirror is not None:

@@ -1,4 +1,4 @@
-"""Gives memory that the C library holds but does not use back to the system while training on the CPU."""
+"""Keeps the memory of activations from step to step while training on the CPU, but no more than they take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 import pytorch_lightning as pl
 
 from retrieval.data.batches import Batch
-from retrieval.hardware import heap_trimmer
+from retrieval.hardware import heap_holder, heap_trimmer
 
 SETTLED_STEPS = 3
 """Steps after which weights, gradients, optimiser state and one step's activations are all there."""
@@ -17,19 +17,42 @@ GROWTH, ALLOWANCE = 1.25, 256 * 2**20
 """Resident memory may grow to this multiple of the settled level, plus these bytes."""
 
 
-class TrimCallback(pl.Callback):
-    """Trims the heap when resident memory has outgrown the level of the first steps.
+class HeapCallback(pl.Callback):
+    """Keeps the heap while training, and trims it when resident memory has outgrown the first steps.
 
-    Every batch has another number of tokens, so blocks of activations fit the holes of earlier ones badly:
-    the heap of a BERT-base run with 4 GB in use grew to 11 GB in 110 steps. A step after a trim takes half
-    a second longer there, hence not at every step. Without ``malloc_trim`` in the C library nothing is done.
+    Blocks that are mapped anew at every step cost a BERT-base step on two cores a sixth of its time. But
+    every batch has another number of tokens, so blocks may fit the holes of earlier ones badly: with layouts
+    of many shapes such a heap grew from 4 to 11 GB in 110 steps. A step after a trim takes half a second
+    longer there, hence not at every step. Where the C library cannot do one or the other it is left out.
     """
 
     def __init__(self) -> None:
         self.trim = heap_trimmer()
+        self.hold = heap_holder()
         self.process = psutil.Process()
         self.limit: float | None = None
         self.steps = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep freed blocks."""
+        if self.trim is not None and self.hold is not None and pl_module.device.type == "cpu":
+            self.hold(True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give everything back."""
+        self._release()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give everything back."""
+        self._release()
+
+    def _release(self) -> None:
+        if self.hold is not None:
+            self.hold(False)
+        if self.trim is not None:
+            self.trim(0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int

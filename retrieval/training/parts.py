@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from retrieval.data.batches import Batch
-from retrieval.models.layout import Group, TokenBatch
+from retrieval.models.layout import TokenBatch, group_tokens
 
 
 @dataclass(frozen=True)
 class Part:
     """Sequences taken from a batch.
 
-    ``tokens``: they alone, in the caller's order; ``places``: int64 ``[T]``, where each of their tokens lies
-    in the whole batch.
+    ``tokens``: they alone, in the caller's order; ``places``: int64 ``[Σ lengths]``, where each of their
+    tokens, the blank ones excepted, lies in the whole batch.
     """
 
     tokens: TokenBatch
@@ -25,32 +26,19 @@ class Part:
 
     @classmethod
     def of(cls, whole: TokenBatch, sequences: slice) -> Part:
-        """The part of ``whole`` (on the CPU) at ``sequences`` of the caller's order; widths are kept."""
+        """The part of ``whole`` (on the CPU) at ``sequences`` of the caller's order."""
         members = whole.inverse[sequences].numpy()
-        chosen = np.sort(members)
-        groups, places = [], []
-        first, start = 0, 0
-        for group in whole.groups:
-            inside = chosen[(chosen >= first) & (chosen < first + group.count)]
-            first += group.count
-            if len(inside):
-                shortest = int(whole.lengths[int(inside[0])])
-                groups.append(Group(start, len(inside), group.width, padded=shortest < group.width))
-                starts = group.start + (inside - (first - group.count)) * group.width
-                places.append((starts[:, None] + np.arange(group.width)).ravel())
-                start = groups[-1].stop
-        taken = torch.from_numpy(np.concatenate(places))
-        lengths = whole.lengths[torch.from_numpy(chosen)]
-        inverse = torch.from_numpy(np.searchsorted(chosen, members))
-        tokens = TokenBatch(
-            whole.ids[taken],
-            lengths,
-            inverse,
-            tuple(groups),
-            int(lengths.sum()),
-            int(lengths.square().sum()),
-        )
-        return cls(tokens, taken)
+        starts, lengths = whole.starts()[members], whole.sizes[members]
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        # Its ids are these numbers first: the layout then says where each of them went.
+        tokens = group_tokens(np.repeat(starts, lengths) + within, lengths)
+        places = tokens.ids[: tokens.tokens]
+        ids = F.pad(whole.ids[places], (0, len(tokens.ids) - len(places)))
+        return cls(replace(tokens, ids=ids), places)
+
+    def put(self, into: Tensor, values: Tensor) -> Tensor:
+        """``into`` ``[T, …]``, by token of the whole batch, with ``values`` at the tokens of the part."""
+        return into.index_copy(0, self.places, values[: len(self.places)])
 
     def to(self, device: torch.device | str) -> Part:
         """The same on another device."""

@@ -17,6 +17,7 @@ from retrieval.config import PerturbationConfig
 from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.layout import Group, TokenBatch
+from retrieval.models.slots import sequence_slots
 from retrieval.training.cost import BACKWARD_TO_INPUTS, FORWARD, Work
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch
@@ -86,7 +87,7 @@ class Perturbation:
 
     def __call__(self, encoder: DualEncoder, batch: AttackedBatch) -> Perturbed:
         """The batch as the encoder is to see it."""
-        config, places = self.config, batch.passages.places
+        config, passages = self.config, batch.passages
         self.words = self.words.to(batch.tokens.ids.device)
         if config.kind == "noise":
             ids, work = self._noise(batch), Work()
@@ -97,10 +98,10 @@ class Perturbation:
                 steps = config.steps if config.kind == "pgd" else 1
                 offset = ascend(adversary, table, config.epsilon, steps)
                 whole = table.new_zeros(len(batch.tokens.ids), table.shape[1])
-                return Perturbed(batch.tokens, whole.index_copy(0, places, offset), adversary.work)
+                return Perturbed(batch.tokens, passages.put(whole, offset), adversary.work)
             ids, searched = substitute(adversary, table, self.words, config.rate, config.neighbours)
             work = adversary.work + searched
-        changed = replace(batch.tokens, ids=batch.tokens.ids.index_copy(0, places, ids))
+        changed = replace(batch.tokens, ids=passages.put(batch.tokens.ids, ids))
         return Perturbed(changed, None, work)
 
     def _noise(self, batch: AttackedBatch) -> Tensor:
@@ -164,28 +165,35 @@ def substitute(
 
 
 def passage_norms(values: Tensor, tokens: TokenBatch) -> Tensor:
-    """L2 norm of each passage's part of ``values`` ``[T, hidden]``, at each of its tokens: ``[T, 1]``."""
+    """L2 norm of each passage's part of ``values`` ``[T, hidden]``, at each of its tokens: ``[T, 1]``.
+
+    ``values`` are zero at blank tokens, and so are the norms there.
+    """
+    route = sequence_slots(tokens)
+    squares = route.gathered(values.square().sum(1))
     norms = [
-        values[group.start : group.stop].reshape(group.count, -1).norm(dim=1).repeat_interleave(group.width)
+        squares[group.start : group.stop].view(group.count, -1).sum(1).sqrt().repeat_interleave(group.width)
         for group in tokens.groups
     ]
-    return torch.cat(norms)[:, None]
+    return route.returned(torch.cat(norms))[:, None]
 
 
 def _real_tokens(tokens: TokenBatch) -> Tensor:
-    """Which positions of the layout are not padding: bool ``[T]``."""
-    return torch.cat([tokens.mask(group).flatten() for group in tokens.groups])
+    """Which tokens of the batch are not blank: bool ``[T]``."""
+    return torch.arange(len(tokens.ids), device=tokens.ids.device) < tokens.tokens
 
 
 def _most_important(importance: Tensor, replaceable: Tensor, tokens: TokenBatch, rate: float) -> Tensor:
     """The most important ``rate`` of each passage's replaceable words, at least one: bool ``[T]``."""
+    route = sequence_slots(tokens)
+    ranked = route.gathered(importance.masked_fill(~replaceable, float("-inf")))
+    possible = route.gathered(replaceable)
 
     def of(group: Group) -> Tensor:
         shape, span = (group.count, group.width), slice(group.start, group.stop)
-        possible = replaceable[span].view(shape)
-        ranked = importance[span].view(shape).masked_fill(~possible, float("-inf"))
-        places = ranked.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        wanted = (rate * possible.sum(1, keepdim=True)).round().clamp_min(1)
-        return ((places < wanted) & possible).flatten()
+        own = possible[span].view(shape)
+        places = ranked[span].view(shape).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        wanted = (rate * own.sum(1, keepdim=True)).round().clamp_min(1)
+        return ((places < wanted) & own).flatten()
 
-    return torch.cat([of(group) for group in tokens.groups])
+    return route.returned(torch.cat([of(group) for group in tokens.groups]))

@@ -67,11 +67,7 @@ def test_queries_and_passages_of_a_block_match(tmp_path: Path) -> None:
     source = pairs_of(tmp_path / "a", [(i, i + 10) for i in range(30)])
     batch = collate((Stream("eff", (source,), 8),), seed=1, step=0)
     block = batch.blocks["eff"]
-    firsts = []
-    for group in batch.tokens.groups:
-        rows = batch.tokens.ids[group.start : group.stop].view(group.count, group.width)
-        firsts += rows[:, 0].tolist()
-    ids = np.array(firsts)[batch.tokens.inverse.numpy()]
+    ids = batch.tokens.ids[batch.tokens.starts()[batch.tokens.inverse.numpy()]].numpy()
     queries, passages = ids[block.queries] - 1, ids[block.passages] - 1
     assert (passages[block.labels.numpy()] == queries + 10).all()
     assert batch.pairs == 8

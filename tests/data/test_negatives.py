@@ -241,10 +241,7 @@ def training_pairs(folder: Path) -> TrainingPairs:
 
 def passages_of(batch, name: str) -> list[int]:  # type: ignore[no-untyped-def]
     """Passage row of each column of a block; see :func:`store_of`."""
-    firsts = []
-    for group in batch.tokens.groups:
-        firsts += batch.tokens.ids[group.start : group.stop].view(group.count, group.width)[:, 0].tolist()
-    ids = np.array(firsts)[batch.tokens.inverse.numpy()]
+    ids = batch.tokens.ids[batch.tokens.starts()[batch.tokens.inverse.numpy()]].numpy()
     found: list[int] = (ids[batch.blocks[name].passages] - 1).tolist()
     return found
 

@@ -1,79 +1,109 @@
-"""Grouped attention against the textbook formula in fp32, differentiated by autograd."""
+"""Attention over slots against the textbook formula for one sequence after the other, in fp32."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from retrieval.models.attention import grouped_attention
+from retrieval.models.attention import attention
 from retrieval.models.dropout import Kept
-from retrieval.models.layout import Group
+from retrieval.models.layout import TokenBatch, group_tokens
+from retrieval.models.slots import HeadSlots
 
 HEADS, SIZE = 2, 16
-GROUPS = (Group(0, 3, 8, False), Group(24, 2, 16, True), Group(56, 1, 24, False))
-TOKENS = GROUPS[-1].stop
+LENGTHS = np.array([3, 8, 32, 5, 40, 33, 1, 31] * 5)
 
 
-def biases() -> list[Tensor | None]:
-    hidden = torch.zeros(2, 1, 1, 16, dtype=torch.bfloat16)
-    hidden[1, ..., 11:] = float("-inf")
-    return [None, hidden, None]
+def batch_of(lengths: np.ndarray) -> TokenBatch:
+    return group_tokens(np.ones(lengths.sum(), dtype=np.int64), lengths, group_cost=100)
 
 
-def textbook(projected: Tensor, kept: list[Kept | None]) -> Tensor:
-    contexts = []
-    for group, bias, drop in zip(GROUPS, biases(), kept, strict=True):
-        part = projected[group.start : group.stop].view(group.count, group.width, 3, HEADS, SIZE)
-        query, key, value = part.permute(2, 0, 3, 1, 4)
-        scores = query @ key.transpose(2, 3)
-        if bias is not None:
-            scores = scores + bias.float()
-        weights = scores.softmax(-1)
-        if drop is not None:
-            weights = weights * (drop.mask.view(weights.shape) != 0) * drop.scale
-        contexts.append((weights @ value).transpose(1, 2).reshape(-1, HEADS * SIZE))
-    return torch.cat(contexts)
+def textbook(projected: Tensor, batch: TokenBatch, kept: list[Kept] | None) -> Tensor:
+    context = torch.zeros(len(projected), HEADS * SIZE)
+    starts = batch.starts().tolist()
+    for index, group in enumerate(batch.groups):
+        for k in range(group.count):
+            first, stop = starts[group.first + k : group.first + k + 2]
+            length = stop - first
+            query, key, value = projected[first:stop].view(length, 3, HEADS, SIZE).permute(1, 2, 0, 3)
+            weights = (query @ key.transpose(1, 2)).softmax(-1)
+            if kept is not None:
+                mask = kept[index].mask.view(group.count, HEADS, group.width, group.width)[k]
+                weights = weights * (mask[:, :length, :length] != 0) * kept[index].scale
+            context[first:stop] = (weights @ value).transpose(0, 1).reshape(length, -1)
+    return context
 
 
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
-def test_values_and_gradients_are_those_of_the_formula(p: float) -> None:
+def projections(batch: TokenBatch, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Random ones, and random gradients of the contexts, zero at blank tokens as they are in a model."""
     torch.manual_seed(0)
-    projected = torch.randn(TOKENS, 3 * HEADS * SIZE).mul_(0.5).to(torch.bfloat16).requires_grad_()
-    toward = torch.randn(TOKENS, HEADS * SIZE)
+    projected = torch.randn(len(batch.ids), 3 * HEADS * SIZE).mul_(0.5).to(dtype).requires_grad_()
+    toward = torch.randn(len(batch.ids), HEADS * SIZE).to(dtype)
+    toward[batch.tokens :] = 0
+    return projected, toward
+
+
+@pytest.mark.parametrize(
+    ("dtype", "p", "tolerance"),
+    # bfloat16 has eight bits: 0.4 % a rounding
+    [
+        (torch.float32, 0.0, 1e-5),
+        (torch.bfloat16, 0.0, 0.01),
+        (torch.bfloat16, 0.1, 0.01),
+        (torch.bfloat16, 0.5, 0.01),
+    ],
+)
+def test_values_and_gradients_are_those_of_the_formula(
+    dtype: torch.dtype, p: float, tolerance: float
+) -> None:
+    batch = batch_of(LENGTHS)
+    assert len(batch.groups) > 1
+    projected, toward = projections(batch, dtype)
     torch.manual_seed(1)
-    context = grouped_attention(projected, GROUPS, biases(), HEADS, p)
-    context.backward(toward.to(torch.bfloat16))
+    context = attention(projected, HeadSlots.of(batch, HEADS, dtype), p)
+    context.backward(toward)
 
     torch.manual_seed(1)
-    kept = [
-        Kept.draw(torch.Size((group.count * HEADS, group.width, group.width)), p) if p else None
-        for group in GROUPS
-    ]
+    shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in batch.groups]
+    kept = [Kept.draw(shape, p) for shape in shapes] if p else None
     reference = projected.detach().float().requires_grad_()
-    expected = textbook(reference, kept)
-    expected.backward(toward.to(torch.bfloat16).float())
-    assert context.dtype == torch.bfloat16
+    expected = textbook(reference, batch, kept)
+    expected.backward(toward.float())
+    assert context.dtype == dtype
     assert projected.grad is not None
     assert reference.grad is not None
     for ours, theirs in ((context.detach(), expected.detach()), (projected.grad, reference.grad)):
-        error = (ours.float() - theirs).norm() / theirs.norm()
-        assert error < 0.01  # bfloat16 has eight bits: 0.4 % a rounding
-    padding = slice(GROUPS[1].start + 16 + 11, GROUPS[1].stop)
-    keys_and_values = projected.grad[padding, HEADS * SIZE :]
-    assert not keys_and_values.any()
+        assert (ours.float() - theirs).norm() / theirs.norm() < tolerance
+        assert not ours[batch.tokens :].any()
 
 
 def test_half_the_weights_dropped_are_the_same_ones_in_the_backward_pass() -> None:
-    torch.manual_seed(0)
-    group = (Group(0, 1, 8, False),)
-    projected = torch.zeros(8, 3 * SIZE, dtype=torch.bfloat16)
-    projected[:, 2 * SIZE :] = torch.eye(8, SIZE)  # the context shows which weights were kept
+    batch = batch_of(np.array([32]))
+    projected = torch.zeros(len(batch.ids), 3 * 32, dtype=torch.bfloat16)
+    projected[:32, 64:] = torch.eye(32)  # the context shows which weights were kept
     projected.requires_grad_()
-    context = grouped_attention(projected, group, [None], 1, 0.5)
-    kept = context.detach()[:, :8] != 0
-    assert 0 < int(kept.sum()) < 64
-    context[:, :8].sum().backward()
+    torch.manual_seed(0)
+    context = attention(projected, HeadSlots.of(batch, 1, torch.bfloat16), 0.5)
+    kept = context.detach()[:32] != 0
+    assert 0 < int(kept.sum()) < 32 * 32
+    context[:32].sum().backward()
     assert projected.grad is not None
-    used = projected.grad[:, 2 * SIZE] * 8 / 2  # 1/8 · 1/(1 − ½) for each query that kept the key
+    used = projected.grad[:32, 64] * 32 / 2  # 1/32 · 1/(1 − ½) for each query that kept the key
     assert used.tolist() == kept.sum(0).tolist()
+
+
+def test_ways_to_slots_and_back_undo_each_other() -> None:
+    batch = batch_of(LENGTHS)
+    slots = HeadSlots.of(batch, HEADS, torch.float32)
+    for route, factor in ((slots.projections, 3 * HEADS), (slots.contexts, HEADS)):
+        rows = torch.randn(len(batch.ids) * factor, SIZE)
+        rows[route.end :] = 0
+        assert route.end == batch.tokens * factor
+        assert torch.equal(route.returned(route.gathered(rows)), rows)
+        assert torch.autograd.gradcheck(
+            lambda x, way=route: way.to_tokens(way.to_slots(x))[: way.end],
+            (torch.randn(len(batch.ids) * factor, 1, dtype=torch.float64, requires_grad=True),),
+            fast_mode=True,
+        )

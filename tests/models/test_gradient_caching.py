@@ -16,6 +16,7 @@ from retrieval.models.encoder import DualEncoder
 from retrieval.models.layout import TokenBatch, group_tokens
 from retrieval.training.losses import contrastive_loss
 from tests.models.conftest import small_model
+from tests.models.test_layout import check_slots
 
 PAIRS = 24
 
@@ -109,11 +110,11 @@ def test_chunks_partition_the_layout(lengths: list[int], size: int) -> None:
     batch = group_tokens(ids, np.array(lengths), group_cost=3)
     chunks = batch.chunks(size)
     assert all(len(chunk.lengths) <= size for chunk, _ in chunks)
-    assert torch.equal(torch.cat([chunk.ids for chunk, _ in chunks]), batch.ids)
-    assert torch.equal(torch.cat([batch.ids[span] for _, span in chunks]), batch.ids)
+    assert [span.start for _, span in chunks] == [0, *(span.stop for _, span in chunks[:-1])]
+    assert chunks[-1][1].stop == batch.tokens
     assert torch.equal(torch.cat([chunk.lengths for chunk, _ in chunks]), batch.lengths)
-    for chunk, _ in chunks:
-        assert chunk.groups[-1].stop == len(chunk.ids)
-        for group in chunk.groups:
-            rows = chunk.ids[group.start : group.stop].view(group.count, group.width)
-            assert torch.equal((rows > 0), chunk.mask(group))
+    for chunk, span in chunks:
+        for name in ("ids", "positions", "widths"):
+            assert torch.equal(getattr(chunk, name)[: chunk.tokens], getattr(batch, name)[span])
+            assert not getattr(chunk, name)[chunk.tokens :].any()
+        check_slots(chunk)

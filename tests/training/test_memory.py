@@ -1,11 +1,15 @@
 """The heap is trimmed when it outgrows the first steps, and only then."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
-from retrieval.training.memory import ALLOWANCE, GROWTH, SETTLED_STEPS, TrimCallback
+from retrieval.hardware import heap_holder
+from retrieval.training.memory import ALLOWANCE, GROWTH, SETTLED_STEPS, HeapCallback
 
 
 class Resident:
@@ -19,7 +23,7 @@ class Resident:
 
 
 def test_trims_only_above_the_settled_level() -> None:
-    callback, process, trimmed = TrimCallback(), Resident(), []
+    callback, process, trimmed = HeapCallback(), Resident(), []
     callback.process, callback.trim = process, lambda pad: trimmed.append(pad) or 1
     module = SimpleNamespace(device=torch.device("cpu"))
 
@@ -40,9 +44,52 @@ def test_trims_only_above_the_settled_level() -> None:
 
 
 def test_does_nothing_without_the_c_function_or_on_another_device() -> None:
-    callback = TrimCallback()
+    callback = HeapCallback()
     callback.trim = None
     callback.on_train_batch_end(None, SimpleNamespace(device=torch.device("cpu")), None, None, 0)
     callback.trim = lambda pad: 1
     callback.on_train_batch_end(None, SimpleNamespace(device=torch.device("meta")), None, None, 0)
     assert callback.steps == 0
+
+
+def test_the_heap_is_kept_while_training_and_given_back_after() -> None:
+    callback, calls = HeapCallback(), []
+    callback.hold = lambda keep: calls.append(keep)
+    callback.trim = lambda pad: calls.append("trimmed") or 1
+    module = SimpleNamespace(device=torch.device("cpu"))
+    callback.on_train_start(None, module)
+    assert calls == [True]
+    callback.on_train_end(None, module)
+    assert calls == [True, False, "trimmed"]
+    calls.clear()
+    callback.on_train_start(None, SimpleNamespace(device=torch.device("meta")))
+    assert not calls
+
+
+KEPT = """
+import resource, torch
+from retrieval.hardware import heap_holder
+
+def faults():
+    for _ in range(3):
+        torch.ones(16_000_000)  # 64 MB, above what glibc keeps by itself
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(16_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+hold = heap_holder()
+found = []
+for keep in (False, True, False):
+    hold(keep)
+    found.append(faults())
+print(*found)
+"""
+
+
+@pytest.mark.skipif(heap_holder() is None, reason="the C library has no mallopt")
+def test_held_blocks_are_not_mapped_anew() -> None:
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    before, kept, after = map(int, done.stdout.split())
+    assert kept < before / 10
+    assert kept < after / 10

@@ -17,7 +17,7 @@ from retrieval.evaluation.ranking import FloatArray
 from retrieval.evaluation.sentence_transformer import SentenceTransformerEncoder
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.encoding import encode_rows
-from retrieval.models.layout import TokenBatch, group_tokens
+from retrieval.models.layout import group_tokens
 
 _GRADIENT_BATCH = 64
 _SPECIAL = (0, 0)
@@ -96,7 +96,8 @@ class DualEncoderModel:
             score = (self._encoder(batch, offset) * torch.from_numpy(queries).to(device)).sum()
             (gradient,) = torch.autograd.grad(score, offset)
         rows = gradient.float().cpu().numpy()
-        for index, first in enumerate(_flat_starts(batch)):
+        starts = batch.starts()[batch.inverse.cpu().numpy()]
+        for index, first in enumerate(starts):
             own = rows[first : first + lengths[index]]
             yield _of_text(encoded["input_ids"][index], encoded["offset_mapping"][index], own)
 
@@ -217,13 +218,6 @@ def load_model(source: str) -> SentenceTransformerModel:
         ConfigError: There is no such model.
     """
     return SentenceTransformerModel(load_encoder(source))
-
-
-def _flat_starts(batch: TokenBatch) -> NDArray[np.int64]:
-    """Return int64[n]: where each sequence of the caller's order starts in the flat layout."""
-    starts = np.concatenate([group.start + group.width * np.arange(group.count) for group in batch.groups])
-    ordered: NDArray[np.int64] = starts[batch.inverse.cpu().numpy()]
-    return ordered
 
 
 def _of_text(
