@@ -11,6 +11,8 @@ from benchmarks import caching, cells, encoding, search, training, utilisation
 ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
 """What the number of passages is divided by on a CPU."""
 
+COMPILED_ON_CPU = ("tiny", "mini")
+
 Contestants = dict[str, Callable[[], float]]
 """Name -> speed per second; the first one is the reference of the ratios."""
 
@@ -88,6 +90,18 @@ def _caching(options: Options) -> Iterator[Match]:
     yield Match("caching", f"mini, batch {caching.LARGE_BATCH:,}", "pairs", entries)
 
 
+def _compiling(options: Options) -> Iterator[Match]:
+    # Of the large sizes on a CPU, compilation would take longer than all steps that are timed.
+    for size in [size for size in options.sizes if options.device == "cuda" or size in COMPILED_ON_CPU]:
+        few = training.effort(size, options.device)
+        steps = training.Effort(few.warm + 10, 2 * few.timed)
+        entries: Contestants = {
+            name: partial(training.ours, size, 0.1, "bf16", options.device, steps=steps, compiled=compiled)
+            for name, compiled in (("plain", False), ("trainer.compile=true", True))
+        }
+        yield Match("compiling", f"{size}, dropout 0.1", "pairs", entries)
+
+
 PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "training": _training,
     "encoding": _encoding,
@@ -95,6 +109,7 @@ PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "cells": _cells,
     "utilisation": _utilisation,
     "caching": _caching,
+    "compiling": _compiling,
 }
 
-GPU_PARTS = ("training", "encoding", "utilisation", "caching")
+GPU_PARTS = ("training", "encoding", "utilisation", "caching", "compiling")

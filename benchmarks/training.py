@@ -19,6 +19,7 @@ from benchmarks.work import BATCH, model_config, texts, tokenizer, training_pair
 from retrieval.config import StrategyConfig, TrainConfig
 from retrieval.data.batches import StepBatches
 from retrieval.models.backbones import build_encoder
+from retrieval.models.compiling import compiled_operations
 from retrieval.models.export import save_sentence_transformer
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
@@ -100,6 +101,7 @@ def ours(
     batch: int = BATCH,
     mini: int | None = None,
     steps: Effort | None = None,
+    compiled: bool = False,
 ) -> float:
     """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
     steps = steps or effort(size, device)
@@ -108,6 +110,8 @@ def ours(
     model, train = model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
     encoder = build_encoder(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
+    if compiled:
+        encoder.operations = compiled_operations(torch.device(device))
     strategy = build_strategy(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1)
     clock = StepClock(steps, device)

@@ -201,6 +201,8 @@ class TrainerConfig:
     checkpoint_seconds: float = 20.0
     """... but never more often than this."""
     progress: bool = True
+    compile: bool = False
+    """Whether position-wise operations go through ``torch.compile``: the same to rounding."""
 
 
 @dataclass

@@ -66,9 +66,12 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX = 128 * 1024, 65_536
-"""Of glibc's ``mallopt``: malloc.h, and the defaults of mallopt(3)."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""Options of glibc's ``mallopt``, from malloc.h."""
+
+MMAP_THRESHOLD, TRIM_THRESHOLD, MMAP_MAX = 32 * 2**20, 64 * 2**20, 65_536
+"""What glibc comes to by itself when large blocks are freed (mallopt(3)); once an option was set it no longer
+adapts, and the values that it starts from would slow down all that follows."""
 
 
 def heap_trimmer() -> Callable[[int], int] | None:
@@ -93,7 +96,8 @@ def heap_holder() -> Callable[[bool], None] | None:
     option.argtypes, option.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
 
     def hold(keep: bool) -> None:
-        option(M_MMAP_MAX, 0 if keep else DEFAULT_MMAP_MAX)
-        option(M_TRIM_THRESHOLD, 2**31 - 1 if keep else DEFAULT_TRIM_THRESHOLD)
+        option(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        option(M_MMAP_MAX, 0 if keep else MMAP_MAX)
+        option(M_TRIM_THRESHOLD, 2**31 - 1 if keep else TRIM_THRESHOLD)
 
     return hold

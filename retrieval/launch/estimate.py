@@ -38,7 +38,7 @@ START_SECONDS = 2.0
 """From the start of the process to the first step, and from the last measurement to the end."""
 
 BYTES_PER_PARAMETER = 24
-"""Weights, gradients and both moments in fp32, weights and gradients in bf16, and a copy for the clipping."""
+"""20 for weights, gradients and both moments in fp32 and weights and gradients in bf16; room for 4 more."""
 
 PROCESS_BYTES = int(0.85 * 2**30)
 """A process before its first step: libraries (0.6 GiB, of which cells share most), data, tokenizer."""

@@ -7,8 +7,9 @@ once a forward, activations are bf16 and gradients come back as fp32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -34,23 +35,27 @@ def supports(backbone: nn.Module) -> bool:
     )
 
 
+Pair: TypeAlias = tuple[Tensor, Tensor]
+"""Weight and bias."""
+
+
 @dataclass(frozen=True)
 class LayerWeights:
     """Weights and biases of a layer in the type that it computes in."""
 
-    query_key_value: tuple[Tensor, Tensor]
+    query_key_value: Pair
     """All three at once; queries come out divided by the root of a head's size."""
-    attended: tuple[Tensor, Tensor]
-    attended_norm: tuple[Tensor, Tensor]
-    wide: tuple[Tensor, Tensor]
-    narrow: tuple[Tensor, Tensor]
-    narrow_norm: tuple[Tensor, Tensor]
+    attended: Pair
+    attended_norm: Pair
+    wide: Pair
+    narrow: Pair
+    narrow_norm: Pair
 
 
 def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]:
     """Those of every layer; gradients reach the parameters."""
 
-    def cast(module: Any) -> tuple[Tensor, Tensor]:
+    def cast(module: Any) -> Pair:
         return module.weight.to(dtype), module.bias.to(dtype)
 
     layers: list[Any] = list(backbone.encoder.layer)
@@ -67,12 +72,35 @@ def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]
     ]
 
 
+def sum_norm(x: Tensor, residual: Tensor, norm: Pair, eps: float) -> Tensor:
+    """Layer norm of the sum."""
+    return F.layer_norm(x + residual, norm[0].shape, *norm, eps)
+
+
+def linear_sum_norm(x: Tensor, dense: Pair, residual: Tensor, norm: Pair, eps: float) -> Tensor:
+    """Layer norm of the sum of a linear layer and ``residual``."""
+    return F.layer_norm(linear_add(x, *dense, residual), norm[0].shape, *norm, eps)
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Position-wise operations of a layer, as they are or compiled (:mod:`retrieval.models.compiling`)."""
+
+    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor] = linear_gelu
+    sum_norm: Callable[[Tensor, Tensor, Pair, float], Tensor] = sum_norm
+    linear_sum_norm: Callable[[Tensor, Pair, Tensor, Pair, float], Tensor] = linear_sum_norm
+
+
+PLAIN = Operations()
+
+
 def forward(
     backbone: BertModel,
     batch: TokenBatch,
     dtype: torch.dtype,
     offset: Tensor | None = None,
     weights: list[LayerWeights] | None = None,
+    operations: Operations = PLAIN,
 ) -> Tensor:
     """Last hidden states, ``[T, hidden]`` in ``dtype``, for the tokens of a batch, blank ones among them.
 
@@ -82,7 +110,7 @@ def forward(
     hidden = _embed(backbone, batch, dtype, offset)
     slots = HeadSlots.of(batch, int(backbone.config.num_attention_heads), dtype)
     for layer, own in zip(backbone.encoder.layer, weights or layer_weights(backbone, dtype), strict=True):
-        hidden = _layer(layer, own, hidden, slots, backbone.training)
+        hidden = _layer(layer, own, hidden, slots, backbone.training, operations)
     return hidden
 
 
@@ -98,32 +126,39 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     return dropout(embedded.to(dtype), tables.dropout.p, backbone.training)
 
 
-def _layer(layer: Any, own: LayerWeights, hidden: Tensor, slots: HeadSlots, training: bool) -> Tensor:
+def _layer(
+    layer: Any,
+    own: LayerWeights,
+    hidden: Tensor,
+    slots: HeadSlots,
+    training: bool,
+    operations: Operations,
+) -> Tensor:
     inner, output = layer.attention, layer.output
     projected = linear(hidden, *own.query_key_value)
     context = attention(projected, slots, inner.self.dropout.p if training else 0.0)
-    hidden = _add_norm(inner.output, own.attended, own.attended_norm, context, hidden, training)
-    wide = linear_gelu(hidden, *own.wide)
-    return _add_norm(output, own.narrow, own.narrow_norm, wide, hidden, training)
+    hidden = _close(inner.output, own.attended, own.attended_norm, context, hidden, training, operations)
+    wide = operations.linear_gelu(hidden, *own.wide)
+    return _close(output, own.narrow, own.narrow_norm, wide, hidden, training, operations)
 
 
-def _add_norm(
+def _close(
     module: Any,
-    dense: tuple[Tensor, Tensor],
-    norm: tuple[Tensor, Tensor],
+    dense: Pair,
+    norm: Pair,
     x: Tensor,
     residual: Tensor,
     training: bool,
+    operations: Operations,
 ) -> Tensor:
     """Linear layer, dropout, residual, layer norm: the end of both halves of a layer."""
-    if training and module.dropout.p > 0:
-        added = dropout(F.linear(x, *dense), module.dropout.p, training) + residual
-    else:
-        added = linear_add(x, *dense, residual)
-    return F.layer_norm(added, module.LayerNorm.normalized_shape, *norm, module.LayerNorm.eps)
+    p, eps = module.dropout.p, module.LayerNorm.eps
+    if training and p > 0:
+        return operations.sum_norm(dropout(linear(x, *dense), p, training), residual, norm, eps)
+    return operations.linear_sum_norm(x, dense, residual, norm, eps)
 
 
-def _query_key_value(own: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _query_key_value(own: Any, dtype: torch.dtype) -> Pair:
     """Scaling the query's weight costs less than scaling the scores; exact if the root is a power of two."""
     scale = own.attention_head_size**-0.5
     query, *others = (own.query, own.key, own.value)

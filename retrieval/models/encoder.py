@@ -39,6 +39,8 @@ class DualEncoder(nn.Module):
         """Texts encoded at a time while gradients are recorded; ``None``: all at once."""
         self.packed = bert.supports(backbone)
         self._weights: list[bert.LayerWeights] | None = None
+        self.operations = bert.PLAIN
+        """Position-wise operations; compiled ones compute the same."""
         hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(hidden, config.projection) if config.projection else None
         self.dimension = config.projection or hidden
@@ -90,7 +92,9 @@ class DualEncoder(nn.Module):
 
     def _encode(self, batch: TokenBatch, offset: Tensor | None) -> Tensor:
         if self.packed:
-            states = bert.forward(self._bert, batch, DTYPES[self.precision], offset, self._weights)
+            states = bert.forward(
+                self._bert, batch, DTYPES[self.precision], offset, self._weights, self.operations
+            )
             rows = sequence_slots(batch).to_slots(states)
             parts = ((group, rows[group.start : group.stop]) for group in batch.groups)
             blocks = [part.view(group.count, group.width, -1) for group, part in parts]

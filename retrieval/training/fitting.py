@@ -13,6 +13,7 @@ from retrieval.config import Config, model_name
 from retrieval.data.batches import StepBatches
 from retrieval.data.prepared import PreparedData
 from retrieval.models.backbones import build_encoder
+from retrieval.models.compiling import compiled_operations
 from retrieval.models.encoder import DualEncoder
 from retrieval.runs import MetricsLog, RunDirectory
 from retrieval.tracking import Mirror
@@ -62,6 +63,8 @@ def train(
     """
     encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
     encoder.mini_batch_size = cell.train.mini_batch_size
+    if cell.trainer.compile:
+        encoder.operations = compiled_operations(device)
     where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
     strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     training = data.training()
