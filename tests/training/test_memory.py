@@ -68,7 +68,7 @@ def test_the_heap_is_kept_while_training_and_given_back_after() -> None:
 
 KEPT = """
 import resource, torch
-from retrieval.hardware import heap_holder
+from retrieval.hardware import heap_holder, heap_trimmer
 
 def faults():
     for _ in range(3):
@@ -82,6 +82,7 @@ hold = heap_holder()
 found = []
 for keep in (False, True, False):
     hold(keep)
+    heap_trimmer()(0)
     found.append(faults())
 print(*found)
 """
