@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import multiprocessing
 import os
 import platform
 import statistics
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def _compete(match: Match, rounds: int, device: str) -> list[dict[str, Any]]:
     speeds: dict[str, list[float]] = {name: [] for name in match.contestants}
     for _ in range(rounds):
         for name, run in match.contestants.items():
-            speeds[name].append(run())
+            speeds[name].append(_alone(run) if device == "cpu" else run())
     reference = next(iter(speeds.values()))
     rows: list[dict[str, Any]] = [
         {
@@ -89,6 +91,25 @@ def _compete(match: Match, rounds: int, device: str) -> list[dict[str, Any]]:
         for row, mini in zip(rows, (None, caching.MINI_BATCH), strict=False):
             row["step_bytes"] = caching.step_bytes("mini", mini, device)
     return rows
+
+
+def _alone(run: Callable[[], float]) -> float:
+    """In a process of its own: no contestant finds the heap or the threads as another left them.
+
+    Forked, while this process has no threads yet: it computes nothing itself.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(run()))
+    process.start()
+    sender.close()
+    try:
+        return float(receiver.recv())
+    except EOFError as error:
+        process.join()
+        raise RuntimeError(f"a contestant ended with status {process.exitcode}, see above") from error
+    finally:
+        process.join()
 
 
 def _write(chosen: argparse.Namespace, rows: list[dict[str, Any]]) -> None:

@@ -37,12 +37,12 @@ def texts(count: int) -> Texts:
     weights = 1 / np.arange(1, len(words) + 1)
     weights /= weights.sum()
 
-    def sentence(mean: float, spread: float, longest: int) -> str:
-        length = int(np.clip(random.normal(mean, spread), 4, longest - 2))
-        return " ".join(random.choice(words, length, p=weights))
+    def sentences(mean: float, spread: float, longest: int) -> list[str]:
+        lengths = random.normal(mean, spread, count).clip(4, longest - 2).astype(int)
+        drawn = np.split(random.choice(words, lengths.sum(), p=weights), np.cumsum(lengths)[:-1])
+        return [" ".join(part) for part in drawn]
 
-    queries = [sentence(10, 4, QUERY_LENGTH) for _ in range(count)]
-    return Texts(queries, [sentence(78, 25, PASSAGE_LENGTH) for _ in range(count)])
+    return Texts(sentences(10, 4, QUERY_LENGTH), sentences(78, 25, PASSAGE_LENGTH))
 
 
 @cache
