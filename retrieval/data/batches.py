@@ -202,7 +202,7 @@ def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
 
 
 def collate(streams: tuple[Stream, ...], seed: int, step: int, rank: int = 0, world: int = 1) -> Batch:
-    """The batch of a step: every stream's queries, then its passages, in one grouped layout.
+    """The batch of a step: every stream's queries, then its passages, in one packed layout.
 
     Of ``world`` processes each is given by ``rank`` its share of the sequences; the step is the same.
     """
