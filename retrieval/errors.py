@@ -29,3 +29,8 @@ class TrainingError(ParetrieveError):
 
 class StorageError(ParetrieveError):
     """A disk does not take what a run writes: full, over quota, read-only, or no permission."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says first, or its type: for a message of one line, 200 characters at most."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -6,6 +6,7 @@ import ctypes
 import resource
 import sys
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 
@@ -76,12 +77,7 @@ adapts, and the values that it starts from would slow down all that follows."""
 
 def heap_trimmer() -> Callable[[int], int] | None:
     """``malloc_trim`` of the C library, which gives unused heap back to the system; ``None`` without."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return trim
+    return _c_function("malloc_trim", ctypes.c_size_t)
 
 
 def heap_holder() -> Callable[[bool], None] | None:
@@ -89,11 +85,9 @@ def heap_holder() -> Callable[[bool], None] | None:
 
     Otherwise glibc maps each block above 32 MB anew, and the system zeroes its pages every time.
     """
-    try:
-        option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
+    option = _c_function("mallopt", ctypes.c_int, ctypes.c_int)
+    if option is None:
         return None
-    option.argtypes, option.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
 
     def hold(keep: bool) -> None:
         option(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
@@ -101,3 +95,13 @@ def heap_holder() -> Callable[[bool], None] | None:
         option(M_TRIM_THRESHOLD, 2**31 - 1 if keep else TRIM_THRESHOLD)
 
     return hold
+
+
+def _c_function(name: str, *arguments: Any) -> Callable[..., int] | None:
+    """A function of the C library that returns an int, or ``None`` where there is none of the name."""
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes, function.restype = arguments, ctypes.c_int
+    return cast(Callable[..., int], function)

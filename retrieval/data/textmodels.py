@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.data.collection import Collection
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
 from retrieval.evaluation.bm25 import K1, B
 from retrieval.evaluation.bm25 import VERSION as BM25_VERSION
 from retrieval.evaluation.sentence_transformer import SentenceTransformerEncoder, sentence_transformer_encoder
@@ -101,7 +101,7 @@ def load_cross_encoder(source: str) -> Any:
     try:
         model = CrossEncoder(source)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: not loadable as a cross-encoder: {_first_line(error)}") from error
+        raise ConfigError(f"{source}: not loadable as a cross-encoder: {first_line(error)}") from error
     if model.num_labels != 1:
         raise ConfigError(
             f"{source}: a cross-encoder with {model.num_labels} labels has no single relevance score; "
@@ -125,12 +125,8 @@ def _settings(source: str, name: str) -> dict[str, Any]:
     try:
         path = load_file_path(source, name)
     except Exception as error:
-        raise ConfigError(f"{source}: {name} cannot be read: {_first_line(error)}") from error
+        raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}") from error
     if path is None:
         return {}
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     return found if isinstance(found, dict) else {name: found}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

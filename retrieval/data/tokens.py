@@ -16,7 +16,8 @@ from retrieval.config import ModelConfig
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data_config import DataConfig
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
+from retrieval.segments import within
 
 CHUNK = 4096
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -118,7 +119,7 @@ def load_tokenizer(source: str | Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise ConfigError(f"no tokenizer at {source}: {reason}") from error
     if not tokenizer.is_fast:
         raise ConfigError(f"the tokenizer of {source} has no fast version, which the token store needs")
@@ -152,8 +153,7 @@ class TokenStore:
     def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids of the texts at ``rows`` (int ``[n]``) int64 ``[Σ lengths]``, and lengths int64 ``[n]``."""
         starts, lengths = self.offsets[rows], self.lengths(rows)
-        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return self.ids[np.repeat(starts, lengths) + within].astype(np.int64), lengths
+        return self.ids[np.repeat(starts, lengths) + within(lengths)].astype(np.int64), lengths
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
         """Tokens of each text of ``rows``, special tokens included: int64 ``[n]``."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval.errors import ParetrieveError
 from retrieval.evaluation.testset import EvaluationSet, IntArray
+from retrieval.segments import within
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
@@ -139,7 +140,7 @@ def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) ->
     if width == 0:
         return best
     fresh = np.zeros((len(scores), width), dtype=np.uint64)
-    slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    slots = within(counts)
     fresh[rows, slots] = _keys(scores[rows, columns], columns + offset)
     merged = np.concatenate([best, fresh], axis=1)
     if merged.shape[1] <= k:

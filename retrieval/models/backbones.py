@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModel, BertConfig, BertModel
 
 from retrieval.config import ModelConfig
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
 from retrieval.models.encoder import DualEncoder
 
 
@@ -63,7 +63,7 @@ def _pretrained(config: ModelConfig) -> nn.Module:
         model = AutoModel.from_pretrained(_backbone_source(name), trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.pretrained={name}: cannot load this checkpoint ({_first_line(error)}). Give a folder with"
+            f"model.pretrained={name}: cannot load this checkpoint ({first_line(error)}). Give a folder with"
             " config.json and model.safetensors, or a hub id that is cached or reachable"
         ) from error
     if getattr(model, "pooler", None) is not None:
@@ -81,7 +81,3 @@ def _backbone_source(name: str) -> str:
         if (candidate / "config.json").is_file():
             return str(candidate)
     return name
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

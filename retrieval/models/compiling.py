@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import torch
 
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
 from retrieval.models.bert import PLAIN, Operations
 
 
@@ -27,9 +27,7 @@ def compiled_operations(device: torch.device) -> Operations:
     try:
         made.sum_norm(x, x, pair, 1e-5)
     except Exception as error:  # its back ends raise whatever they like
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines or [type(error).__name__])[0][:200]
         raise ConfigError(
-            f"trainer.compile=true: torch.compile fails here ({reason}); set trainer.compile=false"
+            f"trainer.compile=true: torch.compile fails here ({first_line(error)}); set trainer.compile=false"
         ) from error
     return made

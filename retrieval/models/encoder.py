@@ -107,9 +107,10 @@ class DualEncoder(nn.Module):
 
     def _plain(self, batch: TokenBatch, group: Group, offset: Tensor | None) -> Tensor:
         """One group through the backbone's own forward: the path of every other architecture."""
-        # Widths are rounded up: what lies beyond the last position is padding.
-        limit = getattr(self.backbone.config, "max_position_embeddings", None) or group.width
-        width = min(group.width, limit)
+        # Widths are rounded up for attention alone; here every token of padding costs a whole layer.
+        longest = int(batch.sizes[group.first + group.count - 1])
+        limit = getattr(self.backbone.config, "max_position_embeddings", None) or longest
+        width = min(longest, limit)
         places = batch.places[group.start : group.stop].view(group.count, group.width)[:, :width]
         words = self.backbone.get_input_embeddings()(batch.ids[places])  # type: ignore[operator]
         if offset is not None:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.segments import within
+
 GROUP_COST_SCORES = 200_000
 """Attention scores a head that one more group is worth: the fixed cost of its operations."""
 TOKEN_MULTIPLE, COUNT_MULTIPLE, WIDTH_MULTIPLE = 128, 16, 32
@@ -163,9 +165,8 @@ def group_tokens(ids: np.ndarray, lengths: np.ndarray, group_cost: int = GROUP_C
         groups.append(Group(first, count, width, start, padded=int(sizes[first]) < width))
         first, start = first + count, groups[-1].stop
     of_sequence = np.repeat([width for _, width in plan], [count for count, _ in plan])
-    ends, slot_ends = np.cumsum(sizes), np.cumsum(of_sequence)
-    positions = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
-    slots = positions + np.repeat(slot_ends - of_sequence, sizes)
+    positions = within(sizes)
+    slots = positions + np.repeat(np.cumsum(of_sequence) - of_sequence, sizes)
     places = np.full(start, len(slots))
     places[slots] = np.arange(len(slots))
     inverse = np.empty(len(order), dtype=np.int64)

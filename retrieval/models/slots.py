@@ -7,6 +7,7 @@ with it the result, could change from run to run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,35 +41,28 @@ class Route:
 
     def to_slots(self, values: Tensor) -> Tensor:
         """:meth:`gathered`; the gradient is :meth:`returned`."""
-        rows: Tensor = _ToSlots.apply(values, self)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Moved.apply(values, self.gathered, self.returned)  # type: ignore[no-untyped-call]
         return rows
 
     def to_tokens(self, values: Tensor) -> Tensor:
         """:meth:`returned`; the gradient is :meth:`gathered`."""
-        rows: Tensor = _ToTokens.apply(values, self)  # type: ignore[no-untyped-call]
+        rows: Tensor = _Moved.apply(values, self.returned, self.gathered)  # type: ignore[no-untyped-call]
         return rows
 
 
-class _ToSlots(torch.autograd.Function):
+class _Moved(torch.autograd.Function):
+    """Rows moved ``there``, their gradients moved ``back``."""
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, route: Route) -> Tensor:
-        ctx.route = route
-        return route.gathered(values)
+    def forward(
+        ctx: Any, values: Tensor, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        ctx.back = back
+        return there(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return ctx.route.returned(gradients[0]), None
-
-
-class _ToTokens(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, route: Route) -> Tensor:
-        ctx.route = route
-        return route.returned(values)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return ctx.route.gathered(gradients[0]), None
+        return ctx.back(gradients[0]), None, None
 
 
 @dataclass(frozen=True)
@@ -92,30 +86,24 @@ class HeadSlots:
     def of(cls, batch: TokenBatch, heads: int, dtype: torch.dtype) -> HeadSlots:
         """Of a batch, on its device."""
         head = torch.arange(heads, device=batch.ids.device)
-        token = torch.cat(
-            [
-                batch.places[group.start : group.stop]
-                .view(-1, 1, group.width)
-                .expand(-1, heads, -1)
-                .flatten()
-                for group in batch.groups
-            ]
-        )
-        of_head = torch.cat(
-            [head.repeat_interleave(group.width).repeat(group.count) for group in batch.groups]
-        )
-        third = torch.arange(3, device=head.device) * heads
+        third = torch.arange(3, device=head.device)[:, None]
+
+        def rows(factor: int) -> Tensor:
+            """Of each slot by head, the row of its token, where every token has ``factor`` of them."""
+            tokens = (
+                batch.places[group.start : group.stop].view(-1, 1, group.width) for group in batch.groups
+            )
+            return torch.cat([(part * factor + head[:, None]).flatten() for part in tokens])
+
         # With heads before positions, a sequence begins `heads` times as far from the start.
-        slot = ((batch.slots - batch.positions) * heads + batch.positions)[:, None] + head * batch.widths[
-            :, None
-        ]
-        thirds = third * len(batch.places)
+        starts = (batch.slots - batch.positions) * heads + batch.positions
+        slot = starts[:, None] + head * batch.widths[:, None]
         projections = Route(
-            (third[:, None] + token * (3 * heads) + of_head).flatten(),
-            (thirds[:, None] + slot[:, None, :]).flatten(),
+            (third * heads + rows(3 * heads)).flatten(),
+            (third * (len(batch.places) * heads) + slot[:, None, :]).flatten(),
             batch.tokens * 3 * heads,
         )
-        contexts = Route(token * heads + of_head, slot.flatten(), batch.tokens * heads)
+        contexts = Route(rows(heads), slot.flatten(), batch.tokens * heads)
         biases = tuple(_bias(batch, group, dtype) for group in batch.groups)
         return cls(projections, contexts, batch.groups, biases, heads)
 

@@ -35,23 +35,23 @@ class HeapCallback(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep freed blocks."""
-        if self.trim is not None and self.hold is not None and pl_module.device.type == "cpu":
-            self.hold(True)
+        self._keep(pl_module, True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give everything back."""
-        self._release()
+        self._keep(pl_module, False)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Give everything back."""
-        self._release()
+        self._keep(pl_module, False)
 
-    def _release(self) -> None:
-        if self.hold is not None:
-            self.hold(False)
-        if self.trim is not None:
+    def _keep(self, module: pl.LightningModule, keep: bool) -> None:
+        if self.trim is None or self.hold is None or module.device.type != "cpu":
+            return
+        self.hold(keep)
+        if not keep:
             self.trim(0)
 
     def on_train_batch_end(

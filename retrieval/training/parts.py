@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from retrieval.data.batches import Batch
 from retrieval.models.layout import TokenBatch, group_tokens
+from retrieval.segments import within
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,8 @@ class Part:
         """The part of ``whole`` (on the CPU) at ``sequences`` of the caller's order."""
         members = whole.inverse[sequences].numpy()
         starts, lengths = whole.starts()[members], whole.sizes[members]
-        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         # Its ids are these numbers first: the layout then says where each of them went.
-        tokens = group_tokens(np.repeat(starts, lengths) + within, lengths)
+        tokens = group_tokens(np.repeat(starts, lengths) + within(lengths), lengths)
         places = tokens.ids[: tokens.tokens]
         ids = F.pad(whole.ids[places], (0, len(tokens.ids) - len(places)))
         return cls(replace(tokens, ids=ids), places)

@@ -15,7 +15,7 @@ from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, references
 from retrieval.data.sources.pairs import write_collection
 from retrieval.data_config import DataConfig, HubDataset
-from retrieval.errors import ConfigError, DownloadError
+from retrieval.errors import ConfigError, DownloadError, first_line
 from retrieval.identity import content_hash
 
 VERSION = 1
@@ -88,7 +88,7 @@ class Dataset:
         return BUILDERS[path.suffix]
 
     def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         name = self.settings.dataset
         if Path(name).expanduser().exists() or isinstance(error, ValueError):
             return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {reason}")
