@@ -20,9 +20,10 @@ from retrieval.launch.submission import (
     Submitted,
     cut,
     make_importable,
-    see_through,
     submitted,
     take_back,
+    until_interrupted,
+    watch,
 )
 from retrieval.launch.sweep import Options
 
@@ -100,12 +101,15 @@ def run_batch(
     tasks = _submit(chunks, folder, options, batch)
     display = Display()
     first = tasks[0].task.job.job_id.partition("_")[0]
-    record.write(cells, force=True)
-    where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
-    display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
-    if not batch.wait:
-        display.say("not waiting for them; `python -m sweeps status` shows how they stand")
-        raise SystemExit(0)
+
+    def watching() -> None:
+        record.write(cells, force=True)
+        where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
+        display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
+        if not batch.wait:
+            display.say("not waiting for them; `python -m sweeps status` shows how they stand")
+            raise SystemExit(0)
+        watch(tasks, cells, record, display, batch.poll)
 
     def interrupted() -> None:
         if batch.cluster == "local":
@@ -113,7 +117,7 @@ def run_batch(
         else:
             display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
 
-    return see_through(tasks, cells, record, display, interrupted, batch.poll)
+    return until_interrupted(watching, interrupted)
 
 
 def _submit(

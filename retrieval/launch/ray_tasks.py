@@ -13,7 +13,15 @@ from retrieval.errors import ConfigError
 from retrieval.launch.cells import Cell, SweepRecord
 from retrieval.launch.chunks import Chunk, ChunkRunner
 from retrieval.launch.display import Display
-from retrieval.launch.submission import POLL_SECONDS, cut, make_importable, see_through, submitted, take_back
+from retrieval.launch.submission import (
+    POLL_SECONDS,
+    cut,
+    make_importable,
+    submitted,
+    take_back,
+    until_interrupted,
+    watch,
+)
 from retrieval.launch.sweep import Options
 
 CONNECT_SECONDS = 10.0
@@ -76,7 +84,9 @@ def run_on_ray(
     display = Display()
     display.say(f"{len(waiting)} cells in {len(tasks)} Ray tasks of {given.num_cpus:g} CPUs")
     try:
-        return see_through(tasks, cells, record, display, lambda: take_back(tasks, display), given.poll)
+        return until_interrupted(
+            lambda: watch(tasks, cells, record, display, given.poll), lambda: take_back(tasks, display)
+        )
     finally:
         ray.shutdown()
 

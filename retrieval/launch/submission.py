@@ -62,22 +62,11 @@ def submitted(task: AnyTask, cells: Sequence[Cell]) -> Submitted[AnyTask]:
     return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
 
 
-def see_through(
-    tasks: Sequence[Submitted[Any]],
-    everything: Sequence[Cell],
-    record: SweepRecord,
-    display: Display,
-    interrupted: Callable[[], None],
-    poll: float = POLL_SECONDS,
-) -> bool:
-    """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back.
-
-    Upon Ctrl-C, a termination signal or a closed terminal, return what ``interrupted`` leaves: whether there
-    was one.
-    """
+def until_interrupted(work: Callable[[], None], interrupted: Callable[[], None]) -> bool:
+    """Do ``work``; upon Ctrl-C, a termination or a closed terminal, ``interrupted``; whether that came."""
     with on_request_to_end(_interrupt):
         try:
-            watch(tasks, everything, record, display, poll)
+            work()
         except KeyboardInterrupt:
             interrupted()
             return True
