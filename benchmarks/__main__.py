@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks import caching, training
-from benchmarks.parts import GPU_PARTS, PARTS, Match, Options
+from benchmarks.parts import OF_DEVICE, PARTS, Match, Options
 from benchmarks.work import SHAPES
 from retrieval.manifest import cpu_model
 from retrieval.notices import quiet
@@ -52,11 +52,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=None, help="default: benchmarks/results/DEVICE")
     chosen = parser.parse_args()
-    chosen.parts = chosen.parts or ",".join(PARTS if chosen.device == "cpu" else GPU_PARTS)
+    chosen.parts = chosen.parts or ",".join(OF_DEVICE[chosen.device])
     chosen.out = chosen.out or Path("benchmarks/results") / chosen.device
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA GPU here")
-    for option, known in (("sizes", SHAPES), ("parts", PARTS)):
+    for option, known in (("sizes", SHAPES), ("parts", OF_DEVICE[chosen.device])):
         for name in getattr(chosen, option).split(","):
             if name not in known:
                 parser.error(f"--{option} {name}: not one of {', '.join(known)}")

@@ -11,8 +11,6 @@ from benchmarks import caching, cells, encoding, search, training, utilisation
 ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
 """What the number of passages is divided by on a CPU."""
 
-COMPILED_ON_CPU = ("tiny", "mini")
-
 Contestants = dict[str, Callable[[], float]]
 """Name -> speed per second; the first one is the reference of the ratios."""
 
@@ -91,8 +89,7 @@ def _caching(options: Options) -> Iterator[Match]:
 
 
 def _compiling(options: Options) -> Iterator[Match]:
-    # Of the large sizes on a CPU, compilation would take longer than all steps that are timed.
-    for size in [size for size in options.sizes if options.device == "cuda" or size in COMPILED_ON_CPU]:
+    for size in options.sizes:
         few = training.effort(size, options.device)
         steps = training.Effort(few.warm + 10, 2 * few.timed)
         entries: Contestants = {
@@ -112,4 +109,8 @@ PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "compiling": _compiling,
 }
 
-GPU_PARTS = ("training", "encoding", "utilisation", "caching", "compiling")
+OF_DEVICE = {
+    "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching"),
+    "cuda": ("training", "encoding", "utilisation", "caching", "compiling"),
+}
+"""What is measured on each; in bf16 on a CPU there is nothing to compile."""

@@ -111,7 +111,7 @@ def ours(
     encoder = build_encoder(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
     if compiled:
-        encoder.operations = compiled_operations(torch.device(device))
+        encoder.operations = compiled_operations(torch.device(device), precision)
     strategy = build_strategy(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1)
     clock = StepClock(steps, device)

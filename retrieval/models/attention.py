@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +18,7 @@ def attention(projected: Tensor, slots: HeadSlots, p: float) -> Tensor:
 
     ``projected``: ``[T, 3·hidden]``, query (already divided by the root of a head's size), key and value of
     each token; ``p``: share of the attention weights to drop.
-
-    In bfloat16 on a CPU one operation computes all groups of a layer: PyTorch's fused kernel has a backward
-    pass some 5-10 times slower than these products there. The softmax is computed in fp32.
     """
-    if projected.device.type == "cpu" and projected.dtype == torch.bfloat16:
-        found: Tensor = _GroupedAttention.apply(projected, slots, p)  # type: ignore[no-untyped-call]
-        return found
     size = projected.shape[1] // (3 * slots.heads)
     by_head = slots.projections.to_slots(projected.reshape(-1, size)).view(3, -1, size)
     contexts = []
@@ -36,61 +29,55 @@ def attention(projected: Tensor, slots: HeadSlots, p: float) -> Tensor:
     return slots.contexts.to_tokens(torch.cat(contexts)).view(len(projected), -1)
 
 
+def attend(projected: Tensor, slots: HeadSlots, p: float) -> tuple[Tensor, list[Tensor]]:
+    """What :func:`attention` computes, by batched products, and what :func:`attend_backward` needs of it.
+
+    In bfloat16 on a CPU the backward pass of PyTorch's fused kernel is 5-10 times slower than these products.
+    No gradient is recorded. The softmax is computed in fp32.
+    """
+    heads = slots.heads
+    size = projected.shape[1] // (3 * heads)
+    by_head = slots.projections.gathered(projected.view(-1, size)).view(3, -1, size)
+    context = torch.empty_like(by_head[0])
+    saved = [by_head]
+    for group, bias, parts in _by_group(slots, by_head, context[None]):
+        query, key, value, into = (part.view(-1, group.width, size) for part in parts)
+        scores = torch.bmm(query, key.transpose(1, 2))
+        if bias is not None:
+            scores.view(group.count, heads, group.width, group.width).add_(bias)
+        weights = torch.softmax(scores, -1)
+        saved.append(weights)
+        if p > 0:
+            kept = Kept.draw(weights.shape, p)
+            weights = kept.of(weights)
+            saved.append(kept.mask)
+        torch.bmm(weights, value, out=into)
+    return slots.contexts.returned(context).view(len(projected), -1), saved
+
+
+def attend_backward(gradient: Tensor, saved: list[Tensor], slots: HeadSlots, p: float) -> Tensor:
+    """Gradient of the projections ``[T, 3·hidden]``, from that of the contexts ``[T, hidden]``."""
+    by_head, *others = saved
+    size, rest = by_head.shape[2], iter(others)
+    of_context = slots.contexts.gathered(gradient.view(-1, size))
+    result = torch.empty_like(by_head)
+    for group, _, parts in _by_group(slots, by_head, of_context[None], result):
+        query, key, value, outer, *into = (part.view(-1, group.width, size) for part in parts)
+        weights = next(rest)
+        kept = Kept(next(rest), p) if p > 0 else None
+        used = weights if kept is None else kept.of(weights)
+        of_weights = torch.bmm(outer, value.transpose(1, 2))
+        if kept is not None:
+            of_weights = kept.of_(of_weights)
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        torch.bmm(of_scores, key, out=into[0])
+        torch.bmm(of_scores.transpose(1, 2), query, out=into[1])
+        torch.bmm(used.transpose(1, 2), outer, out=into[2])
+    return slots.projections.returned(result.view(-1, size)).view(len(gradient), -1)
+
+
 def _by_group(slots: HeadSlots, *stacks: Tensor) -> Iterator[tuple[Group, Tensor | None, list[Tensor]]]:
     """Each group, its bias, and its rows of every stack's matrices ``[k, S·heads, d]``."""
     for group, bias in zip(slots.groups, slots.biases, strict=True):
         rows = slice(group.start * slots.heads, group.stop * slots.heads)
         yield group, bias, [matrix[rows] for stack in stacks for matrix in stack]
-
-
-class _GroupedAttention(torch.autograd.Function):
-    """Forward and backward pass; saves query, key and value by slot, weights, and what dropout kept."""
-
-    @staticmethod
-    def forward(ctx: Any, projected: Tensor, slots: HeadSlots, p: float) -> Tensor:
-        heads = slots.heads
-        size = projected.shape[1] // (3 * heads)
-        by_head = slots.projections.gathered(projected.view(-1, size)).view(3, -1, size)
-        context = torch.empty_like(by_head[0])
-        saved: list[Tensor] = []
-        ctx.scales = []
-        for group, bias, parts in _by_group(slots, by_head, context[None]):
-            query, key, value, into = (part.view(-1, group.width, size) for part in parts)
-            scores = torch.bmm(query, key.transpose(1, 2))
-            if bias is not None:
-                scores.view(group.count, heads, group.width, group.width).add_(bias)
-            weights = torch.softmax(scores, -1)
-            saved.append(weights)
-            if p > 0:
-                kept = Kept.draw(weights.shape, p)
-                weights = kept.of(weights)
-                saved.append(kept.mask)
-                ctx.scales.append(kept.scale)
-            torch.bmm(weights, value, out=into)
-        ctx.save_for_backward(by_head, *saved)
-        ctx.slots, ctx.dropped = slots, p > 0
-        return slots.contexts.returned(context).view(len(projected), -1)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        slots: HeadSlots = ctx.slots
-        by_head, *rest = ctx.saved_tensors
-        size = by_head.shape[2]
-        saved, scales = iter(rest), iter(ctx.scales)
-        of_context = slots.contexts.gathered(gradient.reshape(-1, size))
-        result = torch.empty_like(by_head)
-        for group, _, parts in _by_group(slots, by_head, of_context[None], result):
-            query, key, value, outer, *into = (part.view(-1, group.width, size) for part in parts)
-            weights = next(saved)
-            kept = Kept(next(saved), next(scales)) if ctx.dropped else None
-            used = weights if kept is None else kept.of(weights)
-            of_weights = torch.bmm(outer, value.transpose(1, 2))
-            if kept is not None:
-                of_weights = kept.of(of_weights)
-            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            torch.bmm(of_scores, key, out=into[0])
-            torch.bmm(of_scores.transpose(1, 2), query, out=into[1])
-            torch.bmm(used.transpose(1, 2), outer, out=into[2])
-        flat = slots.projections.returned(result.view(-1, size))
-        return flat.view(len(gradient), -1), None, None

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from retrieval.models import branches
 from retrieval.models.attention import attention
+from retrieval.models.branches import Pair
 from retrieval.models.dropout import dropout
 from retrieval.models.layout import TokenBatch
-from retrieval.models.linear import linear, linear_add, linear_gelu
 from retrieval.models.slots import HeadSlots
 
 
@@ -33,10 +34,6 @@ def supports(backbone: nn.Module) -> bool:
         and not config.is_decoder
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
     )
-
-
-Pair: TypeAlias = tuple[Tensor, Tensor]
-"""Weight and bias."""
 
 
 @dataclass(frozen=True)
@@ -53,42 +50,43 @@ class LayerWeights:
 
 
 def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]:
-    """Those of every layer; gradients reach the parameters."""
+    """Those of every layer; gradients reach the parameters, unless they are disabled here."""
 
-    def cast(module: Any) -> Pair:
-        return module.weight.to(dtype), module.bias.to(dtype)
+    def cast(module: Any, to: torch.dtype = dtype) -> Pair:
+        return _fixed(module.weight.to(to)), _fixed(module.bias.to(to))
 
+    # On a CPU statistics and their weights stay fp32; a GPU takes them in one type with the activations.
+    norms = torch.float32 if backbone.device.type == "cpu" else dtype
     layers: list[Any] = list(backbone.encoder.layer)
     return [
         LayerWeights(
             _query_key_value(layer.attention.self, dtype),
             cast(layer.attention.output.dense),
-            cast(layer.attention.output.LayerNorm),
+            cast(layer.attention.output.LayerNorm, norms),
             cast(layer.intermediate.dense),
             cast(layer.output.dense),
-            cast(layer.output.LayerNorm),
+            cast(layer.output.LayerNorm, norms),
         )
         for layer in layers
     ]
 
 
-def sum_norm(x: Tensor, residual: Tensor, norm: Pair, eps: float) -> Tensor:
+def gelu_of_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``gelu(x·Wᵀ + b)``, the exact GELU."""
+    return F.gelu(F.linear(x, weight, bias))
+
+
+def norm_of_sum(x: Tensor, residual: Tensor, norm: Pair, eps: float) -> Tensor:
     """Layer norm of the sum."""
     return F.layer_norm(x + residual, norm[0].shape, *norm, eps)
-
-
-def linear_sum_norm(x: Tensor, dense: Pair, residual: Tensor, norm: Pair, eps: float) -> Tensor:
-    """Layer norm of the sum of a linear layer and ``residual``."""
-    return F.layer_norm(linear_add(x, *dense, residual), norm[0].shape, *norm, eps)
 
 
 @dataclass(frozen=True)
 class Operations:
     """Position-wise operations of a layer, as they are or compiled (:mod:`retrieval.models.compiling`)."""
 
-    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor] = linear_gelu
-    sum_norm: Callable[[Tensor, Tensor, Pair, float], Tensor] = sum_norm
-    linear_sum_norm: Callable[[Tensor, Pair, Tensor, Pair, float], Tensor] = linear_sum_norm
+    gelu_of_linear: Callable[[Tensor, Tensor, Tensor], Tensor] = gelu_of_linear
+    norm_of_sum: Callable[[Tensor, Tensor, Pair, float], Tensor] = norm_of_sum
 
 
 PLAIN = Operations()
@@ -123,7 +121,7 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     embedded = words + F.embedding(batch.positions, positions)
     norm = tables.LayerNorm
     embedded = F.layer_norm(embedded, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    return dropout(embedded.to(dtype), tables.dropout.p, backbone.training)
+    return dropout(embedded.to(dtype), tables.dropout.p if backbone.training else 0.0)
 
 
 def _layer(
@@ -135,27 +133,20 @@ def _layer(
     operations: Operations,
 ) -> Tensor:
     inner, output = layer.attention, layer.output
-    projected = linear(hidden, *own.query_key_value)
-    context = attention(projected, slots, inner.self.dropout.p if training else 0.0)
-    hidden = _close(inner.output, own.attended, own.attended_norm, context, hidden, training, operations)
-    wide = operations.linear_gelu(hidden, *own.wide)
-    return _close(output, own.narrow, own.narrow_norm, wide, hidden, training, operations)
-
-
-def _close(
-    module: Any,
-    dense: Pair,
-    norm: Pair,
-    x: Tensor,
-    residual: Tensor,
-    training: bool,
-    operations: Operations,
-) -> Tensor:
-    """Linear layer, dropout, residual, layer norm: the end of both halves of a layer."""
-    p, eps = module.dropout.p, module.LayerNorm.eps
-    if training and p > 0:
-        return operations.sum_norm(dropout(linear(x, *dense), p, training), residual, norm, eps)
-    return operations.linear_sum_norm(x, dense, residual, norm, eps)
+    p_weights, p_attended, p_output = (
+        module.dropout.p if training else 0.0 for module in (inner.self, inner.output, output)
+    )
+    if branches.supports(hidden):
+        summed = branches.attended(hidden, own.query_key_value, own.attended, slots, p_weights, p_attended)
+        hidden = branches.norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
+        summed = branches.fed_forward(hidden, own.wide, own.narrow, p_output)
+        return branches.norm(summed, own.narrow_norm, output.LayerNorm.eps)
+    context = attention(F.linear(hidden, *own.query_key_value), slots, p_weights)
+    branch = dropout(F.linear(context, *own.attended), p_attended)
+    hidden = operations.norm_of_sum(branch, hidden, own.attended_norm, inner.output.LayerNorm.eps)
+    wide = operations.gelu_of_linear(hidden, *own.wide)
+    branch = dropout(F.linear(wide, *own.narrow), p_output)
+    return operations.norm_of_sum(branch, hidden, own.narrow_norm, output.LayerNorm.eps)
 
 
 def _query_key_value(own: Any, dtype: torch.dtype) -> Pair:
@@ -164,4 +155,9 @@ def _query_key_value(own: Any, dtype: torch.dtype) -> Pair:
     query, *others = (own.query, own.key, own.value)
     weight = torch.cat([query.weight * scale, *(part.weight for part in others)])
     bias = torch.cat([query.bias * scale, *(part.bias for part in others)])
-    return weight.to(dtype), bias.to(dtype)
+    return _fixed(weight.to(dtype)), _fixed(bias.to(dtype))
+
+
+def _fixed(parameter: Tensor) -> Tensor:
+    """Without gradient where none is recorded: a cast to its own type is the parameter itself."""
+    return parameter if torch.is_grad_enabled() else parameter.detach()

@@ -41,7 +41,7 @@ class DualEncoder(nn.Module):
         self._weights: list[bert.LayerWeights] | None = None
         self.operations = bert.PLAIN
         """Position-wise operations; compiled ones compute the same."""
-        hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.hidden = hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(hidden, config.projection) if config.projection else None
         self.dimension = config.projection or hidden
         if self.projection is not None:
@@ -60,9 +60,10 @@ class DualEncoder(nn.Module):
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Within, no parameter changes: the weights are brought to the type of computation once."""
+        """Within, no parameter changes or gets a gradient: weights are cast for computation once."""
         if self.packed:
-            self._weights = bert.layer_weights(self._bert, DTYPES[self.precision])
+            with torch.no_grad():
+                self._weights = bert.layer_weights(self._bert, DTYPES[self.precision])
         try:
             yield
         finally:

@@ -13,6 +13,8 @@ from retrieval.models.layout import COUNT_MULTIPLE, group_tokens
 
 TOKENS_PER_BATCH = 4096
 """Activations of larger batches leave a processor's cache: at bert-base half as many texts a second."""
+NUMBERS_PER_BATCH = 2**20
+"""Up to these activations a layer more tokens are taken: smaller ones leave operations too little to do."""
 
 
 def encode_rows(
@@ -20,7 +22,6 @@ def encode_rows(
     store: TokenStore,
     rows: NDArray[np.int64],
     describe: str | None = None,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> NDArray[np.float32]:
     """Vectors of the texts at ``rows`` of a token store, float32 ``[n, dimension]``, in their order.
 
@@ -29,7 +30,8 @@ def encode_rows(
     device = next(encoder.parameters()).device
     order = np.argsort(store.lengths(rows), kind="stable")
     vectors = np.empty((len(rows), encoder.dimension), np.float32)
-    batches = _cut(store.lengths(rows)[order], tokens_per_batch)
+    tokens = max(TOKENS_PER_BATCH, NUMBERS_PER_BATCH // encoder.hidden)
+    batches = _cut(store.lengths(rows)[order], tokens)
     training = encoder.training
     encoder.eval()
     try:

@@ -22,7 +22,7 @@ from retrieval.segments import within
 
 GROUP_COST_SCORES = 200_000
 """Attention scores a head that one more group is worth: the fixed cost of its operations."""
-TOKEN_MULTIPLE, COUNT_MULTIPLE, WIDTH_MULTIPLE = 128, 16, 32
+TOKEN_MULTIPLE, COUNT_MULTIPLE, WIDTH_MULTIPLE = 192, 16, 32
 """What tokens of a batch, sequences of a group and its width are multiples of. For matrix products of a shape
 not seen before oneDNN generates machine code, which was a third of bert-tiny's training time when every batch
 brought new shapes."""

@@ -1,9 +1,8 @@
-"""Linear layers with what follows them: one pass through memory where the processor's library can do it.
+"""Linear layers with what follows them, and their gradients: few passes through memory on a CPU.
 
-Without gradients, in bfloat16 on a CPU, bias, GELU and residual are applied by oneDNN while a product's
-result is still in the registers. These operations of PyTorch are those that its own compiler calls; they have
-no gradients and, being private, may be missing. The composition then gives the same to the rounding of
-bfloat16.
+In bfloat16 bias, GELU and residual are applied by oneDNN while a product's result is still in the registers.
+These operations of PyTorch are those that its own compiler calls: they record no gradients and, being
+private, may be missing. The composition then gives the same to the rounding of bfloat16.
 """
 
 from __future__ import annotations
@@ -12,7 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FUSED: bool = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from retrieval.models.layout import TOKEN_MULTIPLE
+
+FUSED: bool = (
+    torch._C._has_mkldnn
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+)
+
+LEAST_CHANNELS = 256
+"""Results of a layer from which on a convolution gives its gradients sooner than a product and a sum do."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -31,12 +39,36 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(x, weight, bias))
 
 
-def linear_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+def linear_add(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor) -> Tensor:
     """``x·Wᵀ + b + residual``."""
     if _fuses(x):
         fused: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
         return fused
     return F.linear(x, weight, bias) + residual
+
+
+def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias of a linear layer.
+
+    ``gradient``: ``[T, out]``, of the result; ``x``: ``[T, in]``, with T a multiple of ``TOKEN_MULTIPLE``.
+
+    For ``gradientᵀ·x`` oneDNN copies the transpose at half the speed of the layer's other products. The same
+    sums are the weight gradient of a 1 × 1 convolution over images of one row, whose kernel transposes blocks
+    in the cache and sums the bias's gradient along the way.
+    """
+    if not _fuses(x) or len(weight) < LEAST_CHANNELS:
+        return gradient.t() @ x, gradient.sum(0)
+    wanted, (out, size) = [False, True, True], weight.shape
+    fixed = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)  # stride, padding, dilation, transposed, …, groups
+    _, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        _images(gradient), _images(x), weight.view(out, size, 1, 1), [out], *fixed, wanted
+    )
+    return of_weight.view(out, size), of_bias
+
+
+def _images(rows: Tensor) -> Tensor:
+    """``[T, c]`` as images of ``TOKEN_MULTIPLE`` pixels and c channels, in place."""
+    return rows.view(-1, 1, TOKEN_MULTIPLE, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 def _fuses(x: Tensor) -> bool:

@@ -64,7 +64,7 @@ def train(
     encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
     encoder.mini_batch_size = cell.train.mini_batch_size
     if cell.trainer.compile:
-        encoder.operations = compiled_operations(device)
+        encoder.operations = compiled_operations(device, precision)
     where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
     strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     training = data.training()

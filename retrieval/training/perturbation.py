@@ -61,7 +61,8 @@ class Adversary:
 
     def gradient(self, offset: Tensor) -> Tensor:
         """Gradient of :meth:`loss`, fp32 ``[T, hidden]``, zero at tokens that may not be changed."""
-        with torch.enable_grad():
+        # With the weights fixed, no work goes into their gradients.
+        with self.encoder.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(point), point)
         self.work += Work.of(self.tokens, FORWARD + BACKWARD_TO_INPUTS)

@@ -19,7 +19,7 @@ from tests.models.conftest import small_model
 @pytest.mark.slow
 def test_compiled_operations_give_the_same_vectors_and_gradients(tokenizer: Any) -> None:
     encoder = build_encoder(small_model(dropout=0.1), tokenizer, seed=3, precision="32").train()
-    compiled = compiled_operations(torch.device("cpu"))
+    compiled = compiled_operations(torch.device("cpu"), "32")
     for count in (30, 90, 60):  # one number of tokens, then others
         lengths = np.random.default_rng(count).integers(3, 30, count)
         batch = group_tokens(np.ones(lengths.sum(), dtype=np.int64), lengths)
@@ -47,4 +47,9 @@ def test_without_a_compiler_one_line_says_what_to_do(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         ConfigError, match=r"trainer.compile=true: .*no g\+\+ found\); set trainer.compile=false"
     ):
-        compiled_operations(torch.device("cpu"))
+        compiled_operations(torch.device("cpu"), "32")
+
+
+def test_in_bf16_on_a_cpu_there_is_nothing_to_compile() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.compile=true: in bf16 on a CPU"):
+        compiled_operations(torch.device("cpu"), "bf16")

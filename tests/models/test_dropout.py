@@ -12,7 +12,7 @@ from retrieval.models.dropout import dropout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_share_dropped_and_scale(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
-    found = dropout(torch.ones(1001, 333, dtype=dtype), p, True)
+    found = dropout(torch.ones(1001, 333, dtype=dtype), p)
     share = float((found == 0).float().mean())
     assert share == pytest.approx(p, abs=4 * (p * (1 - p) / found.numel()) ** 0.5)
     assert sorted(found.unique().tolist()) == pytest.approx([0, 1 / (1 - p)], rel=1e-2)
@@ -24,19 +24,18 @@ def test_share_dropped_and_scale(p: float, dtype: torch.dtype) -> None:
 def test_gradient_goes_where_the_value_went() -> None:
     x = torch.randn(50, 7, requires_grad=True)
     torch.manual_seed(2)
-    dropped = dropout(x, 0.3, True)
+    dropped = dropout(x, 0.3)
     (gradient,) = torch.autograd.grad(dropped.sum(), x)
     torch.testing.assert_close(gradient * x, dropped)
 
 
-def test_seed_decides_and_evaluation_changes_nothing() -> None:
+def test_seed_decides_and_a_share_of_zero_changes_nothing() -> None:
     x = torch.randn(9, 9)
     draws = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        draws.append(dropout(x, 0.5, True))
+        draws.append(dropout(x, 0.5))
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-    assert dropout(x, 0.5, False) is x
-    assert dropout(x, 0.0, True) is x
-    assert not dropout(x, 1.0, True).any()
+    assert dropout(x, 0.0) is x
+    assert not dropout(x, 1.0).any()

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.models import linear as module
-from retrieval.models.linear import linear, linear_add, linear_gelu
+from retrieval.models.layout import TOKEN_MULTIPLE
+from retrieval.models.linear import linear, linear_add, linear_gelu, weight_gradients
 
 PAIRS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "linear": (lambda x, w, b, _: linear(x, w, b), lambda x, w, b, _: F.linear(x, w, b)),
@@ -50,3 +51,21 @@ def test_gradients_are_recorded_where_they_are_wanted(name: str) -> None:
         (a is None and b is None) or torch.equal(a, b)  # type: ignore[arg-type]
         for a, b in zip(*gradients, strict=True)
     )
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("images", [1, 2, 7])
+def test_gradients_of_weights_are_sums_over_all_tokens(
+    images: int, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FUSED", module.FUSED and fused)
+    torch.manual_seed(0)
+    tokens = images * TOKEN_MULTIPLE
+    gradient, x = torch.randn(tokens, 320).bfloat16(), torch.randn(tokens, 64).bfloat16()
+    with torch.no_grad():
+        of_weight, of_bias = weight_gradients(gradient, x, torch.zeros(320, 64, dtype=torch.bfloat16))
+    expected = gradient.double().t() @ x.double()
+    assert of_weight.dtype == of_bias.dtype == torch.bfloat16
+    # Sums are rounded once, to eight bits.
+    torch.testing.assert_close(of_weight.double(), expected, rtol=2**-8, atol=1e-3)
+    torch.testing.assert_close(of_bias.double(), gradient.double().sum(0), rtol=2**-8, atol=1e-3)

@@ -1,0 +1,149 @@
+"""Both halves of a layer in bfloat16 against the composition of PyTorch's operations in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from retrieval.models.backbones import build_encoder
+from retrieval.models.branches import attended, fed_forward, norm
+from retrieval.models.dropout import Kept
+from retrieval.models.layout import group_tokens
+from retrieval.models.slots import HeadSlots
+from tests.models.conftest import small_model
+from tests.models.test_attention import HEADS, LENGTHS, SIZE, batch_of, textbook
+
+HIDDEN = HEADS * SIZE
+BATCH = batch_of(LENGTHS)
+
+Half = Callable[[list[Tensor], float], Tensor]
+
+
+def attention_half(values: list[Tensor], p: float) -> Tensor:
+    x, w, b, out, bias = values
+    slots = HeadSlots.of(BATCH, HEADS, x.dtype)
+    return attended(x, (w, b), (out, bias), slots, p, p)
+
+
+def attention_composed(values: list[Tensor], p: float) -> Tensor:
+    x, w, b, out, bias = values
+    shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in BATCH.groups]
+    kept = [Kept.draw(shape, p) for shape in shapes] if p else None
+    return x + masked(F.linear(textbook(F.linear(x, w, b), BATCH, kept), out, bias), p)
+
+
+def feed_forward_half(values: list[Tensor], p: float) -> Tensor:
+    x, *weights = values
+    return fed_forward(x, (weights[0], weights[1]), (weights[2], weights[3]), p)
+
+
+def feed_forward_composed(values: list[Tensor], p: float) -> Tensor:
+    x, w, b, out, bias = values
+    return x + masked(F.linear(F.gelu(F.linear(x, w, b)), out, bias), p)
+
+
+def masked(branch: Tensor, p: float) -> Tensor:
+    if p == 0:
+        return branch
+    kept = Kept.draw(branch.shape, p)
+    return branch * (kept.mask != 0) * kept.scale
+
+
+HALVES: dict[str, tuple[Half, Half, int]] = {
+    "attention": (attention_half, attention_composed, 3 * HIDDEN),
+    "feed-forward": (feed_forward_half, feed_forward_composed, 4 * HIDDEN),
+}
+
+
+def drawn(name: str) -> tuple[list[Tensor], Tensor]:
+    """Input and weights in bfloat16, and a gradient of the result, zero at blank tokens as in a model."""
+    torch.manual_seed(0)
+    wide = HALVES[name][2]
+    inner = HIDDEN if name == "attention" else wide
+    shapes = [(len(BATCH.ids), HIDDEN), (wide, HIDDEN), (wide,), (HIDDEN, inner), (HIDDEN,)]
+    values = [torch.randn(shape) * (shape[-1] ** -0.5 if len(shape) > 1 else 0.1) for shape in shapes]
+    values[0] = values[0] * HIDDEN**0.5
+    if name == "attention":
+        values[1] = values[1] * 0.5  # scores as even as those of a model, which divides them
+    toward = torch.randn(shapes[0])
+    toward[BATCH.tokens :] = 0
+    return [value.bfloat16() for value in values], toward.bfloat16()
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("name", HALVES)
+def test_values_and_gradients_are_those_of_the_composition(name: str, p: float) -> None:
+    ours, composed, _ = HALVES[name]
+    values, toward = drawn(name)
+    found = []
+    for half, dtype in ((ours, torch.bfloat16), (composed, torch.float32)):
+        leaves = [value.to(dtype).requires_grad_() for value in values]
+        torch.manual_seed(1)
+        result = half(leaves, p)
+        assert result.dtype == dtype
+        gradients = torch.autograd.grad(result, leaves, toward.to(dtype))
+        found.append([result.detach()[: BATCH.tokens], *gradients])
+    for mine, theirs in zip(*found, strict=True):
+        # bfloat16 has eight bits: 0.4 % a rounding
+        assert (mine.float() - theirs).norm() / theirs.norm() < 0.01
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_fixed_weights_change_nothing_for_the_input(name: str) -> None:
+    values, toward = drawn(name)
+    found = []
+    for trained in (True, False):
+        leaves = [value.clone().requires_grad_(trained) for value in values]
+        leaves[0].requires_grad_()
+        result = HALVES[name][0](leaves, 0.0)
+        found.append((result.detach(), torch.autograd.grad(result, leaves[0], toward)[0]))
+    for with_weights, without in zip(*found, strict=True):
+        assert torch.equal(with_weights, without)
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_without_gradients_the_values_are_the_same(name: str) -> None:
+    values, _ = drawn(name)
+    with torch.no_grad():
+        plain = HALVES[name][1]([value.float() for value in values], 0.0)
+        found = HALVES[name][0](values, 0.0)
+    own = slice(BATCH.tokens)
+    assert (found[own].float() - plain[own]).norm() / plain[own].norm() < 0.01
+
+
+def test_gradients_of_a_layer_norm_are_sums_in_fp32() -> None:
+    torch.manual_seed(0)
+    x, toward = torch.randn(5760, 64).add(0.3).bfloat16(), torch.randn(5760, 64).bfloat16()
+    found = []
+    for dtype, normed in (
+        (torch.bfloat16, lambda x, w, b: norm(x, (w, b), 1e-12)),
+        (torch.float64, lambda x, w, b: F.layer_norm(x, (64,), w, b, 1e-12)),
+    ):
+        kind = torch.float32 if dtype == torch.bfloat16 else dtype
+        torch.manual_seed(1)
+        weight, bias = torch.randn(64).to(kind).requires_grad_(), torch.randn(64).to(kind).requires_grad_()
+        leaf = x.to(dtype).requires_grad_()
+        result = normed(leaf, weight, bias)
+        found.append([result.detach(), *torch.autograd.grad(result, (leaf, weight, bias), toward.to(dtype))])
+    for mine, theirs in zip(*found, strict=True):
+        assert (mine.double() - theirs).norm() / theirs.norm() < 0.005
+
+
+def test_gradients_of_a_whole_encoder_point_where_those_of_fp32_do(tokenizer: Any) -> None:
+    lengths = np.random.default_rng(0).integers(3, 30, 90)
+    ids = np.random.default_rng(1).integers(5, len(tokenizer), lengths.sum())
+    found = []
+    for precision in ("32", "bf16"):
+        encoder = build_encoder(small_model(), tokenizer, seed=3, precision=precision).train()
+        encoder(group_tokens(ids, lengths)).square().mean().backward()
+        found.append({name: p.grad for name, p in encoder.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, expected in found[0].items():
+        if not name.endswith("key.bias"):  # without effect on the softmax: nothing but rounding
+            assert F.cosine_similarity(found[1][name].flatten(), expected.flatten(), dim=0) > 0.995, name
