@@ -19,7 +19,7 @@ from benchmarks.work import model_config, tokenizer, training_pairs
 from retrieval.models.backbones import build_encoder
 from retrieval.models.layout import group_tokens
 
-LARGE_BATCH, MINI_BATCH = 1024, 48
+LARGE_BATCH, MINI_BATCH = 1024, 64
 
 
 EFFORT = Effort(1, 2)
