@@ -202,7 +202,8 @@ class TrainerConfig:
     """... but never more often than this."""
     progress: bool = True
     compile: bool = False
-    """Whether position-wise operations go through ``torch.compile``: the same to rounding."""
+    """Whether position-wise operations of BERT's layers go through ``torch.compile``: the same to rounding.
+    An error in bf16 on a CPU, where halves of layers are operations of their own."""
 
 
 @dataclass

@@ -22,7 +22,8 @@ ACTIVATION_BYTES = {"bf16": 48, "32": 80}
 """Kept per token, layer and hidden unit for the backward pass (BERT-base, bf16: 1.3 GB for 3,100 tokens)."""
 
 DROPOUT_BYTES = 24
-"""More of them with dropout: the masks, and what they were applied to (0.06 to 0.1 GiB for BERT-mini)."""
+"""More of them with dropout: masks and room (0.06 to 0.1 GiB for BERT-mini, before halves of layers became
+operations of their own, which keep the masks alone)."""
 
 
 @dataclass(frozen=True)

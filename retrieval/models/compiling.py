@@ -24,8 +24,7 @@ def compiled_operations(device: torch.device, precision: str) -> Operations:
     """
     if device.type == "cpu" and precision == "bf16":
         raise ConfigError(
-            "trainer.compile=true: in bf16 on a CPU layers are operations of their own, which torch.compile"
-            " does not take; set trainer.compile=false"
+            "trainer.compile=true: in bf16 on a CPU there is nothing to compile; set trainer.compile=false"
         )
     made = Operations(
         **{field.name: torch.compile(getattr(PLAIN, field.name)) for field in fields(Operations)}

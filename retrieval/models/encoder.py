@@ -60,7 +60,7 @@ class DualEncoder(nn.Module):
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Within, no parameter changes or gets a gradient: weights are cast for computation once."""
+        """Within, no parameter changes: weights of layers are cast for computation once, without gradient."""
         if self.packed:
             with torch.no_grad():
                 self._weights = bert.layer_weights(self._bert, DTYPES[self.precision])

@@ -16,6 +16,7 @@ from retrieval.models.layout import TOKEN_MULTIPLE
 FUSED: bool = (
     torch._C._has_mkldnn
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
     and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 )
 

@@ -50,8 +50,9 @@ def test_gradients_equal_those_of_the_plain_batch(texts: list[str], tokenizer: A
     torch.testing.assert_close(gradients(encoder, loss_of(cached)), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_dropout_is_replayed_in_the_second_pass(texts: list[str], tokenizer: Any) -> None:
-    encoder = build_encoder(small_model(dropout=0.3), tokenizer, seed=3, precision="32").train()
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_dropout_is_replayed_in_the_second_pass(texts: list[str], tokenizer: Any, precision: str) -> None:
+    encoder = build_encoder(small_model(dropout=0.3), tokenizer, seed=3, precision=precision).train()
     batch = batch_of(texts, tokenizer)
     torch.manual_seed(7)
     chunks = torch.cat([encoder(chunk) for chunk, _ in batch.chunks(10)])[batch.inverse]
@@ -63,8 +64,11 @@ def test_dropout_is_replayed_in_the_second_pass(texts: list[str], tokenizer: Any
     torch.testing.assert_close(gradients(encoder, loss_of(cached)), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_both_gradients_of_a_gradient_rule_come_from_one_graph(texts: list[str], tokenizer: Any) -> None:
-    encoder = build_encoder(small_model(), tokenizer, seed=3, precision="32")
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_both_gradients_of_a_gradient_rule_come_from_one_graph(
+    texts: list[str], tokenizer: Any, precision: str
+) -> None:
+    encoder = build_encoder(small_model(), tokenizer, seed=3, precision=precision)
     encoder.mini_batch_size = 10
     loss = loss_of(encoder(batch_of(texts, tokenizer)))
     parameters = list(encoder.parameters())

@@ -53,7 +53,9 @@ def test_gradients_are_recorded_where_they_are_wanted(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    "fused", [pytest.param(True, marks=pytest.mark.skipif(not module.FUSED, reason="without oneDNN")), False]
+)
 @pytest.mark.parametrize("images", [1, 2, 7])
 def test_gradients_of_weights_are_sums_over_all_tokens(
     images: int, fused: bool, monkeypatch: pytest.MonkeyPatch

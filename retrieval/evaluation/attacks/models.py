@@ -90,9 +90,9 @@ class DualEncoderModel:
         flat = np.concatenate([np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]])
         device = next(self._encoder.parameters()).device
         batch = group_tokens(flat, lengths).to(device)
-        width = int(self._encoder.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        offset = torch.zeros(len(batch.ids), width, device=device, requires_grad=True)
-        with torch.enable_grad():
+        offset = torch.zeros(len(batch.ids), self._encoder.hidden, device=device, requires_grad=True)
+        # With the weights fixed, no work goes into their gradients.
+        with self._encoder.unchanged(), torch.enable_grad():
             score = (self._encoder(batch, offset) * torch.from_numpy(queries).to(device)).sum()
             (gradient,) = torch.autograd.grad(score, offset)
         rows = gradient.float().cpu().numpy()
