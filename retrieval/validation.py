@@ -101,8 +101,13 @@ def _strategy(config: Config) -> None:
                 "has an ω"
             )
         return
-    if strategy.rule == "fixed" and strategy.omega is None:
-        raise ConfigError("strategy.rule=fixed needs strategy.omega, a number from 0 to 1")
+    if strategy.rule in ("fixed", "schedule") and strategy.omega is None:
+        raise ConfigError(f"strategy.rule={strategy.rule} needs strategy.omega, a number from 0 to 1")
+    if strategy.rule != "schedule" and strategy.schedule != "constant":
+        raise ConfigError(
+            f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={strategy.rule}; "
+            "set strategy.rule=schedule"
+        )
     if strategy.rule in GRADIENT_RULES:
         _gradient_rule(config)
 
@@ -110,7 +115,16 @@ def _strategy(config: Config) -> None:
 def _batch_split(config: Config) -> None:
     """With an equal budget every loss needs two pairs of the batch: one is the other's negative."""
     strategy, size = config.strategy, config.train.batch_size
-    if strategy.budget != "equal" or strategy.name not in ("adversarial", "pareto"):
+    if strategy.name not in ("adversarial", "pareto"):
+        return
+    if strategy.mixing == "steps":
+        if strategy.budget != "equal":
+            raise ConfigError(
+                f"strategy.budget={strategy.budget} would not be used with strategy.mixing=steps, whose steps "
+                "are one whole batch each; set strategy.mixing=loss"
+            )
+        return
+    if strategy.budget != "equal":
         return
     mixed = strategy.base == "adversarial" or strategy.robust == "both"
     parts = 4 if strategy.name == "pareto" and mixed else 2
@@ -140,6 +154,11 @@ def _several_devices(config: Config) -> None:
 
 def _gradient_rule(config: Config) -> None:
     rule = config.strategy.rule
+    if config.strategy.mixing != "loss":
+        raise ConfigError(
+            f"strategy.rule={rule} needs the gradients of both losses in every step, and "
+            "strategy.mixing=steps computes one; set strategy.mixing=loss"
+        )
     _reject_unused(config, ("omega",), f"strategy.rule={rule} chooses ω from the gradients")
     missing = [name for name in ("torchjd", "qpsolvers", "quadprog") if find_spec(name) is None]
     if missing:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ class Work:
 
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Steps, pairs and work that went into one term of the loss."""
+
+    steps: int = 0
+    pairs: int = 0
+    work: Work = field(default_factory=Work)
+
+    def __add__(self, more: Spent) -> Spent:
+        return Spent(self.steps + more.steps, self.pairs + more.pairs, self.work + more.work)
+
+    def to_list(self) -> list[float]:
+        """Plain numbers, for a checkpoint."""
+        return [self.steps, self.pairs, *astuple(self.work)]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Spent:
+        """What :meth:`to_list` wrote."""
+        return cls(int(numbers[0]), int(numbers[1]), Work(*numbers[2:]))
 
 
 def encoder_flops(encoder: DualEncoder, work: Work) -> float:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from retrieval.training.gradients import combine, weighting_of
 from torch import Tensor, nn
 
 from retrieval.errors import ConfigError
 from retrieval.training import gradients
-from retrieval.training.gradients import combine, weighting_of
 
 RULES = ("upgrad", "mgda", "pcgrad")
 
