@@ -264,6 +264,8 @@ def complete(stored: DictConfig) -> None:
 
     Their defaults measure what was measured before there were such keys.
     """
+    if "data" in stored and "robust_dev" not in stored.data:
+        stored.data.robust_dev = []
     for name, schema in (("eval", EvalConfig), ("attack", AttackConfig)):
         if name in stored:
             stored[name] = OmegaConf.merge(asdict(schema()), stored[name])

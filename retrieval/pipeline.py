@@ -64,7 +64,7 @@ def prepare_data(config: DictConfig) -> None:
         data = prepare(cell)
         data.training()
         if cell.eval.name != "none":
-            for collection in (data.in_domain, *data.ood.values()):
+            for collection in (data.in_domain, *data.robust_dev.values(), *data.ood.values()):
                 data.store(collection, "queries")
                 data.store(collection, "passages")
 
@@ -187,7 +187,7 @@ def _evaluate(
         return {}
     directory.progress(cell.train.steps, phase="evaluate")
     start = time.perf_counter()
-    sets = build_sets(data.in_domain, data.ood, cell.eval)
+    sets = build_sets(data.in_domain, data.ood, cell.eval, data.robust_dev)
     encoder = StoredTexts(trained.encoder, data.store, progress=cell.trainer.progress)
     kept = KeepVectors(encoder, sets.eff if attack else None, Path(cell.cache))
     untrained = None

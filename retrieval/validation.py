@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -13,12 +14,20 @@ from omegaconf import DictConfig
 
 from retrieval.config import AttackConfig, Config
 from retrieval.data.margins import check_margin
+from retrieval.data_config import ROLES
 from retrieval.errors import ConfigError
 from retrieval.evaluation.attacks import attack_file
 from retrieval.ranges import CHOICES, GRADIENT_RULES, OPTIONAL_RANGES, RANGES
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
 """Names of collections: they become names of folders in the cache."""
+
+ONE_ROLE = {
+    ("robust", "robust_dev"): "a domain that is trained on cannot stand in for the unknown",
+    ("robust", "ood"): "a domain that is trained on cannot measure out-of-distribution robustness",
+    ("robust_dev", "ood"): "a domain that steers training cannot measure out-of-distribution robustness",
+}
+"""Why a domain cannot be in both roles."""
 
 
 def validate(config: DictConfig) -> Config:
@@ -237,12 +246,13 @@ def _attack_search(config: Config) -> None:
 
 
 def _data(config: Config) -> None:
-    shared = sorted(set(config.data.robust) & set(config.data.ood))
-    if shared:
-        raise ConfigError(
-            f"{', '.join(shared)} is both in data.robust and in data.ood: a domain that is trained on "
-            "cannot measure out-of-distribution robustness; remove it from one"
-        )
+    for first, second in combinations(ROLES, 2):
+        shared = sorted(set(config.data[first]) & set(config.data[second]))  # type: ignore[index]
+        if shared:
+            raise ConfigError(
+                f"{', '.join(shared)} is both in data.{first} and in data.{second}: "
+                f"{ONE_ROLE[first, second]}; remove it from one"
+            )
     for key in ("domains", "hub"):
         value = config.data.get(key)  # type: ignore[attr-defined]
         # The synthetic collection's ``domains`` is their number.
