@@ -112,7 +112,7 @@ class StrategyConfig:
     recalibrate: int = 0
     """Measure both losses as contrastive entropy on dev pairs every so many steps; 0 = never."""
     budget: str = "equal"
-    """With ``mixing=loss``. ``equal``: a step sees as many pairs as the baseline's; ``extra``: more of them."""
+    """With ``mixing=loss``. ``equal``: a step sees as many pairs as the baseline's; ``extra``: more."""
     hard: HardNegativeConfig = field(default_factory=HardNegativeConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)

@@ -129,8 +129,8 @@ def _batch_split(config: Config) -> None:
     if strategy.mixing == "steps":
         if strategy.budget != "equal":
             raise ConfigError(
-                f"strategy.budget={strategy.budget} would not be used with strategy.mixing=steps, whose steps "
-                "are one whole batch each; set strategy.mixing=loss"
+                f"strategy.budget={strategy.budget} would not be used with strategy.mixing=steps, where each "
+                "step is one whole batch; set strategy.mixing=loss"
             )
         return
     if strategy.budget != "equal":

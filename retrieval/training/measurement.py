@@ -109,8 +109,8 @@ def _sample(pairs: TrainingPairs, count: int, batch_size: int, seed: int, rule: 
     blocks = min(count, len(pairs)) // batch_size
     if blocks == 0:
         raise ConfigError(
-            f"strategy.rule={rule} compares dev losses with training losses, train.batch_size={batch_size} pairs "
-            f"at a time; {pairs.name} has {len(pairs)} dev pairs and strategy.measure_pairs={count}; "
+            f"strategy.rule={rule} compares dev losses with those of train.batch_size={batch_size} training "
+            f"pairs; {pairs.name} has {len(pairs)} dev pairs and strategy.measure_pairs={count}; "
             "raise the latter, or choose another rule"
         )
     streams = tuple(Stream(str(block), (pairs,), batch_size) for block in range(blocks))
