@@ -168,7 +168,7 @@ def _accounts(trained: Trained) -> dict[str, float]:
             found |= {
                 f"train/{name}/steps": spent.steps,
                 f"train/{name}/pairs": spent.pairs,
-                f"train/{name}/tokens": spent.work.tokens,
+                f"train/{name}/tokens": spent.tokens,
                 f"train/{name}/flops": flops,
             }
     distinct = trained.sampler.distinct_pairs()

@@ -145,7 +145,7 @@ class MetricsCallback(pl.Callback):
                 previous = self.sums.get(name)
                 self.sums[name] = value.clone() if previous is None else previous.to(value.device) + value
                 self.counts[name] = self.counts.get(name, 0) + 1
-        self.spent[batch.term or BOTH] += Spent(1, batch.pairs, losses.work)
+        self.spent[batch.term or BOTH] += Spent.of_step(batch, losses.work)
         step = trainer.global_step
         if step % self.every == 0 or step >= (trainer.max_steps or 0):
             self._report(step, trainer, pl_module)
@@ -179,8 +179,9 @@ class MetricsCallback(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue a resumed run's sums."""
         for name, value in state_dict.items():
-            spent = name == "spent"
-            setattr(self, name, {key: Spent.of(item) for key, item in value.items()} if spent else value)
+            if name == "spent":
+                value = {term: Spent.from_list(numbers) for term, numbers in value.items()}
+            setattr(self, name, value)
 
 
 class CheckpointCallback(pl.Callback):

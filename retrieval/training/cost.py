@@ -55,23 +55,36 @@ class Work:
 
 @dataclass(frozen=True)
 class Spent:
-    """Steps, pairs and work that went into one term of the loss."""
+    """What went into one term of the loss: steps, pairs, tokens of their texts, and work."""
 
     steps: int = 0
     pairs: int = 0
+    tokens: int = 0
     work: Work = field(default_factory=Work)
 
+    @classmethod
+    def of_step(cls, batch: Batch, work: Work) -> Spent:
+        """One step, all processes' shares of it together."""
+        tokens = batch.shard.tokens if batch.shard else batch.tokens.tokens
+        return cls(1, batch.pairs, int(tokens), work)
+
     def __add__(self, more: Spent) -> Spent:
-        return Spent(self.steps + more.steps, self.pairs + more.pairs, self.work + more.work)
+        return Spent(
+            self.steps + more.steps,
+            self.pairs + more.pairs,
+            self.tokens + more.tokens,
+            self.work + more.work,
+        )
 
     def to_list(self) -> list[float]:
         """Plain numbers, for a checkpoint."""
-        return [self.steps, self.pairs, *astuple(self.work)]
+        return [self.steps, self.pairs, self.tokens, *astuple(self.work)]
 
     @classmethod
-    def of(cls, numbers: Sequence[float]) -> Spent:
+    def from_list(cls, numbers: Sequence[float]) -> Spent:
         """What :meth:`to_list` wrote."""
-        return cls(int(numbers[0]), int(numbers[1]), Work(*numbers[2:]))
+        steps, pairs, tokens = map(int, numbers[:3])
+        return cls(steps, pairs, tokens, Work(*numbers[3:]))
 
 
 def encoder_flops(encoder: DualEncoder, work: Work) -> float:

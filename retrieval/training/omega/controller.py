@@ -21,7 +21,9 @@ class OmegaController:
     by what it finds; a measurement, which some rules ask for, is of dev pairs and of robust-dev domains.
     """
 
-    STATE = ("omega", "mean_eff", "mean_rob", "distance", "scale_eff", "scale_rob", "history", "measured")
+    STATE = (
+        "omega", "total", "mean_eff", "mean_rob", "distance", "scale_eff", "scale_rob", "history", "measured",
+    )  # fmt: skip
     ON_HOST = ("history", "measured")
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
@@ -33,6 +35,8 @@ class OmegaController:
         self.steps = 0
         """Optimisation steps done."""
         self.omega = self._clipped(self.rule.start())
+        self.total = torch.tensor(0.0, dtype=torch.float64)
+        """Sum of ω over the steps done."""
         self.mean_eff = torch.tensor(float("nan"))
         self.mean_rob = torch.tensor(float("nan"))
         self.distance = torch.tensor(0.0)
@@ -60,6 +64,7 @@ class OmegaController:
         start at the first values; until both have one d is 0.
         """
         self.steps += 1
+        self.total = self.total + self.omega
         if eff is not None:
             self.mean_eff = self._average(self.mean_eff, eff)
         if rob is not None:

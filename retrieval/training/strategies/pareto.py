@@ -118,6 +118,7 @@ class Pareto(Strategy):
             "omega/eta": self.config.eta,
             "omega/initial": self.initial_omega,
             "omega/final": float(self.controller.omega),
+            "omega/mean": float(self.controller.total) / max(1, self.controller.steps),
             "omega/target_ratio": target.ratio,
             "omega/target_eff": target.eff,
             "omega/target_rob": target.rob,
