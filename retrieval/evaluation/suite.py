@@ -203,7 +203,7 @@ def evaluate_suite(
         for name, values in part.queries.items():
             metrics[_key(prefix, name)] = _mean(name, values, part.evaluation_set)
         metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
-        where = "eval" + prefix.removeprefix("eff").removeprefix("ood")
+        where = _place_of_counts(prefix)
         metrics[f"{where}/queries"] = float(len(part.evaluation_set.query_rows))
         metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
     metrics |= _means_over_domains(metrics, list(scores))
@@ -257,6 +257,13 @@ def _key(prefix: str, name: str) -> str:
     """Return the metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for a reference's."""
     reference, _, metric = name.rpartition("/")
     return f"{reference}/{prefix}/{metric}" if reference else f"{prefix}/{name}"
+
+
+def _place_of_counts(prefix: str) -> str:
+    """Return ``eval``, ``eval/<domain>``, ``eval/dev/eff`` or ``eval/dev/ood/<domain>``."""
+    if prefix.startswith(f"{DEV}/"):
+        return f"eval/{prefix}"
+    return "eval" + prefix.removeprefix("eff").removeprefix("ood")
 
 
 def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[str, float]:
