@@ -80,6 +80,36 @@ CODES: dict[str, tuple[Severity, str]] = {
     "INTERVALS_DISAGREE": ("warning", "quote the wider of the profile and the bootstrap interval"),
     "BOOTSTRAP_UNSTABLE": ("warning", "too few configurations to resample; rely on the profile intervals"),
     "SLICE_USED": ("info", "choose another slice with --where, or fit a law in both N and D"),
+    "MIXED_SETTINGS": ("warning", "select one setting with --where COLUMN=VALUE"),
+    "MIXED_BUDGET": ("error", "keep one value of train/steps and of train/pairs_per_step with --where"),
+    "MIXED_CELL": ("error", "name the columns that tell its runs apart in --by"),
+    "NO_FIXED_OMEGA": (
+        "error",
+        "run strategy=pareto strategy.rule=fixed with three or more values of strategy.omega",
+    ),
+    "FEWER_THAN_3_OMEGAS": (
+        "warning",
+        "run at least three values of ω (0 is the base strategy) in that cell",
+    ),
+    "OMEGA_AT_EDGE": ("warning", "add values of ω beyond the edge until the best lies between two of them"),
+    "OMEGA_NOT_IDENTIFIED": (
+        "warning",
+        "any ω in the interval does about as well; add values of ω or seeds if the difference matters",
+    ),
+    "OMEGA_LAW_COARSE": ("warning", "use the cell's own optimum, or fit over a narrower range of N and D"),
+    "OMEGA_CLIPPED": (
+        "info",
+        "nothing to do: the best ω is 0 or 1 there, and its logit is taken at the limit",
+    ),
+    "OMEGA_EXTRAPOLATED": (
+        "warning",
+        "treat this ω as a guess, or run fixed values of ω closer to the target",
+    ),
+    "MIXTURE_HOLDOUT_MISSED": (
+        "warning",
+        "do not use ω* beyond the fitted range; add fixed-ω runs at the largest N or D",
+    ),
+    "TEST_METRICS": ("info", "fit dev/eff/… and dev/ood/… to steer training; this file is for reporting"),
     "DUPLICATE_ROWS": ("info", "nothing to do: every run counts once"),
 }
 """Code -> (severity, what to do)."""

@@ -190,6 +190,10 @@ class Law:
             self._reducible_jacobian(jac, centred, u, v, reducible, shares, entropy)
         return self._with_floor(centred, reducible, jac, chance)
 
+    def starts(self, log_y: Floats, count: int) -> Floats | None:
+        """Starting points of its own [r, p] for the solver, or ``None`` for the solver's grid."""
+        return None
+
     def _terms(self, centre: Centre) -> list[tuple[int, int, float]]:
         """(position of the scale, position of the exponent, ln centre) of each term."""
         terms = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ _SELECTION = "eval/selection"
 
 _HIGHER_IS_BETTER = ("ndcg", "mrr", "recall", "success", "precision", "map@", "hit_rate", "accuracy")
 
-_ONE_VALUE = {
+ONE_VALUE = {
     "size/convention": ("MIXED_PARAM_CONVENTION", "parameter-count conventions"),
     NEGATIVES: ("MIXED_NEGATIVES_W", "numbers of negatives W"),
     "eval/pool": ("MIXED_EVALUATION", "evaluation pools"),
@@ -39,6 +39,7 @@ _ONE_VALUE = {
     "omega/rule": ("MIXED_STRATEGY", "rules for ω"),
     "omega/robust": ("MIXED_STRATEGY", "kinds of robustness data"),
 }
+"""Column that must have one value in a fit -> diagnostic, what the values are."""
 
 
 @dataclass(frozen=True)
@@ -139,25 +140,26 @@ def prepare(
     """
     columns = columns or Columns()
     frame = pd.DataFrame(table).reset_index(drop=True)
-    _refuse_rising(metric)
-    _refuse_mixtures(frame, metric)
+    refuse_rising(metric)
+    refuse_mixtures(frame, metric)
     needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
     for name in (metric, *needed):
         if name not in frame.columns:
             raise missing_column(name, frame.columns)
     if not len(frame):
         raise TableError("the table has no rows; nothing to fit")
-    y = _positive(frame, metric)
-    n = _positive(frame, columns.n) if columns.n in needed or columns.n in frame else np.ones(len(frame))
-    d = _positive(frame, columns.d) if columns.d in needed or columns.d in frame else np.ones(len(frame))
-    runs = _order(frame, _levels(n), _levels(d), y, columns)
+    y = positive(frame, metric)
+    n = positive(frame, columns.n) if columns.n in needed or columns.n in frame else np.ones(len(frame))
+    d = positive(frame, columns.d) if columns.d in needed or columns.d in frame else np.ones(len(frame))
+    runs = _order(frame, levels_of(n), levels_of(d), y, columns)
     runs.notes.extend(_selection(frame, metric))
     if axes is not None and len(axes) == 1:
         runs = _slice(runs, axes[0])
     return replace(runs, chance=_chance(frame, metric) if chance is None else chance)
 
 
-def _refuse_rising(metric: str) -> None:
+def refuse_rising(metric: str) -> None:
+    """Raise TableError on a metric that rises with quality."""
     name = metric.rsplit("/", 1)[-1].lower()
     if metric.startswith(COMPLEMENT):
         return
@@ -168,8 +170,10 @@ def _refuse_rising(metric: str) -> None:
         )
 
 
-def _refuse_mixtures(frame: pd.DataFrame, metric: str) -> None:
-    for column, (code, what) in _ONE_VALUE.items():
+def refuse_mixtures(frame: pd.DataFrame, metric: str, columns: Collection[str] = tuple(ONE_VALUE)) -> None:
+    """Raise FitRefusedError where one of ``columns`` (keys of ``ONE_VALUE``) has several values."""
+    for column in columns:
+        code, what = ONE_VALUE[column]
         if column not in frame or (column == NEGATIVES and "contrastive_entropy" not in metric):
             continue
         values = sorted(map(str, frame[column].dropna().unique()))
@@ -183,7 +187,7 @@ def _refuse_mixtures(frame: pd.DataFrame, metric: str) -> None:
             raise FitRefusedError(code, f"the rows mix {len(values)} {what} ({shown}); {hint}")
 
 
-def _positive(frame: pd.DataFrame, name: str) -> Floats:
+def positive(frame: pd.DataFrame, name: str) -> Floats:
     """A column as positive finite float64 [k]; raises TableError naming row and value."""
     values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
@@ -200,7 +204,7 @@ def _positive(frame: pd.DataFrame, name: str) -> Floats:
     return values
 
 
-def _levels(values: Floats) -> Floats:
+def levels_of(values: Floats) -> Floats:
     """Values [k] with near-equal ones replaced by the smallest of their level."""
     distinct = np.unique(values)
     starts = [distinct[0]]

@@ -271,7 +271,8 @@ class Optimum:
 
 def minimise(objective: Objective, starts: int, extra: Floats | None = None) -> Optimum:
     """Fit from at least ``starts`` starts (plus ``extra`` [k, p]) and polish the best."""
-    first = starting_points(objective, starts)
+    own = objective.law.starts(objective.points.log_y, starts)
+    first = starting_points(objective, starts) if own is None else own
     if extra is not None:
         first = np.concatenate([first, np.atleast_2d(extra)])
     theta, cost = objective.solve(first, tolerance=1e-10, iterations=_START_ITERATIONS)

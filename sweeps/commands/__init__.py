@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "collect": "sweeps.commands.collect",
     "fit": "sweeps.commands.fit",
     "frontier": "sweeps.commands.frontier",
+    "mixture": "sweeps.commands.mixture",
     "efficiency": "sweeps.commands.efficiency",
     "report": "sweeps.commands.report",
     "dashboard": "sweeps.commands.dashboard",

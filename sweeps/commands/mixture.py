@@ -1,0 +1,88 @@
+"""``python -m sweeps mixture``: how E and R depend on ω, and the best ω at sizes that were not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
+
+
+def run(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
+        "mixture.json"
+    ),
+    eff: Annotated[
+        str, typer.Option("--eff", help="Effectiveness; a dev metric if training is to read the file.")
+    ] = "dev/eff/contrastive_entropy",
+    rob: Annotated[
+        str, typer.Option("--rob", help="Robustness; a dev metric if training is to read the file.")
+    ] = "dev/ood/contrastive_entropy",
+    by: Annotated[str, typer.Option("--by", help="Columns whose values make a cell.")] = "model,frac",
+    form: Annotated[
+        list[str] | None,
+        typer.Option("--form", help="Candidate form; repeatable. Default: all, the best is chosen."),
+    ] = None,
+    predict: Annotated[
+        list[str] | None, typer.Option("--predict", help="Also predict ω* at N,D; repeatable.", metavar="N,D")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    table: TableOption = None,
+    wandb: WandbOption = None,
+    where: WhereOption = None,
+    loss: Annotated[
+        Literal["huber", "least-squares"], typer.Option("--loss", help="Loss of ln residuals.")
+    ] = "huber",
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Bootstrap draws.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Folder for the figures.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Fit mixture laws over fixed-ω runs; the file is what strategy.rule=law strategy.mixture=FILE reads."""
+    from retrieval.files import write_json
+    from sweeps.mixture.fit import MixtureOptions, fit_mixture
+    from sweeps.mixture.present import describe
+    from sweeps.mixture.record import to_json
+    from sweeps.result import FitOptions
+
+    options = MixtureOptions(
+        eff,
+        rob,
+        tuple(name.strip() for name in by.split(",") if name.strip()),
+        tuple(form or []),
+        FitOptions(loss=loss, starts=50, level=level, bootstrap=bootstrap, seed=seed),
+    )
+    points = [_point(text) for text in predict or []]
+    record = to_json(fit_mixture(load(runs, table, wandb, where), options), points)
+    write_json(out, record)
+    for line in describe(record):
+        typer.echo(line)
+    if figures is not None:
+        _draw(record, figures)
+    typer.echo(f"wrote {out}")
+
+
+def _point(text: str) -> tuple[float, float]:
+    from retrieval.errors import ConfigError
+
+    try:
+        n, d = (float(part) for part in text.split(","))
+    except ValueError:
+        n = d = 0.0
+    if not (0 < n < float("inf") and 0 < d < float("inf")):
+        raise ConfigError(f"--predict {text}: expected two positive numbers N,D, such as 85054464,500000")
+    return n, d
+
+
+def _draw(record: dict[str, object], folder: Path) -> None:
+    from sweeps.report.figures.mixture import mixture_panels
+    from sweeps.report.figures.style import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for panel in mixture_panels(record):
+        save(panel, folder)
+        typer.echo(f"wrote {folder / panel.name}.svg, .pdf, .png")

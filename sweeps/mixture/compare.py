@@ -1,0 +1,139 @@
+"""Which form describes E and which R, and how well each predicts what it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.errors import FitRefusedError
+from sweeps.estimate import Estimate
+from sweeps.laws import Floats
+from sweeps.mixture.forms import FORMS, Form
+from sweeps.mixture.runs import Sample
+from sweeps.mixture.surface import Surface, fit
+from sweeps.points import Runs
+from sweeps.result import FitOptions
+
+AXES = ("D", "N")
+
+TIED = 0.05
+"""Hold-out errors within this relative distance of the smallest are one; AICc decides among them."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One form on one objective: fitted to everything, and without the largest level of each axis."""
+
+    form: Form
+    estimate: Estimate
+    aicc: float
+    """By least squares, whatever the loss of ``estimate``."""
+    reduced: dict[str, Estimate] = field(default_factory=dict)
+    """Axis → the fit without its largest level; an axis is missing where too little would remain."""
+    errors: dict[str, Floats] = field(default_factory=dict)
+    """Axis → signed relative errors over the configurations left out."""
+
+    @property
+    def error(self) -> float | None:
+        """Root mean square of all hold-out errors; ``None`` without a hold-out."""
+        every = [part for part in self.errors.values() if len(part)]
+        return float(np.sqrt((np.concatenate(every) ** 2).mean())) if every else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The forms that could be fitted to each objective, best first, and why the first is first."""
+
+    sample: Sample
+    eff: list[Candidate]
+    rob: list[Candidate]
+    chosen_by: str
+    """``holdout`` or ``aicc``."""
+
+    @property
+    def surface(self) -> Surface:
+        """E and R under their best forms."""
+        return Surface(self.sample, self.eff[0].estimate, self.rob[0].estimate)
+
+    def reduced(self, axis: str) -> tuple[Surface, Sample] | None:
+        """The best forms without the largest level of ``axis``, and what was left out."""
+        parts = [best.reduced.get(axis) for best in (self.eff[0], self.rob[0])]
+        if parts[0] is None or parts[1] is None:
+            return None
+        largest = largest_level(self.sample, axis)
+        return Surface(self.sample.select(~largest), parts[0], parts[1]), self.sample.select(largest)
+
+
+def compare(sample: Sample, options: FitOptions, names: tuple[str, ...] = ()) -> Comparison:
+    """Fit every form (or those in ``names``) to both objectives and rank them by hold-out error, else AICc.
+
+    The largest D and the largest N are left out in turn, where two levels and enough configurations remain.
+    Hold-out ranks where every form has one. Raises FitRefusedError when there are too few configurations for
+    any form.
+    """
+    forms = [FORMS[name] for name in names] or list(FORMS.values())
+    usable = [form for form in forms if form.applies(sample.inputs) and _determined(form, sample)]
+    if not usable:
+        least = min(sum(form.free(sample.inputs)) for form in forms)
+        raise FitRefusedError(
+            "SATURATED_FIT",
+            f"{len(sample.inputs.omega)} configurations do not determine a mixture law (the smallest form "
+            f"has {least} parameters and needs {least + 3}); add values of strategy.omega or of data.frac",
+        )
+    ranked = []
+    by_holdout = True
+    for runs in (sample.eff, sample.rob):
+        found = [_candidate(sample, runs, form, options) for form in usable]
+        by_holdout &= all(candidate.error is not None for candidate in found)
+        ranked.append(found)
+    eff, rob = (_rank(found, by_holdout) for found in ranked)
+    return Comparison(sample, eff, rob, "holdout" if by_holdout else "aicc")
+
+
+def _rank(found: list[Candidate], by_holdout: bool) -> list[Candidate]:
+    if not by_holdout:
+        return sorted(found, key=lambda item: item.aicc)
+    errors = [item.error or 0.0 for item in found]
+    least = min(errors)
+    tied = [error <= least * (1 + TIED) + 1e-9 for error in errors]
+    order = sorted(
+        range(len(found)),
+        key=lambda i: (not tied[i], found[i].aicc if tied[i] else errors[i]),
+    )
+    return [found[i] for i in order]
+
+
+def _determined(form: Form, sample: Sample) -> bool:
+    """Whether AICc is defined: two more configurations than parameters and variance."""
+    return len(sample.inputs.omega) >= sum(form.free(sample.inputs)) + 3
+
+
+def largest_level(sample: Sample, axis: str) -> NDArray[np.bool_]:
+    """Configurations with the largest N (D)."""
+    size = sample.inputs.n if axis == "N" else sample.inputs.d
+    largest: NDArray[np.bool_] = size >= size.max()
+    return largest
+
+
+def _candidate(sample: Sample, runs: Runs, form: Form, options: FitOptions) -> Candidate:
+    plain = replace(options, loss="least-squares", huber_scale=None)
+    squares = fit(runs, sample.inputs, form, plain)
+    best = squares if options.loss == "least-squares" else fit(runs, sample.inputs, form, options)
+    candidate = Candidate(form, best, squares.aicc())
+    for axis in AXES:
+        _hold_out(candidate, sample, runs, axis, options)
+    return candidate
+
+
+def _hold_out(candidate: Candidate, sample: Sample, runs: Runs, axis: str, options: FitOptions) -> None:
+    largest = largest_level(sample, axis)
+    kept = sample.select(~largest) if not largest.all() else None
+    if kept is None or kept.inputs.levels(axis) < 2 or not _determined(candidate.form, kept):
+        return
+    reduced = fit(runs.select(~largest[runs.cluster]), kept.inputs, candidate.form, options)
+    left = sample.select(largest).inputs
+    said = candidate.form.values(reduced.optimum.theta[None, :], left)[0]
+    candidate.reduced[axis] = reduced
+    candidate.errors[axis] = said / np.exp(runs.means()[largest]) - 1

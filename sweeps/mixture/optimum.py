@@ -1,0 +1,149 @@
+"""The best ω of a fitted mixture law, and its own law: logit ω*(N, D) = a + b·ln D + c·ln N.
+
+Three goals. ``eff`` minimises E, ``rob`` minimises R, and ``knee`` minimises E + R: both in nats, both
+counting the same. The knee is *not* the point of the front farthest from its chord (the rule of
+``sweeps frontier``): where the front is short, its ends are two nearly equal optima, and a chord between
+them is ill-conditioned. The minimum of the sum is on the front too, and stays well defined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeps.laws import Floats
+from sweeps.mixture.surface import Surface
+
+GOALS = ("knee", "eff", "rob")
+
+EDGE = 0.005
+"""ω* is clipped to [EDGE, 1 − EDGE] before its logit is taken: 0 and 1 are legitimate optima."""
+
+_ANGLE = np.linspace(0.0, np.pi / 2, 241)
+_OMEGA = np.sin(_ANGLE) ** 2
+"""Grid for ω, dense at both ends."""
+
+_SIDE = 7
+"""Points of an axis at which the law of the optimum is fitted, evenly spaced in ln N and ln D."""
+
+_CHUNK = 2_000_000
+
+Theta = tuple[Floats, Floats]
+
+
+def objective(goal: str, eff: Floats, rob: Floats) -> Floats:
+    """What ``goal`` minimises, of the shape of E and R."""
+    return {"knee": eff + rob, "eff": eff, "rob": rob}[goal]
+
+
+def best_omega(surface: Surface, n: Floats, d: Floats, theta: Theta | None = None) -> dict[str, Floats]:
+    """ω* of each goal at the points (N, D) [k] for each of r parameter sets: goal → [r, k].
+
+    A grid dense at both ends, refined by the parabola through the best three points.
+    """
+    theta = theta or surface.theta
+    rows, points = len(theta[0]), len(n)
+    found = {goal: np.empty((rows, points)) for goal in GOALS}
+    step = max(1, _CHUNK // (len(_OMEGA) * points))
+    inputs = surface.sample.inputs.at(
+        np.tile(_OMEGA, points), np.repeat(n, len(_OMEGA)), np.repeat(d, len(_OMEGA))
+    )
+    for begin in range(0, rows, step):
+        part = slice(begin, begin + step)
+        with np.errstate(all="ignore"):
+            eff, rob = surface.values(inputs, (theta[0][part], theta[1][part]))
+        shape = (-1, points, len(_OMEGA))
+        for goal in GOALS:
+            found[goal][part] = _minimum(objective(goal, eff, rob).reshape(shape))
+    return found
+
+
+def _minimum(values: Floats) -> Floats:
+    """Position ω of the least of ``values`` [..., grid]."""
+    values = np.where(np.isfinite(values), values, np.inf)
+    best = values.argmin(axis=-1)
+    inner = np.clip(best, 1, len(_OMEGA) - 2)
+    left, middle, right = (np.take_along_axis(values, (inner + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
+    with np.errstate(all="ignore"):
+        shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    use = (best == inner) & np.isfinite(shift)
+    angle = _ANGLE[best] + np.where(use, np.clip(shift, -0.5, 0.5), 0.0) * (_ANGLE[1] - _ANGLE[0])
+    omega: Floats = np.sin(angle) ** 2
+    return omega
+
+
+def logit(omega: Floats) -> Floats:
+    """ln(ω/(1 − ω)) of ω clipped to [EDGE, 1 − EDGE]."""
+    kept = np.clip(omega, EDGE, 1 - EDGE)
+    return np.log(kept / (1 - kept))
+
+
+@dataclass(frozen=True)
+class OptimumLaw:
+    """logit ω* = a + b·ln D + c·ln N for one goal."""
+
+    coefficients: Floats
+    """a, b, c; b = 0 where the table has one D, c = 0 where it has one N."""
+    draws: Floats
+    """The same for every draw, [r, 3]."""
+    max_error: float
+    """Largest difference in ω between this law and the joint law's own optimum over the fitted range."""
+    clipped: bool
+    """Whether the joint law's optimum leaves [EDGE, 1 − EDGE] somewhere in the range."""
+
+    def omega(self, n: Floats, d: Floats, coefficients: Floats | None = None) -> Floats:
+        """ω* at (N, D) [k] for coefficients [..., 3]: [..., k]."""
+        chosen = self.coefficients if coefficients is None else coefficients
+        logits = chosen @ np.stack([np.ones_like(d), np.log(d), np.log(n)])
+        result: Floats = np.clip(1 / (1 + np.exp(-logits)), EDGE, 1 - EDGE)
+        return result
+
+
+def optimum_laws(surface: Surface, draws: Theta) -> dict[str, OptimumLaw]:
+    """The law of each goal's optimum, least squares over a grid of the fitted range of ln N and ln D."""
+    inputs = surface.sample.inputs
+    n, d = (part.ravel() for part in np.meshgrid(_axis(inputs.n), _axis(inputs.d), indexing="ij"))
+    own, drawn = best_omega(surface, n, d), best_omega(surface, n, d, draws)
+    laws = {}
+    for goal in GOALS:
+        parts = [_coefficients(omega, n, d) for omega in (own[goal], drawn[goal])]
+        best = own[goal][0]
+        clipped = bool(((best < EDGE) | (best > 1 - EDGE)).any())
+        law = OptimumLaw(parts[0][0], parts[1], 0.0, clipped)
+        error = float(np.abs(law.omega(n, d) - np.clip(best, EDGE, 1 - EDGE)).max())
+        laws[goal] = OptimumLaw(law.coefficients, law.draws, error, clipped)
+    return laws
+
+
+def _coefficients(omega: Floats, n: Floats, d: Floats) -> Floats:
+    """a, b, c [r, 3] of ω [r, g] at the points (N, D) [g].
+
+    Least squares of the logits, weighted by (dω/d logit)² = (ω(1 − ω))², so that what is small is the error
+    of ω and not that of a logit near 0 or 1.
+    """
+    kept = [0, *(place for place, values in ((1, d), (2, n)) if len(np.unique(values)) > 1)]
+    columns = np.stack([np.ones_like(d), np.log(d), np.log(n)])[kept]
+    centre = np.where(np.array(kept) > 0, columns.mean(axis=1), 0.0)
+    columns = columns - centre[:, None]
+    near = np.clip(omega, EDGE, 1 - EDGE)
+    weight = (near * (1 - near)) ** 2
+    system = np.einsum("rg,pg,qg->rpq", weight, columns, columns)
+    right = np.einsum("rg,pg,rg->rp", weight, columns, logit(omega))
+    solution = np.zeros((len(omega), 3))
+    solution[:, kept] = np.linalg.solve(system, right[:, :, None])[:, :, 0]
+    solution[:, 0] -= solution[:, kept] @ centre
+    return solution
+
+
+def _axis(values: Floats) -> Floats:
+    if values.max() <= values.min() * (1 + 1e-9):
+        return values[:1]
+    return np.geomspace(values.min(), values.max(), _SIDE)
+
+
+def interval(draws: Floats, level: float) -> tuple[Floats, Floats]:
+    """Percentile interval over the first axis."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return low, high

@@ -1,0 +1,290 @@
+"""From a runs table to the configurations that a mixture law is fitted to: which rows, what must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.errors import FitRefusedError, TableError, missing_column
+from sweeps.laws import Floats
+from sweeps.mixture.forms import Inputs
+from sweeps.points import (
+    NEGATIVES,
+    PAIRS,
+    SAME_LEVEL,
+    SIZE,
+    Runs,
+    levels_of,
+    positive,
+    refuse_mixtures,
+    refuse_rising,
+)
+
+OMEGA, RULE, ROBUST, MIXING = "omega/final", "omega/rule", "omega/robust", "omega/mixing"
+STEPS, PER_STEP = "train/steps", "train/pairs_per_step"
+
+MIN_OMEGAS = 3
+"""Levels of ω that a cell must have to be used: two say which is better, not where the best lies."""
+
+SAME_OMEGA = 1e-6
+
+_AGREE = ("size/convention", NEGATIVES, "eval/pool", "data", "data/fingerprint")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model size and one number of pairs."""
+
+    where: dict[str, Any]
+    """Values of the columns that the table was split by."""
+    n: float
+    d: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Configurations (a cell and an ω) with both objectives. Seeds of a configuration are replicates."""
+
+    inputs: Inputs
+    """One entry a configuration, in order of (N, D, ω)."""
+    eff: Runs
+    rob: Runs
+    cell: NDArray[np.intp]
+    """Position in ``cells`` of every configuration."""
+    cells: list[Cell]
+
+    def select(self, keep: NDArray[np.bool_]) -> Sample:
+        """The configurations where ``keep`` is true; cells keep their numbers."""
+        rows = keep[self.eff.cluster]
+        part = self.inputs.at(self.inputs.omega[keep], self.inputs.n[keep], self.inputs.d[keep])
+        return replace(
+            self,
+            inputs=part,
+            eff=self.eff.select(rows),
+            rob=self.rob.select(rows),
+            cell=self.cell[keep],
+        )
+
+    @property
+    def used(self) -> list[int]:
+        """Positions of the cells that have configurations."""
+        return [int(place) for place in np.unique(self.cell)]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the table gave."""
+
+    sample: Sample
+    conditions: dict[str, Any]
+    """``train_steps, pairs_per_step, robust, base_strategy, data, mixing``: the one value of each."""
+    n_runs: int
+    n_left_out: int
+    notes: list[Diagnostic] = field(default_factory=list)
+
+
+def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepared:
+    """Select the fixed-ω runs of a table, check that they may share a law, and group them.
+
+    Args:
+        table: one row a run, with the columns of ``result.json``. Rows of ``strategy=pareto`` with
+            ``omega/rule=fixed`` are used, and those of their base strategy as ω = 0; others are counted.
+        eff: column of the first objective, positive, lower is better.
+        rob: column of the second.
+        by: columns whose values make a cell.
+
+    Raises TableError on a missing column or value, FitRefusedError on rows that must not share a law, on
+    no fixed-ω run and on fewer than three levels of ω in every cell.
+    """
+    for name in (eff, rob, SIZE, PAIRS, STEPS, PER_STEP, "strategy", RULE, OMEGA, *by):
+        if name not in table:
+            raise missing_column(name, table.columns)
+    refuse_rising(eff)
+    refuse_rising(rob)
+    rows, mixing = _fixed(table)
+    conditions = _conditions(rows) | {"mixing": mixing}
+    refuse_mixtures(rows, eff, [name for name in _AGREE if name in rows])
+    complete = rows[[eff, rob]].notna().all(axis=1)
+    if not complete.any():
+        raise TableError(f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others")
+    rows = rows[complete]
+    rows, notes = _distinct(rows, [eff, rob], by)
+    rows, few = _enough(rows, by)
+    notes += few
+    sample = _sample(rows, eff, rob, by, conditions)
+    return Prepared(sample, conditions, len(rows), len(table) - len(rows), notes)
+
+
+def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows with a fixed ω in column ``omega`` (the base strategy's have ω = 0), and how ω acts in them."""
+    frame = table.reset_index(drop=True).copy()
+    fixed = (frame["strategy"] == "pareto") & (frame[RULE] == "fixed")
+    if not fixed.any():
+        have = ", ".join(sorted(frame["strategy"].astype(str).unique())[:6])
+        raise FitRefusedError(
+            "NO_FIXED_OMEGA",
+            f"no run has strategy=pareto with omega/rule=fixed (strategies: {have}); run "
+            "`python train.py -m strategy=pareto strategy.rule=fixed strategy.omega=0.1,0.25,0.5`",
+        )
+    mixing = _one_mixing(frame, fixed)
+    base = _single(frame[fixed], "base_strategy", "standard")
+    _single(frame[fixed], ROBUST, None)
+    # Under steps, ω = 0 is the base strategy to the bit; under loss it is another treatment.
+    zero = (frame["strategy"] == base) if mixing == "steps" else pd.Series(False, index=frame.index)
+    frame["omega"] = pd.to_numeric(frame[OMEGA], errors="coerce").where(fixed, 0.0)
+    rows = frame[fixed | zero]
+    wrong = rows[~rows["omega"].between(0.0, 1.0)]
+    if len(wrong):
+        name = wrong.iloc[0].get("run", f"row {wrong.index[0] + 1}")
+        value = wrong.iloc[0][OMEGA]
+        raise TableError(
+            f"run {name}: {OMEGA} = {value} is not a number from 0 to 1; mend it or leave it out"
+        )
+    return rows.reset_index(drop=True), mixing
+
+
+def _one_mixing(frame: pd.DataFrame, fixed: pd.Series) -> str:
+    if MIXING not in frame:
+        return "steps"
+    stated = frame.loc[fixed, MIXING].where(frame.loc[fixed, MIXING].notna(), "steps").astype(str)
+    values = sorted(stated.unique())
+    if len(values) > 1:
+        raise FitRefusedError(
+            "MIXED_STRATEGY",
+            f"the fixed-ω runs mix {len(values)} ways in which ω acts ({', '.join(values)}); "
+            f"keep one: --where {_where(frame, MIXING, 'steps')}",
+        )
+    return str(values[0])
+
+
+def _where(frame: pd.DataFrame, column: str, value: object) -> str:
+    """Condition that keeps ``value`` and the rows without one (the base strategy's)."""
+    blank = frame[column][frame[column].isna()].astype(str).unique()
+    return f"{column}={','.join([str(value), *blank])}"
+
+
+def _single(frame: pd.DataFrame, column: str, default: str | None) -> str | None:
+    """The one value of a column; ``default`` where the column is missing or empty."""
+    values = sorted(frame[column].dropna().astype(str).unique()) if column in frame else []
+    if len(values) > 1:
+        what = "base strategies" if column == "base_strategy" else "kinds of robustness data"
+        raise FitRefusedError(
+            "MIXED_STRATEGY",
+            f"the fixed-ω runs mix {len(values)} {what} ({', '.join(values)}); "
+            f"keep one: --where {_where(frame, column, values[0])}",
+        )
+    return values[0] if values else default
+
+
+def _conditions(rows: pd.DataFrame) -> dict[str, Any]:
+    """The training conditions that the law holds for; each has one value or the table is refused."""
+    fixed = rows[rows["strategy"] == "pareto"]
+    found: dict[str, Any] = {}
+    for key, column in (("train_steps", STEPS), ("pairs_per_step", PER_STEP)):
+        values = np.unique(levels_of(positive(rows, column)))
+        if len(values) > 1:
+            shown = ", ".join(f"{value:g}" for value in values[:4]) + (", …" if len(values) > 4 else "")
+            raise FitRefusedError(
+                "MIXED_BUDGET",
+                f"the runs have {len(values)} values of {column} ({shown}), and a law holds for one; "
+                f"choose with --where {column}={values[-1]:g}",
+            )
+        found[key] = float(values[0])
+    found["train_steps"] = int(found["train_steps"])
+    found["robust"] = _single(fixed, ROBUST, None)
+    found["base_strategy"] = _single(fixed, "base_strategy", "standard")
+    found["data"] = (
+        str(rows["data"].dropna().iloc[0]) if "data" in rows and rows["data"].notna().any() else None
+    )
+    return found
+
+
+def _distinct(
+    rows: pd.DataFrame, metrics: list[str], by: Sequence[str]
+) -> tuple[pd.DataFrame, list[Diagnostic]]:
+    """Rows without repeats of one measurement: ω = 0 may stand there as ``standard`` and as fixed ω."""
+    if "seed" not in rows:
+        return rows, []
+    notes = []
+    key = [*by, "omega", "seed"]
+    same = rows.duplicated([*key, *metrics])
+    if same.any():
+        text = f"{int(same.sum())} runs repeat another one's measurement and are left out"
+        notes.append(diagnose("DUPLICATE_ROWS", text))
+    rows = rows[~same]
+    again = rows[rows.duplicated(key, keep=False)]
+    if len(again):
+        first = again.iloc[0]
+        where = ", ".join(f"{name} {first[name]}" for name in by)
+        text = f"{len(again)} runs share cell, ω and seed with another but not the result, first at "
+        notes.append(diagnose("MIXED_SETTINGS", f"{text}{where}, ω={first['omega']:g}, seed {first['seed']}"))
+    return rows, notes
+
+
+def _enough(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, list[Diagnostic]]:
+    """Rows of cells with at least three levels of ω; the others are named."""
+    rows = rows.assign(omega=rows["omega"].round(6))
+    grouped = rows.groupby(list(by), sort=True)["omega"] if by else None
+    counts = grouped.transform("nunique") if grouped is not None else rows["omega"].nunique()
+    keep = pd.Series(counts >= MIN_OMEGAS, index=rows.index)
+    if not keep.any():
+        most = int(np.max(counts))
+        raise FitRefusedError(
+            "FEWER_THAN_3_OMEGAS",
+            f"no cell has {MIN_OMEGAS} levels of ω (the best has {most}); run "
+            "`python train.py -m strategy=pareto strategy.rule=fixed strategy.omega=0.1,0.25,0.5` at each",
+        )
+    if keep.all():
+        return rows, []
+    cells = rows.loc[~keep, list(by)].drop_duplicates().astype(str).agg(" ".join, axis=1)
+    shown = "; ".join(cells.iloc[:4]) + ("; …" if len(cells) > 4 else "")
+    text = f"{len(cells)} cells have fewer than {MIN_OMEGAS} levels of ω and are left out: {shown}"
+    return rows[keep].reset_index(drop=True), [diagnose("FEWER_THAN_3_OMEGAS", text)]
+
+
+def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], conditions: dict[str, Any]) -> Sample:
+    rows = rows.reset_index(drop=True)
+    n, d = levels_of(positive(rows, SIZE)), levels_of(positive(rows, PAIRS))
+    keys = rows[list(by)].astype(str).agg("\0".join, axis=1) if by else pd.Series("", index=rows.index)
+    _one_size(rows, keys, n, d, by)
+    order = np.lexsort((positive(rows, eff), rows.get("seed", keys).astype(str), rows["omega"], d, n))
+    rows, n, d, keys = rows.iloc[order].reset_index(drop=True), n[order], d[order], keys.iloc[order]
+    place = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    own = np.array([place[key] for key in keys], dtype=np.intp)
+    omega = rows["omega"].to_numpy(float)
+    _, first, cluster = np.unique(np.stack([own, omega]), axis=1, return_index=True, return_inverse=True)
+    cluster = cluster.ravel()
+    seeds = [str(seed) for seed in rows.get("seed", pd.Series(range(len(rows))))]
+    seen = conditions["train_steps"] * conditions["pairs_per_step"]
+    inputs = Inputs(omega[first], n[first], d[first], seen, _mean(n[first]), _mean(d[first]))
+    parts = [Runs(n, d, np.log(positive(rows, metric)), cluster, seeds, order, None) for metric in (eff, rob)]
+    cells = []
+    for key in place:
+        at = int(np.flatnonzero(keys.to_numpy() == key)[0])
+        cells.append(Cell({name: rows[name].iloc[at] for name in by}, float(n[at]), float(d[at])))
+    return Sample(inputs, parts[0], parts[1], own[first], cells)
+
+
+def _one_size(rows: pd.DataFrame, keys: pd.Series, n: Floats, d: Floats, by: Sequence[str]) -> None:
+    """A cell is one N and one D."""
+    for name, values in ((SIZE, n), (PAIRS, d)):
+        spread = pd.Series(values).groupby(keys.to_numpy()).agg(["min", "max"])
+        wide = spread[spread["max"] > spread["min"] * (1 + SAME_LEVEL)]
+        if len(wide):
+            cell, low, high = wide.index[0].replace("\0", " "), *wide.iloc[0]
+            raise FitRefusedError(
+                "MIXED_CELL",
+                f"cell {cell or 'all'} (--by {','.join(by) or '…'}) holds several {name} ({low:g}, {high:g})"
+                "; name the columns that tell its runs apart in --by",
+            )
+
+
+def _mean(values: Floats) -> float:
+    """Geometric mean."""
+    return float(np.exp(np.log(values).mean()))

@@ -1,0 +1,180 @@
+"""One form fitted to E and to R of the same runs, with draws that say how well they determine it.
+
+The form is bound to the configurations of a table and given to the fitter of scaling laws (many starts,
+ln residuals, least squares or Huber, weights from seeds): see :mod:`sweeps.estimate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sweeps.estimate import Estimate, estimate
+from sweeps.laws import Floats, Law
+from sweeps.mixture.forms import Form, Inputs
+from sweeps.mixture.runs import Sample
+from sweeps.points import Runs
+from sweeps.result import FitOptions
+from sweeps.solver import Objective
+
+_STEP = 1e-5
+_MAX_LEVERAGE = 0.95
+_DRAW_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Bound(Law):
+    """A form at the configurations of a table: a law of which the fitter knows only values and bounds."""
+
+    form: Form | None = None
+    inputs: Inputs | None = None
+    low: Floats = field(default_factory=lambda: np.empty(0))
+    high: Floats = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(cls, form: Form, inputs: Inputs) -> Bound:
+        """Bind ``form``; a parameter that these inputs do not determine is held by equal bounds."""
+        names = tuple(parameter.name for parameter in form.parameters)
+        free = form.free(inputs)
+        ends = [(p.low, p.high) if f else (p.frozen, p.frozen) for p, f in zip(form.parameters, free)]
+        low, high = np.array(ends).T
+        kind = Law(form.name, ("D",), names, form.formula, "single", floor=False)
+        return cls(**vars(kind), form=form, inputs=inputs, low=low, high=high)
+
+    @property
+    def size(self) -> int:
+        """Number of free parameters."""
+        return int((self.low < self.high).sum())
+
+    def bounds(self, upper_floor: float) -> tuple[Floats, Floats]:
+        """Lower and upper bounds [p]."""
+        return self.low, self.high
+
+    def starts(self, log_y: Floats, count: int) -> Floats | None:
+        """``count`` starts [r, p], spread evenly over the ranges of the parameters, scales solved for."""
+        form, inputs = self._bound()
+        generator = np.random.default_rng(0)
+        orders = [generator.permutation(count) for _ in self.parameters]
+        even = (np.stack(orders, axis=1) + 0.5) / count
+        ranges = np.array([parameter.start for parameter in form.parameters])
+        theta = ranges[:, 0] + even * (ranges[:, 1] - ranges[:, 0])
+        theta = np.where(self.low < self.high, theta, self.low)
+        return np.clip(form.project(theta, inputs, log_y), self.low, self.high)
+
+    def evaluate(
+        self, centred: Floats, u: Floats, v: Floats, chance: float | None = None, jacobian: bool = True
+    ) -> tuple[Floats, Floats]:
+        """Values [r, m] at the bound configurations and their Jacobian by central differences [r, m, p]."""
+        form, inputs = self._bound()
+        values = form.values(centred, inputs)
+        jac = np.zeros((*values.shape, len(self.parameters) if jacobian else 0))
+        for place in np.flatnonzero(self.low < self.high) if jacobian else ():
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = centred.copy()
+                moved[:, place] += sign * _STEP
+                sides.append(form.values(moved, inputs))
+            jac[:, :, place] = (sides[0] - sides[1]) / (2 * _STEP)
+        return values, jac
+
+    def _bound(self) -> tuple[Form, Inputs]:
+        assert self.form is not None
+        assert self.inputs is not None
+        return self.form, self.inputs
+
+
+@dataclass(frozen=True)
+class Surface:
+    """E and R over (ω, D, N), each under a form of its own."""
+
+    sample: Sample
+    eff: Estimate
+    rob: Estimate
+
+    @property
+    def theta(self) -> tuple[Floats, Floats]:
+        """Estimates [1, p] of E and of R, in the coordinates of their forms."""
+        return self.eff.optimum.theta[None, :], self.rob.optimum.theta[None, :]
+
+    @property
+    def forms(self) -> tuple[Form, Form]:
+        """The forms of E and of R."""
+        return form_of(self.eff), form_of(self.rob)
+
+    def values(self, inputs: Inputs, theta: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats]:
+        """E and R [r, k] at ``inputs``; ``theta``: parameters [r, p] of both, by default the estimates."""
+        (eff, rob), (first, second) = theta or self.theta, self.forms
+        return first.values(eff, inputs), second.values(rob, inputs)
+
+
+def form_of(fitted: Estimate) -> Form:
+    """The form behind an estimate of :func:`fit`."""
+    assert isinstance(fitted.law, Bound)
+    assert fitted.law.form is not None
+    return fitted.law.form
+
+
+def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> Estimate:
+    """Fit ``form`` to one objective. Of ``options``, loss, Huber scale and number of starts count.
+
+    ``runs`` holds the objective; its configurations are those of ``inputs``, in the same order.
+    """
+    return estimate(runs, Bound.of(form, inputs), options)
+
+
+def draw(surface: Surface, count: int, seed: int) -> tuple[Floats, Floats]:
+    """Parameters of E and of R, each [count, p], under the noise that the residuals show.
+
+    A residual bootstrap: each configuration gets its fitted value and the residual of a configuration drawn
+    at random, the same one in both objectives, because what shifts E of a run shifts R too. Residuals are
+    divided by the square root of 1 − leverage (Davison and Hinkley 1997, sec. 6.3.2), not smaller than seed
+    noise, and each draw is scaled by √(ν/χ²_ν), ν = m − p, so that intervals are Student's and not normal
+    ones. What the form itself misses beyond its residuals is not in the draws: see the hold-out.
+    """
+    generator = np.random.default_rng(seed)
+    parts = (surface.eff, surface.rob)
+    standard = [_standardised(part) for part in parts]
+    count_m = len(standard[0])
+    freedom = max(count_m - max(part.law.size for part in parts), 1)
+    chosen = generator.integers(count_m, size=(count, count_m))
+    scale = np.sqrt(freedom / generator.chisquare(freedom, size=count))[:, None]
+    found = []
+    for part, residuals in zip(parts, standard):
+        points = part.points
+        fitted = points.log_y + part.residuals
+        target = fitted + residuals[chosen] * scale / np.sqrt(points.weight)
+        found.append(_refit(part.objective, part.optimum.theta, target))
+    return found[0], found[1]
+
+
+def _standardised(part: Estimate) -> Floats:
+    """Residuals [m] in units of weight 1, corrected for leverage, centred, no smaller than seed noise."""
+    theta, weight = part.optimum.theta, part.points.weight
+    values, jac = part.law.evaluate(theta[None, :], part.points.u, part.points.v)
+    slopes = jac[0] / values[0][:, None] * np.sqrt(weight)[:, None]
+    low, high = part.law.bounds(np.inf)
+    slopes = slopes[:, (theta > low) & (theta < high)]
+    leverage = np.einsum("mp,pm->m", slopes, np.linalg.pinv(slopes)) if slopes.size else np.zeros(len(weight))
+    scaled = -part.residuals * np.sqrt(weight) / np.sqrt(1.0 - np.clip(leverage, 0.0, _MAX_LEVERAGE))
+    scaled -= scaled.mean()
+    seeds = _seed_scale(part.runs, weight)
+    spread = float(np.sqrt((scaled**2).mean()))
+    if spread <= 1e-12:
+        alternating: Floats = seeds * np.where(np.arange(len(scaled)) % 2, 1.0, -1.0)
+        return alternating
+    grown: Floats = scaled * max(1.0, seeds / spread)
+    return grown
+
+
+def _seed_scale(runs: Runs, weight: Floats) -> float:
+    """Standard deviation of a configuration's mean that seeds alone explain, in units of weight 1."""
+    noise, freedom = runs.seed_variance()
+    return float(np.sqrt((noise / runs.counts * weight).mean())) if freedom else 0.0
+
+
+def _refit(objective: Objective, theta: Floats, target: Floats) -> Floats:
+    """Optima [r, p] for tables ``target`` [r, m] of ln metric, from ``theta``."""
+    start = np.repeat(theta[None, :], len(target), axis=0)
+    fitted, _ = objective.solve(start, target, tolerance=_DRAW_TOLERANCE, iterations=100)
+    return fitted
