@@ -124,6 +124,7 @@ def prepare(
     axes: tuple[str, ...] | None = None,
     columns: Columns | None = None,
     chance: float | None = None,
+    rising: bool = False,
 ) -> Runs:
     """Check a table and order its rows.
 
@@ -133,13 +134,15 @@ def prepare(
         axes: axes of the law; a law in one axis gets a slice at one value of the other (noted).
         columns: column names.
         chance: chance level of the metric; by default ln(W+1) for a contrastive entropy with known W.
+        rising: take metrics that rise with quality too; no law describes them, but they can be interpolated.
 
     Raises TableError on a missing column, no rows or a value that is not a positive number, and
     FitRefusedError where rows must not share a fit.
     """
     columns = columns or Columns()
     frame = pd.DataFrame(table).reset_index(drop=True)
-    _refuse_rising(metric)
+    if not rising:
+        _refuse_rising(metric)
     _refuse_mixtures(frame, metric)
     needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
     for name in (metric, *needed):
@@ -150,7 +153,7 @@ def prepare(
     y = _positive(frame, metric)
     n = _positive(frame, columns.n) if columns.n in needed or columns.n in frame else np.ones(len(frame))
     d = _positive(frame, columns.d) if columns.d in needed or columns.d in frame else np.ones(len(frame))
-    runs = _order(frame, _levels(n), _levels(d), y, columns)
+    runs = _order(frame, merge_levels(n), merge_levels(d), y, columns)
     runs.notes.extend(_selection(frame, metric))
     if axes is not None and len(axes) == 1:
         runs = _slice(runs, axes[0])
@@ -200,8 +203,10 @@ def _positive(frame: pd.DataFrame, name: str) -> Floats:
     return values
 
 
-def _levels(values: Floats) -> Floats:
-    """Values [k] with near-equal ones replaced by the smallest of their level."""
+def merge_levels(values: Floats) -> Floats:
+    """Finite values [k] with near-equal ones (:data:`SAME_LEVEL`) replaced by the smallest of their level."""
+    if not len(values):
+        return values
     distinct = np.unique(values)
     starts = [distinct[0]]
     for value in distinct[1:]:
