@@ -96,6 +96,14 @@ class StrategyConfig:
     """How ω moves: docs/omega.md lists the rules."""
     omega: float | None = None
     """ω of the ``fixed`` rule, mean ω of ``schedule``, or another start than the rule's."""
+    mixture: str | None = None
+    """``mixture.json`` of ``python -m sweeps mixture``, which ``rule=law`` reads."""
+    goal: str = "knee"
+    """What ``rule=law`` aims at: ``knee`` (least sum of both objectives), ``eff`` or ``rob``."""
+    omegas: list[float] = field(default_factory=lambda: [0.0, 0.5])
+    """The low and the high ω of the branches of ``rule=soup``."""
+    trunk: float = 0.5
+    """Share of the steps before ``rule=soup`` branches."""
     schedule: str = "constant"
     """Course of ω under ``rule=schedule``: ``constant``, ``cool-down``, ``warm-up`` or ``switch``."""
     measure_every: int = 25

@@ -43,6 +43,7 @@ CONTENT_KEYS = (
     ("strategy", "hard", "source"),
     ("strategy", "denoise", "teacher"),
     ("strategy", "frontier"),
+    ("strategy", "mixture"),
     ("attack", "synonyms"),
     ("attack", "surrogate"),
     ("attack", "similarity_model"),

@@ -103,7 +103,7 @@ def _strategy(config: Config) -> None:
     _batch_split(config)
     _several_devices(config)
     if strategy.name != "pareto":
-        _reject_unused(config, ("omega", "frontier"), "only strategy=pareto has an ω")
+        _reject_unused(config, ("omega", "frontier", "mixture"), "only strategy=pareto has an ω")
         if strategy.recalibrate:
             raise ConfigError(
                 f"strategy.recalibrate={strategy.recalibrate} would not be used: only strategy=pareto "
@@ -112,6 +112,7 @@ def _strategy(config: Config) -> None:
         return
     if strategy.rule in ("fixed", "schedule") and strategy.omega is None:
         raise ConfigError(f"strategy.rule={strategy.rule} needs strategy.omega, a number from 0 to 1")
+    _mixture(config)
     if strategy.rule != "schedule" and strategy.schedule != "constant":
         raise ConfigError(
             f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={strategy.rule}; "
@@ -119,6 +120,25 @@ def _strategy(config: Config) -> None:
         )
     if strategy.rule in GRADIENT_RULES:
         _gradient_rule(config)
+
+
+def _mixture(config: Config) -> None:
+    strategy = config.strategy
+    if strategy.rule == "law":
+        _reject_unused(config, ("omega",), "strategy.rule=law takes ω from strategy.mixture")
+        if strategy.mixture is None:
+            raise ConfigError(
+                "strategy.rule=law needs strategy.mixture=FILE; write one with "
+                "`python -m sweeps mixture --out mixture.json`"
+            )
+    else:
+        _reject_unused(config, ("mixture",), "only strategy.rule=law reads it")
+    if strategy.rule == "soup":
+        omegas = [float(omega) for omega in strategy.omegas]
+        if len(omegas) != 2 or not 0 <= omegas[0] < omegas[1] <= 1:
+            raise ConfigError(
+                f"strategy.omegas={omegas} must be a low and a high ω from 0 to 1, such as [0,0.5]"
+            )
 
 
 def _batch_split(config: Config) -> None:

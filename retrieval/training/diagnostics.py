@@ -60,6 +60,7 @@ def diagnose(
             ("OMEGA_OSCILLATES", oscillation(late)),
             ("OMEGA_SATURATED", saturation(late, control.bounds)),
         ]
+    findings += control.rule.findings()
     findings += [
         ("PROXY_DIVERGED", divergence(control.ratios().numpy())),
         ("FRONTIER_NOT_REACHED", distance_to_front(control.target, result)),

@@ -25,7 +25,7 @@ from retrieval.training.callbacks import (
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.measurement import MeasurementCallback, dev_samples
+from retrieval.training.measurement import DevLosses, MeasurementCallback, dev_samples
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.processes import Group
@@ -76,6 +76,7 @@ def train(
         "train_pairs": len(training.in_domain),
         "steps": cell.train.steps,
         "batch_size": cell.train.batch_size,
+        "init": cell.model.init,
     }
     strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     sampler = Sampler(strategy, training, cell.train.batch_size, cell.seed, group.rank, group.size)
@@ -84,7 +85,7 @@ def train(
     checkpoints = Checkpoints(directory.checkpoints)
     start = checkpoints.step(module)
     metrics = MetricsCallback(cell.trainer.log_every, [])
-    callbacks = _omega_callbacks(cell, data, strategy, metrics)
+    callbacks = _omega_callbacks(cell, data, encoder, strategy, metrics)
     negatives = training.in_domain.negatives
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
     callbacks += [metrics, HeapCallback()]
@@ -105,15 +106,21 @@ def train(
 
 
 def _omega_callbacks(
-    cell: Config, data: PreparedData, strategy: Strategy, metrics: MetricsCallback
+    cell: Config, data: PreparedData, encoder: DualEncoder, strategy: Strategy, metrics: MetricsCallback
 ) -> list[pl.Callback]:
     """What moves ω, in the order in which it acts after a step."""
     if not isinstance(strategy, Pareto):
         return []
     callbacks: list[pl.Callback] = [OmegaCallback(strategy)]
-    if strategy.controller.rule.measures:
+    rule = strategy.controller.rule
+    if rule.measures:
         samples = dev_samples(data, strategy, cell.train.batch_size, cell.seed)
-        callbacks.append(MeasurementCallback(strategy, samples, metrics))
+        measure = DevLosses(encoder, strategy, samples, metrics)
+        if rule.measures_while_training:
+            callbacks.append(MeasurementCallback(strategy, measure))
+        acts_on_weights = rule.weights_callback(measure)
+        if acts_on_weights is not None:
+            callbacks.append(acts_on_weights)
     if cell.strategy.recalibrate:
         dev = recalibration_batch(data, strategy, cell.seed)
         callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))

@@ -25,7 +25,7 @@ from retrieval.evaluation.suite import evaluation_split
 from retrieval.models.encoder import DualEncoder
 from retrieval.training.callbacks import MetricsCallback
 from retrieval.training.cost import FORWARD, Work
-from retrieval.training.module import RetrievalModule
+from retrieval.training.interpolation import Measure
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.strategies.base import PERTURBED, block_loss
@@ -127,37 +127,50 @@ def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> D
     return DevSample(AttackedBatch.of(batch, PERTURBED), perturbed=True)
 
 
+class DevLosses:
+    """Measures E_dev and R_dev of an encoder in training, without dropout, and counts what it takes."""
+
+    def __init__(
+        self, encoder: DualEncoder, strategy: Pareto, samples: Samples, metrics: MetricsCallback
+    ) -> None:
+        self.encoder, self.strategy, self.samples, self.metrics = encoder, strategy, samples, metrics
+        self._device = torch.device("cpu")
+
+    def __call__(self) -> tuple[float, float]:
+        """E_dev and R_dev as the encoder is; NaN for what the rule did not ask for."""
+        start = time.perf_counter()
+        self._move(next(self.encoder.parameters()).device)
+        self.encoder.eval()
+        found, work = {"eff": float("nan"), "rob": float("nan")}, Work()
+        for side, samples in self.samples.items():
+            losses = [sample.loss(self.encoder, self.strategy.perturbation) for sample in samples]
+            found[side] = float(torch.stack([loss for loss, _ in losses]).mean())
+            work = sum((taken for _, taken in losses), work)
+        self.encoder.train()
+        self.metrics.measured(work, time.perf_counter() - start)
+        return found["eff"], found["rob"]
+
+    def _move(self, device: torch.device) -> None:
+        if device != self._device:
+            self._device = device
+            self.samples = {
+                side: tuple(sample.to(device) for sample in samples) for side, samples in self.samples.items()
+            }
+
+
 class MeasurementCallback(pl.Callback):
     """Measures dev losses every so many steps and hands them to the controller of ω.
 
     Runs after the update of ω and before the metrics are logged.
     """
 
-    def __init__(self, strategy: Pareto, samples: Samples, metrics: MetricsCallback) -> None:
-        self.strategy, self.samples, self.metrics = strategy, samples, metrics
+    def __init__(self, strategy: Pareto, measure: Measure) -> None:
+        self.controller, self.measure = strategy.controller, measure
         self.every = strategy.config.measure_every
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the dev pairs to the model's device."""
-        self.samples = {
-            side: tuple(sample.to(pl_module.device) for sample in samples)
-            for side, samples in self.samples.items()
-        }
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Measure when it is due, without dropout."""
-        if trainer.global_step % self.every:
-            return
-        assert isinstance(pl_module, RetrievalModule)
-        start = time.perf_counter()
-        pl_module.encoder.eval()
-        found, work = {"eff": float("nan"), "rob": float("nan")}, Work()
-        for side, samples in self.samples.items():
-            losses = [sample.loss(pl_module.encoder, self.strategy.perturbation) for sample in samples]
-            found[side] = float(torch.stack([loss for loss, _ in losses]).mean())
-            work = sum((taken for _, taken in losses), work)
-        pl_module.encoder.train()
-        self.strategy.controller.measure(trainer.global_step, found["eff"], found["rob"])
-        self.metrics.measured(work, time.perf_counter() - start)
+        """Measure when it is due."""
+        if trainer.global_step % self.every == 0:
+            self.controller.measure(trainer.global_step, *self.measure())

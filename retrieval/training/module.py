@@ -145,7 +145,8 @@ class RetrievalModule(pl.LightningModule):
 
     def _factor(self, step: int) -> float:
         config = self.train_config
-        warmup = max(1, round(config.warmup * config.steps))
+        step, steps = self.strategy.course(step, config.steps)
+        warmup = max(1, round(config.warmup * steps))
         if step < warmup:
             return (step + 1) / warmup
-        return max(0.0, (config.steps - step) / max(1, config.steps - warmup))
+        return max(0.0, (steps - step) / max(1, steps - warmup))

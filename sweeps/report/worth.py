@@ -9,7 +9,7 @@ import pandas as pd
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
 from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
-from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, written
+from sweeps.efficiency.multipliers import IN_WORDS, written
 from sweeps.efficiency.options import INTERPOLATED
 from sweeps.fit import FitOptions
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
@@ -76,7 +76,9 @@ def _show(part: Tradeoff, baseline: str) -> None:
     measured = [name for name in part.records if name.endswith(INTERPOLATED)]
     fitted = [name for name in part.records if name not in measured]
     for names in (fitted, measured):
-        shown = next((name for name in names if name.startswith("efficiency-pareto")), next(iter(names), None))
+        shown = next(
+            (name for name in names if name.startswith("efficiency-pareto")), next(iter(names), None)
+        )
         if shown is not None:
             record = part.records[shown]
             wanted = record["headline"] if names is fitted else [r for r in record["headline"] if r == "D"]
@@ -100,9 +102,7 @@ def _levels(records: list[dict[str, Any]]) -> PageTable:
     found = [(record["strategy"], row) for record in records for row in record["levels"]]
     found = [(strategy, row) for strategy, row in found if row["resource"] == "D"]
     found.sort(key=lambda item: (item[0], item[1]["at"]["name"], item[1]["scale"]))
-    rows = [
-        [strategy, row["at"]["name"], f"{row['scale']:,.0f}", *_cells(row)] for strategy, row in found
-    ]
+    rows = [[strategy, row["at"]["name"], f"{row['scale']:,.0f}", *_cells(row)] for strategy, row in found]
     headings = ["strategy", "at", "training pairs D", *NAMES.values(), "law"]
     numeric = [False, False, *[True] * (1 + len(NAMES)), False]
     return PageTable(headings, numeric, rows, "tables/efficiency-levels.csv")

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pytorch_lightning as pl
 from torch import Tensor
 
 from retrieval.config import StrategyConfig
+from retrieval.training.interpolation import Measure
 from retrieval.training.omega.target import Target
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Rule(ABC):
     """Whether the rule needs the gradients of both losses in every step, so ``mixing=loss``."""
     measures: ClassVar[tuple[str, ...]] = ()
     """Dev losses that the rule asks for: ``eff``, ``rob``."""
+    measures_while_training: ClassVar[bool] = True
+    """Whether it asks every ``strategy.measure_every`` steps; else when its callback does."""
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         self.config, self.facts = config, facts
@@ -60,9 +64,21 @@ class Rule(ABC):
         """ω after a measurement of dev losses, the newest row of ``control.measured``; before clipping."""
         return control.omega
 
+    def course(self, step: int, steps: int) -> tuple[int, int]:
+        """Where a step stands in the schedule of the learning rate, and how long that is."""
+        return step, steps
+
+    def weights_callback(self, measure: Measure) -> pl.Callback | None:
+        """A callback for rules that act on weights; ``measure`` gives E_dev and R_dev of the model."""
+        return None
+
     def result(self) -> dict[str, Any]:
         """What the rule adds to ``result.json``."""
         return {}
+
+    def findings(self) -> list[tuple[str, str]]:
+        """Codes and messages for the ``warnings`` of the run."""
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs beside the controller's state: numbers and tensors by name."""

@@ -247,6 +247,10 @@ class Strategy(ABC):
         """
         (losses.total * processes()).backward()  # type: ignore[no-untyped-call]
 
+    def course(self, step: int, steps: int) -> tuple[int, int]:
+        """Where a step stands in the schedule of the learning rate, and how long that is."""
+        return step, steps
+
     def logged(self) -> dict[str, float]:
         """What the strategy adds to a line of ``metrics.jsonl``."""
         return {}

@@ -105,6 +105,10 @@ class Pareto(Strategy):
         assert losses.rob is not None
         self.controller.omega = combine(losses.eff, losses.rob, parameters, rule.weighting)
 
+    def course(self, step: int, steps: int) -> tuple[int, int]:
+        """As the rule has it."""
+        return self.controller.rule.course(step, steps)
+
     def logged(self) -> dict[str, float]:
         """ω, its distance, and the latest dev losses."""
         return self.controller.logged()

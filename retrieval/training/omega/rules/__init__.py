@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from retrieval.training.omega.rules import dev, dro, fixed, gap, gradients, linear, schedule
+from retrieval.training.omega.rules import (
+    anchor,
+    dev,
+    dro,
+    fixed,
+    gap,
+    gradients,
+    law,
+    linear,
+    schedule,
+    soup,
+)
 
-__all__ = ["dev", "dro", "fixed", "gap", "gradients", "linear", "schedule"]
+__all__ = ["anchor", "dev", "dro", "fixed", "gap", "gradients", "law", "linear", "schedule", "soup"]
