@@ -17,11 +17,12 @@ from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
 from retrieval.config import Config, register_schema
-from retrieval.data.batches import StepBatches
+from retrieval.data.batches import Steps
 from retrieval.data.prepared import PreparedData, prepare
 from retrieval.models.backbones import build_encoder
 from retrieval.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting
 from retrieval.validation import validate
@@ -45,7 +46,9 @@ def losses(cell: Config, data: PreparedData, seed: int, fast: bool) -> list[floa
     encoder = build_encoder(cell.model, data.tokenizer, seed, "bf16" if fast else "32")
     encoder.packed = fast
     strategy = build_strategy(cell.strategy, Setting(seed, data.tokenizer))
-    module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), seed)
+    sampler = Sampler(strategy, data.training(), cell.train.batch_size, seed)
+    rates = learning_rates(cell.train, cell.model)
+    module = RetrievalModule(encoder, strategy, cell.train, rates, seed, sampler)
     record = _Losses()
     trainer = pl.Trainer(
         max_steps=cell.train.steps,
@@ -57,8 +60,7 @@ def losses(cell: Config, data: PreparedData, seed: int, fast: bool) -> list[floa
         enable_progress_bar=False,
         callbacks=[record],
     )
-    streams = strategy.streams(data.training(), cell.train.batch_size)
-    trainer.fit(module, DataLoader(StepBatches(streams, seed, 0, cell.train.steps), batch_size=None))
+    trainer.fit(module, DataLoader(Steps(0, cell.train.steps), batch_size=None))
     return record.values
 
 

@@ -93,9 +93,10 @@ def _export(folder: Path, cache: Path, steps: int) -> None:
 def _write_data(folder: Path, cell: Config, data: PreparedData) -> None:
     for name, collection in {"in-domain": data.in_domain, **data.robust}.items():
         _write_pairs(folder / f"train-{name}", collection)
-    sets = build_sets(data.in_domain, data.ood, cell.eval)
-    for test in (sets.eff, *sets.ood.values()):
-        _write_test(folder / f"test-{test.name}", test)
+    # Dev sets, too: a run measures them beside its tests.
+    sets = build_sets(data.in_domain, data.ood, cell.eval, data.robust_dev)
+    for prefix, part in sets.items():
+        _write_test(folder / f"test-{prefix.replace('/', '-')}", part)
 
 
 def _write_pairs(folder: Path, collection: Collection) -> None:

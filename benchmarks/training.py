@@ -17,12 +17,13 @@ from transformers import TrainerCallback
 
 from benchmarks.work import BATCH, model_config, texts, tokenizer, training_pairs
 from retrieval.config import StrategyConfig, TrainConfig
-from retrieval.data.batches import StepBatches
+from retrieval.data.batches import Steps
 from retrieval.models.backbones import build_encoder
 from retrieval.models.compiling import compiled_operations
 from retrieval.models.export import save_sentence_transformer
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting, TrainingData
 
@@ -114,7 +115,8 @@ def ours(
     if compiled:
         encoder.operations = compiled_operations(torch.device(device), precision)
     strategy = build_strategy(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
-    module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1)
+    sampler = Sampler(strategy, TrainingData(pairs), batch, 1)
+    module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1, sampler)
     clock = StepClock(steps, device)
     trainer = pl.Trainer(
         max_steps=total,
@@ -127,8 +129,7 @@ def ours(
         enable_progress_bar=False,
         callbacks=[_Lightning(clock), HeapCallback()],
     )
-    streams = strategy.streams(TrainingData(pairs), batch)
-    trainer.fit(module, DataLoader(StepBatches(streams, 1, 0, total), batch_size=None))
+    trainer.fit(module, DataLoader(Steps(0, total), batch_size=None))
     return clock.pairs_per_second(batch)
 
 

@@ -87,10 +87,29 @@ class StrategyConfig:
     """Strategy of the effectiveness loss under ``pareto``."""
     robust: str = "ood"
     """Robustness objective of ``pareto``: ``ood``, ``adversarial`` or ``both``."""
+    mixing: str = "steps"
+    """How ω acts. ``steps``: each step minimises one loss on a whole batch, the robust one with frequency ω.
+    ``loss``: each step minimises the sum of both losses, weighted by ω."""
+    domains: str = "turn"
+    """Robust-training domains of a robust step: one, in ``turn``, or all ``pooled``."""
     rule: str = "dro"
-    """How ω moves: ``dro``, ``linear``, ``fixed``, or by gradients ``upgrad``, ``mgda``, ``pcgrad``."""
+    """How ω moves: docs/omega.md lists the rules."""
     omega: float | None = None
-    """ω of the ``fixed`` rule, or another start than ω₀ = R*/(E*+R*)."""
+    """ω of the ``fixed`` rule, mean ω of ``schedule``, or another start than the rule's."""
+    mixture: str | None = None
+    """``mixture.json`` of ``python -m sweeps mixture``, which ``rule=law`` reads."""
+    goal: str = "knee"
+    """What ``rule=law`` aims at: ``knee`` (least sum of both objectives), ``eff`` or ``rob``."""
+    omegas: list[float] = field(default_factory=lambda: [0.0, 0.5])
+    """The low and the high ω of the branches of ``rule=soup``."""
+    trunk: float = 0.5
+    """Share of the steps before ``rule=soup`` branches."""
+    schedule: str = "constant"
+    """Course of ω under ``rule=schedule``: ``constant``, ``cool-down``, ``warm-up`` or ``switch``."""
+    measure_every: int = 25
+    """Steps between measurements of dev losses, where the rule asks for them."""
+    measure_pairs: int = 256
+    """Dev pairs of each collection that such a measurement takes, in blocks of ``train.batch_size``."""
     eta: float = 0.1
     decay: float = 0.9
     """Decay of the moving averages of the two losses."""
@@ -101,7 +120,7 @@ class StrategyConfig:
     recalibrate: int = 0
     """Measure both losses as contrastive entropy on dev pairs every so many steps; 0 = never."""
     budget: str = "equal"
-    """``equal``: a step sees as many pairs as the baseline's; ``extra``: robust pairs on top."""
+    """With ``mixing=loss``. ``equal``: a step sees as many pairs as the baseline's; ``extra``: more."""
     hard: HardNegativeConfig = field(default_factory=HardNegativeConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
@@ -253,6 +272,8 @@ def complete(stored: DictConfig) -> None:
 
     Their defaults measure what was measured before there were such keys.
     """
+    if "data" in stored and "robust_dev" not in stored.data:
+        stored.data.robust_dev = []
     for name, schema in (("eval", EvalConfig), ("attack", AttackConfig)):
         if name in stored:
             stored[name] = OmegaConf.merge(asdict(schema()), stored[name])

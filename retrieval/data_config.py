@@ -37,9 +37,13 @@ class HubDataset:
     test: str | None = "test"
 
 
+ROLES = ("robust", "robust_dev", "ood")
+"""Keys of ``data`` that name the domains of a role; a domain is in one of them."""
+
+
 @dataclass
 class DataConfig:
-    """A suite: the in-domain collection, robust-training domains and OOD test domains.
+    """A suite: the in-domain collection, robust-training, robust-dev and OOD test domains.
 
     Domains are the source's own, or references to other collections: ``beir/NAME``, ``hub/NAME`` of
     ``hub``, or a folder in BEIR format.
@@ -55,6 +59,9 @@ class DataConfig:
     default_pretrained: str | None = None
     robust: list[str] = field(default_factory=list)
     """Robust-training domains (their training split is used, never their test split)."""
+    robust_dev: list[str] = field(default_factory=list)
+    """Robust-dev domains: dev only, never trained on, never in the test mean: they stand in for the unknown;
+    what steers training is measured on them (on their dev split, or their test split where there is none)."""
     ood: list[str] = field(default_factory=list)
     """OOD test domains (only their test split is used)."""
     vocabulary: int = 16384
@@ -64,7 +71,7 @@ class DataConfig:
     overlap: str = "refuse"
     """Passages relevant in both training and test: ``refuse``, or ``drop`` the training pairs."""
     hub: dict[str, HubDataset] = field(default_factory=dict)
-    """Hugging Face datasets that ``robust`` and ``ood`` may name as ``hub/NAME``."""
+    """Hugging Face datasets that ``robust``, ``robust_dev`` and ``ood`` may name as ``hub/NAME``."""
     beir_url: str = BASE_URL
     """Where the archives of BEIR are: a mirror, or ``file:///FOLDER``."""
 
@@ -79,11 +86,13 @@ class PydocsConfig(DataConfig):
     test_queries: int = 1500
     """Test queries held out per test domain (fewer where the domain is smaller)."""
     dev_queries: int = 500
+    """Dev queries held out in-domain and of each robust-training domain, and taken of each robust-dev domain
+    (fewer where it is smaller)."""
 
 
 @dataclass
 class LocalConfig(DataConfig):
-    """A folder in BEIR format (``data.path``); ``robust`` and ``ood`` are lists of folders."""
+    """A folder in BEIR format (``data.path``); the other roles are lists of folders."""
 
     name: str = "local"
 
@@ -99,7 +108,8 @@ class SyntheticConfig(DataConfig):
     words: int = 2000
     """Vocabulary of the generator."""
     domains: int = 3
-    """Domains beside the in-domain one: the first is robust-training, the others OOD test."""
+    """Domains beside the in-domain one. Where no role is named the first is robust-training, the second of
+    three or more robust-dev, the others OOD test."""
     seed: int = 0
 
 

@@ -129,6 +129,7 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
+    from retrieval.data.prepared import open_domains
     from retrieval.evaluation.attack import Attack, SentenceTransformerModel, save_attacked
     from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
     from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
@@ -139,8 +140,8 @@ def _measure(
     cache = Path(config.cache)
     attack = Attack.load(config.attack)
     suite = sources.prepare(config.data, cache)
-    ood = {name: open_collection(folder, cache, name) for name, folder in suite.ood.items()}
-    sets = build_sets(open_collection(suite.in_domain, cache), ood, config.eval)
+    robust_dev, ood = open_domains(suite.robust_dev, cache), open_domains(suite.ood, cache)
+    sets = build_sets(open_collection(suite.in_domain, cache), ood, config.eval, robust_dev)
     if run is not None:
         # Similarity and temperature of a run are part of its vectors.
         encoder = sentence_transformer_encoder(

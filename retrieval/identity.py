@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from retrieval.config import Config, model_name
+from retrieval.data_config import ROLES
 from retrieval.errors import ConfigError
 from retrieval.evaluation.attacks import attack_file
 
@@ -42,6 +43,7 @@ CONTENT_KEYS = (
     ("strategy", "hard", "source"),
     ("strategy", "denoise", "teacher"),
     ("strategy", "frontier"),
+    ("strategy", "mixture"),
     ("attack", "synonyms"),
     ("attack", "surrogate"),
     ("attack", "similarity_model"),
@@ -65,7 +67,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     whole = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
     chosen = {section: whole[section] for section in SECTIONS}
     data = {key: value for key, value in chosen["data"].items() if key not in WITHOUT_INFLUENCE}
-    for role in ("robust", "ood"):
+    for role in ROLES:
         # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
     chosen["data"] = {**data, "fingerprint": fingerprint}
@@ -101,7 +103,7 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
         if isinstance(whole.get("eval"), dict):
             whole["eval"] = _evaluation(whole["eval"])
     found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
-    ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, "robust", "ood")]
+    ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, *ROLES)]
     ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
     if ours["attack"]["name"] == "none":
         ignored.append("attack")

@@ -25,6 +25,7 @@ from retrieval.runs import RunDirectory, data_label, identity, identity_hash
 from retrieval.storage import storage_errors
 from retrieval.tracking import Mirror
 from retrieval.training import cost
+from retrieval.training.callbacks import MEASURING
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.diagnostics import diagnose
 from retrieval.training.fitting import Trained, train
@@ -63,7 +64,7 @@ def prepare_data(config: DictConfig) -> None:
         data = prepare(cell)
         data.training()
         if cell.eval.name != "none":
-            for collection in (data.in_domain, *data.ood.values()):
+            for collection in (data.in_domain, *data.robust_dev.values(), *data.ood.values()):
                 data.store(collection, "queries")
                 data.store(collection, "passages")
 
@@ -144,6 +145,7 @@ def _describe(
         "size/params_total": parameters["total"],
         "size/convention": CONVENTION,
         "size/train_pairs": trained.pairs,
+        **_accounts(trained),
         "train/pairs_seen": metrics.pairs_seen,
         "train/pairs_per_step": metrics.pairs_seen / cell.train.steps,
         "train/steps": cell.train.steps,
@@ -153,6 +155,24 @@ def _describe(
         "cost/pairs_per_second": metrics.pairs_seen / seconds,
         "cost/mfu": flops / seconds / (peak * cell.trainer.devices),
     }
+
+
+def _accounts(trained: Trained) -> dict[str, float]:
+    """What each term of the loss took: steps, pairs, different pairs, tokens, FLOPs; and dev losses."""
+    metrics, found = trained.metrics, dict[str, float]()
+    for name, spent in metrics.spent.items():
+        flops = cost.encoder_flops(trained.encoder, spent.work)
+        if name == MEASURING:
+            found |= {"cost/measure_flops": flops, "cost/measure_seconds": metrics.measuring_seconds}
+        elif spent.steps:
+            found |= {
+                f"train/{name}/steps": spent.steps,
+                f"train/{name}/pairs": spent.pairs,
+                f"train/{name}/tokens": spent.tokens,
+                f"train/{name}/flops": flops,
+            }
+    distinct = trained.sampler.distinct_pairs()
+    return found | {f"train/distinct_pairs/{name}": count for name, count in distinct.items()}
 
 
 def _evaluate(
@@ -167,7 +187,7 @@ def _evaluate(
         return {}
     directory.progress(cell.train.steps, phase="evaluate")
     start = time.perf_counter()
-    sets = build_sets(data.in_domain, data.ood, cell.eval)
+    sets = build_sets(data.in_domain, data.ood, cell.eval, data.robust_dev)
     encoder = StoredTexts(trained.encoder, data.store, progress=cell.trainer.progress)
     kept = KeepVectors(encoder, sets.eff if attack else None, Path(cell.cache))
     untrained = None

@@ -80,7 +80,7 @@ class Mirror:
             self.log(line["step"], {key: value for key, value in line.items() if key != "step"})
 
     def summary(self, result: Mapping[str, Any]) -> None:
-        """Mirror the final result as summary metrics, and as a table with a row a test set."""
+        """Mirror the final result as summary metrics, and as a table with a row a set."""
         flat = {key: value for key, value in result.items() if isinstance(value, int | float | str | bool)}
 
         def send(run: Any) -> None:
@@ -156,7 +156,10 @@ class Mirror:
 
 
 def result_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of a result: one row for each test set and metric, the reference rows' beside it."""
+    """Columns and rows of a result: one row for each set and metric, the reference rows' beside it.
+
+    Dev sets (``dev/…``) have rows of their own; there is nothing beside them.
+    """
     sets = dict.fromkeys(key.rpartition("/")[0] for key in result if key.rpartition("/")[2] in METRICS)
     own = [name for name in sets if name.partition("/")[0] not in REFERENCES]
     rows = [
@@ -165,7 +168,7 @@ def result_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]
         for metric in METRICS
         if (key := f"{name}/{metric}") in result
     ]
-    return ["test set", "metric", "value", *REFERENCES], rows
+    return ["set", "metric", "value", *REFERENCES], rows
 
 
 def has_wandb_key() -> bool:

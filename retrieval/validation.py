@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -13,12 +14,20 @@ from omegaconf import DictConfig
 
 from retrieval.config import AttackConfig, Config
 from retrieval.data.margins import check_margin
+from retrieval.data_config import ROLES
 from retrieval.errors import ConfigError
 from retrieval.evaluation.attacks import attack_file
 from retrieval.ranges import CHOICES, GRADIENT_RULES, OPTIONAL_RANGES, RANGES
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
 """Names of collections: they become names of folders in the cache."""
+
+ONE_ROLE = {
+    ("robust", "robust_dev"): "a domain that is trained on cannot stand in for the unknown",
+    ("robust", "ood"): "a domain that is trained on cannot measure out-of-distribution robustness",
+    ("robust_dev", "ood"): "a domain that steers training cannot measure out-of-distribution robustness",
+}
+"""Why a domain cannot be in both roles."""
 
 
 def validate(config: DictConfig) -> Config:
@@ -94,23 +103,57 @@ def _strategy(config: Config) -> None:
     _batch_split(config)
     _several_devices(config)
     if strategy.name != "pareto":
-        _reject_unused(config, ("omega", "frontier"), "only strategy=pareto has an ω")
+        _reject_unused(config, ("omega", "frontier", "mixture"), "only strategy=pareto has an ω")
         if strategy.recalibrate:
             raise ConfigError(
                 f"strategy.recalibrate={strategy.recalibrate} would not be used: only strategy=pareto "
                 "has an ω"
             )
         return
-    if strategy.rule == "fixed" and strategy.omega is None:
-        raise ConfigError("strategy.rule=fixed needs strategy.omega, a number from 0 to 1")
+    if strategy.rule in ("fixed", "schedule") and strategy.omega is None:
+        raise ConfigError(f"strategy.rule={strategy.rule} needs strategy.omega, a number from 0 to 1")
+    _mixture(config)
+    if strategy.rule != "schedule" and strategy.schedule != "constant":
+        raise ConfigError(
+            f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={strategy.rule}; "
+            "set strategy.rule=schedule"
+        )
     if strategy.rule in GRADIENT_RULES:
         _gradient_rule(config)
+
+
+def _mixture(config: Config) -> None:
+    strategy = config.strategy
+    if strategy.rule == "law":
+        _reject_unused(config, ("omega",), "strategy.rule=law takes ω from strategy.mixture")
+        if strategy.mixture is None:
+            raise ConfigError(
+                "strategy.rule=law needs strategy.mixture=FILE; write one with "
+                "`python -m sweeps mixture --out mixture.json`"
+            )
+    else:
+        _reject_unused(config, ("mixture",), "only strategy.rule=law reads it")
+    if strategy.rule == "soup":
+        omegas = [float(omega) for omega in strategy.omegas]
+        if len(omegas) != 2 or not 0 <= omegas[0] < omegas[1] <= 1:
+            raise ConfigError(
+                f"strategy.omegas={omegas} must be a low and a high ω from 0 to 1, such as [0,0.5]"
+            )
 
 
 def _batch_split(config: Config) -> None:
     """With an equal budget every loss needs two pairs of the batch: one is the other's negative."""
     strategy, size = config.strategy, config.train.batch_size
-    if strategy.budget != "equal" or strategy.name not in ("adversarial", "pareto"):
+    if strategy.name not in ("adversarial", "pareto"):
+        return
+    if strategy.mixing == "steps":
+        if strategy.budget != "equal":
+            raise ConfigError(
+                f"strategy.budget={strategy.budget} would not be used with strategy.mixing=steps, where each "
+                "step is one whole batch; set strategy.mixing=loss"
+            )
+        return
+    if strategy.budget != "equal":
         return
     mixed = strategy.base == "adversarial" or strategy.robust == "both"
     parts = 4 if strategy.name == "pareto" and mixed else 2
@@ -140,6 +183,11 @@ def _several_devices(config: Config) -> None:
 
 def _gradient_rule(config: Config) -> None:
     rule = config.strategy.rule
+    if config.strategy.mixing != "loss":
+        raise ConfigError(
+            f"strategy.rule={rule} needs the gradients of both losses in every step, and "
+            "strategy.mixing=steps computes one; set strategy.mixing=loss"
+        )
     _reject_unused(config, ("omega",), f"strategy.rule={rule} chooses ω from the gradients")
     missing = [name for name in ("torchjd", "qpsolvers", "quadprog") if find_spec(name) is None]
     if missing:
@@ -218,12 +266,13 @@ def _attack_search(config: Config) -> None:
 
 
 def _data(config: Config) -> None:
-    shared = sorted(set(config.data.robust) & set(config.data.ood))
-    if shared:
-        raise ConfigError(
-            f"{', '.join(shared)} is both in data.robust and in data.ood: a domain that is trained on "
-            "cannot measure out-of-distribution robustness; remove it from one"
-        )
+    for first, second in combinations(ROLES, 2):
+        shared = sorted(set(config.data[first]) & set(config.data[second]))  # type: ignore[index]
+        if shared:
+            raise ConfigError(
+                f"{', '.join(shared)} is both in data.{first} and in data.{second}: "
+                f"{ONE_ROLE[first, second]}; remove it from one"
+            )
     for key in ("domains", "hub"):
         value = config.data.get(key)  # type: ignore[attr-defined]
         # The synthetic collection's ``domains`` is their number.

@@ -69,6 +69,22 @@ CODES: dict[str, tuple[Severity, str]] = {
     ),
     "EXTRAPOLATION_FACTOR": ("warning", "treat the prediction as a guess, or run closer to the target"),
     "TARGET_BELOW_FLOOR": ("warning", "no amount of this resource reaches the target under the fitted law"),
+    "BEYOND_BASELINE_RANGE": (
+        "info",
+        "quote it as 'more than', or run the baseline with more of this resource",
+    ),
+    "BELOW_BASELINE_RANGE": (
+        "info",
+        "quote it as 'less than', or run the baseline with less of this resource",
+    ),
+    "LEVELS_POOLED": (
+        "info",
+        "the rise is taken for noise and the levels for one point; more seeds there would tell",
+    ),
+    "SEEDS_NOT_SHARED": (
+        "warning",
+        "run both sides with the same seeds, so that what a seed does to both cancels",
+    ),
     "MULTIPLIER_NOT_CONSTANT": ("warning", "quote the multiplier together with the scale it holds at"),
     "SELECTED_ON_TEST": ("error", "evaluate the last step, or the step chosen on development queries"),
     "MIXED_PARAM_CONVENTION": ("error", "count parameters in one way in all runs of a fit"),

@@ -84,7 +84,7 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict
 def _check(runs: pd.DataFrame, options: FrontierOptions) -> None:
     for name in (options.x, options.y):
         if name not in runs:
-            near = [key for key in map(str, runs) if key.startswith(("eff/", "ood/", "adv/"))]
+            near = [key for key in map(str, runs) if key.startswith(("eff/", "ood/", "adv/", "dev/"))]
             raise ConfigError(f"no column {name}; the table has {', '.join(sorted(near)) or 'no metric'}")
     if options.x == options.y:
         raise ConfigError(f"--x and --y are both {options.x}; a frontier needs two objectives")

@@ -125,6 +125,7 @@ def prepare(
     axes: tuple[str, ...] | None = None,
     columns: Columns | None = None,
     chance: float | None = None,
+    rising: bool = False,
 ) -> Runs:
     """Check a table and order its rows.
 
@@ -134,13 +135,15 @@ def prepare(
         axes: axes of the law; a law in one axis gets a slice at one value of the other (noted).
         columns: column names.
         chance: chance level of the metric; by default ln(W+1) for a contrastive entropy with known W.
+        rising: take metrics that rise with quality too; no law describes them, but they can be interpolated.
 
     Raises TableError on a missing column, no rows or a value that is not a positive number, and
     FitRefusedError where rows must not share a fit.
     """
     columns = columns or Columns()
     frame = pd.DataFrame(table).reset_index(drop=True)
-    refuse_rising(metric)
+    if not rising:
+        refuse_rising(metric)
     refuse_mixtures(frame, metric)
     needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
     for name in (metric, *needed):
@@ -205,7 +208,9 @@ def positive(frame: pd.DataFrame, name: str) -> Floats:
 
 
 def levels_of(values: Floats) -> Floats:
-    """Values [k] with near-equal ones replaced by the smallest of their level."""
+    """Finite values [k] with near-equal ones (:data:`SAME_LEVEL`) replaced by the smallest of their level."""
+    if not len(values):
+        return values
     distinct = np.unique(values)
     starts = [distinct[0]]
     for value in distinct[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sweeps.diagnostics import Diagnostic
@@ -11,6 +12,16 @@ from sweeps.result import FitResult
 def number(value: float | None) -> str:
     """Four significant digits; a dash for what is unknown."""
     return "–" if value is None else f"{value:.4g}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 0, indent: str = "  ") -> list[str]:
+    """Rows of text as lines with columns of one width: the first ``left`` flush left, the others right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))] if rows else []
+    lines = []
+    for row in rows:
+        parts = [f"{part:{'<' if k < left else '>'}{widths[k]}}" for k, part in enumerate(row)]
+        lines.append(f"{indent}{'   '.join(parts)}".rstrip())
+    return lines
 
 
 def describe(fit: FitResult, name: str | None = None) -> list[str]:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
 from retrieval import ownership, runs
-from retrieval.data_config import PydocsConfig
+from retrieval.data_config import ROLES, PydocsConfig
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.identity import canonical, changed_key, safe
 from retrieval.metrics_log import MetricsLog, read_metrics
@@ -101,10 +101,12 @@ def test_identity_sees(change: dict[str, Any]) -> None:
     assert identity_hash(identity(make_config(**change), "f")) != base
 
 
-def test_identity_sees_the_fingerprint_and_not_the_place_of_domains() -> None:
-    here = make_config(data__ood=["/a/one", "/a/two/"])
-    there = make_config(data__ood=["../b/one", "../b/two"])
+@pytest.mark.parametrize("role", ROLES)
+def test_identity_sees_the_fingerprint_and_not_the_place_of_domains(role: str) -> None:
+    here = make_config(**{f"data__{role}": ["/a/one", "/a/two/"]})
+    there = make_config(**{f"data__{role}": ["../b/one", "../b/two"]})
     assert identity(here, "f") == identity(there, "f")
+    assert identity(here, "f") != identity(make_config(**{f"data__{role}": ["/a/one"]}), "f")
     assert identity_hash(identity(here, "f")) != identity_hash(identity(here, "g"))
 
 

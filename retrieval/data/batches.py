@@ -1,12 +1,12 @@
-"""Training batches as a pure function of (seed, step): sampling, collation, in-batch negatives.
+"""Training batches as a pure function of (seed, step, positions): drawing, collation, in-batch negatives.
 
-Because no state is carried from step to step, a resumed run continues with the very batch that the
-interrupted one would have seen, whatever the number of workers.
+Who asks for a batch says how many batches each stream has given before it. No other state is carried from
+step to step, so a resumed run continues with the very batch that the interrupted one would have seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -106,12 +106,14 @@ class Batch:
     blocks: dict[str, RankingBlock]
     pairs: int
     shard: Shard | None = None
+    term: str = ""
+    """The term of the loss that the step minimises alone, ``eff`` or ``rob``; empty: all of them."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device (called by Lightning)."""
         blocks = {name: block.to(device) for name, block in self.blocks.items()}
         shard = self.shard and replace(self.shard, order=self.shard.order.to(device, non_blocking=True))
-        return Batch(self.step, self.tokens.to(device), blocks, self.pairs, shard)
+        return Batch(self.step, self.tokens.to(device), blocks, self.pairs, shard, self.term)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Stream:
-    """One loss's supply of pairs: ``count`` a step, drawn evenly from ``sources``."""
+    """One loss's supply of pairs: ``count`` a batch, drawn from ``sources``."""
 
     name: str
     sources: tuple[TrainingPairs, ...]
@@ -143,26 +145,48 @@ class Stream:
     """Distinguishes the random streams of two losses."""
     hard: int = 0
     """Hard negatives of each query, drawn from its source's :attr:`TrainingPairs.negatives`."""
+    proportional: bool = False
+    """Whether sources give in proportion to their size, as one shuffled collection; else they give evenly."""
 
     @property
     def sequences(self) -> int:
-        """Queries and passages of a step."""
+        """Queries and passages of a batch."""
         return self.count * (2 + self.hard)
 
-    def draw(self, seed: int, step: int) -> list[Draw]:
-        """What each source gives for a step."""
+    def draw(self, seed: int, step: int, position: int) -> list[Draw]:
+        """What each source gives for the batch at ``position``, made for the optimisation step ``step``."""
         drawn = []
-        for position, source in enumerate(self.sources):
-            start, stop = (self._dealt(position, after) for after in (step, step + 1))
-            if stop > start:
-                key = (seed, self.key, position)
-                chosen = source.pairs.take(epoch_indexes(len(source), start, stop - start, key))
-                drawn.append(
-                    Draw(
-                        source, chosen.query_rows, chosen.passage_rows, self._hard(source, chosen, step, key)
-                    )
-                )
+        for place, indexes in self._indexes(seed, position * self.count, (position + 1) * self.count):
+            source, key = self.sources[place], (seed, self.key, place)
+            chosen = source.pairs.take(indexes)
+            hard = self._hard(source, chosen, step, key)
+            drawn.append(Draw(source, chosen.query_rows, chosen.passage_rows, hard))
         return drawn
+
+    def distinct(self, seed: int, batches: int) -> list[tuple[TrainingPairs, np.ndarray]]:
+        """The different pairs of the first ``batches`` batches: indexes int64 ``[k]`` of each source."""
+        drawn = self._indexes(seed, 0, batches * self.count, stop_at_one_pass=True)
+        return [(self.sources[place], np.unique(indexes)) for place, indexes in drawn]
+
+    def _indexes(
+        self, seed: int, start: int, stop: int, stop_at_one_pass: bool = False
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Source and indexes int64 ``[n]`` of the pairs from ``start`` to ``stop`` of the stream."""
+        if self.proportional:
+            sizes = [len(source) for source in self.sources]
+            ends = np.cumsum(sizes)
+            count = min(stop - start, sum(sizes)) if stop_at_one_pass else stop - start
+            together = epoch_indexes(sum(sizes), start, count, (seed, self.key))
+            for place, (size, end) in enumerate(zip(sizes, ends.tolist(), strict=True)):
+                own = together[(together >= end - size) & (together < end)]
+                if len(own):
+                    yield place, own - (end - size)
+            return
+        for place, source in enumerate(self.sources):
+            first, last = self._dealt(place, start), self._dealt(place, stop)
+            count = min(last - first, len(source)) if stop_at_one_pass else last - first
+            if count:
+                yield place, epoch_indexes(len(source), first, count, (seed, self.key, place))
 
     def _hard(self, source: TrainingPairs, chosen: Judgements, step: int, key: tuple[int, ...]) -> np.ndarray:
         if not self.hard:
@@ -171,9 +195,9 @@ class Stream:
             raise ValueError(f"{source.name}: hard negatives are asked for and none were mined")
         return source.negatives.draw(chosen.query_rows, self.hard, step, key)
 
-    def _dealt(self, position: int, steps: int) -> int:
-        """Pairs that a source has given after ``steps``, when pairs are dealt to the sources in turn."""
-        return (steps * self.count + len(self.sources) - 1 - position) // len(self.sources)
+    def _dealt(self, place: int, pairs: int) -> int:
+        """Pairs that a source has given when ``pairs`` are dealt to the sources in turn."""
+        return (pairs + len(self.sources) - 1 - place) // len(self.sources)
 
 
 def epoch_indexes(size: int, start: int, count: int, key: tuple[int, ...]) -> np.ndarray:
@@ -201,16 +225,25 @@ def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
     return _PERMUTATIONS[full]
 
 
-def collate(streams: tuple[Stream, ...], seed: int, step: int, rank: int = 0, world: int = 1) -> Batch:
+def collate(
+    streams: tuple[Stream, ...],
+    seed: int,
+    step: int,
+    rank: int = 0,
+    world: int = 1,
+    positions: Mapping[str, int] | None = None,
+    term: str = "",
+) -> Batch:
     """The batch of a step: every stream's queries, then its passages, in one packed layout.
 
     Of ``world`` processes each is given by ``rank`` its share of the sequences; the step is the same.
+    ``positions``: batches that each stream has given before, by its name; ``None``: one in every step.
     """
     parts: list[tuple[TokenStore, np.ndarray]] = []
     blocks: dict[str, RankingBlock] = {}
     place = 0
     for stream in streams:
-        drawn = stream.draw(seed, step)
+        drawn = stream.draw(seed, step, step if positions is None else positions[stream.name])
         parts += [
             *((draw.source.queries, draw.query_rows) for draw in drawn),
             *((draw.source.passages, draw.passage_rows) for draw in drawn),
@@ -226,13 +259,13 @@ def collate(streams: tuple[Stream, ...], seed: int, step: int, rank: int = 0, wo
         place = stop
     pairs = sum(stream.count for stream in streams)
     if world == 1:
-        return Batch(step, _gather(parts), blocks, pairs)
+        return Batch(step, _gather(parts), blocks, pairs, term=term)
     owners = np.concatenate([_owners(stream, world) for stream in streams])
     shard = _shard(owners, parts, rank, world)
     ends = np.cumsum([len(rows) for _, rows in parts])
     mine = np.split(owners == rank, ends[:-1])
     own = [(store, rows[kept]) for (store, rows), kept in zip(parts, mine, strict=True)]
-    return Batch(step, _gather(own), blocks, pairs, shard)
+    return Batch(step, _gather(own), blocks, pairs, shard, term)
 
 
 def _gather(parts: list[tuple[TokenStore, np.ndarray]]) -> TokenBatch:
@@ -277,20 +310,17 @@ def _excluded(drawn: list[Draw], stream: Stream) -> np.ndarray:
     return excluded
 
 
-class StepBatches(IterableDataset[Batch]):
-    """Batches of the steps ``start`` … ``stop − 1``, each worker making every n-th; one rank's share of them.
+class Steps(IterableDataset[int]):
+    """The numbers of the optimisation steps ``start`` … ``stop − 1``.
+
+    A trainer fetches ahead. What a step trains may follow from the step before it, so its batch is made when
+    it begins (:class:`retrieval.training.sampling.Sampler`) and only its number is fetched.
 
     Without a length: a trainer that resumes would otherwise take the remaining steps for a whole epoch.
     """
 
-    def __init__(
-        self, streams: tuple[Stream, ...], seed: int, start: int, stop: int, rank: int = 0, world: int = 1
-    ) -> None:
-        self.streams, self.seed, self.start, self.stop = streams, seed, start, stop
-        self.rank, self.world = rank, world
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
 
-    def __iter__(self) -> Iterator[Batch]:
-        worker = torch.utils.data.get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in range(self.start + first, self.stop, stride):
-            yield collate(self.streams, self.seed, step, self.rank, self.world)
+    def __iter__(self) -> Iterator[int]:
+        yield from range(self.start, self.stop)

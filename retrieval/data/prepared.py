@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from retrieval.data.tokens import (
     tokenizer_folder,
     tokenizer_source,
 )
+from retrieval.data_config import ROLES
 from retrieval.training.strategies.base import TrainingData
 
 TRAIN = "train"
@@ -37,6 +38,7 @@ class PreparedData:
     suite: sources.Suite
     in_domain: Collection
     robust: dict[str, Collection]
+    robust_dev: dict[str, Collection]
     ood: dict[str, Collection]
     overlap: splits.Overlap
     store: TokenStores
@@ -91,13 +93,14 @@ class PreparedData:
 
     def counts(self) -> dict[str, Any]:
         """Counts of every collection and every drop, for the manifest."""
-        roles = {"in_domain": [self.in_domain], "robust": self.robust.values(), "ood": self.ood.values()}
-        counted = {f"{role}/{c.name}": c.counts for role, group in roles.items() for c in group}
+        counted = {f"in_domain/{self.in_domain.name}": self.in_domain.counts}
+        for role in ROLES:
+            counted |= {f"{role}/{c.name}": c.counts for c in getattr(self, role).values()}
         return {**counted, **self.overlap.counts}
 
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of every collection and of the tokenizer, for the manifest."""
-        collections = [self.in_domain, *self.robust.values(), *self.ood.values()]
+        collections = [self.in_domain, *(c for role in ROLES for c in getattr(self, role).values())]
         return {
             **{f"collection/{c.name}": c.fingerprint for c in collections},
             "tokenizer": self.store.fingerprint,
@@ -114,13 +117,21 @@ def prepare(config: Config) -> PreparedData:
     cache = Path(config.cache)
     suite = sources.prepare(config.data, cache)
     in_domain = open_collection(suite.in_domain, cache)
-    robust = {name: open_collection(folder, cache, name) for name, folder in suite.robust.items()}
-    ood = {name: open_collection(folder, cache, name) for name, folder in suite.ood.items()}
-    overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap)
+    robust, robust_dev, ood = (open_domains(getattr(suite, role), cache) for role in ROLES)
+    overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap, robust_dev)
     source = tokenizer_source(config.model, lambda: _trained_tokenizer(config, in_domain, cache))
     tokenizer = load_tokenizer(source)
     stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer))
-    return PreparedData(config, suite, in_domain, robust, ood, overlap, stores)
+    return PreparedData(config, suite, in_domain, robust, robust_dev, ood, overlap, stores)
+
+
+def open_domains(folders: Mapping[str, Path], cache: Path) -> dict[str, Collection]:
+    """The collections of a role of a suite by name.
+
+    Raises:
+        DataError: a collection is malformed.
+    """
+    return {name: open_collection(folder, cache, name) for name, folder in folders.items()}
 
 
 def _trained_tokenizer(config: Config, collection: Collection, cache: Path) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,18 +79,21 @@ def check_disjoint(
     robust: Mapping[str, Collection],
     ood: Mapping[str, Collection],
     overlap: str = "refuse",
+    robust_dev: Mapping[str, Collection] | None = None,
 ) -> Overlap:
-    """Check that roles are disjoint and that no training passage is relevant in a test.
+    """Check that roles are disjoint and that no training passage is relevant in a held-out split.
 
     Compared are the texts without case and white space, so copies under other ids are found, within
     a collection and across collections. Held out are the dev and test splits of the in-domain
-    collection, the dev splits of the robust-training domains and the test splits of the OOD domains.
+    collection, the dev splits of the robust-training domains, the dev and test splits of the robust-dev
+    domains and the test splits of the OOD domains.
 
     Args:
         in_domain: training collection; its key in the result is its name.
         robust: robust-training domains by name.
         ood: OOD test domains by name.
         overlap: ``refuse``, or ``drop`` to have the training pairs named instead.
+        robust_dev: robust-dev domains by name.
 
     Raises:
         ConfigError: a collection has two roles; pairs overlap under ``refuse``; ``overlap`` is
@@ -97,10 +101,12 @@ def check_disjoint(
     """
     if overlap not in OVERLAP:
         raise ConfigError(f"data.overlap={overlap!r} is unknown; choose one of {', '.join(OVERLAP)}")
-    _check_contents(in_domain, robust, ood)
+    robust_dev = robust_dev or {}
+    _check_contents(in_domain, {"robust": robust, "robust_dev": robust_dev, "ood": ood})
     training = {in_domain.name: in_domain, **robust}
     held_out = {in_domain.name: _relevant(in_domain, ("dev", "test"))}
     held_out |= {name: _relevant(collection, ("dev",)) for name, collection in robust.items()}
+    held_out |= {name: _relevant(collection, ("dev", "test")) for name, collection in robust_dev.items()}
     held_out |= {name: _relevant(collection, ("test",)) for name, collection in ood.items()}
     drop: dict[str, NDArray[np.int64]] = {}
     counts: dict[str, int] = {}
@@ -137,21 +143,21 @@ def _relevant(collection: Collection, splits: Iterable[str]) -> NDArray[np.uint6
     return not_empty
 
 
-def _check_contents(
-    in_domain: Collection, robust: Mapping[str, Collection], ood: Mapping[str, Collection]
-) -> None:
-    for role, others in (("data.ood", ood), ("data.path", {in_domain.name})):
-        for name in sorted(set(robust) & set(others)):
-            raise ConfigError(f"{name} is in data.robust and in {role}; a collection has one role")
+def _check_contents(in_domain: Collection, roles: Mapping[str, Mapping[str, Collection]]) -> None:
+    """Refuse a name or a content in two roles; ``roles``: key of ``data`` -> collections by name."""
+    for first, second in combinations((*roles, "path"), 2):
+        others = {in_domain.name} if second == "path" else set(roles[second])
+        for name in sorted(set(roles[first]) & others):
+            raise ConfigError(f"{name} is in data.{first} and in data.{second}; a collection has one role")
     seen = {in_domain.fingerprint: f"the in-domain collection {in_domain.name}"}
-    for key, collections in (("data.robust", robust), ("data.ood", ood)):
+    for key, collections in roles.items():
         for name, collection in collections.items():
             if collection.fingerprint in seen:
                 raise ConfigError(
-                    f"{key} {name} has the same content as {seen[collection.fingerprint]}; "
+                    f"data.{key} {name} has the same content as {seen[collection.fingerprint]}; "
                     "each collection has one role, so remove one of them"
                 )
-            seen[collection.fingerprint] = f"{key} {name}"
+            seen[collection.fingerprint] = f"data.{key} {name}"
 
 
 def _words(counts: Mapping[str, int]) -> str:

@@ -1,10 +1,14 @@
-"""The evaluation suite: one encoder in-domain and on every OOD test domain, with reference rows beside it."""
+"""The evaluation suite: one encoder in-domain and on every OOD test domain, with reference rows beside it.
+
+Beside the test sets stand the dev sets: the in-domain dev split and the robust-dev domains, measured by the
+same code with the same settings. They alone may steer anything; they have no reference rows.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,20 +33,30 @@ Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
 """Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
 
 CONTRASTIVE_ENTROPY = "contrastive_entropy"
+DEV = "dev"
+"""First part of the prefixes of dev sets."""
 QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
 
 
 @dataclass(frozen=True)
 class SuiteSets:
-    """The evaluation sets of a suite."""
+    """The evaluation sets of a suite: test sets, and dev sets that have no reference rows."""
 
     eff: EvaluationSet
     """In-domain."""
     ood: dict[str, EvaluationSet]
     """OOD test domains by name."""
+    dev: dict[str, EvaluationSet] = field(default_factory=dict)
+    """Dev sets as of :func:`build_dev_sets`: ``eff`` and ``ood/<domain>`` of the robust-dev domains."""
 
     def items(self) -> Iterator[tuple[str, EvaluationSet]]:
-        """Yield metric prefix and set: ``eff``, then ``ood/<domain>``."""
+        """Yield metric prefix and set: the tests, then ``dev/eff`` and ``dev/ood/<domain>``."""
+        yield from self.tests()
+        for name, evaluation_set in self.dev.items():
+            yield f"{DEV}/{name}", evaluation_set
+
+    def tests(self) -> Iterator[tuple[str, EvaluationSet]]:
+        """Yield metric prefix and test set: ``eff``, then ``ood/<domain>``. They have reference rows."""
         yield "eff", self.eff
         for domain, evaluation_set in self.ood.items():
             yield f"ood/{domain}", evaluation_set
@@ -64,31 +78,82 @@ class SuiteResult:
     """What the suite measured."""
 
     metrics: dict[str, float]
-    """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, the same under ``bm25/…`` and
-    ``untrained/…``, and ``eval/…``."""
+    """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, the same under ``bm25/…``,
+    ``untrained/…`` and (own metrics alone) ``dev/…``, and ``eval/…``."""
     scores: dict[str, SetScores]
-    """Scores by metric prefix (``eff``, ``ood/<domain>``)."""
+    """Scores by metric prefix (``eff``, ``ood/<domain>``, ``dev/eff``, ``dev/ood/<domain>``)."""
 
 
-def build_sets(in_domain: Collection, ood: dict[str, Collection], config: EvalConfig) -> SuiteSets:
+def build_sets(
+    in_domain: Collection,
+    ood: Mapping[str, Collection],
+    config: EvalConfig,
+    robust_dev: Mapping[str, Collection] | None = None,
+) -> SuiteSets:
     """Build the evaluation sets of a suite's collections and check that negatives can be drawn.
+
+    Args:
+        in_domain: Gives ``eff`` and, where it has a dev split beside its test, ``dev/eff``.
+        ood: OOD test domains by name.
+        config: ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
+        robust_dev: Robust-dev domains by name; ``None`` = none.
 
     Raises:
         ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
         DataError: A collection has neither a test nor a dev split.
     """
-    sets = SuiteSets(
-        eff=_build_set(in_domain, config),
-        ood={domain: _build_set(collection, config) for domain, collection in ood.items()},
+    return SuiteSets(
+        eff=_build_set(in_domain, evaluation_split(in_domain), config),
+        ood={name: _build_set(part, evaluation_split(part), config) for name, part in ood.items()},
+        dev=build_dev_sets(in_domain, robust_dev or {}, config),
     )
-    for _, evaluation_set in sets.items():
-        check_negatives(evaluation_set, config.negatives, config.seed)
-    return sets
 
 
-def _build_set(collection: Collection, config: EvalConfig) -> EvaluationSet:
-    split = evaluation_split(collection)
-    return build_evaluation_set(collection, split, config, drop_identical=collection.drop_identical)
+def build_dev_sets(
+    in_domain: Collection, robust_dev: Mapping[str, Collection], config: EvalConfig
+) -> dict[str, EvaluationSet]:
+    """Build the sets that may steer a run, and check that negatives can be drawn; no test split is read.
+
+    Args:
+        in_domain: Gives ``eff`` where it has a dev split beside its test.
+        robust_dev: Robust-dev domains by name.
+        config: ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
+
+    Returns:
+        ``eff`` and ``ood/<domain>`` -> set; to be handed to :func:`measure` one by one.
+
+    Raises:
+        ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
+        DataError: A robust-dev collection has neither a dev nor a test split.
+    """
+    chosen = dev_splits(in_domain, robust_dev)
+    return {name: _build_set(collection, split, config) for name, (collection, split) in chosen.items()}
+
+
+def dev_splits(
+    in_domain: Collection, robust_dev: Mapping[str, Collection]
+) -> dict[str, tuple[Collection, str]]:
+    """Return collection and split of each dev set: ``eff`` and ``ood/<domain>``.
+
+    There is no ``eff`` where the in-domain collection has no dev split, or one that serves as its test. A
+    robust-dev collection without a dev split is measured on its test split: all of it is in this role.
+
+    Raises:
+        DataError: A robust-dev collection has neither.
+    """
+    chosen = {}
+    if DEV in in_domain.splits and evaluation_split(in_domain) != DEV:
+        chosen["eff"] = (in_domain, DEV)
+    for name, collection in robust_dev.items():
+        split = DEV if DEV in collection.splits else evaluation_split(collection)
+        chosen[f"ood/{name}"] = (collection, split)
+    return chosen
+
+
+def _build_set(collection: Collection, split: str, config: EvalConfig) -> EvaluationSet:
+    built = build_evaluation_set(collection, split, config, drop_identical=collection.drop_identical)
+    check_negatives(built, config.negatives, config.seed)
+    return built
 
 
 def evaluation_split(collection: Collection) -> str:
@@ -117,7 +182,8 @@ def evaluate_suite(
         sets: From :func:`build_sets`.
         config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
         cache: Where the BM25 baseline is kept.
-        untrained: The encoder before training; ``None`` leaves its row out.
+        untrained: The encoder before training; ``None`` leaves its row out. References are asked for the test
+            sets alone.
 
     Raises:
         ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
@@ -127,16 +193,20 @@ def evaluate_suite(
         references["bm25"] = lambda part: bm25_metrics(part, cache)
     if untrained is not None:
         references["untrained"] = untrained
-    scores = {prefix: _evaluate_set(encoder, part, config, references) for prefix, part in sets.items()}
+    tests = dict(sets.tests())
+    scores = {
+        prefix: _evaluate_set(encoder, part, config, references if prefix in tests else {})
+        for prefix, part in sets.items()
+    }
     metrics = {}
     for prefix, part in scores.items():
         for name, values in part.queries.items():
             metrics[_key(prefix, name)] = _mean(name, values, part.evaluation_set)
         metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
-        where = "eval" + prefix.removeprefix("eff").removeprefix("ood")
+        where = _place_of_counts(prefix)
         metrics[f"{where}/queries"] = float(len(part.evaluation_set.query_rows))
         metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
-    metrics |= _means_over_domains(metrics, list(sets.ood))
+    metrics |= _means_over_domains(metrics, list(scores))
     metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(config.draws)}
     return SuiteResult(metrics=metrics, scores=scores)
 
@@ -189,15 +259,24 @@ def _key(prefix: str, name: str) -> str:
     return f"{reference}/{prefix}/{metric}" if reference else f"{prefix}/{name}"
 
 
-def _means_over_domains(metrics: dict[str, float], domains: list[str]) -> dict[str, float]:
-    """Return ``ood/<metric>``, ``bm25/ood/<metric>``, …: unweighted means over the domains."""
+def _place_of_counts(prefix: str) -> str:
+    """Return ``eval``, ``eval/<domain>``, ``eval/dev/eff`` or ``eval/dev/ood/<domain>``."""
+    if prefix.startswith(f"{DEV}/"):
+        return f"eval/{prefix}"
+    return "eval" + prefix.removeprefix("eff").removeprefix("ood")
+
+
+def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[str, float]:
+    """Return ``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains."""
     means = {}
-    for start in ("ood", *(f"{reference}/ood" for reference in REFERENCES)):
-        for name in (CONTRASTIVE_ENTROPY, *METRICS):
-            keys = [f"{start}/{domain}/{name}" for domain in domains]
-            values = [metrics[key] for key in keys if key in metrics]
-            if values:
-                means[f"{start}/{name}"] = float(np.mean(values))
+    for group in ("ood", f"{DEV}/ood"):
+        domains = [prefix for prefix in prefixes if prefix.startswith(f"{group}/")]
+        for start in ("", *(f"{reference}/" for reference in REFERENCES)):
+            for name in (CONTRASTIVE_ENTROPY, *METRICS):
+                keys = [f"{start}{domain}/{name}" for domain in domains]
+                values = [metrics[key] for key in keys if key in metrics]
+                if values:
+                    means[f"{start}{group}/{name}"] = float(np.mean(values))
     return means
 
 

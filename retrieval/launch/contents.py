@@ -6,9 +6,9 @@ import numpy as np
 from omegaconf import DictConfig
 
 from retrieval.data.collection import Collection
-from retrieval.data.prepared import TRAIN, prepare
+from retrieval.data.prepared import TRAIN, PreparedData, prepare
 from retrieval.data.tokens import TokenStore
-from retrieval.evaluation.suite import evaluation_split
+from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.launch.workload import Contents
 from retrieval.validation import validate
 
@@ -24,14 +24,14 @@ def read_contents(config: DictConfig) -> Contents:
     pairs = data.overlap.keep(data.in_domain.name, data.in_domain.judgements(TRAIN))
     queries = _lengths(data.store(data.in_domain, "queries"), pairs.query_rows)
     passages = _lengths(data.store(data.in_domain, "passages"), pairs.passage_rows)
-    tested = [] if cell.eval.name == "none" else [data.in_domain, *data.ood.values()]
+    measured = [] if cell.eval.name == "none" else _measured(data)
     return Contents(
         float(queries.mean()),
         float(np.square(queries).mean()),
         float(passages.mean()),
         float(np.square(passages).mean()),
-        sum(_capped(_test_queries(collection), cell.eval.max_queries) for collection in tested),
-        sum(_capped(len(data.store(collection, "passages")), cell.eval.pool) for collection in tested),
+        sum(_capped(_queries(part, split), cell.eval.max_queries) for part, split in measured),
+        sum(_capped(len(data.store(part, "passages")), cell.eval.pool) for part, _ in measured),
         len(data.tokenizer),
         len(pairs),
     )
@@ -41,8 +41,14 @@ def _lengths(store: TokenStore, rows: np.ndarray) -> np.ndarray:
     return store.lengths(np.asarray(rows)).astype(np.float64)
 
 
-def _test_queries(collection: Collection) -> int:
-    return len(np.unique(collection.judgements(evaluation_split(collection)).query_rows))
+def _measured(data: PreparedData) -> list[tuple[Collection, str]]:
+    """Collection and split of every evaluation set: the tests, then the dev sets."""
+    tests = [(part, evaluation_split(part)) for part in (data.in_domain, *data.ood.values())]
+    return [*tests, *dev_splits(data.in_domain, data.robust_dev).values()]
+
+
+def _queries(collection: Collection, split: str) -> int:
+    return len(np.unique(collection.judgements(split).query_rows))
 
 
 def _capped(number: int, limit: int | None) -> int:

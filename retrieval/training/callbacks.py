@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 from types import FrameType
 from typing import Any
 
@@ -19,9 +18,12 @@ from torch import Tensor
 from retrieval.data.batches import Batch
 from retrieval.errors import TrainingError
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.cost import Work
+from retrieval.training.cost import Spent, Work
 from retrieval.training.module import RetrievalModule
+from retrieval.training.strategies.base import EFF, ROB
 from retrieval.training.strategies.pareto import Pareto
+
+BOTH, MEASURING = "both", "measuring"
 
 Sink = Callable[[int, Mapping[str, float]], None]
 """Receives ``(step, values)`` of a logged step."""
@@ -44,7 +46,6 @@ class OmegaCallback(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         losses = pl_module.last
         assert losses is not None
-        assert losses.rob is not None
         self.controller.update(losses.eff, losses.rob)
 
     def state_dict(self) -> dict[str, Any]:
@@ -80,30 +81,51 @@ class RecalibrationCallback(pl.Callback):
         if trainer.global_step % self.every:
             return
         assert isinstance(pl_module, RetrievalModule)
+        start = time.perf_counter()
         pl_module.encoder.eval()
         with torch.no_grad():
             losses = self.strategy.losses(pl_module.encoder, self.batch, 0)
         pl_module.encoder.train()
+        assert losses.eff is not None
         assert losses.rob is not None
         self.strategy.controller.recalibrate(trainer.global_step, losses.eff, losses.rob)
-        self.metrics.work += losses.work
+        self.metrics.measured(losses.work, time.perf_counter() - start)
 
 
 class MetricsCallback(pl.Callback):
     """Hands the mean losses since the last logged step to the sinks and stops on a loss that is not finite.
 
-    Losses are summed on the device and read once per logged step.
+    Each mean is over the steps that measured the loss. Losses are summed on the device and read once per
+    logged step. Pairs and work are counted by the term of the loss that they served.
     """
 
     def __init__(self, every: int, sinks: list[Sink]) -> None:
         self.every = every
         self.sinks = sinks
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.pairs_seen = 0
-        self.work = Work()
+        self.counts: dict[str, int] = {}
+        """Steps of the open interval that measured each loss."""
+        self.spent = {name: Spent() for name in (EFF, ROB, BOTH, MEASURING)}
+        """By the term that a step minimised, ``both`` where it was the weighted sum, and of dev losses."""
         self.seconds = 0.0
+        self.measuring_seconds = 0.0
+        """Part of ``seconds`` that went into dev losses."""
         self._mark: tuple[float, int] | None = None
+
+    @property
+    def work(self) -> Work:
+        """All work so far."""
+        return sum((spent.work for spent in self.spent.values()), Work())
+
+    @property
+    def pairs_seen(self) -> int:
+        """Pairs trained on so far."""
+        return sum(spent.pairs for name, spent in self.spent.items() if name != MEASURING)
+
+    def measured(self, work: Work, seconds: float) -> None:
+        """Count what dev losses took."""
+        self.spent[MEASURING] += Spent(work=work)
+        self.measuring_seconds += seconds
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -116,23 +138,21 @@ class MetricsCallback(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         assert pl_module.last is not None
         losses = pl_module.last
-        terms = {"loss": losses.total, "loss_eff": losses.eff}
-        if losses.rob is not None:
-            terms["loss_rob"] = losses.rob
+        terms = {"loss": losses.total, "loss_eff": losses.eff, "loss_rob": losses.rob}
         terms |= {f"loss_{name}": value for name, value in losses.blocks.items()}
         for name, value in terms.items():
-            previous = self.sums.get(name)
-            self.sums[name] = value.clone() if previous is None else previous.to(value.device) + value
-        self.count += 1
-        self.pairs_seen += batch.pairs
-        self.work += losses.work
+            if value is not None:
+                previous = self.sums.get(name)
+                self.sums[name] = value.clone() if previous is None else previous.to(value.device) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
+        self.spent[batch.term or BOTH] += Spent.of_step(batch, losses.work)
         step = trainer.global_step
         if step % self.every == 0 or step >= (trainer.max_steps or 0):
             self._report(step, trainer, pl_module)
 
     def _report(self, step: int, trainer: pl.Trainer, module: RetrievalModule) -> None:
-        values = {f"train/{name}": float(total) / self.count for name, total in self.sums.items()}
-        self.sums, self.count = {}, 0
+        values = {f"train/{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(
                 "LOSS_NOT_FINITE",
@@ -152,13 +172,16 @@ class MetricsCallback(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Sums of the open interval and totals so far, so that a resumed run logs the same values."""
         sums = {name: value.detach().cpu() for name, value in self.sums.items()}
-        names = ("count", "pairs_seen", "seconds")
-        return {"sums": sums, "work": astuple(self.work), **{name: getattr(self, name) for name in names}}
+        spent = {name: value.to_list() for name, value in self.spent.items()}
+        names = ("counts", "seconds", "measuring_seconds")
+        return {"sums": sums, "spent": spent, **{name: getattr(self, name) for name in names}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue a resumed run's sums."""
         for name, value in state_dict.items():
-            setattr(self, name, Work(*value) if name == "work" else value)
+            if name == "spent":
+                value = {term: Spent.from_list(numbers) for term, numbers in value.items()}
+            setattr(self, name, value)
 
 
 class CheckpointCallback(pl.Callback):

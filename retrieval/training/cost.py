@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,40 @@ class Work:
 
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What went into one term of the loss: steps, pairs, tokens of their texts, and work."""
+
+    steps: int = 0
+    pairs: int = 0
+    tokens: int = 0
+    work: Work = field(default_factory=Work)
+
+    @classmethod
+    def of_step(cls, batch: Batch, work: Work) -> Spent:
+        """One step, all processes' shares of it together."""
+        tokens = batch.shard.tokens if batch.shard else batch.tokens.tokens
+        return cls(1, batch.pairs, int(tokens), work)
+
+    def __add__(self, more: Spent) -> Spent:
+        return Spent(
+            self.steps + more.steps,
+            self.pairs + more.pairs,
+            self.tokens + more.tokens,
+            self.work + more.work,
+        )
+
+    def to_list(self) -> list[float]:
+        """Plain numbers, for a checkpoint."""
+        return [self.steps, self.pairs, self.tokens, *astuple(self.work)]
+
+    @classmethod
+    def from_list(cls, numbers: Sequence[float]) -> Spent:
+        """What :meth:`to_list` wrote."""
+        steps, pairs, tokens = map(int, numbers[:3])
+        return cls(steps, pairs, tokens, Work(*numbers[3:]))
 
 
 def encoder_flops(encoder: DualEncoder, work: Work) -> float:

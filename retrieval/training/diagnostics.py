@@ -55,11 +55,12 @@ def diagnose(
     control = strategy.controller
     omegas = np.array([line["train/omega"] for line in lines if line.get("train/omega") is not None])
     late = omegas[len(omegas) - round(SETTLED_SHARE * len(omegas)) :]
-    if strategy.config.rule != "fixed" and len(omegas) >= LEAST_POINTS:
+    if (control.rule.moves or control.rule.by_gradients) and len(omegas) >= LEAST_POINTS:
         findings += [
             ("OMEGA_OSCILLATES", oscillation(late)),
             ("OMEGA_SATURATED", saturation(late, control.bounds)),
         ]
+    findings += control.rule.findings()
     findings += [
         ("PROXY_DIVERGED", divergence(control.ratios().numpy())),
         ("FRONTIER_NOT_REACHED", distance_to_front(control.target, result)),

@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from retrieval.config import Config, model_name
-from retrieval.data.batches import StepBatches
+from retrieval.data.batches import Steps
 from retrieval.data.prepared import PreparedData
 from retrieval.models.backbones import build_encoder
 from retrieval.models.compiling import compiled_operations
-from retrieval.models.encoder import DualEncoder
+from retrieval.models.encoder import DualEncoder, count_parameters
 from retrieval.runs import MetricsLog, RunDirectory
 from retrieval.tracking import Mirror
 from retrieval.training.callbacks import (
@@ -25,12 +25,14 @@ from retrieval.training.callbacks import (
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
+from retrieval.training.measurement import DevLosses, MeasurementCallback, dev_samples
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.processes import Group
 from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.recalibration import recalibration_batch
 from retrieval.training.refresh import refresh_callbacks
+from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting, Strategy
 from retrieval.training.strategies.pareto import Pareto
@@ -43,6 +45,7 @@ class Trained:
     encoder: DualEncoder
     strategy: Strategy
     metrics: MetricsCallback
+    sampler: Sampler
     pairs: int
     negatives: dict[str, int]
     device: torch.device
@@ -65,24 +68,27 @@ def train(
     encoder.mini_batch_size = cell.train.mini_batch_size
     if cell.trainer.compile:
         encoder.operations = compiled_operations(device, precision)
-    where = {"model": model_name(cell.model), "frac": float(cell.data.frac)}
-    strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     training = data.training()
-    streams = strategy.streams(training, cell.train.batch_size)
-    module = RetrievalModule(encoder, strategy, cell.train, learning_rates(cell.train, cell.model), cell.seed)
+    where = {
+        "model": model_name(cell.model),
+        "frac": float(cell.data.frac),
+        "params_non_embedding": count_parameters(encoder)["non_embedding"],
+        "train_pairs": len(training.in_domain),
+        "steps": cell.train.steps,
+        "batch_size": cell.train.batch_size,
+        "init": cell.model.init,
+    }
+    strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
+    sampler = Sampler(strategy, training, cell.train.batch_size, cell.seed, group.rank, group.size)
+    rates = learning_rates(cell.train, cell.model)
+    module = RetrievalModule(encoder, strategy, cell.train, rates, cell.seed, sampler)
     checkpoints = Checkpoints(directory.checkpoints)
     start = checkpoints.step(module)
     metrics = MetricsCallback(cell.trainer.log_every, [])
-    callbacks: list[pl.Callback] = []
-    if isinstance(strategy, Pareto):
-        callbacks.append(OmegaCallback(strategy))
-        if cell.strategy.recalibrate:
-            dev = recalibration_batch(data, strategy, cell.seed)
-            callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
+    callbacks = _omega_callbacks(cell, data, encoder, strategy, metrics)
     negatives = training.in_domain.negatives
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
     callbacks += [metrics, HeapCallback()]
-    batches = StepBatches(streams, cell.seed, start, cell.train.steps, group.rank, group.size)
     with contextlib.ExitStack() as stack:
         if mirror is not None:
             log = stack.enter_context(_open_log(cell, directory, mirror, start))
@@ -90,12 +96,35 @@ def train(
             callbacks += _owners_callbacks(cell, directory, checkpoints, metrics, start)
         _trainer(cell, device, callbacks, group).fit(
             module,
-            DataLoader(batches, batch_size=None),
+            DataLoader(Steps(start, cell.train.steps), batch_size=None),
             ckpt_path=checkpoints.newest(),
             weights_only=True,
         )
     counts = negatives.counts if negatives else {}
-    return Trained(encoder.to(device), strategy, metrics, len(training.in_domain), counts, device)
+    pairs = len(training.in_domain)
+    return Trained(encoder.to(device), strategy, metrics, sampler, pairs, counts, device)
+
+
+def _omega_callbacks(
+    cell: Config, data: PreparedData, encoder: DualEncoder, strategy: Strategy, metrics: MetricsCallback
+) -> list[pl.Callback]:
+    """What moves ω, in the order in which it acts after a step."""
+    if not isinstance(strategy, Pareto):
+        return []
+    callbacks: list[pl.Callback] = [OmegaCallback(strategy)]
+    rule = strategy.controller.rule
+    if rule.measures:
+        samples = dev_samples(data, strategy, cell.train.batch_size, cell.seed)
+        measure = DevLosses(encoder, strategy, samples, metrics)
+        if rule.measures_while_training:
+            callbacks.append(MeasurementCallback(strategy, measure))
+        acts_on_weights = rule.weights_callback(measure)
+        if acts_on_weights is not None:
+            callbacks.append(acts_on_weights)
+    if cell.strategy.recalibrate:
+        dev = recalibration_batch(data, strategy, cell.seed)
+        callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
+    return callbacks
 
 
 def _open_log(cell: Config, directory: RunDirectory, mirror: Mirror, start: int) -> MetricsLog:

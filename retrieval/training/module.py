@@ -12,6 +12,7 @@ from torch import Tensor
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Batch
 from retrieval.models.encoder import DualEncoder
+from retrieval.training.sampling import Sampler
 from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
 from retrieval.training.strategies.base import Losses, Strategy
 
@@ -49,15 +50,26 @@ def learning_rates(train: TrainConfig, model: ModelConfig) -> LearningRates:
 class RetrievalModule(pl.LightningModule):
     """Trains a :class:`DualEncoder` by whatever its strategy says.
 
-    Dropout is seeded from (seed, step), so a resumed run draws what the uninterrupted one would.
+    It is fed the numbers of the steps; the sampler makes a step's batch when the step begins, so that what it
+    trains may follow from the step before, however far the trainer fetches ahead. Dropout is seeded from
+    (seed, step), and the sampler's state is in the checkpoint, so a resumed run does what the uninterrupted
+    one would.
     """
 
     def __init__(
-        self, encoder: DualEncoder, strategy: Strategy, train: TrainConfig, rates: LearningRates, seed: int
+        self,
+        encoder: DualEncoder,
+        strategy: Strategy,
+        train: TrainConfig,
+        rates: LearningRates,
+        seed: int,
+        sampler: Sampler | None = None,
     ) -> None:
+        """``sampler``: ``None`` where batches come from elsewhere, as in a probe of speed."""
         super().__init__()
         self.encoder = encoder
         self.strategy = strategy
+        self.sampler = sampler
         self.train_config = train
         self.rates = rates
         self.seed = seed
@@ -80,9 +92,20 @@ class RetrievalModule(pl.LightningModule):
         self.strategy.backward(self._graph, trained)
         self._graph = None
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Called by Lightning while the batch is still on the CPU."""
-        return self.strategy.prepare(batch).to(device)
+    def transfer_batch_to_device(self, batch: int, device: torch.device, dataloader_idx: int) -> Batch:
+        """Called by Lightning as the first thing of a step, whose number ``batch`` is."""
+        assert self.sampler is not None
+        return self.strategy.prepare(self.sampler.batch(batch)).to(device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what decides the next steps."""
+        assert self.sampler is not None
+        checkpoint["sampler"] = self.sampler.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue a resumed run's choices."""
+        assert self.sampler is not None
+        self.sampler.load_state_dict(checkpoint["sampler"])
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and linear decay to zero; no weight decay on biases and norms."""
@@ -122,7 +145,8 @@ class RetrievalModule(pl.LightningModule):
 
     def _factor(self, step: int) -> float:
         config = self.train_config
-        warmup = max(1, round(config.warmup * config.steps))
+        step, steps = self.strategy.course(step, config.steps)
+        warmup = max(1, round(config.warmup * steps))
         if step < warmup:
             return (step + 1) / warmup
-        return max(0.0, (config.steps - step) / max(1, config.steps - warmup))
+        return max(0.0, (steps - step) / max(1, steps - warmup))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,12 @@ def run(
         list[str] | None, typer.Option("--metric", help="Metric to match; repeatable. Default: eff and ood.")
     ] = None,
     law: Annotated[
-        str, typer.Option("--law", help="joint, additive, single (a law a slice) or auto.")
+        str,
+        typer.Option(
+            "--law",
+            help="Where the baseline's curve comes from: interpolated (as measured), joint, additive, "
+            "single (a law a slice), or auto (joint where there are runs enough).",
+        ),
     ] = "auto",
     runs: RunsOption = Path("runs"),
     table: TableOption = None,
@@ -39,7 +45,19 @@ def run(
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Paired bootstrap draws.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
 ) -> None:
-    """Multipliers on N, D and FLOPs, for each metric and for all of them together."""
+    """How many times as much N, D or FLOPs the baseline needs to be as good as the strategy.
+
+    A multiplier of 4 on D at 7,000 pairs: the strategy trained on 7,000 pairs is as good as the baseline
+    trained on 28,000. Each metric has a multiplier of its own. "To match both" is the larger of them: what
+    the baseline needs to be as good in both. "In each" is the smaller: what it needs to be as good in one.
+
+    --law interpolated reads the multiplier off the baseline's measured means, joined by lines, with intervals
+    from a paired bootstrap over seeds. Prefer it for claims: it assumes no law, and says "> 3×" where the
+    strategy is better than anything the baseline was run with. The other laws smooth over noise and reach
+    beyond the runs, and are as good as their fit: see python -m sweeps fit.
+
+    Example: python -m sweeps efficiency --law interpolated --baseline standard --strategy pareto
+    """
     from retrieval.files import write_json
     from sweeps.efficiency import EfficiencyOptions, efficiency
     from sweeps.result import FitOptions
@@ -58,26 +76,24 @@ def run(
 
 
 def describe(record: dict[str, Any]) -> list[str]:
-    """Lines for the terminal: the multipliers at the largest scale, what is refused, every warning."""
-    names = [*record["metrics"], "joint"]
+    """Lines for the terminal: the multipliers at every level run, what is refused, every warning."""
+    from sweeps.efficiency.multipliers import IN_WORDS, written
+    from sweeps.present import aligned
+
     percent = f"{100 * record['level']:g} %"
-    lines = [f"{record['baseline']} needs so many times as much to match {record['strategy']} ({percent}):"]
-    for resource, head in record["headline"].items():
-        lines.append(f"  {resource} = {head['scale']:.4g}, {head['at']['name']}")
-        lines += [f"    {name:28} {multiplier(head[name])}" for name in names]
+    lines = [
+        f"{record['baseline']} needs so many times as much as {record['strategy']} ({percent} intervals):"
+    ]
+    names = {**{name: name for name in record["metrics"]}, **IN_WORDS}
+    slices = groupby(record["levels"], key=lambda row: (row["resource"], row["at"]["name"]))
+    laws = {(item["resource"], item["at"]["name"]): item["law"] for item in record["curves"]}
+    for (resource, place), group in slices:
+        lines.append(f"  on {resource}, {place}, {laws[resource, place]}:")
+        cells = [["", resource, *names.values()]]
+        cells += [["", f"{row['scale']:,.6g}", *(written(row, name) for name in names)] for row in group]
+        lines += aligned(cells)
     lines += [f"  {resource}: not computed: {reason}" for resource, reason in record["refused"].items()]
     for warning in record["warnings"]:
         lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
         lines.append(f"    → {warning['action']}")
     return lines
-
-
-def multiplier(head: dict[str, Any]) -> str:
-    """``2.5× [2.1, 3.0]``; unbounded values in words."""
-
-    def text(value: float | str) -> str:
-        return value if isinstance(value, str) else f"{value:.3g}"
-
-    one = text(head["multiplier"])
-    one += "" if one == "unbounded" else "×"
-    return one if head["low"] is None else f"{one} [{text(head['low'])}, {text(head['high'])}]"

@@ -25,7 +25,8 @@ from sweeps.report.scaling import OBJECTIVES, joint_fits, measured, scaling, slu
 from sweeps.report.summary import facts, lead
 from sweeps.report.tables import fits_table, runs_table, write_csv
 from sweeps.report.traces import omega_traces
-from sweeps.report.tradeoff import efficiency_part, frontier_part, sensitivity_part
+from sweeps.report.tradeoff import frontier_part, sensitivity_part
+from sweeps.report.worth import efficiency_part
 from sweeps.table import Collected, write_table
 
 

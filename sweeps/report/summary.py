@@ -8,15 +8,14 @@ from typing import Any
 import pandas as pd
 
 from sweeps.configurations import label_order
+from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, row, written
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
-from sweeps.multipliers import JOINT, UNBOUNDED
 from sweeps.points import PAIRS, SIZE
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.style import quantity
 from sweeps.report.page import Fact, Finding
 from sweeps.report.tables import with_interval
-from sweeps.report.tradeoff import times
 
 
 def facts(runs: pd.DataFrame, records: dict[str, dict[str, Any]]) -> list[Fact]:
@@ -36,10 +35,11 @@ def facts(runs: pd.DataFrame, records: dict[str, dict[str, Any]]) -> list[Fact]:
     pareto = records.get("efficiency-pareto")
     if pareto is not None and "D" in pareto["headline"]:
         head = pareto["headline"]["D"]
-        value = head[JOINT]["multiplier"]
-        text = value if value == UNBOUNDED else f"{value:.2g}×"
         where = f"at {quantity(head['scale'])} pairs"
-        found.append(Fact(text, f"data {pareto['baseline']} needs to match pareto on both, {where}"))
+        bare = {name: {**head[name], "low": None} for name in (BOTH, EACH)}
+        both, each = (written({**head, **bare}, name) for name in (BOTH, EACH))
+        found.append(Fact(both, f"data {pareto['baseline']} needs to match both of pareto's, {where}"))
+        found.append(Fact(each, f"data it needs in each of them, {where}"))
     return found
 
 
@@ -82,15 +82,15 @@ def lead(
 def _worth(record: dict[str, Any]) -> str:
     """How much data the baseline needs, at the least and at the most data that were run."""
     curve = [item for item in record["curves"] if item["resource"] == "D"][-1]
-    first, last = (quantity(curve["scale"][place]) for place in (0, -1))
-    parts = []
-    for metric in (EFFECTIVENESS, ROBUSTNESS):
-        if metric in curve["by"]:
-            small, large = (
-                times({key: values and values[place] for key, values in curve["by"][metric].items()})
-                for place in (0, -1)
-            )
-            parts.append(f"on {objective_in_text(metric)} {small} at {first} and {large} at {last}")
+    small, large = row(curve, 0), row(curve, -1)
+    first, last = (quantity(line["scale"]) for line in (small, large))
+    names = {name: f"on {objective_in_text(name)}" for name in (EFFECTIVENESS, ROBUSTNESS)}
+    names |= IN_WORDS
+    parts = [
+        f"{words} {written(small, name)} at {first} and {written(large, name)} at {last}"
+        for name, words in names.items()
+        if name in curve["by"]
+    ]
     return (
         f"Times as many training pairs as {record['strategy']} that {record['baseline']} needs for the same "
         f"value, {curve['at']['name']}: {'; '.join(parts)} ({100 * record['level']:g} % intervals)."

@@ -1,4 +1,4 @@
-"""Sections on both objectives together: frontier, efficiency, sensitivities."""
+"""Sections on both objectives together: frontier and sensitivities."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
-from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
 from sweeps.fit import FitOptions
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
-from sweeps.multipliers import JOINT, UNBOUNDED
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.curves import objective_in_text
-from sweeps.report.figures.efficiency import efficiency_panel
 from sweeps.report.figures.plane import cell_panel, moving_panel, plane_panel
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable, cell, percent, without_blank
@@ -95,65 +92,6 @@ def _frontier_table(record: dict[str, Any]) -> PageTable:
     ]
     headings = ["non-dominated configuration", record["x"], record["y"], "P(non-dominated)", "seeds"]
     return without_blank(PageTable(headings, [False, True, True, True, True], rows, "tables/frontier.csv"))
-
-
-def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
-    """Multipliers of every strategy over the baseline; curves are drawn for the most interesting one."""
-    part = Tradeoff(Section("efficiency", f"What {baseline} needs to match the others"))
-    labels = [label for label in labels_for_curves(runs) if label != baseline]
-    if baseline not in set(runs["label"]) or not labels:
-        have = ", ".join(sorted(runs["label"].unique()))
-        part.section.notes.append(
-            f"NO_COMPARISON: a multiplier compares {baseline} with another strategy; the runs have {have}."
-        )
-        return part
-    metrics = tuple(name for name in (EFFECTIVENESS, ROBUSTNESS) if name in runs and runs[name].notna().any())
-    options = EfficiencyOptions(metrics=metrics, fit=FitOptions(bootstrap=DRAWS))
-    fitted: Fits = {}
-    for label in labels:
-        try:
-            record = efficiency(runs, baseline, label, options, fitted=fitted)
-        except ParetrieveError as error:
-            part.section.notes.append(f"{label}: {error}")
-            continue
-        part.records[f"efficiency-{label}"] = record
-        part.findings += [
-            Finding(Diagnostic.from_json(w), f"efficiency, {label}") for w in record["warnings"]
-        ]
-    if not part.records:
-        return part
-    part.section.paragraphs.append(
-        f"The multiplier m at a scale solves L_{baseline}(m · scale) = L_strategy(scale) under the fitted "
-        "laws; “both” is the larger of the two."
-    )
-    part.section.tables.append(_efficiency_table(list(part.records.values())))
-    shown = part.records.get("efficiency-pareto", next(iter(part.records.values())))
-    part.section.panels = [efficiency_panel(shown, resource) for resource in shown["headline"]]
-    return part
-
-
-def _efficiency_table(records: list[dict[str, Any]]) -> PageTable:
-    rows = []
-    for record in records:
-        for resource, head in record["headline"].items():
-            forms = {item["law"] for item in record["curves"] if item["resource"] == resource}
-            row = [record["strategy"], resource, head["at"]["name"], f"{head['scale']:.3g}"]
-            row += [times(head[name]) if name in head else "" for name in (EFFECTIVENESS, ROBUSTNESS, JOINT)]
-            rows.append([*row, ", ".join(sorted(forms))])
-    headings = ["strategy", "on", "at", "scale", "effectiveness", "OOD robustness", "both", "law"]
-    return PageTable(headings, [False, False, False, *[True] * 4, False], rows, "tables/efficiency.csv")
-
-
-def times(head: dict[str, Any]) -> str:
-    """A multiplier with its interval: ``2.5× [2.1, 3.0]``, or ``unbounded``."""
-
-    def text(value: float | str) -> str:
-        if isinstance(value, str):
-            return "∞"
-        return "over 1000" if value >= 1000 else "under 0.001" if value < 0.001 else f"{value:.3g}"
-
-    one = UNBOUNDED if head["multiplier"] == UNBOUNDED else f"{text(head['multiplier'])}×"
-    return one if head["low"] is None else f"{one} [{text(head['low'])}, {text(head['high'])}]"
 
 
 def sensitivity_part(runs: pd.DataFrame) -> Tradeoff:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.data.batches import StepBatches, Stream, TrainingPairs, collate, epoch_indexes
+from retrieval.data.batches import Stream, TrainingPairs, collate, epoch_indexes
 from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore
 
@@ -56,7 +56,7 @@ def test_draws_are_consecutive_and_every_pass_is_complete(
 @settings(deadline=None)
 def test_sources_take_turns_without_gaps(count: int, sources: int, steps: int) -> None:
     stream = Stream("eff", tuple(object() for _ in range(sources)), count)  # type: ignore[arg-type]
-    dealt = [[stream._dealt(position, step) for step in range(steps + 1)] for position in range(sources)]
+    dealt = [[stream._dealt(place, step * count) for step in range(steps + 1)] for place in range(sources)]
     for step in range(steps):
         assert sum(d[step + 1] - d[step] for d in dealt) == count
     ends = [d[-1] for d in dealt]
@@ -92,12 +92,46 @@ def test_a_relevant_pair_outside_the_subset_is_no_negative_either(tmp_path: Path
     assert excluded.sum() == 1
 
 
-@pytest.mark.parametrize("start", [0, 3, 7])
-def test_batches_depend_on_seed_and_step_alone(tmp_path: Path, start: int) -> None:
+def test_batches_depend_on_seed_and_positions_alone(tmp_path: Path) -> None:
     sources = tuple(pairs_of(tmp_path / name, [(i, i) for i in range(9)]) for name in "ab")
-    streams = (Stream("eff", sources[:1], 4, key=0), Stream("rob", sources, 3, key=1))
-    every = [batch.tokens.ids.tolist() for batch in StepBatches(streams, 5, 0, 10)]
-    resumed = [batch.tokens.ids.tolist() for batch in StepBatches(streams, 5, start, 10)]
-    other = [batch.tokens.ids.tolist() for batch in StepBatches(streams, 6, 0, 10)]
-    assert resumed == every[start:]
-    assert other != every
+    streams = (
+        Stream("eff", sources[:1], 4, key=0),
+        Stream("rob", sources, 3, key=1),
+        Stream("all", sources, 5, key=2, proportional=True),
+    )
+
+    def ids(seed: int, step: int, position: int) -> list[int]:
+        at = dict.fromkeys(("eff", "rob", "all"), position)
+        found: list[int] = collate(streams, seed, step, positions=at).tokens.ids.tolist()
+        return found
+
+    every = [ids(5, step, step) for step in range(10)]
+    assert [collate(streams, 5, step).tokens.ids.tolist() for step in reversed(range(10))] == every[::-1]
+    # What a stream gives follows from its position; the step matters to hard negatives alone.
+    assert [ids(5, 3 * step, step) for step in range(10)] == every
+    assert [ids(6, step, step) for step in range(10)] != every
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 6), st.integers(1, 6))
+@settings(deadline=None, max_examples=30)
+def test_a_proportional_stream_gives_every_pair_once_a_pass(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], count: int, batches: int
+) -> None:
+    folder = tmp_path_factory.mktemp("sources")
+    sources = tuple(
+        pairs_of(folder / str(number), [(i, i) for i in range(size)]) for number, size in enumerate(sizes)
+    )
+    stream = Stream("all", sources, count, proportional=True)
+    given_out: list[tuple[int, int]] = []
+    for position in range(batches):
+        drawn = stream.draw(1, position, position)
+        assert sum(len(draw.query_rows) for draw in drawn) == count
+        given_out += [(sources.index(draw.source), row) for draw in drawn for row in draw.query_rows.tolist()]
+    total = sum(sizes)
+    expected = [(number, row) for number, size in enumerate(sizes) for row in range(size)]
+    # Within a batch pairs stand by source, so only passes that end with a batch can be told apart.
+    if total % count == 0:
+        for start in range(0, len(given_out) - total + 1, total):
+            assert sorted(given_out[start : start + total]) == expected
+    distinct = sum(len(indexes) for _, indexes in stream.distinct(1, batches))
+    assert distinct == len(set(given_out)) == min(total, batches * count)

@@ -158,6 +158,10 @@ def test_roles_mix_sources(
 
     local = LocalConfig(path=str(suite.in_domain), ood=["beir/scifact"], beir_url=served.url)
     assert list(sources.prepare(local, cache).ood) == ["scifact"]
+    steered = config(served, "nfcorpus", robust_dev=["beir/scifact"], ood=[str(folder)])
+    assert sources.prepare(steered, cache).robust_dev == {"scifact": suite.robust["scifact"]}
+    assert sources.fingerprint(steered, cache) == sources.prepare(steered, cache).fingerprint
+    assert sources.fingerprint(steered, cache) != suite.fingerprint
     drawn = SyntheticConfig(
         passages=30, queries=30, topics=2, words=80, domains=2, ood=["domain-2", "beir/scifact"]
     )
@@ -251,11 +255,11 @@ def test_every_set_is_an_option(name: str) -> None:
 def test_every_suite_names_known_sets_in_one_role_each(name: str) -> None:
     data: DataConfig = OmegaConf.to_object(composed(f"suite={name}").data)  # type: ignore[assignment]
     assert len(sources.fingerprint(data)) == 64
-    other = composed(
-        f"suite={name}", "data=beir/hotpotqa", "data.robust=[beir/nfcorpus]", "data.ood=[beir/nq]"
-    )
+    other = composed(f"suite={name}", "data=beir/hotpotqa", "data.robust=[beir/fever]", "data.ood=[beir/nq]")
     assert (other.data.collection, other.data.robust, other.data.overlap) == (
         "hotpotqa",
-        ["beir/nfcorpus"],
+        ["beir/fever"],
         "drop",
     )
+    [unknown] = data.robust_dev
+    assert "dev" in BEIR_SETS[unknown.removeprefix("beir/")].splits

@@ -74,6 +74,10 @@ def test_messages_name_the_value_and_the_fix(write_collection: Write, tmp_path: 
         ("data.ood names the domain 'tested' twice", {"path": good, "ood": [str(tested), f"{tested}/"]}),
         ("'tested' is in data.robust and in data.ood",
          {"path": good, "robust": [str(tested)], "ood": [str(tested)]}),
+        ("'tested' is in data.robust_dev and in data.ood",
+         {"path": good, "robust_dev": [str(tested)], "ood": [str(tested)]}),
+        ("'trained' is in data.robust and in data.robust_dev",
+         {"path": good, "robust": [str(trained)], "robust_dev": [str(trained)]}),
         (f"data.ood {good} has the name of the in-domain collection (data.path {good}); each",
          {"path": good, "ood": [str(good)]}),
         (f"data.robust {good} has the name of the in-domain collection (data.path {good}); each",
@@ -86,7 +90,24 @@ def test_messages_name_the_value_and_the_fix(write_collection: Write, tmp_path: 
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("role", ["robust", "ood"])
+def test_robust_dev_is_dev_or_else_test(write_collection: Write, tmp_path: Path) -> None:
+    home, cache = write_collection("home"), tmp_path / "cache"
+    for name, splits in {"dev": {"dev": [("q1", "p1", 1)]}, "test": TEST_ONLY}.items():
+        folder = write_collection(name, passages={"p1": name}, **splits)
+        suite = prepare(cache, home, robust_dev=[str(folder)])
+        assert suite.robust_dev == {name: folder}
+        assert suite.fingerprint != prepare(cache, home).fingerprint
+        assert suite.fingerprint != prepare(cache, home, ood=[str(folder)] * (name == "test")).fingerprint
+    trained = write_collection("trained", passages={"p1": "x"}, **TRAIN_ONLY)
+    with pytest.raises(ConfigError) as caught:
+        prepare(cache, home, robust_dev=[str(trained)])
+    assert str(caught.value) == (
+        f"data.robust_dev: {trained} has no dev or test judgements (splits there: train); dev/ood is "
+        "measured on them, so name another collection"
+    )
+
+
+@pytest.mark.parametrize("role", ["robust", "robust_dev", "ood"])
 def test_no_domain_is_called_like_the_in_domain_collection(
     write_collection: Write, tmp_path: Path, role: str
 ) -> None:

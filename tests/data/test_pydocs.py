@@ -77,7 +77,7 @@ CONFIG = PydocsConfig(
 
 def opened(config: PydocsConfig, cache: Path) -> dict[str, Collection]:
     suite = sources.prepare(config, cache)
-    folders = {"in-domain": suite.in_domain, **suite.robust, **suite.ood}
+    folders = {"in-domain": suite.in_domain, **suite.robust, **suite.robust_dev, **suite.ood}
     return {name: open_collection(folder, cache, name) for name, folder in folders.items()}
 
 
@@ -141,12 +141,35 @@ def test_roles_can_be_swapped_and_left_out(tree: Path, tmp_path: Path) -> None:
     assert list(opened(dataclasses.replace(CONFIG, robust=[], ood=[]), tmp_path / "cache")) == ["in-domain"]
 
 
+def test_a_robust_dev_domain_has_only_dev_queries(tree: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, robust_dev=["other"], ood=["single"])
+    collections = opened(config, tmp_path / "cache")
+    assert collections["other"].splits == ("dev",)
+    assert len(collections["other"].judgements("dev")) == config.dev_queries
+    robust, robust_dev, ood = ({name: collections[name]} for name in ("side", "other", "single"))
+    assert check_disjoint(collections["in-domain"], robust, ood, robust_dev=robust_dev).counts == {}
+    # "side" and "other" share a text: it stays in robust-dev, whatever is trained on.
+    shared = BODY.format("side 1")
+    assert any(shared in text for _, text in collections["other"].passages())
+    assert not any(shared in text for _, text in collections["side"].passages())
+
+
+def test_robust_dev_leaves_the_tests_as_they_are(tree: Path, tmp_path: Path) -> None:
+    plain = opened(dataclasses.replace(CONFIG, ood=["single"]), tmp_path / "cache")
+    steered = opened(dataclasses.replace(CONFIG, ood=["single"], robust_dev=["other"]), tmp_path / "cache")
+    for name in ("in-domain", "single"):
+        assert plain[name].fingerprint == steered[name].fingerprint
+
+
 def test_fingerprint_follows_what_changes_the_content(tree: Path, tmp_path: Path) -> None:
     base = sources.fingerprint(CONFIG)
     assert base == sources.fingerprint(dataclasses.replace(CONFIG, frac=0.5, vocabulary=10, label="x"))
     assert base == sources.prepare(CONFIG, tmp_path / "cache").fingerprint
-    for change in ({"test_queries": 9}, {"dev_queries": 4}, {"robust": []}, {"ood": ["other"]}):
-        assert sources.fingerprint(dataclasses.replace(CONFIG, **change)) != base  # type: ignore[arg-type]
+    dev = {"robust_dev": ["single"], "ood": ["other"]}
+    found = [base]
+    for change in ({"test_queries": 9}, {"dev_queries": 4}, {"robust": []}, {"ood": ["other"]}, dev):
+        found.append(sources.fingerprint(dataclasses.replace(CONFIG, **change)))  # type: ignore[arg-type]
+    assert len(set(found)) == len(found)
     # A package without metadata is known by its files.
     (tree / "core_pkg" / "new.py").write_text(module("new", 1))
     assert sources.fingerprint(CONFIG) != base
@@ -169,7 +192,10 @@ def test_a_new_version_of_one_package_reads_only_that_one(
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"robust": ["sidee"]}, "data.robust names the unknown domain 'sidee'; choose from side, other, single"),
     ({"ood": ["in-domain"]}, "data.ood names the unknown domain 'in-domain'; choose from side, other"),
+    ({"robust_dev": ["core"]}, "data.robust_dev names the unknown domain 'core'; choose from side, other"),
     ({"robust": ["other"]}, "the domain 'other' is in data.robust and in data.ood"),
+    ({"robust_dev": ["side"]}, "the domain 'side' is in data.robust and in data.robust_dev"),
+    ({"robust_dev": ["other"]}, "the domain 'other' is in data.robust_dev and in data.ood"),
     ({"ood": ["other", "other"]}, "data.ood names the domain 'other' twice"),
     ({"test_queries": 0}, "data.test_queries=0 is too small; the least is 1"),
     ({"dev_queries": -1}, "data.dev_queries=-1 is too small; the least is 1"),
@@ -256,7 +282,8 @@ def configured(**changes: Any) -> PydocsConfig:
 
 
 def test_one_real_package(tmp_path: Path) -> None:
-    config = configured(domains={"in-domain": ["bm25s"], "other": ["ir_measures"]}, robust=[], ood=["other"])
+    domains = {"in-domain": ["bm25s"], "other": ["ir_measures"]}
+    config = configured(domains=domains, robust=[], robust_dev=[], ood=["other"])
     collections = opened(config, tmp_path)
     judgements = collections["in-domain"].judgements("train")
     assert len(judgements) > 20
@@ -277,7 +304,9 @@ def test_the_configured_suite(tmp_path: Path) -> None:
     assert in_domain.counts["queries/test"] >= 1000
     robust = {name: collections.pop(name) for name in configured().robust}
     assert min(len(collection.judgements("train")) for collection in robust.values()) >= 2000
+    robust_dev = {name: collections.pop(name) for name in configured().robust_dev}
+    assert min(collection.counts["queries/dev"] for collection in robust_dev.values()) >= 400
     assert min(collection.counts["queries/test"] for collection in collections.values()) >= 400
-    assert check_disjoint(in_domain, robust, collections).counts == {}
-    everything = [in_domain, *robust.values(), *collections.values()]
+    assert check_disjoint(in_domain, robust, collections, robust_dev=robust_dev).counts == {}
+    everything = [in_domain, *robust.values(), *robust_dev.values(), *collections.values()]
     assert [collection.counts["passages/empty"] for collection in everything] == [0] * len(everything)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from retrieval.data.collection import Collection, Judgements, open_collection
 from retrieval.data.splits import check_disjoint, subset, subset_size
+from retrieval.data_config import ROLES
 from retrieval.errors import ConfigError
 
 Write = Callable[..., Path]
@@ -141,6 +143,21 @@ def test_development_passages_are_held_out_too(open_small: Callable[..., Collect
     assert check_disjoint(in_domain, {"robust": robust}, {}, "drop").drop["robust"].tolist() == [1]
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_what_is_relevant_in_robust_dev_is_held_out(
+    open_small: Callable[..., Collection], split: str
+) -> None:
+    both = [("q1", "p1", 1), ("q1", "p2", 1)]
+    in_domain = open_small("in", passages=TWO, train=both)
+    robust = open_small("robust", passages={"p1": "about tigers", "p2": "about bears"}, train=both)
+    dev = {"unknown": open_small("unknown", passages={"z": "About\n LIONS"}, **{split: [("q1", "z", 1)]})}
+    overlap = check_disjoint(in_domain, {"robust": robust}, {}, "drop", dev)
+    assert {name: indexes.tolist() for name, indexes in overlap.drop.items()} == {"in": [0], "robust": []}
+    assert overlap.counts == {"overlap/in/unknown": 1}
+    with pytest.raises(ConfigError, match="1 of in's with unknown; leave these pairs out"):
+        check_disjoint(in_domain, {"robust": robust}, {}, robust_dev=dev)
+
+
 def test_the_own_test_split_of_a_robust_domain_is_not_used(open_small: Callable[..., Collection]) -> None:
     robust = open_small(
         "robust", passages=TWO, train=[("q1", "p1", 1), ("q2", "p2", 1)], test=[("q1", "p2", 1)]
@@ -174,6 +191,29 @@ def test_a_collection_has_one_role(open_small: Callable[..., Collection]) -> Non
         check_disjoint(in_domain, {}, {"copy": open_small("again", passages=TWO)})
     with pytest.raises(ConfigError, match=r"in is in data\.robust and in data\.path"):
         check_disjoint(in_domain, {"in": other}, {})
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(ROLES, 2)))
+def test_no_two_roles_share_a_name_or_a_content(
+    open_small: Callable[..., Collection], first: str, second: str
+) -> None:
+    in_domain, other, copy = open_small("in", passages=TWO), open_small("other"), open_small("copy")
+
+    def check(roles: dict[str, dict[str, Collection]]) -> None:
+        robust, robust_dev, ood = (roles.get(role, {}) for role in ROLES)
+        check_disjoint(in_domain, robust, ood, robust_dev=robust_dev)
+
+    with pytest.raises(ConfigError, match=rf"other is in data\.{first} and in data\.{second}"):
+        check({first: {"other": other}, second: {"other": other}})
+    with pytest.raises(
+        ConfigError, match=rf"data\.{second} copy has the same content as data\.{first} other"
+    ):
+        check({first: {"other": other}, second: {"copy": copy}})
+    for role in (first, second):
+        with pytest.raises(ConfigError, match=rf"in is in data\.{role} and in data\.path"):
+            check({role: {"in": other}})
+        with pytest.raises(ConfigError, match=rf"data\.{role} twin has the same content as the in-domain"):
+            check({role: {"twin": in_domain}})
 
 
 def test_unknown_way_to_treat_overlap(open_small: Callable[..., Collection]) -> None:

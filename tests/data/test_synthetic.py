@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.splits import check_disjoint
-from retrieval.data_config import SyntheticConfig
+from retrieval.data_config import ROLES, SyntheticConfig
 from retrieval.errors import ConfigError
 
 SMALL = SyntheticConfig(passages=300, queries=200, topics=10, words=400, domains=3, seed=7)
@@ -25,13 +26,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(config: SyntheticConfig, cache: Path) -> dict[str, Collection]:
     suite = sources.prepare(config, cache)
-    folders = {"in-domain": suite.in_domain, **suite.robust, **suite.ood}
+    folders = {"in-domain": suite.in_domain, **suite.robust, **suite.robust_dev, **suite.ood}
     return {name: open_collection(folder, cache, name) for name, folder in folders.items()}
 
 
+def roles(cache: Path, **changes: object) -> tuple[list[str], list[str], list[str]]:
+    suite = sources.prepare(dataclasses.replace(SMALL, **changes), cache)  # type: ignore[arg-type]
+    return list(suite.robust), list(suite.robust_dev), list(suite.ood)
+
+
 def test_roles_and_sizes(cache: Path) -> None:
-    suite = sources.prepare(SMALL, cache)
-    assert (list(suite.robust), list(suite.ood)) == (["domain-1"], ["domain-2", "domain-3"])
+    assert roles(cache) == (["domain-1"], ["domain-2"], ["domain-3"])
     for collection in opened(SMALL, cache).values():
         assert collection.counts["passages"] == 300
         assert collection.counts["queries"] == 200
@@ -43,12 +48,33 @@ def test_roles_and_sizes(cache: Path) -> None:
 
 
 def test_roles_can_be_chosen(cache: Path) -> None:
-    suite = sources.prepare(dataclasses.replace(SMALL, robust=["domain-3"]), cache)
-    assert (list(suite.robust), list(suite.ood)) == (["domain-3"], ["domain-1", "domain-2"])
-    suite = sources.prepare(dataclasses.replace(SMALL, ood=["domain-1"]), cache)
-    assert (list(suite.robust), list(suite.ood)) == (["domain-2"], ["domain-1"])
-    suite = sources.prepare(dataclasses.replace(SMALL, domains=0), cache)
-    assert (suite.robust, suite.ood) == ({}, {})
+    assert roles(cache, robust=["domain-3"]) == (["domain-3"], [], ["domain-1", "domain-2"])
+    assert roles(cache, ood=["domain-1"]) == (["domain-2"], [], ["domain-1"])
+    assert roles(cache, robust_dev=["domain-1"]) == (["domain-2"], ["domain-1"], ["domain-3"])
+    assert roles(cache, robust_dev=["domain-3"], ood=["domain-1"]) == (
+        ["domain-2"],
+        ["domain-3"],
+        ["domain-1"],
+    )
+
+
+def test_few_domains_leave_none_for_robust_dev(cache: Path) -> None:
+    assert roles(cache, domains=4) == (["domain-1"], ["domain-2"], ["domain-3", "domain-4"])
+    assert roles(cache, domains=2) == (["domain-1"], [], ["domain-2"])
+    assert roles(cache, domains=1) == (["domain-1"], [], [])
+    assert roles(cache, domains=0) == ([], [], [])
+
+
+def test_the_fingerprint_follows_the_roles(cache: Path) -> None:
+    changes: list[dict[str, list[str]]] = [
+        {},
+        {"robust": ["domain-1"], "ood": ["domain-2", "domain-3"]},
+        {"robust": ["domain-1"], "robust_dev": ["domain-3"], "ood": ["domain-2"]},
+        {"robust": ["domain-1"], "robust_dev": ["domain-2", "domain-3"]},
+    ]
+    found = [sources.fingerprint(dataclasses.replace(SMALL, **change)) for change in changes]  # type: ignore[arg-type]
+    assert len(set(found)) == len(found)
+    assert found[0] == sources.prepare(SMALL, cache).fingerprint
 
 
 def test_the_same_seed_gives_the_same_bytes(cache: Path, tmp_path: Path) -> None:
@@ -84,7 +110,8 @@ def test_a_larger_collection_starts_with_the_smaller_one(cache: Path) -> None:
 def test_roles_and_splits_are_disjoint(cache: Path) -> None:
     collections = opened(SMALL, cache)
     in_domain, robust = collections.pop("in-domain"), {"domain-1": collections.pop("domain-1")}
-    assert check_disjoint(in_domain, robust, collections).counts == {}
+    robust_dev = {"domain-2": collections.pop("domain-2")}
+    assert check_disjoint(in_domain, robust, collections, robust_dev=robust_dev).counts == {}
 
 
 def test_queries_of_one_passage_stay_in_one_split(cache: Path) -> None:
@@ -134,6 +161,7 @@ WRONG = {
     "words": (5, "data.words=5 is too small; the least is 40"),
     "domains": (-1, "data.domains=-1 is too small; the least is 0"),
     "robust": (["domain-9"], "data.robust names the unknown domain 'domain-9'; choose from domain-1,"),
+    "robust_dev": (["law"], "data.robust_dev names the unknown domain 'law'; choose from domain-1,"),
     "ood": (["finance"], "data.ood names the unknown domain 'finance'"),
 }  # fmt: skip
 
@@ -146,9 +174,11 @@ def test_values_out_of_range(key: str) -> None:
     assert message in str(caught.value)
 
 
-def test_a_domain_with_two_roles() -> None:
-    with pytest.raises(ConfigError, match=r"'domain-1' is in data\.robust and in data\.ood"):
-        sources.fingerprint(dataclasses.replace(SMALL, robust=["domain-1"], ood=["domain-1"]))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(ROLES, 2)))
+def test_a_domain_with_two_roles(first: str, second: str) -> None:
+    wrong = dataclasses.replace(SMALL, **{first: ["domain-1"], second: ["domain-1"]})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=rf"'domain-1' is in data\.{first} and in data\.{second}"):
+        sources.fingerprint(wrong)
 
 
 @pytest.mark.slow

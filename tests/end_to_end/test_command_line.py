@@ -49,7 +49,9 @@ BAD = {
     "+colour=red": ["colour", "valid"],
     "data=local": ["data.path"],
     "data=local data.path=nowhere": ["nowhere", "does not exist"],
-    "data.ood=[sympy]": ["sympy"],
+    "data.ood=[sympy]": ["sympy", "data.robust and in data.ood"],
+    "data.ood=[networkx]": ["networkx", "data.robust_dev and in data.ood"],
+    "data.robust_dev=[sympy]": ["sympy", "data.robust and in data.robust_dev"],
     "-m data.frac=0.5,2": ["data.frac=2", "at most 1"],
     "-m strategy=standard,paretto": ["strategy=paretto", "pareto"],
 }

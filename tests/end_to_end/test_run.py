@@ -69,8 +69,13 @@ def test_a_run_leaves_everything_that_the_design_names(small: Compose) -> None:
     for key in (*IDENTITY, "size/params_non_embedding", "size/params_total", "size/train_pairs"):
         assert key in result, key
     metrics = ("contrastive_entropy", "ndcg@10", "mrr@10", "recall@100")
-    for key in [f"{side}/{metric}" for side in ("eff", "ood", "ood/domain-2") for metric in metrics]:
+    sets = ("eff", "ood", "ood/domain-3", "dev/eff", "dev/ood", "dev/ood/domain-2")
+    for key in [f"{side}/{metric}" for side in sets for metric in metrics]:
         assert math.isfinite(result[key]), key
+    assert not [key for key in result if "ood/domain-2/" in key and "dev/" not in key]
+    manifest = json.loads((directory.path / "manifest.json").read_text())
+    assert "robust_dev/domain-2" in manifest["counts"]
+    assert "collection/domain-2" in manifest["fingerprints"]
     for key in (
         "train_flops",
         "train_seconds",

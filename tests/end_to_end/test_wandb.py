@@ -170,5 +170,5 @@ def test_a_key_is_found_where_the_client_finds_it(tmp_path: Path, monkeypatch: p
 def test_the_table_has_a_row_a_test_set_and_metric() -> None:
     result = {"eff/ndcg@10": 0.5, "bm25/eff/ndcg@10": 0.4, "ood/a/mrr@10": 0.2, "cost/train_seconds": 1.0}
     columns, rows = result_table({**result, "untrained/eff/ndcg@10": 0.1})
-    assert columns == ["test set", "metric", "value", "bm25", "untrained"]
+    assert columns == ["set", "metric", "value", "bm25", "untrained"]
     assert rows == [["eff", "ndcg@10", 0.5, 0.4, 0.1], ["ood/a", "mrr@10", 0.2, None, None]]

@@ -44,13 +44,17 @@ def make_collection(tmp_path: Path) -> MakeCollection:
 
 @pytest.fixture
 def numbered_collection(make_collection: MakeCollection) -> MakeCollection:
-    """Make a collection in which passage ``p7`` is ``word7 common`` and query ``q7`` asks for it."""
+    """Make a collection in which passage ``p7`` is ``word7 common`` and query ``q7`` asks for it.
 
-    def make(passages: int = 400, queries: int = 60, name: str = "collection") -> Collection:
+    The first ``queries`` queries are the test split, the next ``dev`` the dev split; none of 0 is there.
+    """
+
+    def make(passages: int = 400, queries: int = 60, name: str = "collection", dev: int = 0) -> Collection:
+        rows = {"test": range(queries), "dev": range(queries, queries + dev)}
         return make_collection(
             [(f"p{index}", f"word{index} common") for index in range(passages)],
-            [(f"q{index}", f"word{index}") for index in range(queries)],
-            {"test": [(f"q{index}", f"p{index}", 1) for index in range(queries)]},
+            [(f"q{index}", f"word{index}") for index in range(queries + dev)],
+            {name: [(f"q{index}", f"p{index}", 1) for index in of] for name, of in rows.items() if of},
             name,
         )
 

@@ -15,14 +15,15 @@ from retrieval.errors import ConfigError
 from retrieval.files import plain
 from sweeps.cli import main
 from sweeps.efficiency import EfficiencyOptions, efficiency
-from sweeps.errors import FitRefusedError
+from sweeps.efficiency.inverse import required
+from sweeps.efficiency.multipliers import summary as summarise
+from sweeps.errors import FitRefusedError, TableError
 from sweeps.fit import FitOptions
-from sweeps.inverse import required
 from sweeps.laws import LAWS, chance_level
-from sweeps.multipliers import summary as summarise
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"
+LEVELS = (1000, 2000, 4000, 8000, 16000, 32000)
 PARAMS = {"A": 3.0e4, "alpha": 0.5, "B": 5e3, "beta": 0.8, "D0": 300.0, "delta": 0.2}
 QUICK = EfficiencyOptions(fit=FitOptions(bootstrap=60))
 
@@ -39,7 +40,7 @@ def runs(
     rows = []
     for strategy, (eff, ood) in laws.items():
         for n in sizes:
-            for d in (1e3, 2e3, 4e3, 8e3, 16e3, 32e3):
+            for d in LEVELS:
                 for seed in range(seeds):
                     wobble = np.exp(0.01 * (seeds > 1) * generator.standard_normal(2))
                     row = {
@@ -60,7 +61,7 @@ def test_equal_laws_with_b_ratio_two_and_a_half_give_two_and_a_half_everywhere()
     record = efficiency(runs({"standard": (base, base), "pareto": (better, better)}), options=QUICK)
     (curve,) = record["curves"]
     assert curve["resource"] == "D"
-    for name in (EFF, OOD, "joint"):
+    for name in (EFF, OOD, "both", "each"):
         assert curve["by"][name]["multiplier"] == pytest.approx([2.5] * len(curve["scale"]), rel=1e-6)
 
 
@@ -130,7 +131,7 @@ def test_target_below_the_floor_is_unbounded() -> None:
     record = efficiency(table, options=QUICK)
     (curve,) = record["curves"]
     assert curve["by"][EFF]["multiplier"][-1] == "unbounded"
-    assert curve["by"]["joint"]["multiplier"][-1] == "unbounded"
+    assert curve["by"]["both"]["multiplier"][-1] == "unbounded"
     assert record["headline"]["D"][EFF]["multiplier"] == "unbounded"
     assert "TARGET_BELOW_FLOOR" in [warning["code"] for warning in record["warnings"]]
     assert "NaN" not in json.dumps(plain(record), allow_nan=False)
@@ -142,7 +143,7 @@ def test_joint_is_the_larger_and_noise_leaves_the_truth_inside() -> None:
     head = record["headline"]["D"]
     assert head[EFF]["low"] < 1.2 < head[EFF]["high"]
     assert head[OOD]["low"] < 3.0 < head[OOD]["high"]
-    assert head["joint"]["multiplier"] == max(head[EFF]["multiplier"], head[OOD]["multiplier"])
+    assert head["both"]["multiplier"] == max(head[EFF]["multiplier"], head[OOD]["multiplier"])
 
 
 def test_joint_law_gives_curves_for_every_slice_of_both_resources() -> None:
@@ -156,7 +157,7 @@ def test_joint_law_gives_curves_for_every_slice_of_both_resources() -> None:
     assert [curve["resource"] for curve in record["curves"]].count("D") == 3
     assert record["headline"]["D"]["at"]["name"] == "m1.6e+07"
     assert record["headline"]["D"][EFF]["multiplier"] == pytest.approx(2.0, rel=1e-4)
-    assert record["headline"]["D"]["joint"]["multiplier"] == pytest.approx(4.0, rel=1e-4)
+    assert record["headline"]["D"]["both"]["multiplier"] == pytest.approx(4.0, rel=1e-4)
     assert record["headline"]["D"][EFF]["low"] is None
 
 
@@ -170,7 +171,7 @@ def test_refusals_are_one_line() -> None:
     table = runs({"standard": (data_law(6e3), data_law(6e3)), "pareto": (data_law(5e3), data_law(5e3))})
     with pytest.raises(ConfigError, match="--strategy dro: no such runs; the table has pareto, standard"):
         efficiency(table, strategy="dro")
-    with pytest.raises(ConfigError, match="no column adv"):
+    with pytest.raises(TableError, match="adv/contrastive_entropy' is not in the table"):
         efficiency(table, options=EfficiencyOptions(metrics=("adv/contrastive_entropy",)))
     with pytest.raises(FitRefusedError, match=r"NO_MULTIPLIER: .*fewer than 3 values"):
         efficiency(table[table[D] < 3e3], options=QUICK)
@@ -183,7 +184,9 @@ def test_command_writes_json_and_says_it_in_words(
     source, out = f"{tmp_path}/runs.csv", f"{tmp_path}/efficiency.json"
     table.to_csv(source, index=False)
     assert main(["efficiency", "--table", source, "--out", out, "--bootstrap", "0"]) == 0
-    assert "joint                        2.5×" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split("   ")[-2:] == ["to match both", "in each"]
+    assert [line.split() for line in lines[3:9]] == [[f"{d:,}", *["2.5×"] * 4] for d in LEVELS]
     assert main(["efficiency", "--table", source, "--strategy", "other", "--out", out]) == 2
     assert "error: --strategy other" in capsys.readouterr().err
 
@@ -202,7 +205,7 @@ def test_too_few_configurations_give_no_interval() -> None:
     laws = {"standard": (data_law(6e3), data_law(6e3)), "pareto": (data_law(5e3), data_law(5e3))}
     table = runs(laws)
     record = efficiency(table[table[D] < 9e3], options=QUICK)
-    assert record["headline"]["D"]["joint"]["low"] is None
+    assert record["headline"]["D"]["both"]["low"] is None
     assert "BOOTSTRAP_UNSTABLE" in [warning["code"] for warning in record["warnings"]]
 
 

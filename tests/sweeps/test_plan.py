@@ -14,6 +14,7 @@ from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError
 from retrieval.launch.calibration import known
 from retrieval.launch.compose import compose_command
+from retrieval.launch.contents import read_contents
 from retrieval.launch.estimate import estimate
 from retrieval.launch.machines import ACCELERATORS, Calibration, Point
 from retrieval.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
@@ -119,6 +120,16 @@ def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     sizes = planning.parameters(model, len(_Tokenizer()))
     assert sizes["size/params_non_embedding"] == counted["non_embedding"]
     assert sizes["size/params_total"] == counted["total"]
+
+
+def test_the_plan_counts_the_dev_sets(small: list[str]) -> None:
+    # In-domain, its dev split, domain-2 (robust-dev), domain-3 (OOD): 40, 20, 20, 40 queries, 150 of 300.
+    contents = read_contents(compose_command(small)[0].config)
+    assert (contents.test_queries, contents.test_passages) == (120, 4 * 150)
+    few = read_contents(compose_command([*small, "eval.max_queries=30", "eval.pool=null"])[0].config)
+    assert (few.test_queries, few.test_passages) == (100, 4 * 300)
+    none = read_contents(compose_command([*small, "eval=none"])[0].config)
+    assert (none.test_queries, none.test_passages) == (0, 0)
 
 
 def test_estimates_follow_device_and_probe() -> None:

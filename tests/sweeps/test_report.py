@@ -16,9 +16,11 @@ from sweeps.cli import main
 from sweeps.configurations import label_runs
 from sweeps.errors import TableError
 from sweeps.report.build import ReportOptions, build_report
+from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
 from sweeps.report.figures.style import Panel, drawing, save
 from sweeps.report.provenance import commands
+from sweeps.report.quality import domains
 from sweeps.table import Collected, collect_runs
 
 TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))
@@ -54,6 +56,13 @@ def outline(page: Path) -> Outline:
 def report(folder: Path, sweep: Sweep, formats: tuple[str, ...] = ("svg",)) -> Path:
     runs = write_runs(folder / "runs", sweep)
     return build_report(collect_runs(runs), folder / "out", ReportOptions(runs_folder=runs, formats=formats))
+
+
+def test_dev_metrics_are_no_test_metrics() -> None:
+    keys = ("ood/contrastive_entropy", "ood/far/contrastive_entropy", "eff/contrastive_entropy")
+    assert domains(pd.DataFrame([dict.fromkeys([*keys, *(f"dev/{key}" for key in keys)], 1.0)])) == ["far"]
+    names = {f"dev/{key}": objective_name(f"dev/{key}") for key in keys}
+    assert list(names.values()) == ["Dev: OOD robustness", "Dev: OOD: far", "Dev: effectiveness"]
 
 
 @pytest.fixture(scope="module")

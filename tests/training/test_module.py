@@ -10,9 +10,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from retrieval.config import TrainConfig
-from retrieval.data.batches import StepBatches
+from retrieval.data.batches import Steps
 from retrieval.models.encoder import DualEncoder
 from retrieval.training.module import LearningRates, RetrievalModule
+from retrieval.training.sampling import Sampler
 from retrieval.training.strategies.base import TrainingData
 from tests.training.conftest import Make
 
@@ -29,9 +30,9 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
     reference = RetrievalModule(copy.deepcopy(encoder), strategy, train, rates, 1)
     configured = reference.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
-    batches = list(StepBatches(strategy.streams(data, BATCH), 1, 0, STEPS))
-    for batch in batches:
-        loss = reference.training_step(batch, 0)
+    sampler = Sampler(strategy, data, BATCH, 1)
+    for number in range(STEPS):
+        loss = reference.training_step(sampler.batch(number), 0)
         optimizer.zero_grad()
         loss.backward()
         if clip:
@@ -39,7 +40,7 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
         optimizer.step()
         schedule.step()
 
-    module = RetrievalModule(encoder, strategy, train, rates, 1)
+    module = RetrievalModule(encoder, strategy, train, rates, 1, Sampler(strategy, data, BATCH, 1))
     trainer = pl.Trainer(
         max_steps=STEPS,
         accelerator="cpu",
@@ -49,7 +50,7 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    trainer.fit(module, DataLoader(batches, batch_size=None))
+    trainer.fit(module, DataLoader(Steps(0, STEPS), batch_size=None))
     for (name, ours), theirs in zip(
         module.encoder.named_parameters(), reference.encoder.parameters(), strict=True
     ):

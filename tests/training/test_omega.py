@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,14 @@ from hypothesis import strategies as st
 
 from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
-from retrieval.training.omega import OmegaController, Target, load_target
+from retrieval.training.omega import Facts, OmegaController, Target, load_target
+
+DEV = {"x": "dev/eff/contrastive_entropy", "y": "dev/ood/contrastive_entropy"}
 
 
 def controller(target: Target | None = None, **changes: object) -> OmegaController:
-    return OmegaController(StrategyConfig(name="pareto", **changes), target or Target(1.0, 1.0, "prior"))  # type: ignore[arg-type]
+    facts = Facts(target or Target(1.0, 1.0, "prior"), {"steps": 100})
+    return OmegaController(StrategyConfig(name="pareto", **changes), facts)  # type: ignore[arg-type]
 
 
 def update(control: OmegaController, eff: float, rob: float) -> float:
@@ -87,15 +92,14 @@ def test_state_continues_where_it_was_taken() -> None:
 
 def test_target_from_a_frontier_file(tmp_path: Path) -> None:
     path = tmp_path / "frontier.json"
-    path.write_text(json.dumps({"knee": {"x": 1.5, "y": 3.0}}))
+    path.write_text(json.dumps({**DEV, "knee": {"x": 1.5, "y": 3.0}}))
     target = load_target(str(path))
     assert (target.ratio, target.initial_omega, target.source) == (2.0, pytest.approx(2 / 3), str(path))
     assert load_target(None) == Target(1.0, 1.0, "prior")
 
 
 FRONTIER = {
-    "x": "eff/contrastive_entropy",
-    "y": "ood/contrastive_entropy",
+    **DEV,
     "knee": {"x": 1.0, "y": 2.0},
     "points": [{"x": 1.0, "y": 2.0, "non_dominated": True}, {"x": 2.0, "y": 3.0, "non_dominated": False}],
     "groups": [
@@ -122,9 +126,10 @@ def test_the_target_is_the_frontier_of_the_runs_own_model_and_fraction(tmp_path:
 @pytest.mark.parametrize(
     ("changes", "robust", "message"),
     [
-        ({"x": "eff/ndcg@10"}, "ood", r"drawn in eff/ndcg@10; .* contrastive entropies"),
-        ({}, "adversarial", r"strategy\.robust=adversarial .*--y adv/contrastive_entropy"),
-        ({"y": "adv/contrastive_entropy"}, "ood", r"--y ood/contrastive_entropy"),
+        ({"x": "dev/eff/ndcg@10"}, "ood", r"drawn in dev/eff/ndcg@10; .* contrastive entropies"),
+        ({"x": "eff/contrastive_entropy"}, "ood", r"never by test metrics; .*frontier --dev"),
+        ({"y": "ood/contrastive_entropy"}, "both", r"never by test metrics; .*frontier --dev"),
+        ({}, "adversarial", r"cannot steer strategy\.robust=adversarial"),
     ],
 )
 def test_a_frontier_of_other_metrics_is_refused(
@@ -132,9 +137,7 @@ def test_a_frontier_of_other_metrics_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_target(frontier_file(tmp_path, **changes), robust)
-    assert (
-        load_target(frontier_file(tmp_path, **changes | {"x": "eff/contrastive_entropy"}), "both").ratio == 2
-    )
+    assert load_target(frontier_file(tmp_path), "both").ratio == 2
 
 
 def test_recalibration_turns_the_distance_into_contrastive_entropies() -> None:
@@ -165,3 +168,77 @@ def test_a_bad_frontier_file_is_one_clear_line(tmp_path: Path, text: str | None)
     with pytest.raises(ConfigError, match=r"strategy\.frontier=.*frontier\.json") as caught:
         load_target(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_by_steps_each_average_moves_at_the_steps_that_measure_it() -> None:
+    control = controller(decay=0.5)
+    start = float(control.omega)
+    control.update(torch.tensor(2.0), None)
+    # Nothing is known of the other loss yet.
+    assert (float(control.omega), float(control.distance)) == (start, 0.0)
+    control.update(None, torch.tensor(3.0))
+    assert (float(control.mean_eff), float(control.mean_rob)) == (2.0, 3.0)
+    assert float(control.distance) == pytest.approx(1.0)
+    control.update(torch.tensor(1.0), None)
+    assert (float(control.mean_eff), float(control.mean_rob)) == (1.5, 3.0)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cool-down", "warm-up", "switch"])
+@pytest.mark.parametrize("mean", [0.0, 0.2, 0.5, 0.7, 1.0])
+def test_every_schedule_has_the_mean_that_it_is_given(schedule: str, mean: float) -> None:
+    control = controller(rule="schedule", omega=mean, schedule=schedule)
+    seen = []
+    for _ in range(100):
+        seen.append(float(control.omega))
+        control.update(torch.tensor(1.0), None)
+    assert sum(seen) / len(seen) == pytest.approx(mean, abs=1e-6)
+    assert all(0 <= value <= 1 for value in seen)
+    falls = [after - before for before, after in itertools.pairwise(seen)]
+    if schedule == "cool-down":
+        assert max(falls) <= 1e-6
+    if schedule == "warm-up":
+        assert min(falls) >= -1e-6
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "omega"), [(2.0, 2.0, 0.01), (0.0, 3.0, 0.5), (1.0, 2.0, 0.25), (3.0, 2.0, 0.01)]
+)
+def test_gap_is_half_of_the_share_that_is_memorised(train: float, dev: float, omega: float) -> None:
+    control = controller(rule="gap", decay=0.0)
+    control.update(torch.tensor(train), None)
+    control.measure(1, dev, math.nan)
+    # Between bounds: a moving rule never gives up a loss for good.
+    assert float(control.omega) == pytest.approx(omega)
+
+
+def test_dev_climbs_towards_the_stretch_that_gained_more() -> None:
+    def after(area: Callable[[float], float], stretches: int = 40) -> float:
+        control = controller(rule="dev")
+        level = 3.0
+        for step in range(stretches):
+            level -= area(float(control.omega))
+            control.measure(step, math.exp(level / 2), math.exp(level / 2))
+        centre = control.rule.state_dict()["centre"]
+        return 1 / (1 + math.exp(-centre))
+
+    assert after(lambda omega: 0.01 * omega) > 0.9
+    assert after(lambda omega: 0.01 * (1 - omega)) < 0.1
+    assert after(lambda omega: 0.01 - (omega - 0.3) ** 2) == pytest.approx(0.3, abs=0.12)
+
+
+@pytest.mark.parametrize("rule", ["dev", "gap", "dro", "schedule"])
+def test_a_rules_state_continues_where_it_was_taken(rule: str) -> None:
+    def advance(control: OmegaController, steps: range) -> list[float]:
+        seen = []
+        for step in steps:
+            control.update(torch.tensor(2.0 / (1 + step)), torch.tensor(3.0 / (1 + step)))
+            if step % 3 == 0:
+                control.measure(step, 2.0 + math.sin(step), 3.0 + math.cos(step))
+            seen.append(float(control.omega))
+        return seen
+
+    whole, first, second = (controller(rule=rule, omega=0.4) for _ in range(3))
+    expected = advance(whole, range(20))
+    advance(first, range(8))
+    second.load_state_dict(first.state_dict())
+    assert advance(second, range(8, 20)) == expected[8:]

@@ -13,11 +13,12 @@ import torch
 from torch import distributed, multiprocessing
 
 from retrieval.config import ModelConfig, StrategyConfig
-from retrieval.data.batches import StepBatches, TrainingPairs, collate
+from retrieval.data.batches import TrainingPairs, collate
 from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, write_store
 from retrieval.models.backbones import build_encoder
 from retrieval.training.gathering import gathered
+from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting, Strategy, TrainingData
 from retrieval.training.strategies.pareto import Pareto
@@ -57,7 +58,7 @@ class _Tokenizer:
         return 130
 
 
-def setting(folder: Path, name: str) -> tuple[Strategy, TrainingData, torch.nn.Module]:
+def setting(folder: Path, name: str, mixing: str = "steps") -> tuple[Strategy, TrainingData, torch.nn.Module]:
     rows = np.arange(PAIRS, dtype=np.int64)
     judged = Judgements(rows, rows, np.ones(PAIRS, np.int32))
     sources = [
@@ -71,7 +72,7 @@ def setting(folder: Path, name: str) -> tuple[Strategy, TrainingData, torch.nn.M
         )
         for d in range(2)
     ]
-    config = StrategyConfig(name=name, base="hard-negative", eta=0.5)
+    config = StrategyConfig(name=name, base="hard-negative", eta=0.5, mixing=mixing)
     config.hard.count = 2
     strategy = build_strategy(config, Setting(7, _Tokenizer()))
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
@@ -79,14 +80,14 @@ def setting(folder: Path, name: str) -> tuple[Strategy, TrainingData, torch.nn.M
     return strategy, TrainingData(sources[0], (sources[1],)), encoder
 
 
-def run(folder: Path, name: str, rank: int = 0, world: int = 1) -> dict[str, Any]:
+def run(folder: Path, name: str, mixing: str, rank: int = 0, world: int = 1) -> dict[str, Any]:
     """A few steps of gradient descent: losses, ω before each step, gradients of each step, work."""
-    strategy, data, encoder = setting(folder, name)
-    streams = strategy.streams(data, BATCH)
+    strategy, data, encoder = setting(folder, name, mixing)
+    sampler = Sampler(strategy, data, BATCH, 5, rank, world)
     parameters = list(encoder.parameters())
     seen: dict[str, Any] = {"losses": [], "omega": [], "gradients": [], "work": []}
-    for batch in StepBatches(streams, 5, 0, STEPS, rank, world):
-        losses = strategy.losses(encoder, batch)  # type: ignore[arg-type]
+    for step in range(STEPS):
+        losses = strategy.losses(encoder, sampler.batch(step))  # type: ignore[arg-type]
         encoder.zero_grad()
         strategy.backward(losses, parameters)
         for parameter in parameters:
@@ -95,9 +96,9 @@ def run(folder: Path, name: str, rank: int = 0, world: int = 1) -> dict[str, Any
                 distributed.all_reduce(parameter.grad)
                 parameter.grad /= world  # what DDP does
         if isinstance(strategy, Pareto):
-            assert losses.rob is not None
             seen["omega"].append(float(strategy.controller.omega))
-            strategy.controller.update(losses.eff.detach(), losses.rob.detach())
+            values = losses.detached()
+            strategy.controller.update(values.eff, values.rob)
         seen["losses"].append(losses.total.item())
         seen["work"].append(losses.work)
         seen["gradients"].append(torch.cat([p.grad.flatten().clone() for p in parameters]))  # type: ignore[union-attr]
@@ -107,21 +108,24 @@ def run(folder: Path, name: str, rank: int = 0, world: int = 1) -> dict[str, Any
     return seen
 
 
-def _process(rank: int, world: int, port: int, folder: Path, name: str, results: Path) -> None:
+def _process(rank: int, world: int, port: int, folder: Path, name: str, mixing: str, results: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=world)
-    torch.save(run(folder, name, rank, world), results / f"{rank}.pt")
+    torch.save(run(folder, name, mixing, rank, world), results / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ["hard-negative", "pareto"])
-def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "mixing"),
+    [("hard-negative", "steps"), ("pareto", "steps"), ("pareto", "loss"), ("pooled", "steps")],
+)
+def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str, mixing: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    alone = run(folder, name)
-    arguments = (2, port, folder, name, tmp_path)
+    alone = run(folder, name, mixing)
+    arguments = (2, port, folder, name, mixing, tmp_path)
     multiprocessing.spawn(_process, arguments, nprocs=2)  # type: ignore[no-untyped-call]
     both = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
     assert both[0]["losses"] == both[1]["losses"]
@@ -130,7 +134,8 @@ def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str) -> No
     assert both[0]["omega"] == pytest.approx(alone["omega"], rel=1e-5)
     assert both[0]["work"] == alone["work"]
     if name == "pareto":
-        assert len(set(alone["omega"])) == STEPS
+        # By steps ω stands still until both losses have been seen.
+        assert len(set(alone["omega"])) == (STEPS if mixing == "loss" else STEPS - 1)
     for ours, theirs in zip(both[0]["gradients"], alone["gradients"], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 

@@ -7,7 +7,9 @@ are imported on first use, so that this package stays light.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -25,13 +27,15 @@ SOURCES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Suite:
-    """BEIR folders by role. The names in ``robust`` and ``ood`` are distinct."""
+    """BEIR folders by role. The names in ``robust``, ``robust_dev`` and ``ood`` are distinct."""
 
     name: str
     in_domain: Path
     """Has a train and a test split, and mostly a dev split."""
     robust: dict[str, Path]
     """Robust-training domain -> folder with a train split."""
+    robust_dev: dict[str, Path]
+    """Robust-dev domain -> folder with a dev split, or with a test split alone."""
     ood: dict[str, Path]
     """OOD test domain -> folder with a test split."""
     fingerprint: str
@@ -81,22 +85,26 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
     return source(config.name).prepare(config, cache)
 
 
-def check_roles(robust: list[str], ood: list[str]) -> None:
+def check_roles(roles: Mapping[str, Sequence[str]]) -> None:
     """Refuse a domain that has two roles, or a role twice.
+
+    Args:
+        roles: key of ``data`` (``robust``, ``robust_dev``, ``ood``) -> names of its domains.
 
     Raises:
         ConfigError: the domain is named, with the fix.
     """
-    for key, names in (("data.robust", robust), ("data.ood", ood)):
+    for key, names in roles.items():
         for name in names:
             if names.count(name) > 1:
-                raise ConfigError(f"{key} names the domain {name!r} twice; each domain has its own name")
-    for name in robust:
-        if name in ood:
-            raise ConfigError(
-                f"the domain {name!r} is in data.robust and in data.ood; "
-                "a domain that is trained on cannot test robustness, so remove it from one of them"
-            )
+                raise ConfigError(f"data.{key} names the domain {name!r} twice; each domain has its own name")
+    for first, second in combinations(roles, 2):
+        for name in roles[first]:
+            if name in roles[second]:
+                raise ConfigError(
+                    f"the domain {name!r} is in data.{first} and in data.{second}; a domain has one role "
+                    "(trained on, steered by, or tested on), so remove it from one of them"
+                )
 
 
 def check_known(key: str, names: list[str], valid: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import cast
 
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, check_known, check_roles, packages, references, twins
-from retrieval.data_config import DataConfig, PydocsConfig
+from retrieval.data_config import ROLES, DataConfig, PydocsConfig
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -32,11 +32,12 @@ class _Roles:
 
     in_domain: list[packages.Package]
     robust: dict[str, list[packages.Package]]
+    robust_dev: dict[str, list[packages.Package]]
     ood: dict[str, list[packages.Package]]
 
     def all(self) -> list[packages.Package]:
         """Packages of all domains in use."""
-        others = [*self.robust.values(), *self.ood.values()]
+        others = [*self.robust.values(), *self.robust_dev.values(), *self.ood.values()]
         return [*self.in_domain, *(package for domain in others for package in domain)]
 
 
@@ -69,6 +70,7 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         name=settings.label or settings.name,
         in_domain=folder / IN_DOMAIN,
         robust={name: folder / name for name in roles.robust},
+        robust_dev={name: folder / name for name in roles.robust_dev},
         ood={name: folder / name for name in roles.ood},
         fingerprint=identity,
     )
@@ -84,19 +86,18 @@ def _roles(config: PydocsConfig) -> _Roles:
     for key in ("test_queries", "dev_queries"):
         if getattr(config, key) < 1:
             raise ConfigError(f"data.{key}={getattr(config, key)} is too small; the least is 1")
-    robust, ood = references.own(config.robust), references.own(config.ood)
+    named = {role: references.own(getattr(config, role)) for role in ROLES}
     others = [name for name in domains if name != IN_DOMAIN]
-    check_known("data.robust", robust, others)
-    check_known("data.ood", ood, others)
-    check_roles(robust, ood)
+    for role, names in named.items():
+        check_known(f"data.{role}", names, others)
+    check_roles(named)
     _check_packages(domains)
-    found = {
-        name: [packages.find(package, f"data.domains.{name}") for package in domains[name]]
-        for name in (IN_DOMAIN, *robust, *ood)
-    }
-    return _Roles(
-        found[IN_DOMAIN], {name: found[name] for name in robust}, {name: found[name] for name in ood}
-    )
+
+    def found(name: str) -> list[packages.Package]:
+        return [packages.find(package, f"data.domains.{name}") for package in domains[name]]
+
+    by_role = {role: {name: found(name) for name in names} for role, names in named.items()}
+    return _Roles(found(IN_DOMAIN), **by_role)
 
 
 def _check_packages(domains: Mapping[str, Sequence[str]]) -> None:
@@ -113,12 +114,17 @@ def _fingerprint(config: PydocsConfig, roles: _Roles) -> str:
     def versions(members: Sequence[packages.Package]) -> dict[str, str]:
         return {package.name: package.version for package in members}
 
+    by_role = {
+        role: {name: versions(members) for name, members in getattr(roles, role).items()} for role in ROLES
+    }
+    if not roles.robust_dev:
+        # A suite without robust-dev domains keeps the fingerprint it had before there were some.
+        del by_role["robust_dev"]
     return digest(
         {
             "rules": [VERSION, packages.VERSION],
             "in_domain": versions(roles.in_domain),
-            "robust": {name: versions(members) for name, members in roles.robust.items()},
-            "ood": {name: versions(members) for name, members in roles.ood.items()},
+            **by_role,
             "queries": [config.test_queries, config.dev_queries],
         }
     )
@@ -142,20 +148,25 @@ def _build(target: Path, config: PydocsConfig, roles: _Roles, cache: Path) -> No
         return pool.passages.keys()
 
     # A text that two domains share stays where it is listed first here, so that no training
-    # passage stands in a test, and so that tests do not depend on the robust-training domains.
+    # passage stands in a test or in robust-dev, and so that tests depend on no other role.
     taken = set(domain(IN_DOMAIN, roles.in_domain, frozenset(), "in-domain"))
     tested = set(taken)
     for name, members in roles.ood.items():
         tested |= domain(name, members, taken, "ood")
+    held_out = set(tested)
+    for name, members in roles.robust_dev.items():
+        held_out |= domain(name, members, tested, "robust_dev")
     for name, members in roles.robust.items():
-        domain(name, members, tested, "robust")
+        domain(name, members, held_out, "robust")
 
 
 def _splits(pool: twins.Pool, config: PydocsConfig, role: str) -> dict[str, str]:
-    """Split of each query: an OOD domain only tests, a robust-training domain does not test."""
+    """Split of each query: an OOD domain only tests, a robust-dev one has dev alone, a robust one no test."""
     count = len(pool.relevant)
     if role == "ood":
         return twins.split(pool.relevant, {"test": config.test_queries}, None)
+    if role == "robust_dev":
+        return twins.split(pool.relevant, {"dev": config.dev_queries}, None)
     dev = {"dev": min(config.dev_queries, int(count * _MAX_DEV_SHARE))}
     test = {"test": min(config.test_queries, int(count * _MAX_TEST_SHARE))} if role == "in-domain" else {}
     return twins.split(pool.relevant, {**test, **dev}, "train")

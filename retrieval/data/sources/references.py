@@ -1,4 +1,4 @@
-"""References to collections: what ``data.robust`` and ``data.ood`` name beside a source's own domains.
+"""References to collections: what the roles of ``data`` name beside a source's own domains.
 
 ``beir/NAME`` is a public set of BEIR, ``hub/NAME`` a dataset of ``data.hub``, anything else a folder in BEIR
 format. A source hands its suite to :func:`with_references`, which adds the referenced collections to it.
@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from retrieval.data.cache import digest
 from retrieval.data.sources import Suite, check_roles
-from retrieval.data_config import DataConfig
+from retrieval.data_config import ROLES, DataConfig
 from retrieval.errors import ConfigError
 
 KINDS: dict[str, str] = {
@@ -85,9 +85,7 @@ def in_domain_suite(config: DataConfig, key: str, collection: Reference, cache: 
     found = fingerprint_of(config, key, collection, cache)
     roles = _Roles(config, collection.name, f"{key} {collection}")
     label = config.label or collection.name
-    return Suite(
-        label, collection.folder(cache), roles.robust_folders(cache), roles.ood_folders(cache), found
-    )
+    return Suite(label, collection.folder(cache), **roles.folders(cache), fingerprint=found)
 
 
 def fingerprint_of(config: DataConfig, key: str, collection: Reference, cache: Path | None) -> str:
@@ -106,11 +104,15 @@ def with_references(suite: Suite, config: DataConfig, cache: Path) -> Suite:
     roles = _Roles(config, suite.in_domain.name, suite.name)
     if roles.empty:
         return suite
-    robust = {**suite.robust, **roles.robust_folders(cache)}
-    ood = {**suite.ood, **roles.ood_folders(cache)}
-    check_roles(list(robust), list(ood))
-    found = extended_fingerprint(suite.fingerprint, config, cache)
-    return replace(suite, robust=robust, ood=ood, fingerprint=found)
+    check_roles({role: [*getattr(suite, role), *roles.names(role)] for role in ROLES})
+    added = roles.folders(cache)
+    return replace(
+        suite,
+        robust={**suite.robust, **added["robust"]},
+        robust_dev={**suite.robust_dev, **added["robust_dev"]},
+        ood={**suite.ood, **added["ood"]},
+        fingerprint=extended_fingerprint(suite.fingerprint, config, cache),
+    )
 
 
 def extended_fingerprint(fingerprint: str, config: DataConfig, cache: Path | None) -> str:
@@ -124,37 +126,53 @@ class _Roles:
 
     def __init__(self, config: DataConfig, in_domain: str = "", description: str = "") -> None:
         everything = config.name in ("local", *KINDS)
-        self.robust = self._role("data.robust", list(config.robust), config, everything)
-        self.ood = self._role("data.ood", list(config.ood), config, everything)
-        check_roles([part.name for part in self.robust], [part.name for part in self.ood])
-        for key, parts in (("data.robust", self.robust), ("data.ood", self.ood)):
+        self._parts: dict[str, list[Reference]] = {
+            role: [
+                resolve(f"data.{role}", name, config)
+                for name in getattr(config, role)
+                if everything or is_reference(name)
+            ]
+            for role in ROLES
+        }
+        check_roles({role: self.names(role) for role in ROLES})
+        for role, parts in self._parts.items():
             for part in parts:
                 if part.name == in_domain:
                     raise ConfigError(
-                        f"{key} {part} has the name of the in-domain collection ({description}); each "
+                        f"data.{role} {part} has the name of the in-domain collection ({description}); each "
                         "collection has one role and its own name"
                     )
-        for part in self.robust:
-            need_split("data.robust", part, "train", f"it can serve as an OOD test domain: data.ood=[{part}]")
-        for part in self.ood:
-            need_split("data.ood", part, "test", "the robustness is measured on it")
-
-    @staticmethod
-    def _role(key: str, names: list[str], config: DataConfig, everything: bool) -> list[Reference]:
-        return [resolve(key, name, config) for name in names if everything or is_reference(name)]
+                _need_split_of(role, part)
 
     @property
     def empty(self) -> bool:
-        return not self.robust and not self.ood
+        return not any(self._parts.values())
+
+    def names(self, role: str) -> list[str]:
+        return [part.name for part in self._parts[role]]
 
     def fingerprints(self, cache: Path | None) -> dict[str, dict[str, str]]:
+        """By role. A suite without robust-dev domains keeps the fingerprint it had before there were some."""
         return {
-            "robust": {part.name: part.fingerprint(cache) for part in self.robust},
-            "ood": {part.name: part.fingerprint(cache) for part in self.ood},
+            role: {part.name: part.fingerprint(cache) for part in parts}
+            for role, parts in self._parts.items()
+            if parts or role != "robust_dev"
         }
 
-    def robust_folders(self, cache: Path) -> dict[str, Path]:
-        return {part.name: part.folder(cache) for part in self.robust}
+    def folders(self, cache: Path) -> dict[str, dict[str, Path]]:
+        return {
+            role: {part.name: part.folder(cache) for part in parts} for role, parts in self._parts.items()
+        }
 
-    def ood_folders(self, cache: Path) -> dict[str, Path]:
-        return {part.name: part.folder(cache) for part in self.ood}
+
+def _need_split_of(role: str, part: Reference) -> None:
+    """Refuse a collection without the split that its role needs."""
+    if role == "robust":
+        need_split("data.robust", part, "train", f"it can serve as an OOD test domain: data.ood=[{part}]")
+    elif role == "ood":
+        need_split("data.ood", part, "test", "the robustness is measured on it")
+    elif not {"dev", "test"} & set(part.splits):
+        raise ConfigError(
+            f"data.robust_dev: {part} has no dev or test judgements (splits there: "
+            f"{', '.join(part.splits)}); dev/ood is measured on them, so name another collection"
+        )

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, check_known, check_roles, references
-from retrieval.data_config import DataConfig, SyntheticConfig
+from retrieval.data_config import ROLES, DataConfig, SyntheticConfig
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -55,12 +55,14 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
         ConfigError: a size is too small, or an unknown domain is named.
     """
     settings = cast(SyntheticConfig, config)
-    robust, ood = _roles(settings)
-    return references.extended_fingerprint(_fingerprint(settings, robust, ood), config, cache)
+    own = _fingerprint(settings, _roles(settings))
+    return references.extended_fingerprint(own, config, cache)
 
 
-def _fingerprint(config: SyntheticConfig, robust: list[str], ood: list[str]) -> str:
-    return digest({"drawn": _drawn_from(config), "robust": robust, "ood": ood})
+def _fingerprint(config: SyntheticConfig, roles: dict[str, list[str]]) -> str:
+    # A suite without robust-dev domains keeps the fingerprint it had before there were some.
+    named = {role: names for role, names in roles.items() if names or role != "robust_dev"}
+    return digest({"drawn": _drawn_from(config), **named})
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -70,7 +72,7 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         ConfigError: a size is too small, or an unknown domain is named.
     """
     settings = cast(SyntheticConfig, config)
-    robust, ood = _roles(settings)
+    roles = _roles(settings)
 
     def build(folder: Path) -> None:
         for number in range(settings.domains + 1):
@@ -85,9 +87,8 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
     suite = Suite(
         name=settings.label or settings.name,
         in_domain=folder / IN_DOMAIN,
-        robust={name: folder / name for name in robust},
-        ood={name: folder / name for name in ood},
-        fingerprint=_fingerprint(settings, robust, ood),
+        **{role: {name: folder / name for name in names} for role, names in roles.items()},
+        fingerprint=_fingerprint(settings, roles),
     )
     return references.with_references(suite, config, cache)
 
@@ -97,7 +98,8 @@ def _drawn_from(config: SyntheticConfig) -> dict[str, int]:
     return {"version": VERSION, **{key: int(getattr(config, key)) for key in keys}}
 
 
-def _roles(config: SyntheticConfig) -> tuple[list[str], list[str]]:
+def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
+    """The suite's own domains by role."""
     least = {"passages": 20, "queries": 20, "topics": 1, "words": 40, "domains": 0, "seed": 0}
     for key, lowest in least.items():
         if getattr(config, key) < lowest:
@@ -108,15 +110,18 @@ def _roles(config: SyntheticConfig) -> tuple[list[str], list[str]]:
             f"at most {_concepts(config)} topics fit, or raise data.words"
         )
     names = [_domain_name(number) for number in range(1, config.domains + 1)]
-    robust, ood = references.own(config.robust), references.own(config.ood)
-    check_known("data.robust", robust, names)
-    check_known("data.ood", ood, names)
-    if not config.robust:
-        robust = [name for name in names if name not in ood][:1]
-    if not config.ood:
-        ood = [name for name in names if name not in robust]
-    check_roles(robust, ood)
-    return robust, ood
+    roles = {role: references.own(getattr(config, role)) for role in ROLES}
+    for role, named in roles.items():
+        check_known(f"data.{role}", named, names)
+    if not (config.robust or config.robust_dev or config.ood) and len(names) >= 3:
+        roles["robust_dev"] = [names[1]]
+    for role in ("robust", "ood"):
+        if not getattr(config, role):
+            taken = {name for named in roles.values() for name in named}
+            free = [name for name in names if name not in taken]
+            roles[role] = free[:1] if role == "robust" else free
+    check_roles(roles)
+    return roles
 
 
 def _domain_name(number: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from retrieval.config import StrategyConfig
 from retrieval.training.strategies.base import Setting, Strategy
 from retrieval.training.strategies.pareto import BASES, Pareto
+from retrieval.training.strategies.pooled import Pooled
 
-STRATEGIES: dict[str, type[Strategy]] = {**BASES, Pareto.name: Pareto}
+STRATEGIES: dict[str, type[Strategy]] = {**BASES, Pooled.name: Pooled, Pareto.name: Pareto}
 
 
 def build_strategy(config: StrategyConfig, setting: Setting) -> Strategy:

@@ -1,4 +1,4 @@
-"""``adversarial``: half of the loss on pairs whose passages are perturbed against the model in training."""
+"""``adversarial``: half of the training on passages that are perturbed against the model in training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from retrieval.training.strategies.standard import Standard
 
 
 class Adversarial(Standard):
-    """``½·L(x) + ½·L(x + δ)``: a fixed weight of the perturbed loss (arXiv 2301.10576)."""
+    """``½·L(x) + ½·L(x + δ)``: a fixed weight of the perturbed loss (arXiv 2301.10576).
+
+    With ``strategy.mixing=steps`` every second step is one on perturbed passages.
+    """
 
     name = "adversarial"
 

@@ -4,13 +4,17 @@ A batch has one block of pairs for each ranking loss: in-domain pairs as they ar
 perturbed passages, pairs of the robust-training domains. A strategy is described by two mixtures of these
 losses, L_eff and L_rob, and by their weight ω. Everything else follows here, once for all strategies: what
 is drawn, the one pass over all sequences of a step, the losses and what they cost.
+
+How ω acts is ``strategy.mixing``. With ``steps`` a batch holds one block, and ω is the share of the steps
+that minimise L_rob: :class:`retrieval.training.sampling.Sampler` chooses. With ``loss`` a batch holds all
+blocks, and ω weighs the losses of every step.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -27,8 +31,17 @@ from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation, Perturbed
 from retrieval.training.words import Words
 
-IN_DOMAIN, PERTURBED, OTHER_DOMAINS = "in-domain", "perturbed", "other-domains"
+IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed", "other-domains", "pooled"
 """Blocks of a batch, in the order in which they are laid out."""
+
+KEYS = {IN_DOMAIN: 0, POOLED: 1, PERTURBED: 2, OTHER_DOMAINS: 3}
+"""Random streams of the blocks that make up a whole batch; that of in-domain pairs is ``standard``'s."""
+
+EFF, ROB = "eff", "rob"
+"""The two terms of the loss."""
+
+STEPS, LOSS = "steps", "loss"
+"""Values of ``strategy.mixing``."""
 
 Mixture = Mapping[str, float]
 """Block -> weight of its ranking loss; the weights sum to one."""
@@ -43,11 +56,29 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class Lane:
+    """What a step of ``mixing=steps`` may train: one ranking loss on a whole batch.
+
+    A loss that takes several collections in turn has one lane for each.
+    """
+
+    name: str
+    """Tells lanes apart, in the checkpoint too."""
+    term: str
+    stream: Stream
+    weight: float
+    """Share of the steps of its term."""
+
+
+@dataclass(frozen=True)
 class Losses:
-    """The terms of a step: 0-d fp32 tensors. ``total`` is what is minimised."""
+    """The terms of a step: 0-d fp32 tensors. ``total`` is what is minimised.
+
+    A term that the step does not measure is ``None``.
+    """
 
     total: Tensor
-    eff: Tensor
+    eff: Tensor | None
     rob: Tensor | None = None
     blocks: Mapping[str, Tensor] = field(default_factory=dict)
     """The single ranking losses where a term mixes several; else empty."""
@@ -56,9 +87,9 @@ class Losses:
 
     def detached(self) -> Losses:
         """The values without the graph."""
-        rob = None if self.rob is None else self.rob.detach()
+        eff, rob = (None if term is None else term.detach() for term in (self.eff, self.rob))
         blocks = {name: loss.detach() for name, loss in self.blocks.items()}
-        return Losses(self.total.detach(), self.eff.detach(), rob, blocks, self.work)
+        return Losses(self.total.detach(), eff, rob, blocks, self.work)
 
 
 @dataclass(frozen=True)
@@ -68,7 +99,8 @@ class Setting:
     seed: int
     tokenizer: Any
     where: Mapping[str, Any] = field(default_factory=dict)
-    """``model`` and ``frac`` as they stand in the result."""
+    """``model`` and ``frac`` as they stand in the result; ``params`` and ``pairs``, N and D; ``steps`` and
+    ``batch_size`` of the training."""
 
 
 class Strategy(ABC):
@@ -111,6 +143,16 @@ class Strategy(ABC):
         return self.name
 
     @property
+    def by_steps(self) -> bool:
+        """Whether each step minimises one loss on a whole batch."""
+        return self.rob is None or self.config.mixing == STEPS
+
+    @property
+    def terms(self) -> dict[str, Mixture]:
+        """L_eff and, where the strategy has one, L_rob, by name."""
+        return {EFF: self.eff} if self.rob is None else {EFF: self.eff, ROB: self.rob}
+
+    @property
     def shares(self) -> Mixture:
         """The share of each block in a batch of an equal budget: its weight in the loss where ω = ½."""
         if self.rob is None:
@@ -132,19 +174,43 @@ class Strategy(ABC):
         keys = {IN_DOMAIN: 0, OTHER_DOMAINS: 1, PERTURBED: 0 if extra else 2}
         return tuple(self._stream(name, data, count, keys[name]) for name, count in counts.items())
 
+    def lanes(self, data: TrainingData, batch_size: int) -> tuple[Lane, ...]:
+        """What a step may train with ``mixing=steps``: every loss on ``batch_size`` pairs of its own.
+
+        Pairs of robust-training domains come from one domain a step, the domains in turn, or from all of
+        them where ``strategy.domains`` is ``pooled``.
+
+        Raises:
+            ConfigError: pairs of robust-training domains are needed and there is no such domain.
+        """
+        lanes = []
+        for term, mixture in self.terms.items():
+            for block, weight in mixture.items():
+                stream = self._stream(block, data, batch_size, KEYS[block])
+                parts = [stream]
+                if block == OTHER_DOMAINS and self.config.domains == "turn":
+                    sources = enumerate(stream.sources)
+                    parts = [replace(stream, sources=(source,), key=stream.key + i) for i, source in sources]
+                for part in parts:
+                    of = f"/{part.sources[0].name}" if len(parts) > 1 else ""
+                    lanes.append(Lane(f"{term}/{block}{of}", term, part, weight / len(parts)))
+        return tuple(lanes)
+
     def _stream(self, name: str, data: TrainingData, count: int, key: int) -> Stream:
-        if name != OTHER_DOMAINS:
+        if name not in (OTHER_DOMAINS, POOLED):
             return Stream(name, (data.in_domain,), count, key, self.hard)
         if not data.robust:
             raise ConfigError(
                 f"strategy={self.name} needs robust-training domains and data.robust is empty; name some, or "
                 "use strategy.robust=adversarial or strategy=standard"
             )
+        if name == POOLED:
+            return Stream(name, (data.in_domain, *data.robust), count, key, proportional=True)
         return Stream(name, data.robust, count, key)
 
     def prepare(self, batch: Batch) -> Batch:
         """What :meth:`losses` needs of a batch beside its tensors; called while it is on the CPU."""
-        return batch if self.perturbation is None else AttackedBatch.of(batch, PERTURBED)
+        return AttackedBatch.of(batch, PERTURBED) if PERTURBED in batch.blocks else batch
 
     def losses(self, encoder: DualEncoder, batch: Batch, backward_passes: int | None = None) -> Losses:
         """The terms of a step, from one pass over all its sequences, perturbed where they are to be.
@@ -158,6 +224,8 @@ class Strategy(ABC):
         again = back // BACKWARD * FORWARD if encoder.recomputes else 0
         passes = FORWARD + back + again
         work = seen.work + Work.of_step(batch, passes)
+        if batch.term:
+            return _of_one_term(batch.term, blocks, self.terms[batch.term], work)
         eff = mixed(self.eff, blocks)
         if self.rob is None:
             return Losses(eff, eff, None, {}, work)
@@ -166,7 +234,7 @@ class Strategy(ABC):
         return Losses((1 - omega) * eff + omega * rob, eff, rob, {} if single else blocks, work)
 
     def _perturb(self, encoder: DualEncoder, batch: Batch) -> Perturbed:
-        if self.perturbation is None:
+        if self.perturbation is None or PERTURBED not in batch.blocks:
             return Perturbed(batch.tokens, None, Work())
         attacked = batch if isinstance(batch, AttackedBatch) else AttackedBatch.of(batch, PERTURBED)
         return self.perturbation(encoder, attacked)
@@ -179,20 +247,32 @@ class Strategy(ABC):
         """
         (losses.total * processes()).backward()  # type: ignore[no-untyped-call]
 
+    def course(self, step: int, steps: int) -> tuple[int, int]:
+        """Where a step stands in the schedule of the learning rate, and how long that is."""
+        return step, steps
+
     def logged(self) -> dict[str, float]:
         """What the strategy adds to a line of ``metrics.jsonl``."""
         return {}
 
     def result(self) -> dict[str, Any]:
         """What the strategy adds to ``result.json``."""
+        mixing = {} if self.rob is None else {"omega/mixing": self.config.mixing}
         if self.perturbation is None:
-            return {}
+            return mixing
         kind = self.config.perturbation.kind
         strength = "epsilon" if kind in ("fgsm", "pgd") else "rate"
-        return {
+        return mixing | {
             "perturbation/kind": kind,
             f"perturbation/{strength}": getattr(self.config.perturbation, strength),
         }
+
+
+def _of_one_term(term: str, blocks: Mapping[str, Tensor], mixture: Mixture, work: Work) -> Losses:
+    """Of a step that minimises one loss of one term."""
+    ((name, loss),) = blocks.items()
+    single = {name: loss} if len(mixture) > 1 else {}
+    return Losses(loss, loss, None, single, work) if term == EFF else Losses(loss, None, loss, single, work)
 
 
 def block_loss(vectors: Tensor, batch: Batch, name: str) -> Tensor:

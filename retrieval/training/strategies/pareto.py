@@ -10,8 +10,8 @@ from torch import Tensor
 from retrieval.config import StrategyConfig
 from retrieval.data.batches import Stream
 from retrieval.training.cost import BACKWARD
-from retrieval.training.gradients import combine
-from retrieval.training.omega import OmegaController, load_target
+from retrieval.training.omega import Facts, OmegaController, load_target
+from retrieval.training.omega.rules.gradients import ByGradients, combine
 from retrieval.training.strategies.adversarial import Adversarial
 from retrieval.training.strategies.base import (
     OTHER_DOMAINS,
@@ -50,9 +50,9 @@ class Pareto(Strategy):
         self.base = BASES[config.base](config, setting)
         super().__init__(config, setting)
         target = load_target(config.frontier, config.robust, setting.where)
-        self.controller = OmegaController(config, target)
+        self.controller = OmegaController(config, Facts(target, setting.where))
         self.initial_omega = float(self.controller.omega)
-        if self.controller.weighting is not None:
+        if self.controller.rule.by_gradients:
             self.backward_passes = 2 * BACKWARD
 
     @property
@@ -97,15 +97,20 @@ class Pareto(Strategy):
 
     def backward(self, losses: Losses, parameters: list[torch.nn.Parameter]) -> None:
         """By the weighted loss, or by the gradients of both losses where the rule asks for them."""
-        weighting = self.controller.weighting
-        if weighting is None:
+        rule = self.controller.rule
+        if not isinstance(rule, ByGradients):
             super().backward(losses, parameters)
-        else:
-            assert losses.rob is not None
-            self.controller.omega = combine(losses.eff, losses.rob, parameters, weighting)
+            return
+        assert losses.eff is not None
+        assert losses.rob is not None
+        self.controller.omega = combine(losses.eff, losses.rob, parameters, rule.weighting)
+
+    def course(self, step: int, steps: int) -> tuple[int, int]:
+        """As the rule has it."""
+        return self.controller.rule.course(step, steps)
 
     def logged(self) -> dict[str, float]:
-        """ω, its distance, and the latest recalibration."""
+        """ω, its distance, and the latest dev losses."""
         return self.controller.logged()
 
     def result(self) -> dict[str, Any]:
@@ -117,10 +122,12 @@ class Pareto(Strategy):
             "omega/eta": self.config.eta,
             "omega/initial": self.initial_omega,
             "omega/final": float(self.controller.omega),
+            "omega/mean": float(self.controller.total) / max(1, self.controller.steps),
             "omega/target_ratio": target.ratio,
             "omega/target_eff": target.eff,
             "omega/target_rob": target.rob,
             "omega/target_source": target.source,
             "omega/target_group": target.group,
             **self.controller.proxy(),
+            **self.controller.rule.result(),
         }

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from sweeps.multipliers import JOINT, UNBOUNDED
+from sweeps.efficiency.multipliers import BELOW, BOTH, EACH, IN_WORDS, UNBOUNDED
+from sweeps.efficiency.options import INTERPOLATED
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.style import INK, MUTED, Panel, drawing, legend_below, log_axis
 
@@ -30,29 +32,39 @@ def efficiency_panel(record: dict[str, Any], resource: str) -> Panel:
     """
     curve = [item for item in record["curves"] if item["resource"] == resource][-1]
     scale = np.array(curve["scale"])
+    measured = curve["law"] == INTERPOLATED
     reach = [0.8, 1.25]
     with drawing() as (figure, axes):
         for name, colour in zip(record["metrics"], _COLOURS):
-            summary = curve["by"][name]
-            values = _values(summary["multiplier"])
-            axes.plot(scale, _inside(values), color=colour, label=objective_name(name))
-            if summary["low"] is not None:
-                low, high = (_inside(_values(summary[key])) for key in ("low", "high"))
-                axes.fill_between(scale, low, high, color=colour, alpha=0.13, linewidth=0)
-                reach += [float(low.min()), float(high.max())]
-            lost = np.isinf(values)
-            axes.plot(scale[lost], np.full(lost.sum(), CEILING), "^", color=colour, markersize=4)
-            reach += _inside(values).tolist()
-        both = _inside(_values(curve["by"][JOINT]["multiplier"]))
-        axes.plot(scale, both, ":", color=INK, linewidth=2.2, label="both together")
+            reach += _metric(axes, curve, name, colour)
+        for name, style in ((BOTH, ":"), (EACH, "-.")):
+            values = _drawn(curve, name, "multiplier")[0]
+            axes.plot(scale, values, style, color=INK, linewidth=2.0, label=IN_WORDS[name])
         axes.axhline(1.0, color=MUTED, linewidth=0.9, linestyle="--")
         log_axis(axes, "x", scale.tolist())
         log_axis(axes, "y", reach)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.set(xlabel=f"{AXIS[resource]} of {record['strategy']}", ylabel=f"{record['baseline']} needs")
-        axes.set_title(f"Multiplier on {resource}, {curve['at']['name']}")
+        as_measured = ", as measured" if measured else ""
+        axes.set_title(f"Multiplier on {resource}, {curve['at']['name']}{as_measured}")
         legend_below(figure, axes)
-        return Panel(f"efficiency-{resource}", _caption(record, resource, curve), figure)
+        name = f"efficiency-{resource}" + (f"-{INTERPOLATED}" if measured else "")
+        return Panel(name, _caption(record, resource, curve), figure)
+
+
+def _metric(axes: Axes, curve: dict[str, Any], name: str, colour: str) -> list[float]:
+    """One metric's line with its band; returns the heights that the axis must reach."""
+    scale = np.array(curve["scale"])
+    values, lost = _drawn(curve, name, "multiplier")
+    marker = "o" if curve["law"] == INTERPOLATED else ""
+    axes.plot(scale, values, color=colour, marker=marker, markersize=4, label=objective_name(name))
+    axes.plot(scale[lost], values[lost], "^", color=colour, markersize=5)
+    reach: list[float] = values.tolist()
+    if curve["by"][name]["low"] is not None:
+        low, high = (_drawn(curve, name, end)[0] for end in ("low", "high"))
+        axes.fill_between(scale, low, high, color=colour, alpha=0.13, linewidth=0)
+        reach += [float(low.min()), float(high.max())]
+    return reach
 
 
 def _caption(record: dict[str, Any], resource: str, curve: dict[str, Any]) -> str:
@@ -62,15 +74,28 @@ def _caption(record: dict[str, Any], resource: str, curve: dict[str, Any]) -> st
         f"({curve['at']['name']})"
     )
     if any(summary["low"] is not None for summary in summaries):
-        text += f", with {100 * record['level']:g} % intervals of a paired bootstrap"
+        over = "seeds" if curve["law"] == INTERPOLATED else "configurations"
+        text += f", with {100 * record['level']:g} % intervals of a paired bootstrap over {over}"
     if any(UNBOUNDED in summary["multiplier"] for summary in summaries):
-        text += ". Triangles: no amount suffices under the fitted law"
+        if curve["law"] == INTERPOLATED:
+            text += ". Triangles: more than the largest amount the baseline was run with"
+        else:
+            text += ". Triangles: no amount suffices under the fitted law"
     return f"{text}. Curves end at {CEILING:g}× and 1/{CEILING:g}×."
 
 
-def _values(numbers: list[float | str]) -> np.ndarray:
-    return np.array([np.inf if value == UNBOUNDED else float(value) for value in numbers])
+def _drawn(curve: dict[str, Any], name: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Heights [s] of one name's ``multiplier``, ``low`` or ``high``, and which of them are unbounded.
 
-
-def _inside(values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(values, 1 / CEILING, CEILING))
+    What lies outside the baseline's runs is drawn at their end.
+    """
+    numbers = curve["by"][name][key]
+    lost = np.array([value == UNBOUNDED for value in numbers])
+    least, most = np.full(len(lost), 1 / CEILING), np.full(len(lost), CEILING)
+    if curve["law"] == INTERPOLATED:
+        least, most = (end / np.array(curve["scale"]) for end in curve["baseline_range"])
+    heights = [
+        top if value == UNBOUNDED else bottom if value == BELOW else float(value)
+        for value, bottom, top in zip(numbers, least, most)
+    ]
+    return np.clip(heights, 1 / CEILING, CEILING), lost

@@ -8,37 +8,67 @@ products. The weights are divided by their sum here, so that a step is always th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.rule import Facts, Rule
 
 Weighting = Callable[[Tensor], Tensor]
 """Inner products of the gradients fp32 ``[2, 2]`` → weights ``[2]``."""
 
-CLASSES = {"upgrad": "UPGradWeighting", "mgda": "MGDAWeighting", "pcgrad": "PCGradWeighting"}
 
-
-def weighting_of(rule: str) -> Weighting:
-    """The rule ``upgrad`` (Quinton and Rey 2024, arXiv 2406.16232), ``mgda`` (Désidéri 2012) or ``pcgrad``
-    (Yu et al. 2020, arXiv 2001.06782).
-
-    With two losses PCGrad and UPGrad point in the same direction: both sum each gradient's projection on
-    the half-space where the other loss does not rise.
+class ByGradients(Rule):
+    """ω is chosen in the backward pass of each step, from the inner products of both gradients.
 
     Raises:
         ConfigError: TorchJD is not installed.
     """
-    try:
-        from torchjd import aggregation
 
-        found: Weighting = getattr(aggregation, CLASSES[rule])()
-    except ImportError as error:
-        raise ConfigError(
-            f"strategy.rule={rule} needs TorchJD ({error}); install with: pip install 'paretrieve[gradients]'"
-        ) from error
-    return found
+    by_gradients = True
+    moves = False
+    weights: ClassVar[str]
+    """TorchJD's class."""
+
+    def __init__(self, config: StrategyConfig, facts: Facts) -> None:
+        super().__init__(config, facts)
+        try:
+            from torchjd import aggregation
+
+            self.weighting: Weighting = getattr(aggregation, self.weights)()
+        except ImportError as error:
+            raise ConfigError(
+                f"strategy.rule={self.name} needs TorchJD ({error}); "
+                "install with: pip install 'paretrieve[gradients]'"
+            ) from error
+
+    def after_step(self, control: OmegaController) -> Tensor:
+        """ω as the backward pass left it."""
+        return control.omega
+
+
+class UPGrad(ByGradients):
+    """Sum of each gradient's projection on the cone where no loss rises (Quinton and Rey 2024,
+    arXiv 2406.16232). With two losses PCGrad points in the same direction.
+    """
+
+    name, weights = "upgrad", "UPGradWeighting"
+
+
+class MGDA(ByGradients):
+    """The shortest vector between the two gradients (Désidéri 2012)."""
+
+    name, weights = "mgda", "MGDAWeighting"
+
+
+class PCGrad(ByGradients):
+    """Each gradient without its part against the other one (Yu et al. 2020, arXiv 2001.06782)."""
+
+    name, weights = "pcgrad", "PCGradWeighting"
 
 
 def combine(eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter], weighting: Weighting) -> Tensor:

@@ -6,11 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
-from retrieval.training import gradients
-from retrieval.training.gradients import combine, weighting_of
+from retrieval.training.omega import RULES as EVERY
+from retrieval.training.omega import Facts, Target
+from retrieval.training.omega.rules.gradients import ByGradients, combine
 
 RULES = ("upgrad", "mgda", "pcgrad")
+
+
+def rule_of(name: str) -> ByGradients:
+    config = StrategyConfig(name="pareto", rule=name, mixing="loss")
+    rule = EVERY[name](config, Facts(Target(1.0, 1.0, "test")))
+    assert isinstance(rule, ByGradients)
+    return rule
 
 
 def losses(eff: list[float], rob: list[float]) -> tuple[Tensor, Tensor, list[nn.Parameter]]:
@@ -26,7 +35,7 @@ def losses(eff: list[float], rob: list[float]) -> tuple[Tensor, Tensor, list[nn.
 
 def step(rule: str, eff: list[float], rob: list[float]) -> tuple[float, Tensor]:
     one, two, parameters = losses(eff, rob)
-    omega = combine(one, two, parameters, weighting_of(rule))
+    omega = combine(one, two, parameters, rule_of(rule).weighting)
     taken = [parameter.grad for parameter in parameters]
     assert all(part is not None for part in taken)
     return float(omega), torch.cat([part.flatten() for part in taken if part is not None])
@@ -96,4 +105,4 @@ def test_a_missing_library_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"strategy\.rule=mgda needs TorchJD.*paretrieve\[gradients\]"):
-        gradients.weighting_of("mgda")
+        rule_of("mgda")

@@ -1,0 +1,176 @@
+"""Dev losses while training: what some rules of ω are steered by, never test pairs.
+
+E_dev is the in-domain ranking loss of dev pairs; R_dev is that of robust-dev domains, of perturbed in-domain
+dev pairs, or of both, as ``strategy.robust`` says. Both are means over blocks of ``train.batch_size`` pairs,
+so they have as many negatives as a training loss and can be compared with it. The pairs are fixed, so that a
+change between two measurements is the model's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
+from retrieval.data.collection import Collection
+from retrieval.data.prepared import PreparedData
+from retrieval.errors import ConfigError
+from retrieval.evaluation.suite import evaluation_split
+from retrieval.models.encoder import DualEncoder
+from retrieval.training.callbacks import MetricsCallback
+from retrieval.training.cost import FORWARD, Work
+from retrieval.training.interpolation import Measure
+from retrieval.training.parts import AttackedBatch
+from retrieval.training.perturbation import Perturbation
+from retrieval.training.strategies.base import PERTURBED, block_loss
+from retrieval.training.strategies.pareto import Pareto
+
+DEV, TEST = "dev", "test"
+
+
+@dataclass(frozen=True)
+class DevSample:
+    """Dev pairs of one loss: a batch of blocks that belong together, or one perturbed block."""
+
+    batch: Batch
+    perturbed: bool = False
+
+    def loss(self, encoder: DualEncoder, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
+        """Mean loss of the blocks, 0-d, and what it took."""
+        tokens, offset, work = self.batch.tokens, None, Work.of(self.batch.tokens, FORWARD)
+        if self.perturbed:
+            assert perturbation is not None
+            assert isinstance(self.batch, AttackedBatch)
+            seen = perturbation(encoder, self.batch)
+            tokens, offset, work = seen.tokens, seen.offset, work + seen.work
+        with torch.no_grad():
+            vectors = encoder(tokens, offset)
+            losses = [block_loss(vectors, self.batch, name) for name in self.batch.blocks]
+        return torch.stack(losses).mean(), work
+
+    def to(self, device: torch.device) -> DevSample:
+        """The same on another device."""
+        return DevSample(self.batch.to(device), self.perturbed)
+
+
+Samples = Mapping[str, tuple[DevSample, ...]]
+"""``eff`` and ``rob`` → the samples whose mean loss it is."""
+
+
+def dev_samples(data: PreparedData, strategy: Pareto, batch_size: int, seed: int) -> Samples:
+    """The fixed dev pairs that the rule of ``strategy`` asks for.
+
+    Raises:
+        ConfigError: there are none, or fewer than one block.
+    """
+    wanted, robust = strategy.controller.rule.measures, strategy.config.robust
+    rule, count = strategy.config.rule, strategy.config.measure_pairs
+    made: dict[str, tuple[DevSample, ...]] = {}
+    if "eff" in wanted or robust != "ood":
+        if evaluation_split(data.in_domain) == DEV or DEV not in data.in_domain.splits:
+            raise ConfigError(
+                f"strategy.rule={rule} is steered by in-domain dev pairs and {data.in_domain.name} has none "
+                "beside its test; choose strategy.rule=fixed, schedule or dro"
+            )
+        pairs = _pairs(data, data.in_domain, DEV)
+    if "eff" in wanted:
+        made["eff"] = (_sample(pairs, count, batch_size, seed, rule),)
+    if "rob" in wanted:
+        samples = []
+        if robust != "ood":
+            samples.append(_perturbed(pairs, batch_size, seed, rule))
+        if robust != "adversarial":
+            if not data.robust_dev:
+                raise ConfigError(
+                    f"strategy.rule={rule} is steered by robust-dev domains and data.robust_dev is empty; "
+                    "name a collection that is neither trained on nor tested on, or choose "
+                    "strategy.rule=fixed, schedule, gap or dro"
+                )
+            for collection in data.robust_dev.values():
+                split = DEV if DEV in collection.splits else TEST
+                samples.append(_sample(_pairs(data, collection, split), count, batch_size, seed, rule))
+        made["rob"] = tuple(samples)
+    return made
+
+
+def _pairs(data: PreparedData, collection: Collection, split: str) -> TrainingPairs:
+    judged = collection.judgements(split)
+    stores = data.store(collection, "queries"), data.store(collection, "passages")
+    return TrainingPairs(collection.name, *stores, pairs=judged, known=judged)
+
+
+def _sample(pairs: TrainingPairs, count: int, batch_size: int, seed: int, rule: str) -> DevSample:
+    blocks = min(count, len(pairs)) // batch_size
+    if blocks == 0:
+        raise ConfigError(
+            f"strategy.rule={rule} compares dev losses with those of train.batch_size={batch_size} training "
+            f"pairs; {pairs.name} has {len(pairs)} dev pairs and strategy.measure_pairs={count}; "
+            "raise the latter, or choose another rule"
+        )
+    streams = tuple(Stream(str(block), (pairs,), batch_size) for block in range(blocks))
+    return DevSample(collate(streams, seed, 0, positions={str(block): block for block in range(blocks)}))
+
+
+def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> DevSample:
+    if len(pairs) < batch_size:
+        raise ConfigError(
+            f"strategy.rule={rule} needs train.batch_size={batch_size} dev pairs and {pairs.name} has "
+            f"{len(pairs)}; choose another rule"
+        )
+    batch = collate((Stream(PERTURBED, (pairs,), batch_size),), seed, 0)
+    return DevSample(AttackedBatch.of(batch, PERTURBED), perturbed=True)
+
+
+class DevLosses:
+    """Measures E_dev and R_dev of an encoder in training, without dropout, and counts what it takes."""
+
+    def __init__(
+        self, encoder: DualEncoder, strategy: Pareto, samples: Samples, metrics: MetricsCallback
+    ) -> None:
+        self.encoder, self.strategy, self.samples, self.metrics = encoder, strategy, samples, metrics
+        self._device = torch.device("cpu")
+
+    def __call__(self) -> tuple[float, float]:
+        """E_dev and R_dev as the encoder is; NaN for what the rule did not ask for."""
+        start = time.perf_counter()
+        self._move(next(self.encoder.parameters()).device)
+        self.encoder.eval()
+        found, work = {"eff": float("nan"), "rob": float("nan")}, Work()
+        for side, samples in self.samples.items():
+            losses = [sample.loss(self.encoder, self.strategy.perturbation) for sample in samples]
+            found[side] = float(torch.stack([loss for loss, _ in losses]).mean())
+            work = sum((taken for _, taken in losses), work)
+        self.encoder.train()
+        self.metrics.measured(work, time.perf_counter() - start)
+        return found["eff"], found["rob"]
+
+    def _move(self, device: torch.device) -> None:
+        if device != self._device:
+            self._device = device
+            self.samples = {
+                side: tuple(sample.to(device) for sample in samples) for side, samples in self.samples.items()
+            }
+
+
+class MeasurementCallback(pl.Callback):
+    """Measures dev losses every so many steps and hands them to the controller of ω.
+
+    Runs after the update of ω and before the metrics are logged.
+    """
+
+    def __init__(self, strategy: Pareto, measure: Measure) -> None:
+        self.controller, self.measure = strategy.controller, measure
+        self.every = strategy.config.measure_every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Measure when it is due."""
+        if trainer.global_step % self.every == 0:
+            self.controller.measure(trainer.global_step, *self.measure())

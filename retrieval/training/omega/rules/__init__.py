@@ -1,0 +1,18 @@
+"""The rules of ω, one file each; importing this package registers them all."""
+
+from __future__ import annotations
+
+from retrieval.training.omega.rules import (
+    anchor,
+    dev,
+    dro,
+    fixed,
+    gap,
+    gradients,
+    law,
+    linear,
+    schedule,
+    soup,
+)
+
+__all__ = ["anchor", "dev", "dro", "fixed", "gap", "gradients", "law", "linear", "schedule", "soup"]

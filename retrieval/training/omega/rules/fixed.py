@@ -1,0 +1,19 @@
+"""``fixed``: ω stays where it is, one point of the trade-off curve."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.rule import Rule
+
+
+class Fixed(Rule):
+    """``ω_t = strategy.omega``. Assumes that somebody has found the value, on dev metrics of other runs."""
+
+    name = "fixed"
+    moves = False
+
+    def after_step(self, control: OmegaController) -> Tensor:
+        """ω as it is."""
+        return control.omega

@@ -1,0 +1,18 @@
+"""``linear``: projected-gradient ascent on ω."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.rule import Rule
+
+
+class Linear(Rule):
+    """``ω ← ω + η·d`` with ``d = R̄/R* − Ē/E*``: as ``dro``, without the logit. Assumes what ``dro`` does."""
+
+    name = "linear"
+
+    def after_step(self, control: OmegaController) -> Tensor:
+        """The loss that lags behind its target gains weight."""
+        return control.omega + self.config.eta * control.distance

@@ -1,0 +1,19 @@
+"""``pooled``: in-domain and robust-training pairs as one collection, the baseline that has all the data."""
+
+from __future__ import annotations
+
+from retrieval.training.strategies.base import POOLED, Mixture, Strategy
+
+
+class Pooled(Strategy):
+    """Every batch is drawn from all pairs together: each source gives in proportion to its number of pairs.
+
+    The passages of a batch are candidates for each of its queries, whatever their source.
+    """
+
+    name = "pooled"
+
+    @property
+    def eff(self) -> Mixture:
+        """One ranking loss on all pairs."""
+        return {POOLED: 1.0}

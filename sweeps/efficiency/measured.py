@@ -1,0 +1,176 @@
+"""Multipliers as measured: the baseline's means joined by lines, with a paired bootstrap over seeds.
+
+The bootstrap is a multiplier bootstrap of whole seeds (Wu 1986, Annals of Statistics 14(4)). A draw
+multiplies each seed's deviations from the means by one random number, in all configurations of both
+strategies and in all metrics at once, so whatever a seed does to both strategies cancels as it does in a
+paired difference. The numbers are normal, and a draw as a whole has Student's scale with (fewest seeds − 1)
+degrees of freedom. Where a multiplier is linear in the means, its interval is therefore the paired t
+interval. Drawing seeds with replacement would not do: three seeds give ten different samples, none beyond
+their range, and that range holds the truth in three of four cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sweeps.configurations import larger_is_better
+from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.efficiency.interpolation import falling, reached
+from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
+from sweeps.laws import Floats
+from sweeps.points import Columns, prepare
+
+
+@dataclass(frozen=True)
+class Series:
+    """Configuration means of one metric and strategy along a resource."""
+
+    label: str
+    metric: str
+    size: Floats
+    """Levels of the resource, rising, [m]."""
+    log_y: Floats
+    """Mean over seeds of ln metric, [m]; of −ln metric where more is better, so that lower is better."""
+    seeds: list[str]
+    ran: NDArray[np.bool_]
+    """Whether seed and level were run, [seeds, m]."""
+    deviations: Floats
+    """Deviation from the mean over √(n·(n−1)), n the level's seeds, [seeds, m]; 0 where not run."""
+
+    @property
+    def counts(self) -> Floats:
+        """Seeds of each level, [m]."""
+        return np.asarray(self.ran.sum(axis=0), dtype=np.float64)
+
+    def drawn(self, numbers: Floats) -> Floats:
+        """Draws [r, m] of the means, given one random number a draw and seed, [r, seeds]."""
+        return np.asarray(self.log_y + numbers @ self.deviations)
+
+
+def series(part: pd.DataFrame, metric: str, axis: Axis, columns: Columns) -> Series:
+    """Means and deviations of one strategy's runs on a slice; errors as :func:`sweeps.points.prepare`."""
+    runs = prepare(part, metric, None, columns, rising=True)
+    size = runs.n if axis == "N" else runs.d
+    log_y = -runs.log_y if larger_is_better(metric) else runs.log_y
+    means = np.bincount(runs.cluster, log_y) / runs.counts
+    seeds, row = np.unique(runs.replicate, return_inverse=True)
+    ran = np.zeros((len(seeds), len(means)), dtype=bool)
+    deviations = np.zeros(ran.shape)
+    ran[row, runs.cluster] = True
+    scale = np.sqrt(runs.counts * np.maximum(runs.counts - 1, 1))
+    deviations[row, runs.cluster] = (log_y - means[runs.cluster]) / scale[runs.cluster]
+    label = str(part["label"].iloc[0])
+    return Series(label, metric, size[runs.first()], means, seeds.tolist(), ran, deviations)
+
+
+@dataclass(frozen=True)
+class MeasuredPair:
+    """Both strategies' means of every metric on one slice, and their shared draws."""
+
+    baseline: list[Series]
+    strategy: list[Series]
+    draws: list[tuple[Floats, Floats]]
+    """Draws of the means of baseline and strategy, [r, levels] each, for every metric."""
+    forms: str = INTERPOLATED
+
+    def scale(self, levels: Floats) -> Floats:
+        """The levels at which the strategy was run: between them it was not measured."""
+        return levels
+
+    def multiplier(self, k: int, axis: Axis, scale: Floats, other: float) -> tuple[Floats, Floats]:
+        """Multiplier [s] of metric k at the strategy's levels, and its draws [r, s].
+
+        ``inf``: more than the largest amount the baseline was run with; 0: less than the least.
+        """
+        base, better = self.baseline[k], self.strategy[k]
+        x, weight = np.log(base.size), base.counts
+        found = reached(x, base.log_y, weight, better.log_y) / scale
+        drawn = [reached(x, curve, weight, target) / scale for curve, target in zip(*self.draws[k])]
+        return found, np.array(drawn).reshape(-1, len(scale))
+
+
+@dataclass
+class MeasuredSource:
+    """Joins what was measured by lines; two levels of the baseline and one of the strategy are enough."""
+
+    options: EfficiencyOptions
+    law: str = INTERPOLATED
+    warnings: list[Diagnostic] = field(default_factory=list)
+
+    def levels(self, resource: Resource) -> tuple[int, int]:
+        """Two of the baseline, one of the strategy."""
+        return 2, 1
+
+    def pair(self, parts: Parts, axis: Axis, columns: Columns, resource: Resource) -> MeasuredPair:
+        """Means and draws of one slice; what is doubtful about them goes into ``warnings``."""
+        found = [[series(part, name, axis, columns) for part in parts] for name in self.options.metrics]
+        both = found[0]
+        seeds = sorted({seed for one in both for seed in one.seeds})
+        self.warnings += [*_unshared(both, seeds), *_pooled([first for first, _ in found], axis)]
+        single = [f"{one.label} at {axis} = {size:.6g}" for one in both for size in one.size[one.counts < 2]]
+        if single:
+            text = f"no interval: one seed for {_listed(single)}"
+            self.warnings.append(diagnose("SINGLE_SEED", text))
+        fewest = int(min(one.counts.min() for one in both))
+        numbers = self._numbers(len(seeds), fewest - 1)
+        draws = []
+        for first, second in found:
+            places = [[seeds.index(seed) for seed in one.seeds] for one in (first, second)]
+            drawn = (one.drawn(numbers[:, place]) for one, place in zip((first, second), places))
+            draws.append((next(drawn), next(drawn)))
+        return MeasuredPair([first for first, _ in found], [second for _, second in found], draws)
+
+    def _numbers(self, seeds: int, freedom: int) -> Floats:
+        """Random numbers [r, seeds]; a draw as a whole is Student's with ``freedom``, r = 0 where it is 0."""
+        count = max(self.options.fit.bootstrap, 0) if freedom > 0 else 0
+        generator = np.random.default_rng(self.options.fit.seed)
+        normal = generator.standard_normal((count, seeds))
+        if not count:
+            return normal
+        return np.asarray(normal * np.sqrt(freedom / generator.chisquare(freedom, size=(count, 1))))
+
+
+def _unshared(both: Sequence[Series], seeds: list[str]) -> list[Diagnostic]:
+    """SEEDS_NOT_SHARED where a seed of one strategy's level was not run everywhere else."""
+    lacking = []
+    for one in both:
+        for seed in seeds:
+            ran = one.ran[one.seeds.index(seed)] if seed in one.seeds else np.zeros(len(one.size), bool)
+            if not ran.all():
+                where = "" if not ran.any() else " at " + ", ".join(f"{size:.6g}" for size in one.size[~ran])
+                lacking.append(f"{one.label} lacks seed {_seed(seed)}{where}")
+    if not lacking:
+        return []
+    text = f"{_listed(lacking)}; what only one side has is resampled on its own, not paired"
+    return [diagnose("SEEDS_NOT_SHARED", text)]
+
+
+def _pooled(baselines: Sequence[Series], axis: Axis) -> list[Diagnostic]:
+    """LEVELS_POOLED where the baseline's mean rises, so that neighbours count as one point."""
+    found = []
+    for one in baselines:
+        centres, _ = falling(np.log(one.size), one.log_y, one.counts)
+        if len(centres) < len(one.size):
+            rises = np.flatnonzero(np.diff(one.log_y) >= 0)
+            steps = [
+                f"{100 * np.expm1(one.log_y[i + 1] - one.log_y[i]):.2g} % from {axis} = {one.size[i]:.6g} "
+                f"to {one.size[i + 1]:.6g}"
+                for i in rises
+            ]
+            text = f"{one.label}, {one.metric} gets worse by {', '.join(steps)}"
+            found.append(diagnose("LEVELS_POOLED", text))
+    return found
+
+
+def _seed(replicate: str) -> str:
+    """The seed in a replicate's label; repeats of one seed are counted from #1."""
+    return replicate.removesuffix("#0")
+
+
+def _listed(items: Sequence[str], shown: int = 4) -> str:
+    return ", ".join(items[:shown]) + (f" and {len(items) - shown} more" if len(items) > shown else "")

@@ -1,0 +1,176 @@
+"""How efficiency multipliers are written down: intervals, rows, and what limits them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.efficiency.options import INTERPOLATED
+from sweeps.laws import Floats
+from sweeps.result import EXTRAPOLATION_LIMIT
+
+UNBOUNDED = "unbounded"
+"""How an infinite multiplier is written: no amount suffices, or none that was measured."""
+
+BELOW = "below"
+"""How a measured multiplier is written where the least amount measured is already more than enough."""
+
+NOT_CONSTANT = 1.5
+"""Ratio of the largest to the smallest multiplier over the runs' scale from which it is called so."""
+
+MIN_DRAWS = 20
+"""Bootstrap draws below which no interval is given."""
+
+BOTH = "both"
+"""Key of the multiplier *to match both*: the largest of the metrics' multipliers."""
+
+EACH = "each"
+"""Key of the multiplier *in each*: the smallest of the metrics' multipliers."""
+
+IN_WORDS = {BOTH: "to match both", EACH: "in each"}
+
+
+def together(
+    found: list[tuple[Floats, Floats]],
+) -> dict[str, tuple[Floats, Floats]]:
+    """``both`` and ``each`` of the metrics' multipliers [s] and draws [r, s], compared draw by draw."""
+    values, draws = [one for one, _ in found], [drawn for _, drawn in found]
+    return {
+        BOTH: (np.max(values, axis=0), np.max(draws, axis=0)),
+        EACH: (np.min(values, axis=0), np.min(draws, axis=0)),
+    }
+
+
+def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = False) -> dict[str, Any]:
+    """Estimate, percentile interval and share of unbounded draws; no interval with too few draws.
+
+    Draws whose law cannot be evaluated (an exponent so near 0 that its scale overflows) are left out.
+
+    Args:
+        multiplier: [s].
+        draws: [r, s].
+        level: of the interval.
+        measured: whether 0 means "less than the least amount measured" and is written so.
+    """
+    record: dict[str, Any] = {"multiplier": _written(multiplier, measured)}
+    asked = len(draws)
+    draws = draws[~np.isnan(draws).any(axis=1)]
+    if len(draws) < max(MIN_DRAWS, 0.9 * asked):
+        return record | {"low": None, "high": None, "unbounded_share": None}
+    tail = (1 - level) / 2
+    # Order statistics, not interpolation: an unbounded draw must not make its neighbours infinite.
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0, method="nearest")
+    # The draws of a law that fits badly can all miss the estimate; an interval must hold it.
+    low, high = np.minimum(low, multiplier), np.maximum(high, multiplier)
+    share = np.isinf(draws).mean(axis=0)
+    record |= {"low": _written(low, measured), "high": _written(high, measured)}
+    return record | {"unbounded_share": share.tolist()}
+
+
+def _written(values: Floats, measured: bool) -> list[float | str]:
+    return [
+        UNBOUNDED if not np.isfinite(value) else BELOW if measured and value == 0 else float(value)
+        for value in values
+    ]
+
+
+def row(item: dict[str, Any], position: int) -> dict[str, Any]:
+    """The multipliers of a curve at one scale: ``at, law, scale, range`` and a record for each name.
+
+    ``range`` holds the least and the largest multiplier that the baseline's runs can show at this scale.
+    """
+    scale = item["scale"][position]
+    return {
+        "at": item["at"],
+        "law": item["law"],
+        "scale": scale,
+        "range": [amount / scale for amount in item["baseline_range"]],
+        **{
+            name: {key: None if values is None else values[position] for key, values in summary.items()}
+            for name, summary in item["by"].items()
+        },
+    }
+
+
+def rows(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """:func:`row` at every level at which the strategy was run, with the curve's resource."""
+    return [
+        {"resource": item["resource"]} | row(item, position)
+        for position, scale in enumerate(item["scale"])
+        if scale in item["ran"]
+    ]
+
+
+def doubts(curves: list[dict[str, Any]], strategy: str) -> list[Diagnostic]:
+    """What limits the multipliers, one finding a code, metric and resource."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for item in curves:
+        for name, summary in item["by"].items():
+            if name in (BOTH, EACH):
+                continue
+            for code, text in _curve_doubts(item, summary):
+                found.setdefault((code, name, item["resource"]), []).append(f"{item['at']['name']}{text}")
+    return [
+        diagnose(code, f"{name}, {strategy}, multiplier on {resource}: {'; '.join(places)}")
+        for (code, name, resource), places in found.items()
+    ]
+
+
+def _curve_doubts(item: dict[str, Any], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    values = summary["multiplier"]
+    finite = [value for value in values if not isinstance(value, str)]
+    if finite and max(finite) / max(min(finite), 1e-12) > NOT_CONSTANT:
+        yield "MULTIPLIER_NOT_CONSTANT", f" ({min(finite):.3g} to {max(finite):.3g})"
+    if item["law"] == INTERPOLATED:
+        yield from _outside(item, values)
+        return
+    if UNBOUNDED in values:
+        first = item["scale"][values.index(UNBOUNDED)]
+        yield "TARGET_BELOW_FLOOR", f" (from {first:.3g} on)"
+    if values[-1] == UNBOUNDED:
+        return
+    needed = values[-1] * item["scale"][-1]
+    least, most = item["baseline_range"]
+    if needed > EXTRAPOLATION_LIMIT * most:
+        reach = f"{needed / most:.3g} × the largest"
+    elif needed < least / EXTRAPOLATION_LIMIT:
+        reach = f"{needed / least:.3g} × the least"
+    else:
+        return
+    yield "EXTRAPOLATION_FACTOR", f" (the baseline would need {reach} it was run with)"
+
+
+def _outside(item: dict[str, Any], values: list[float | str]) -> Iterator[tuple[str, str]]:
+    """Where a measured multiplier lies outside what the baseline was run with."""
+    least, most = item["baseline_range"]
+    for code, written, end, sign in (
+        ("BEYOND_BASELINE_RANGE", UNBOUNDED, most, ">"),
+        ("BELOW_BASELINE_RANGE", BELOW, least, "<"),
+    ):
+        places = [scale for scale, value in zip(item["scale"], values) if value == written]
+        if places:
+            yield code, " (" + ", ".join(f"{sign} {end / at:.3g}× at {at:.4g}" for at in places) + ")"
+
+
+def written(line: dict[str, Any], name: str) -> str:
+    """The multiplier ``name`` of a :func:`row` with its interval: ``2.5× [2.1, 3]``.
+
+    What no amount reaches is ``unbounded``; what lies outside the baseline's runs, ``> 4.2×`` or ``< 0.5×``.
+    """
+    limits = line["range"] if line["law"] == INTERPOLATED else None
+    value, low, high = (line[name][key] for key in ("multiplier", "low", "high"))
+    one = _figures(value, limits)
+    one += "" if one == UNBOUNDED else "×"
+    return one if low is None else f"{one} [{_figures(low, limits)}, {_figures(high, limits)}]"
+
+
+def _figures(value: float | str, limits: list[float] | None) -> str:
+    if value == UNBOUNDED:
+        return UNBOUNDED if limits is None else f"> {limits[1]:.3g}"
+    if value == BELOW:
+        return "below the runs" if limits is None else f"< {limits[0]:.3g}"
+    size = float(value)
+    return "over 1000" if size >= 1000 else "under 0.001" if size < 0.001 else f"{size:.3g}"

@@ -1,0 +1,68 @@
+"""What is compared and how, and what a source of multipliers must offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import pandas as pd
+
+from sweeps.diagnostics import Diagnostic
+from sweeps.fit import FitOptions
+from sweeps.laws import Floats
+from sweeps.points import Columns
+
+Resource = Literal["N", "D", "FLOPs"]
+Axis = Literal["N", "D"]
+Parts = tuple[pd.DataFrame, pd.DataFrame]
+"""Labelled runs of the baseline and of the strategy."""
+
+INTERPOLATED = "interpolated"
+
+LAWS: dict[str, str] = {
+    "auto": "joint where both strategies have three sizes and three amounts of data, else single",
+    "joint": "the joint law of arXiv 2403.18684 in N and D, fitted to all runs at once",
+    "additive": "the additive law of Hoffmann et al. 2022 in N and D, fitted to all runs at once",
+    "single": "a law in one axis for each slice, two parameters with three levels, three with more",
+    INTERPOLATED: "no law: what was measured, joined by straight lines in ln metric against ln resource",
+}
+"""Where the baseline's curve comes from: name -> what it is."""
+
+
+@dataclass(frozen=True)
+class EfficiencyOptions:
+    """What is compared and how; all of it is written to ``efficiency.json``."""
+
+    metrics: tuple[str, ...] = ("eff/contrastive_entropy", "ood/contrastive_entropy")
+    law: str = "auto"
+    """One of :data:`LAWS`."""
+    resources: tuple[Resource, ...] = ("N", "D", "FLOPs")
+    fit: FitOptions = field(default_factory=FitOptions)
+    """How laws are fitted; its ``level``, ``bootstrap`` and ``seed`` hold for ``interpolated`` too."""
+
+
+class Multipliers(Protocol):
+    """Multipliers of every metric on one slice, with draws that all metrics share."""
+
+    @property
+    def forms(self) -> str:
+        """What the multipliers rest on, such as ``data-no-floor``."""
+
+    def scale(self, levels: Floats) -> Floats:
+        """Where the multiplier is evaluated, given the levels [l] at which the strategy was run."""
+
+    def multiplier(self, k: int, axis: Axis, scale: Floats, other: float) -> tuple[Floats, Floats]:
+        """Multiplier [s] of metric k at the scales, and its draws [r, s]; ``inf``: no amount suffices."""
+
+
+class Source(Protocol):
+    """Makes :class:`Multipliers` of slices, and collects what is to be said about them."""
+
+    law: str
+    warnings: list[Diagnostic]
+
+    def levels(self, resource: Resource) -> tuple[int, int]:
+        """Least number of levels that baseline and strategy need on a slice."""
+
+    def pair(self, parts: Parts, axis: Axis, columns: Columns, resource: Resource) -> Multipliers:
+        """Multipliers of the slice that ``parts`` are."""

@@ -1,0 +1,122 @@
+"""Efficiency: how many times as much N, D or FLOPs the baseline needs to match a strategy.
+
+With curves L_b of the baseline and L_s of the strategy, the multiplier on data at D is the m that solves
+``L_b(N, m·D) = L_s(N, D)``; on model size and on training FLOPs likewise. L_b is a fitted law, or what was
+measured joined by lines. Two multipliers are always given for all metrics together: *to match both* is the
+larger of the metrics' multipliers, *in each* the smaller. Where the strategy's value lies at or below what
+the baseline's law can reach, the multiplier is unbounded. arXiv 2505.24279 reports an efficiency without
+defining it; this definition is the common one of compute multipliers and is ours to answer for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retrieval.errors import ConfigError, ParetrieveError
+from sweeps.bootstrap import Progress
+from sweeps.configurations import FLOPS, label_runs
+from sweeps.diagnostics import Diagnostic
+from sweeps.efficiency.curves import curves
+from sweeps.efficiency.fitted import Fits, FittedSource
+from sweeps.efficiency.measured import MeasuredSource
+from sweeps.efficiency.multipliers import doubts, row, rows
+from sweeps.efficiency.options import INTERPOLATED, LAWS, EfficiencyOptions, Parts, Source
+from sweeps.errors import FitRefusedError, missing_column
+from sweeps.points import PAIRS, SIZE, levels_of
+
+
+def efficiency(
+    runs: pd.DataFrame,
+    baseline: str = "standard",
+    strategy: str = "pareto",
+    options: EfficiencyOptions | None = None,
+    progress: Progress | None = None,
+    fitted: Fits | None = None,
+) -> dict[str, Any]:
+    """Multipliers of ``strategy`` over ``baseline`` as the record written to ``efficiency.json``.
+
+    Args:
+        runs: one row a run with the columns of ``result.json``.
+        baseline, strategy: labels as :func:`sweeps.configurations.label_runs` gives them.
+        options: metrics, form of the law, resources, fit.
+        progress: called with (done, total) bootstrap draws of each set of fits.
+        fitted: fits already made of the same table with the same options, filled as fits are made: several
+            strategies compared with one baseline share its fits.
+
+    Returns: ``baseline, strategy, metrics, law, level, headline, levels, curves, refused, warnings``. Every
+        curve has ``resource, at, scale, ran, baseline_range`` and, for each metric, for ``both`` and for
+        ``each``, ``multiplier, low, high`` (numbers, ``"unbounded"`` or ``"below"``) and
+        ``unbounded_share``. ``levels`` has one row for every level at which the strategy was run,
+        ``headline`` the row of the largest for every resource.
+
+    Raises:
+        ConfigError: unknown strategy or law.
+        TableError: unknown metric.
+        FitRefusedError: no resource varies enough for any multiplier.
+    """
+    options = options or EfficiencyOptions()
+    if options.law not in LAWS:
+        raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(LAWS)}")
+    parts = _select(runs, baseline, strategy, options)
+    source = _source(parts, options, progress, {} if fitted is None else fitted)
+    found: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
+    for resource in options.resources:
+        try:
+            found += curves(parts, resource, source, options)
+        except ParetrieveError as error:
+            refused[resource] = str(error)
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise FitRefusedError("NO_MULTIPLIER", f"no resource gives a multiplier: {reasons}")
+    return {
+        "baseline": baseline,
+        "strategy": strategy,
+        "metrics": list(options.metrics),
+        "law": source.law,
+        "level": options.fit.level,
+        # Curves of a resource are in order of the other one, so the largest stays.
+        "headline": {item["resource"]: row(item, -1) for item in found},
+        "levels": [line for item in found for line in rows(item)],
+        "curves": found,
+        "refused": refused,
+        "warnings": _warnings([*source.warnings, *doubts(found, strategy)]),
+    }
+
+
+def _warnings(found: list[Diagnostic]) -> list[dict[str, str]]:
+    unique = {(item.code, item.message): item for item in found}
+    return [item.to_json() for item in unique.values()]
+
+
+def _source(parts: Parts, options: EfficiencyOptions, progress: Progress | None, fitted: Fits) -> Source:
+    if options.law == INTERPOLATED:
+        return MeasuredSource(options)
+    return FittedSource(parts, options, progress, fitted)
+
+
+def _select(runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions) -> Parts:
+    """The labelled runs of both strategies that have every metric."""
+    labelled = label_runs(runs)
+    known = sorted(labelled["label"].unique())
+    for option, name in (("--baseline", baseline), ("--strategy", strategy)):
+        if name not in known:
+            raise ConfigError(f"{option} {name}: no such runs; the table has {', '.join(known)}")
+    if baseline == strategy:
+        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
+    for metric in options.metrics:
+        if metric not in runs:
+            raise missing_column(metric, runs.columns)
+    # A fit refuses a table of several strategies; within one label they are one.
+    labelled = labelled.dropna(subset=list(options.metrics)).drop(columns="strategy", errors="ignore")
+    labelled = labelled[labelled["label"].isin([baseline, strategy])]
+    for column in (SIZE, PAIRS, FLOPS):
+        if column in labelled:
+            values = np.array(pd.to_numeric(labelled[column], errors="coerce"), dtype=np.float64)
+            finite = np.isfinite(values)
+            values[finite] = levels_of(values[finite])
+            labelled = labelled.assign(**{column: values})
+    return labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]
