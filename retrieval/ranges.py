@@ -9,6 +9,9 @@ from retrieval.data.margins import MARGINS
 GRADIENT_RULES = ("upgrad", "mgda", "pcgrad")
 """Rules that choose ω from the gradients of the two losses."""
 
+RULES = ("fixed", "schedule", "dro", "linear", "gap", "dev", "law", "soup", "anchor", *GRADIENT_RULES)
+"""Rules of ω."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.init": ("scratch", "pretrained"),
     "model.pooling": ("mean", "cls"),
@@ -17,18 +20,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "strategy.name": ("standard", "hard-negative", "denoising", "adversarial", "pooled", "pareto"),
     "strategy.base": ("standard", "hard-negative", "denoising", "adversarial"),
     "strategy.robust": ("ood", "adversarial", "both"),
-    "strategy.rule": (
-        "fixed",
-        "schedule",
-        "dro",
-        "linear",
-        "gap",
-        "dev",
-        "law",
-        "soup",
-        "anchor",
-        *GRADIENT_RULES,
-    ),  # fmt: skip
+    "strategy.rule": RULES,
     "strategy.goal": ("knee", "eff", "rob"),
     "strategy.schedule": ("constant", "cool-down", "warm-up", "switch"),
     "strategy.mixing": ("steps", "loss"),
