@@ -20,7 +20,7 @@ from retrieval.launch.workload import (
 from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import base
 from tests.end_to_end.conftest import composed
-from tests.training.conftest import Make, data, make, texts, tokenizer  # noqa: F401
+from tests.training.conftest import Make
 
 STEPS, SIZE = 40, 16
 BASES, ROBUST, MIXING = (
