@@ -31,7 +31,9 @@ def weights(directory: RunDirectory) -> dict[str, torch.Tensor]:
     path = Checkpoints(directory.checkpoints).newest()
     assert path is not None
     state: dict[str, Any] = torch.load(path, weights_only=True)
-    return {**state["state_dict"], **state["callbacks"].get("OmegaCallback", {})}
+    omega = state["callbacks"].get("OmegaCallback", {})
+    tensors = {name: value for name, value in omega.items() if isinstance(value, torch.Tensor)}
+    return {**state["state_dict"], **tensors}
 
 
 def steps_of(checkpoints: Checkpoints) -> int:
