@@ -9,7 +9,8 @@ from retrieval.data.margins import MARGINS
 GRADIENT_RULES = ("upgrad", "mgda", "pcgrad")
 """Rules that choose ω from the gradients of the two losses."""
 
-RULES = ("fixed", "schedule", "dro", "linear", "gap", "dev", "law", "soup", "anchor", *GRADIENT_RULES)
+PLAIN_RULES = ("fixed", "schedule", "repeats", "gap", "dev", "law", "dro", "linear", "soup", "anchor")
+RULES = (*PLAIN_RULES, *GRADIENT_RULES)
 """Rules of ω."""
 
 CHOICES: dict[str, tuple[str, ...]] = {

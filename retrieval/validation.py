@@ -113,6 +113,8 @@ def _strategy(config: Config) -> None:
     if strategy.rule in ("fixed", "schedule") and strategy.omega is None:
         raise ConfigError(f"strategy.rule={strategy.rule} needs strategy.omega, a number from 0 to 1")
     _mixture(config)
+    if strategy.rule == "repeats":
+        _reject_unused(config, ("omega",), "strategy.rule=repeats takes ω from the number of pairs")
     if strategy.rule != "schedule" and strategy.schedule != "constant":
         raise ConfigError(
             f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={strategy.rule}; "

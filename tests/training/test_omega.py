@@ -242,3 +242,13 @@ def test_a_rules_state_continues_where_it_was_taken(rule: str) -> None:
     advance(first, range(8))
     second.load_state_dict(first.state_dict())
     assert advance(second, range(8, 20)) == expected[8:]
+
+
+@pytest.mark.parametrize(("pairs", "omega"), [(64_000, 0.0), (6_400, 0.0), (3_200, 0.25), (64, 0.495)])
+def test_repeats_gives_away_half_of_what_would_be_repeated(pairs: int, omega: float) -> None:
+    facts = Facts(Target(1.0, 1.0, "prior"), {"steps": 100, "batch_size": 64, "train_pairs": pairs})
+    control = OmegaController(StrategyConfig(name="pareto", rule="repeats"), facts)
+    assert float(control.omega) == pytest.approx(omega)
+    control.update(torch.tensor(1.0), torch.tensor(5.0))
+    assert float(control.omega) == pytest.approx(omega)
+    assert control.rule.result() == {"omega/passes": pytest.approx(6_400 / pairs)}

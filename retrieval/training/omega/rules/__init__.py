@@ -11,8 +11,21 @@ from retrieval.training.omega.rules import (
     gradients,
     law,
     linear,
+    repeats,
     schedule,
     soup,
 )
 
-__all__ = ["anchor", "dev", "dro", "fixed", "gap", "gradients", "law", "linear", "schedule", "soup"]
+__all__ = [
+    "anchor",
+    "dev",
+    "dro",
+    "fixed",
+    "gap",
+    "gradients",
+    "law",
+    "linear",
+    "repeats",
+    "schedule",
+    "soup",
+]
