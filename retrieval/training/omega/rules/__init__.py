@@ -16,16 +16,5 @@ from retrieval.training.omega.rules import (
     soup,
 )
 
-__all__ = [
-    "anchor",
-    "dev",
-    "dro",
-    "fixed",
-    "gap",
-    "gradients",
-    "law",
-    "linear",
-    "repeats",
-    "schedule",
-    "soup",
-]
+MODULES = (anchor, dev, dro, fixed, gap, gradients, law, linear, repeats, schedule, soup)
+"""In alphabetical order."""
