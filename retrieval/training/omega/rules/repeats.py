@@ -18,9 +18,9 @@ class Repeats(Rule):
 
     In S pairs of a training S − D are repeats, and a repeated pair teaches less than a new one (Muennighoff
     et al. 2023, arXiv 2305.16264, for language models). The first pass is left to the in-domain pairs; of
-    what would come after it, each objective gets half. ω is known before the first step, so the robustness data
-    come while the learning rate is high; a rule that waits until pairs are memorised brings them too late
-    (docs/logbook). This project's own rule: nothing to tune, nothing to measure. It assumes that the
+    what would come after it, each objective gets half. ω is known before the first step, so the robustness
+    data come while the learning rate is high; a rule that waits until pairs are memorised brings them too
+    late (docs/logbook). This project's own rule: nothing to tune, nothing to measure. It assumes that the
     robustness data are near enough to the unknown domains to teach anything about them.
     """
 
