@@ -84,7 +84,7 @@ def estimate(runs: Runs, law: Law, options: FitOptions, between: float | None = 
             if abs(between - previous) <= 1e-3 * max(between, 1e-300):
                 break
     if options.loss == "huber":
-        objective, optimum = _huber(runs, objective, optimum, options)
+        objective, optimum = huber(runs, objective, optimum, options)
     return Estimate(runs, law, objective, optimum, between or 0.0)
 
 
@@ -95,7 +95,7 @@ def _between(runs: Runs, residuals: Floats, law: Law) -> float:
     return max(float((residuals**2).sum()) / freedom - float((noise / runs.counts).mean()), 0.0)
 
 
-def _huber(
+def huber(
     runs: Runs, objective: Objective, optimum: Optimum, options: FitOptions
 ) -> tuple[Objective, Optimum]:
     """Huber regression from the least-squares optimum and from fresh starts, its scale re-estimated."""

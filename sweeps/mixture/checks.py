@@ -18,8 +18,8 @@ WIDE = 0.4
 """An interval of ω* wider than this leaves the optimum open."""
 COARSE = 0.05
 """The log-linear law of ω* may miss the joint law's optimum by this much."""
-MISS = 0.02
-"""A held-out optimum outside its interval by less than this is not called missed."""
+NEAR = 0.02
+"""An optimum less than this beyond an edge, or outside an interval, is not called so."""
 FAR = 2.0
 """(N, D) more than this factor outside the fitted range is extrapolation."""
 
@@ -71,7 +71,7 @@ def _edge(result: MixtureResult, goal: str) -> list[Diagnostic]:
     for place in range(len(sample.cells)):
         ran = sample.inputs.omega[sample.cell == place]
         best = result.cells.omega[goal][place]
-        if best < ran.min() - EDGE or best > ran.max() + EDGE:
+        if best < ran.min() - NEAR or best > ran.max() + NEAR:
             beyond.append(f"{name_cell(sample, place)}: {best:.2f} outside {ran.min():g} to {ran.max():g}")
     if not beyond:
         return []
@@ -95,7 +95,7 @@ def _held(result: MixtureResult) -> list[Diagnostic]:
     found = []
     for held in result.held:
         low, high = held.predicted.low["knee"], held.predicted.high["knee"]
-        missed = np.flatnonzero((held.fitted < low - MISS) | (held.fitted > high + MISS))
+        missed = np.flatnonzero((held.fitted < low - NEAR) | (held.fitted > high + NEAR))
         if len(missed):
             used = held.sample.used
             names = [name_cell(held.sample, used[i]) for i in missed]

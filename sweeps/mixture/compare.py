@@ -18,8 +18,8 @@ from sweeps.result import FitOptions
 
 AXES = ("D", "N")
 
-TIED = 0.05
-"""Hold-out errors within this relative distance of the smallest are one; AICc decides among them."""
+_FEW_STARTS = 16
+"""Starts of a hold-out fit: the whole table's fit has shown by then how many agree."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Candidate:
     estimate: Estimate
     aicc: float
     """By least squares, whatever the loss of ``estimate``."""
+    scatter: float
+    """Root mean squared residual of ln metric by least squares."""
     reduced: dict[str, Estimate] = field(default_factory=dict)
     """Axis → the fit without its largest level; an axis is missing where too little would remain."""
     errors: dict[str, Floats] = field(default_factory=dict)
@@ -93,11 +95,17 @@ def compare(sample: Sample, options: FitOptions, names: tuple[str, ...] = ()) ->
 
 
 def _rank(found: list[Candidate], by_holdout: bool) -> list[Candidate]:
+    """Best first. Hold-out errors that differ by less than the runs scatter are one, and AICc decides.
+
+    What is left out scatters by s whatever the form, so errors up to √(least² + s²) count as tied; s is the
+    residual scatter of the form with the lowest AICc.
+    """
+    by_aicc = sorted(found, key=lambda item: item.aicc)
     if not by_holdout:
-        return sorted(found, key=lambda item: item.aicc)
+        return by_aicc
     errors = [item.error or 0.0 for item in found]
-    least = min(errors)
-    tied = [error <= least * (1 + TIED) + 1e-9 for error in errors]
+    limit = float(np.hypot(min(errors), by_aicc[0].scatter))
+    tied = [error <= limit for error in errors]
     order = sorted(
         range(len(found)),
         key=lambda i: (not tied[i], found[i].aicc if tied[i] else errors[i]),
@@ -118,10 +126,8 @@ def largest_level(sample: Sample, axis: str) -> NDArray[np.bool_]:
 
 
 def _candidate(sample: Sample, runs: Runs, form: Form, options: FitOptions) -> Candidate:
-    plain = replace(options, loss="least-squares", huber_scale=None)
-    squares = fit(runs, sample.inputs, form, plain)
-    best = squares if options.loss == "least-squares" else fit(runs, sample.inputs, form, options)
-    candidate = Candidate(form, best, squares.aicc())
+    squares, best = fit(runs, sample.inputs, form, options)
+    candidate = Candidate(form, best, squares.aicc(), float(np.sqrt((squares.residuals**2).mean())))
     for axis in AXES:
         _hold_out(candidate, sample, runs, axis, options)
     return candidate
@@ -132,7 +138,8 @@ def _hold_out(candidate: Candidate, sample: Sample, runs: Runs, axis: str, optio
     kept = sample.select(~largest) if not largest.all() else None
     if kept is None or kept.inputs.levels(axis) < 2 or not _determined(candidate.form, kept):
         return
-    reduced = fit(runs.select(~largest[runs.cluster]), kept.inputs, candidate.form, options)
+    few = replace(options, starts=min(options.starts, _FEW_STARTS))
+    _, reduced = fit(runs.select(~largest[runs.cluster]), kept.inputs, candidate.form, few)
     left = sample.select(largest).inputs
     said = candidate.form.values(reduced.optimum.theta[None, :], left)[0]
     candidate.reduced[axis] = reduced

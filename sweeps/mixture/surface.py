@@ -6,11 +6,11 @@ ln residuals, least squares or Huber, weights from seeds): see :mod:`sweeps.esti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sweeps.estimate import Estimate, estimate
+from sweeps.estimate import Estimate, estimate, huber
 from sweeps.laws import Floats, Law
 from sweeps.mixture.forms import Form, Inputs
 from sweeps.mixture.runs import Sample
@@ -18,7 +18,7 @@ from sweeps.points import Runs
 from sweeps.result import FitOptions
 from sweeps.solver import Objective
 
-_STEP = 1e-5
+_STEP = 1e-7
 _MAX_LEVERAGE = 0.95
 _DRAW_TOLERANCE = 1e-7
 
@@ -65,17 +65,14 @@ class Bound(Law):
     def evaluate(
         self, centred: Floats, u: Floats, v: Floats, chance: float | None = None, jacobian: bool = True
     ) -> tuple[Floats, Floats]:
-        """Values [r, m] at the bound configurations and their Jacobian by central differences [r, m, p]."""
+        """Values [r, m] at the bound configurations and their Jacobian by differences [r, m, p]."""
         form, inputs = self._bound()
         values = form.values(centred, inputs)
         jac = np.zeros((*values.shape, len(self.parameters) if jacobian else 0))
         for place in np.flatnonzero(self.low < self.high) if jacobian else ():
-            sides = []
-            for sign in (1.0, -1.0):
-                moved = centred.copy()
-                moved[:, place] += sign * _STEP
-                sides.append(form.values(moved, inputs))
-            jac[:, :, place] = (sides[0] - sides[1]) / (2 * _STEP)
+            moved = centred.copy()
+            moved[:, place] += _STEP
+            jac[:, :, place] = (form.values(moved, inputs) - values) / _STEP
         return values, jac
 
     def _bound(self) -> tuple[Form, Inputs]:
@@ -115,12 +112,18 @@ def form_of(fitted: Estimate) -> Form:
     return fitted.law.form
 
 
-def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> Estimate:
-    """Fit ``form`` to one objective. Of ``options``, loss, Huber scale and number of starts count.
+def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Estimate, Estimate]:
+    """Fit ``form`` to one objective by least squares and, from there, by the loss of ``options``.
 
-    ``runs`` holds the objective; its configurations are those of ``inputs``, in the same order.
+    ``runs`` holds the objective; its configurations are those of ``inputs``, in the same order. Of
+    ``options``, loss, Huber scale and number of starts count.
     """
-    return estimate(runs, Bound.of(form, inputs), options)
+    plain = replace(options, loss="least-squares", huber_scale=None)
+    squares = estimate(runs, Bound.of(form, inputs), plain)
+    if options.loss == "least-squares":
+        return squares, squares
+    objective, optimum = huber(runs, squares.objective, squares.optimum, options)
+    return squares, replace(squares, objective=objective, optimum=optimum)
 
 
 def draw(surface: Surface, count: int, seed: int) -> tuple[Floats, Floats]:

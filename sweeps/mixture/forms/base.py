@@ -73,11 +73,11 @@ class Form:
     project: Callable[[Floats, Inputs, Floats], Floats]
     """(starts [r, p], inputs [m], ln metric [m]) → the same starts with the scales solved for."""
     needs: str = ""
-    """``N`` where the form is another one's twin unless the table has several model sizes."""
+    """The parameter without which the form is another one's twin."""
 
     def applies(self, inputs: Inputs) -> bool:
         """Whether the form says something of its own about a table with these inputs."""
-        return not self.needs or inputs.levels(self.needs) > 1
+        return all(p.free(inputs) for p in self.parameters if p.name == self.needs)
 
     def free(self, inputs: Inputs) -> list[bool]:
         """Which parameters a table with these inputs determines."""

@@ -36,7 +36,8 @@ _REPEAT, _WORTH, _POOL = 2, 3, 4
 _PARAMETERS = (
     DATA_TERM,
     BETA,
-    Parameter("repetition", np.log(0.02), np.log(200.0), (np.log(0.3), np.log(15.0))),
+    # With one D, ρ and k say the same: how much of the sum is robust data.
+    Parameter("repetition", np.log(0.02), np.log(200.0), (np.log(0.3), np.log(15.0)), axis="D"),
     Parameter("worth", np.log(1e-4), np.log(1e4), (np.log(0.05), np.log(4.0))),
     # In units of the pairs seen.
     Parameter("pool", np.log(1e-3), np.log(50.0), (np.log(0.04), np.log(1.0))),
@@ -132,6 +133,6 @@ def _register(suffix: str, variant: EffectiveData, tail: str, source: str, needs
 _SOURCE = "arXiv 2305.16264 eq 5 (repetition), arXiv 2403.18684 eq 9 (N and D); the sum is this project's"
 PLAIN = EffectiveData()
 _register("", PLAIN, "", _SOURCE)
-_register("-floor", replace(PLAIN, floor=True), " + δ", _SOURCE)
+_register("-floor", replace(PLAIN, floor=True), " + δ", _SOURCE, needs="delta")
 _register("-smooth", replace(PLAIN, smooth=True), "", _SOURCE)
-_register("-transfer", replace(PLAIN, transfer=True), "", _SOURCE, needs="N")
+_register("-transfer", replace(PLAIN, transfer=True), "", _SOURCE, needs="kappa")
