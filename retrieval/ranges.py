@@ -9,9 +9,12 @@ from retrieval.data.margins import MARGINS
 GRADIENT_RULES = ("upgrad", "mgda", "pcgrad")
 """Rules that choose ω from the gradients of the two losses."""
 
-PLAIN_RULES = ("fixed", "schedule", "repeats", "gap", "dev", "law", "dro", "linear", "soup", "anchor")
-RULES = (*PLAIN_RULES, *GRADIENT_RULES)
-"""Rules of ω."""
+PLAIN_RULES = (
+    *("fixed", "schedule", "repeats", "guarded", "gap", "dev"),
+    *("law", "dro", "linear", "soup", "anchor"),
+)
+RULES = ("auto", *PLAIN_RULES, *GRADIENT_RULES)
+"""Values of ``strategy.rule``."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.init": ("scratch", "pretrained"),

@@ -59,6 +59,7 @@ def test_at_omega_1_in_domain_pairs_are_never_seen(small: Compose) -> None:
 
 
 RULES = {
+    "guarded": ("strategy.rule=guarded", "strategy.measure_every=1", "data.frac=0.2"),
     "dro": ("strategy.rule=dro", "strategy.eta=2", "strategy.robust=both", "strategy.base=adversarial"),
     "gap": ("strategy.rule=gap", "strategy.measure_every=2"),
     "dev": ("strategy.rule=dev", "strategy.measure_every=2"),
@@ -69,7 +70,10 @@ RULES = {
 
 @pytest.mark.parametrize(
     ("rule", "step"),
-    [("dro", 1), ("dro", 6), ("gap", 5), ("dev", 8), ("soup", 7), ("soup", 10), ("cool-down", 5)],
+    [
+        *(("dro", 1), ("dro", 6), ("gap", 5), ("dev", 8), ("soup", 7), ("soup", 10)),
+        *(("cool-down", 5), ("guarded", 9)),
+    ],
 )
 def test_a_run_stopped_at_any_step_resumes_to_the_same_bits(
     small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, step: int
@@ -126,7 +130,7 @@ def poison(folder: Path) -> None:
             judged.write_text("\n".join([head, *rows]) + "\n")
 
 
-@pytest.mark.parametrize("rule", ["gap", "dev", "soup", "dro"])
+@pytest.mark.parametrize("rule", ["guarded", "gap", "dev", "soup", "dro"])
 def test_poisoned_test_judgements_change_no_step(tmp_path: Path, cache: Path, rule: str) -> None:
     results: list[dict[str, Any]] = []
     configs = []

@@ -9,6 +9,7 @@ from retrieval.training.omega.rules import (
     fixed,
     gap,
     gradients,
+    guarded,
     law,
     linear,
     repeats,
@@ -16,5 +17,5 @@ from retrieval.training.omega.rules import (
     soup,
 )
 
-MODULES = (anchor, dev, dro, fixed, gap, gradients, law, linear, repeats, schedule, soup)
+MODULES = (anchor, dev, dro, fixed, gap, gradients, guarded, law, linear, repeats, schedule, soup)
 """In alphabetical order."""

@@ -29,9 +29,13 @@ class Repeats(Rule):
 
     def start(self) -> float:
         """The share of ω, from D and S alone."""
+        return SHARE * max(0.0, 1.0 - 1.0 / self._passes)
+
+    @property
+    def _passes(self) -> float:
+        """S/D."""
         where = self.facts.where
-        seen = float(where["steps"]) * float(where["batch_size"])
-        return SHARE * max(0.0, 1.0 - float(where["train_pairs"]) / seen)
+        return float(where["steps"]) * float(where["batch_size"]) / float(where["train_pairs"])
 
     def after_step(self, control: OmegaController) -> Tensor:
         """ω as it is."""
@@ -39,5 +43,15 @@ class Repeats(Rule):
 
     def result(self) -> dict[str, Any]:
         """Passes over the in-domain pairs that ``standard`` would make."""
+        return {"omega/passes": self._passes}
+
+    def findings(self) -> list[tuple[str, str]]:
+        """That nothing is repeated."""
+        if self._passes > 1:
+            return []
         where = self.facts.where
-        return {"omega/passes": where["steps"] * where["batch_size"] / where["train_pairs"]}
+        message = (
+            f"{where['steps']} steps of {where['batch_size']} pairs repeat none of the {where['train_pairs']} "
+            "in-domain pairs, so ω is 0 and the run is its base strategy; train longer, or set strategy.omega"
+        )
+        return [("OMEGA_ZERO", message)]
