@@ -51,7 +51,7 @@ class Repeats(Rule):
             return []
         where = self.facts.where
         message = (
-            f"{where['steps']} steps of {where['batch_size']} pairs repeat none of the {where['train_pairs']} "
+            f"{where['steps']} steps of {where['batch_size']} pairs repeat none of {where['train_pairs']} "
             "in-domain pairs, so ω is 0 and the run is its base strategy; train longer, or set strategy.omega"
         )
         return [("OMEGA_ZERO", message)]
