@@ -174,6 +174,8 @@ def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
 def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     """Rows that satisfy every ``COLUMN=VALUE``; commas separate alternatives, numbers compare as such.
 
+    An empty alternative (``COLUMN=VALUE,``) keeps the rows without a value.
+
     Raises TableError on a malformed condition, an unknown column, or when no row is left.
     """
     for condition in conditions:
@@ -191,10 +193,10 @@ def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
 
 
 def matches(column: pd.Series, wanted: str) -> pd.Series:
-    """Boolean mask of the rows of ``column`` equal to one of the comma-separated values."""
+    """Boolean mask of the rows of ``column`` equal to one of the comma-separated values; empty: missing."""
     mask = pd.Series(False, index=column.index)
     for value in wanted.split(","):
-        mask |= column.astype(str) == value
+        mask |= column.isna() if not value else column.astype(str) == value
         number = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
         if pd.notna(number):
             mask |= pd.to_numeric(column, errors="coerce") == number

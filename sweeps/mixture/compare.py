@@ -18,6 +18,9 @@ from sweeps.result import FitOptions
 
 AXES = ("D", "N")
 
+LEAST_WEIGHT = 0.01
+"""Pairs of forms with less weight are left out of the intervals."""
+
 _FEW_STARTS = 16
 """Starts of a hold-out fit: the whole table's fit has shown by then how many agree."""
 
@@ -36,6 +39,8 @@ class Candidate:
     """Axis → the fit without its largest level; an axis is missing where too little would remain."""
     errors: dict[str, Floats] = field(default_factory=dict)
     """Axis → signed relative errors over the configurations left out."""
+    weight: float = 0.0
+    """Akaike weight among the forms that hold-out does not tell from the best; the others have 0."""
 
     @property
     def error(self) -> float | None:
@@ -59,13 +64,21 @@ class Comparison:
         """E and R under their best forms."""
         return Surface(self.sample, self.eff[0].estimate, self.rob[0].estimate)
 
-    def reduced(self, axis: str) -> tuple[Surface, Sample] | None:
-        """The best forms without the largest level of ``axis``, and what was left out."""
-        parts = [best.reduced.get(axis) for best in (self.eff[0], self.rob[0])]
-        if parts[0] is None or parts[1] is None:
-            return None
-        largest = largest_level(self.sample, axis)
-        return Surface(self.sample.select(~largest), parts[0], parts[1]), self.sample.select(largest)
+    def members(self, axis: str | None = None) -> list[tuple[float, Surface]]:
+        """Weight and surface of every pair of forms that may be the right one, the best pair first.
+
+        With ``axis``, the fits without its largest level; a pair that lacks one is left out. Weights are
+        Akaike weights (Burnham and Anderson 2002, sec. 2.9), multiplied over the two objectives.
+        """
+        sample = self.sample if axis is None else self.sample.select(~largest_level(self.sample, axis))
+        found = []
+        for eff in self.eff:
+            for rob in self.rob:
+                parts = [item.estimate if axis is None else item.reduced.get(axis) for item in (eff, rob)]
+                weight = eff.weight * rob.weight
+                if parts[0] is not None and parts[1] is not None and weight >= LEAST_WEIGHT:
+                    found.append((weight, Surface(sample, parts[0], parts[1])))
+        return found
 
 
 def compare(sample: Sample, options: FitOptions, names: tuple[str, ...] = ()) -> Comparison:
@@ -100,17 +113,13 @@ def _rank(found: list[Candidate], by_holdout: bool) -> list[Candidate]:
     What is left out scatters by s whatever the form, so errors up to √(least² + s²) count as tied; s is the
     residual scatter of the form with the lowest AICc.
     """
-    by_aicc = sorted(found, key=lambda item: item.aicc)
-    if not by_holdout:
-        return by_aicc
-    errors = [item.error or 0.0 for item in found]
-    limit = float(np.hypot(min(errors), by_aicc[0].scatter))
-    tied = [error <= limit for error in errors]
-    order = sorted(
-        range(len(found)),
-        key=lambda i: (not tied[i], found[i].aicc if tied[i] else errors[i]),
-    )
-    return [found[i] for i in order]
+    errors = np.array([item.error or 0.0 for item in found]) if by_holdout else np.zeros(len(found))
+    aicc = np.array([item.aicc for item in found])
+    limit = float(np.hypot(errors.min(), found[int(aicc.argmin())].scatter))
+    tied = errors <= limit
+    weight = np.where(tied, np.exp(-(aicc - aicc[tied].min()) / 2), 0.0)
+    order = sorted(range(len(found)), key=lambda i: (not tied[i], aicc[i] if tied[i] else errors[i]))
+    return [replace(found[i], weight=float(weight[i] / weight.sum())) for i in order]
 
 
 def _determined(form: Form, sample: Sample) -> bool:

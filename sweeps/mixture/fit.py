@@ -12,10 +12,10 @@ from retrieval.errors import ConfigError
 from sweeps.diagnostics import Diagnostic
 from sweeps.laws import Floats
 from sweeps.mixture import checks
-from sweeps.mixture.compare import AXES, Comparison, compare
-from sweeps.mixture.optimum import GOALS, OptimumLaw, Theta, best_omega, interval, optimum_laws
+from sweeps.mixture.compare import AXES, Comparison, compare, largest_level
+from sweeps.mixture.optimum import GOALS, OptimumLaw, best_omega, drawn_omega, interval, optimum_laws
 from sweeps.mixture.runs import Prepared, Sample, prepare
-from sweeps.mixture.surface import Surface, draw
+from sweeps.mixture.surface import Draws, Surface, draw_members
 from sweeps.result import FitOptions
 
 EFFECTIVENESS = "dev/eff/contrastive_entropy"
@@ -74,7 +74,7 @@ class MixtureResult:
     prepared: Prepared
     comparison: Comparison
     surface: Surface
-    draws: Theta
+    draws: Draws
     optimum: dict[str, OptimumLaw]
     cells: Spread
     """At every cell of the sample, in its order."""
@@ -106,7 +106,7 @@ def fit_mixture(table: pd.DataFrame, options: MixtureOptions | None = None) -> M
     prepared = prepare(table, options.eff, options.rob, options.by)
     comparison = compare(prepared.sample, options.fit, options.forms)
     surface = comparison.surface
-    draws = draw(surface, options.fit.bootstrap, options.fit.seed)
+    draws = draw_members(comparison.members(), options.fit.bootstrap, options.fit.seed)
     laws = optimum_laws(surface, draws)
     n, d = sizes(prepared.sample)
     cells = spread(surface, draws, n, d, options.fit.level)
@@ -133,9 +133,9 @@ def sizes(sample: Sample, places: Sequence[int] | None = None) -> tuple[Floats, 
     return np.array([cell.n for cell in cells]), np.array([cell.d for cell in cells])
 
 
-def spread(surface: Surface, draws: Theta, n: Floats, d: Floats, level: float) -> Spread:
+def spread(surface: Surface, draws: Draws, n: Floats, d: Floats, level: float) -> Spread:
     """ω* of the joint law at (N, D) [k] with percentile intervals over the draws."""
-    own, drawn = best_omega(surface, n, d), best_omega(surface, n, d, draws)
+    own, drawn = best_omega(surface, n, d), drawn_omega(draws, n, d)
     ends = {goal: interval(drawn[goal], level) for goal in GOALS}
     return Spread(
         {goal: own[goal][0] for goal in GOALS},
@@ -145,13 +145,13 @@ def spread(surface: Surface, draws: Theta, n: Floats, d: Floats, level: float) -
 
 
 def _held_out(comparison: Comparison, axis: str, options: FitOptions) -> HeldOut | None:
-    parts = comparison.reduced(axis)
-    if parts is None:
+    members = comparison.members(axis)
+    if not members:
         return None
-    reduced, left = parts
-    surface = comparison.surface
+    surface, left = comparison.surface, comparison.sample.select(largest_level(comparison.sample, axis))
     n, d = sizes(left, left.used)
-    predicted = spread(reduced, draw(reduced, options.bootstrap, options.seed), n, d, options.level)
+    draws = draw_members(members, options.bootstrap, options.seed)
+    predicted = spread(members[0][1], draws, n, d, options.level)
     fitted = best_omega(surface, n, d)["knee"][0]
     sums = []
     for omega in (predicted.omega["knee"], fitted):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps.laws import Floats
-from sweeps.mixture.surface import Surface
+from sweeps.mixture.surface import Draws, Surface, Theta
 
 GOALS = ("knee", "eff", "rob")
 
@@ -28,8 +28,6 @@ _SIDE = 7
 """Points of an axis at which the law of the optimum is fitted, evenly spaced in ln N and ln D."""
 
 _CHUNK = 2_000_000
-
-Theta = tuple[Floats, Floats]
 
 
 def objective(goal: str, eff: Floats, rob: Floats) -> Floats:
@@ -57,6 +55,12 @@ def best_omega(surface: Surface, n: Floats, d: Floats, theta: Theta | None = Non
         for goal in GOALS:
             found[goal][part] = _minimum(objective(goal, eff, rob).reshape(shape))
     return found
+
+
+def drawn_omega(draws: Draws, n: Floats, d: Floats) -> dict[str, Floats]:
+    """ω* of each goal at the points (N, D) [k] for every draw: goal → [r, k]."""
+    parts = [best_omega(surface, n, d, theta) for surface, theta in draws.parts]
+    return {goal: np.concatenate([part[goal] for part in parts]) for goal in GOALS}
 
 
 def _minimum(values: Floats) -> Floats:
@@ -100,11 +104,11 @@ class OptimumLaw:
         return result
 
 
-def optimum_laws(surface: Surface, draws: Theta) -> dict[str, OptimumLaw]:
+def optimum_laws(surface: Surface, draws: Draws) -> dict[str, OptimumLaw]:
     """The law of each goal's optimum, least squares over a grid of the fitted range of ln N and ln D."""
     inputs = surface.sample.inputs
     n, d = (part.ravel() for part in np.meshgrid(_axis(inputs.n), _axis(inputs.d), indexing="ij"))
-    own, drawn = best_omega(surface, n, d), best_omega(surface, n, d, draws)
+    own, drawn = best_omega(surface, n, d), drawn_omega(draws, n, d)
     laws = {}
     for goal in GOALS:
         parts = [_coefficients(omega, n, d) for omega in (own[goal], drawn[goal])]

@@ -25,7 +25,7 @@ _CURVE = np.linspace(0.0, 1.0, 41)
 def to_json(result: MixtureResult, predict: list[tuple[float, float]] | None = None) -> dict[str, Any]:
     """The record, JSON-able, at full precision; ``predict``: further (N, D) at which ω* is wanted."""
     options, comparison = result.options, result.comparison
-    forms = result.surface.forms
+    forms, own = result.surface.forms, result.draws.parts[0][1]
     level = options.fit.level
     record: dict[str, Any] = {
         "kind": KIND,
@@ -46,8 +46,8 @@ def to_json(result: MixtureResult, predict: list[tuple[float, float]] | None = N
         "chosen_by": comparison.chosen_by,
         "forms": {"eff": _forms(comparison.eff), "rob": _forms(comparison.rob)},
         "params": {
-            "eff": _params(result.surface.eff, result.draws[0], level),
-            "rob": _params(result.surface.rob, result.draws[1], level),
+            "eff": _params(result.surface.eff, own[0], level),
+            "rob": _params(result.surface.rob, own[1], level),
         },
         "rmse_log": {"eff": _rmse(result.surface.eff), "rob": _rmse(result.surface.rob)},
         "holdout": [row for held in result.held for row in _held(held)],
@@ -70,6 +70,7 @@ def _forms(candidates: list[Candidate]) -> dict[str, Any]:
             "parameters": item.estimate.law.size,
             "aicc": item.aicc,
             "delta_aicc": item.aicc - least,
+            "weight": item.weight,
             "rmse_log": _rmse(item.estimate),
             "holdout": item.error,
             "errors": item.errors,

@@ -133,8 +133,8 @@ def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             "`python train.py -m strategy=pareto strategy.rule=fixed strategy.omega=0.1,0.25,0.5`",
         )
     mixing = _one_mixing(frame, fixed)
-    base = _single(frame[fixed], "base_strategy", "standard")
-    _single(frame[fixed], ROBUST, None)
+    base = _single(frame, fixed, "base_strategy", "standard")
+    _single(frame, fixed, ROBUST, None)
     # Under steps, ω = 0 is the base strategy to the bit; under loss it is another treatment.
     zero = (frame["strategy"] == base) if mixing == "steps" else pd.Series(False, index=frame.index)
     frame["omega"] = pd.to_numeric(frame[OMEGA], errors="coerce").where(fixed, 0.0)
@@ -158,33 +158,32 @@ def _one_mixing(frame: pd.DataFrame, fixed: pd.Series) -> str:
         raise FitRefusedError(
             "MIXED_STRATEGY",
             f"the fixed-ω runs mix {len(values)} ways in which ω acts ({', '.join(values)}); "
-            f"keep one: --where {_where(frame, MIXING, 'steps')}",
+            f"keep one: {_where(MIXING, 'steps')}",
         )
     return str(values[0])
 
 
-def _where(frame: pd.DataFrame, column: str, value: object) -> str:
-    """Condition that keeps ``value`` and the rows without one (the base strategy's)."""
-    blank = frame[column][frame[column].isna()].astype(str).unique()
-    return f"{column}={','.join([str(value), *blank])}"
+def _where(column: str, value: object) -> str:
+    """The option that keeps ``value`` and the rows without one (the base strategy's)."""
+    return f"--where {column}={value}, (the comma keeps the runs without one, those at ω = 0)"
 
 
-def _single(frame: pd.DataFrame, column: str, default: str | None) -> str | None:
-    """The one value of a column; ``default`` where the column is missing or empty."""
-    values = sorted(frame[column].dropna().astype(str).unique()) if column in frame else []
+def _single(frame: pd.DataFrame, fixed: pd.Series, column: str, default: str | None) -> str | None:
+    """The one value of a column in the fixed-ω rows; ``default`` where the column is missing or empty."""
+    values = sorted(frame.loc[fixed, column].dropna().astype(str).unique()) if column in frame else []
     if len(values) > 1:
         what = "base strategies" if column == "base_strategy" else "kinds of robustness data"
         raise FitRefusedError(
             "MIXED_STRATEGY",
             f"the fixed-ω runs mix {len(values)} {what} ({', '.join(values)}); "
-            f"keep one: --where {_where(frame, column, values[0])}",
+            f"keep one: {_where(column, values[0])}",
         )
     return values[0] if values else default
 
 
 def _conditions(rows: pd.DataFrame) -> dict[str, Any]:
     """The training conditions that the law holds for; each has one value or the table is refused."""
-    fixed = rows[rows["strategy"] == "pareto"]
+    fixed = rows["strategy"] == "pareto"
     found: dict[str, Any] = {}
     for key, column in (("train_steps", STEPS), ("pairs_per_step", PER_STEP)):
         values = np.unique(levels_of(positive(rows, column)))
@@ -197,8 +196,8 @@ def _conditions(rows: pd.DataFrame) -> dict[str, Any]:
             )
         found[key] = float(values[0])
     found["train_steps"] = int(found["train_steps"])
-    found["robust"] = _single(fixed, ROBUST, None)
-    found["base_strategy"] = _single(fixed, "base_strategy", "standard")
+    found["robust"] = _single(rows, fixed, ROBUST, None)
+    found["base_strategy"] = _single(rows, fixed, "base_strategy", "standard")
     found["data"] = (
         str(rows["data"].dropna().iloc[0]) if "data" in rows and rows["data"].notna().any() else None
     )

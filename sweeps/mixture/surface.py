@@ -18,6 +18,9 @@ from sweeps.points import Runs
 from sweeps.result import FitOptions
 from sweeps.solver import Objective
 
+Theta = tuple[Floats, Floats]
+"""Something of E and of R: parameters, each [r, p], or values, each [r, k]."""
+
 _STEP = 1e-7
 _MAX_LEVERAGE = 0.95
 _DRAW_TOLERANCE = 1e-7
@@ -90,7 +93,7 @@ class Surface:
     rob: Estimate
 
     @property
-    def theta(self) -> tuple[Floats, Floats]:
+    def theta(self) -> Theta:
         """Estimates [1, p] of E and of R, in the coordinates of their forms."""
         return self.eff.optimum.theta[None, :], self.rob.optimum.theta[None, :]
 
@@ -99,7 +102,7 @@ class Surface:
         """The forms of E and of R."""
         return form_of(self.eff), form_of(self.rob)
 
-    def values(self, inputs: Inputs, theta: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats]:
+    def values(self, inputs: Inputs, theta: Theta | None = None) -> Theta:
         """E and R [r, k] at ``inputs``; ``theta``: parameters [r, p] of both, by default the estimates."""
         (eff, rob), (first, second) = theta or self.theta, self.forms
         return first.values(eff, inputs), second.values(rob, inputs)
@@ -126,14 +129,32 @@ def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Es
     return squares, replace(squares, objective=objective, optimum=optimum)
 
 
-def draw(surface: Surface, count: int, seed: int) -> tuple[Floats, Floats]:
+@dataclass(frozen=True)
+class Draws:
+    """Draws from several pairs of forms: what the noise and the choice of forms leave open together."""
+
+    parts: list[tuple[Surface, Theta]]
+    """Parameters [r_i, p_i] of E and R of each pair; the r_i add up to the number of draws."""
+
+
+def draw_members(members: list[tuple[float, Surface]], count: int, seed: int) -> Draws:
+    """``count`` draws (see :func:`draw`), shared out among weighted pairs of forms by largest remainders."""
+    weights = np.array([weight for weight, _ in members])
+    share = count * weights / weights.sum()
+    counts = np.floor(share).astype(int)
+    counts[np.argsort(counts - share, kind="stable")[: count - counts.sum()]] += 1
+    parts = [(surface, draw(surface, int(n), seed)) for n, (_, surface) in zip(counts, members) if n]
+    return Draws(parts)
+
+
+def draw(surface: Surface, count: int, seed: int) -> Theta:
     """Parameters of E and of R, each [count, p], under the noise that the residuals show.
 
     A residual bootstrap: each configuration gets its fitted value and the residual of a configuration drawn
     at random, the same one in both objectives, because what shifts E of a run shifts R too. Residuals are
     divided by the square root of 1 − leverage (Davison and Hinkley 1997, sec. 6.3.2), not smaller than seed
     noise, and each draw is scaled by √(ν/χ²_ν), ν = m − p, so that intervals are Student's and not normal
-    ones. What the form itself misses beyond its residuals is not in the draws: see the hold-out.
+    ones. What a form misses beyond its residuals is not in the draws: see the hold-out.
     """
     generator = np.random.default_rng(seed)
     parts = (surface.eff, surface.rob)

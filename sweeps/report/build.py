@@ -18,6 +18,7 @@ from sweeps.report.curves import Curve
 from sweeps.report.figures.omega import omega_panels
 from sweeps.report.figures.style import FORMATS
 from sweeps.report.figures.surface import surface_panel
+from sweeps.report.mixtures import mixture_part
 from sweeps.report.page import Finding, Page, Section, write_page
 from sweeps.report.provenance import checklist, commands
 from sweeps.report.quality import cost_section, domains_section, ranking_section
@@ -106,7 +107,8 @@ def analyse(runs: pd.DataFrame, folder: Path | None) -> Analysis:
     analysis.sections = [data.section, model.section]
     if analysis.joint:
         analysis.sections.append(_surface(analysis.joint))
-    parts = [frontier_part(runs), efficiency_part(runs)]
+    mixture = mixture_part(runs)
+    parts = [frontier_part(runs), *([mixture] if mixture else []), efficiency_part(runs)]
     if analysis.joint:
         parts.append(sensitivity_part(runs))
     for part in parts:

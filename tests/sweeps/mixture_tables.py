@@ -16,7 +16,7 @@ PAIRS = (1431, 2861, 7152, 14304, 28608)
 OMEGAS = (0.0, 0.1, 0.25, 0.5, 0.75)
 STEPS, PER_STEP = 600, 64.0
 
-# [data term, ln β, ln repetition, ln worth, ln pool/seen, model term, ln α], fitted to bert-tiny on pydocs.
+# [data term, ln β, ln repetition, ln worth, ln pool/seen, model term, ln α], about bert-tiny on pydocs.
 EFF_THETA = (0.74, np.log(0.30), np.log(0.64), np.log(0.33), np.log(0.126), -200.0, np.log(0.3))
 ROB_THETA = (1.36, np.log(0.139), np.log(6.9), np.log(2.5), np.log(0.27), -200.0, np.log(0.3))
 ROB_FORM = "effective-data-smooth"
