@@ -23,21 +23,34 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-sweep: $(READY)  ## the demonstration sweep: 24 runs on pydocs, fitted, drawn; about 8 minutes on 2 CPU cores
+sweep: $(READY)  ## the demonstration sweep: 20 runs on pydocs, fitted, drawn; about 15 minutes on 2 CPU cores
 	$(BIN)/python train.py -m experiment=demo runs=$(RUNS)
 	@$(MAKE) --no-print-directory report
+	$(BIN)/python -m sweeps efficiency --runs $(RUNS) --law interpolated --out $(REPORT)/efficiency.json
 
-frontier: $(FRONTIER)/frontier.json  ## base strategies and fixed ω on pydocs trace the frontier, then Pareto training towards its knee
-	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.frontier=$< runs=$(FRONTIER)/runs
-	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $(FRONTIER)/with-pareto.json
+frontier: $(FRONTIER)/mixture.json $(FRONTIER)/frontier.json  ## fixed ω traces the frontier in dev metrics, a mixture law is fitted, rules of ω follow; over an hour
+	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=repeats,guarded,gap runs=$(FRONTIER)/runs
+	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=law \
+		strategy.mixture=$(FRONTIER)/mixture.json runs=$(FRONTIER)/runs
+	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=dro \
+		strategy.frontier=$(FRONTIER)/frontier.json runs=$(FRONTIER)/runs
+	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $(FRONTIER)/test-plane.json
+	$(BIN)/python -m sweeps compare --runs $(FRONTIER)/runs --baseline standard --strategy pareto \
+		--regret --out $(FRONTIER)/compare.json
 	@$(MAKE) --no-print-directory report RUNS=$(FRONTIER)/runs REPORT=$(FRONTIER)/report
 
-# Made once: the runs that it steers must not become part of what it is drawn from.
-$(FRONTIER)/frontier.json: | $(READY)
+# Both made once, from the same runs: what they steer must not become part of what they are drawn from.
+$(FRONTIER)/frontier.json: | $(FRONTIER)/.traced
+	$(BIN)/python -m sweeps frontier --dev --runs $(FRONTIER)/runs --out $@
+
+$(FRONTIER)/mixture.json: | $(FRONTIER)/.traced
+	$(BIN)/python -m sweeps mixture --runs $(FRONTIER)/runs --out $@
+
+$(FRONTIER)/.traced: | $(READY)
 	$(BIN)/python train.py -m experiment=frontier runs=$(FRONTIER)/runs
 	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=fixed \
-		strategy.omega=0,0.25,0.5,0.75,1 runs=$(FRONTIER)/runs
-	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $@
+		strategy.omega=0.1,0.25,0.5,0.75 runs=$(FRONTIER)/runs
+	@touch $@
 
 report: $(READY)  ## fit the laws and write the report of all runs so far
 	$(BIN)/python -m sweeps report --runs $(RUNS) --out $(REPORT)

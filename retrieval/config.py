@@ -92,8 +92,9 @@ class StrategyConfig:
     ``loss``: each step minimises the sum of both losses, weighted by ω."""
     domains: str = "turn"
     """Robust-training domains of a robust step: one, in ``turn``, or all ``pooled``."""
-    rule: str = "dro"
-    """How ω moves: docs/omega.md lists the rules."""
+    rule: str = "auto"
+    """How ω moves: docs/omega.md lists the rules. ``auto``: ``law`` with ``mixture``, ``dro`` with
+    ``frontier``, ``fixed`` with ``omega``, else ``repeats``."""
     omega: float | None = None
     """ω of the ``fixed`` rule, mean ω of ``schedule``, or another start than the rule's."""
     mixture: str | None = None
@@ -265,6 +266,18 @@ class Config:
     runs: str = "runs"
     cache: str = ".cache/paretrieve"
     fail_fast: bool = False
+
+
+DEFAULT_RULE = "repeats"
+"""The rule of ω where nothing is given that another one needs."""
+
+
+def chosen_rule(strategy: StrategyConfig) -> str:
+    """The rule of ω that ``strategy.rule`` stands for."""
+    if strategy.rule != "auto":
+        return strategy.rule
+    given = (("law", strategy.mixture), ("dro", strategy.frontier), ("fixed", strategy.omega))
+    return next((rule for rule, value in given if value is not None), DEFAULT_RULE)
 
 
 def complete(stored: DictConfig) -> None:

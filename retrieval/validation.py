@@ -12,7 +12,7 @@ from typing import cast
 
 from omegaconf import DictConfig
 
-from retrieval.config import AttackConfig, Config
+from retrieval.config import AttackConfig, Config, chosen_rule
 from retrieval.data.margins import check_margin
 from retrieval.data_config import ROLES
 from retrieval.errors import ConfigError
@@ -110,21 +110,24 @@ def _strategy(config: Config) -> None:
                 "has an ω"
             )
         return
-    if strategy.rule in ("fixed", "schedule") and strategy.omega is None:
-        raise ConfigError(f"strategy.rule={strategy.rule} needs strategy.omega, a number from 0 to 1")
+    rule = chosen_rule(strategy)
+    if rule in ("fixed", "schedule") and strategy.omega is None:
+        raise ConfigError(f"strategy.rule={rule} needs strategy.omega, a number from 0 to 1")
     _mixture(config)
-    if strategy.rule != "schedule" and strategy.schedule != "constant":
+    if rule in ("repeats", "guarded"):
+        _reject_unused(config, ("omega",), f"strategy.rule={rule} takes ω from the number of pairs")
+    if rule != "schedule" and strategy.schedule != "constant":
         raise ConfigError(
-            f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={strategy.rule}; "
+            f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={rule}; "
             "set strategy.rule=schedule"
         )
-    if strategy.rule in GRADIENT_RULES:
+    if rule in GRADIENT_RULES:
         _gradient_rule(config)
 
 
 def _mixture(config: Config) -> None:
     strategy = config.strategy
-    if strategy.rule == "law":
+    if chosen_rule(strategy) == "law":
         _reject_unused(config, ("omega",), "strategy.rule=law takes ω from strategy.mixture")
         if strategy.mixture is None:
             raise ConfigError(
@@ -198,7 +201,7 @@ def _gradient_rule(config: Config) -> None:
     if config.trainer.devices > 1:
         raise ConfigError(
             f"strategy.rule={rule} works on one device, not on trainer.devices={config.trainer.devices}; "
-            "use trainer.devices=1, or strategy.rule=dro"
+            "use trainer.devices=1, or strategy.mixing=steps"
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from retrieval.config import DEFAULT_RULE
 from sweeps.points import PAIRS, SIZE
 
 FLOPS = "cost/train_flops"
@@ -56,7 +57,7 @@ def strategy_label(row: pd.Series) -> str:
     label = "pareto"
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
-    elif isinstance(rule, str) and rule not in ("", "dro"):
+    elif isinstance(rule, str) and rule not in ("", DEFAULT_RULE):
         label = f"pareto {rule}"
     base = row.get("base_strategy")
     if isinstance(base, str) and base not in ("", "standard", "pareto"):

@@ -12,6 +12,8 @@ from retrieval.launch.shape import shaped, vocabulary
 FILL = {"query": 0.4, "passage": 0.75}
 """Typical length of a text as a share of its maximum, where its data are not at hand."""
 
+PERTURBED, OTHER_DOMAINS = "perturbed", "other-domains"
+
 UNCAPPED = {"queries": 10_000, "passages": 100_000}
 """Texts of a test set assumed for ``eval=full`` where its data are not at hand."""
 
@@ -82,9 +84,11 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     hidden, layers = int(model.hidden), int(model.layers)
     wide = int(model.intermediate or 4 * hidden)
     weights = layers * (4 * hidden * hidden + 2 * hidden * wide)
-    negatives = 1 + hard_negatives(strategy)
+    # Other domains bring no mined negatives; on average over the steps, or within each of them.
+    negatives = 1 + hard_negatives(strategy) * (1 - shares(strategy)[OTHER_DOMAINS])
     pairs = int(config.train.batch_size) * (blocks(strategy) if strategy.get("budget") == "extra" else 1)
     tokens = pairs * (contents.query + negatives * contents.passage)
+    most = pairs * (contents.query + (1 + hard_negatives(strategy)) * contents.passage)
     attended = pairs * (contents.query_square + negatives * contents.passage_square)
 
     def forward(tokens: float, attended: float, sequences: float) -> float:
@@ -107,7 +111,7 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
     sets = 1 + len(config.data.ood) if "data" in config else 1
     vectors = 4 * (int(model.projection) or hidden) * (contents.test_queries + contents.test_passages) / sets
-    return Workload(tokens, step, measured, kept * at_once * tokens * layers * hidden, vectors)
+    return Workload(tokens, step, measured, kept * at_once * most * layers * hidden, vectors)
 
 
 def hard_negatives(strategy: Any) -> int:
@@ -123,16 +127,34 @@ def blocks(strategy: Any) -> int:
     return 1 + perturbed + (strategy.robust in ("ood", "both"))
 
 
+def shares(strategy: Any) -> dict[str, float]:
+    """Share of the pairs that are perturbed, and that come from other domains, where ω is as it starts.
+
+    With ``mixing=loss`` a batch is split as if ω were ½, and with ``budget=extra`` evenly.
+    """
+    if strategy.get("budget") == "extra":
+        even = 1 / blocks(strategy)
+        other = strategy.name == "pareto" and strategy.robust != "adversarial"
+        perturbed = blocks(strategy) > 1 + other
+        return {PERTURBED: even * perturbed, OTHER_DOMAINS: even * other}
+    pareto = strategy.name == "pareto"
+    by_steps = strategy.get("mixing", "steps") == "steps"
+    omega = strategy.omega if pareto and by_steps and strategy.omega is not None else 0.5
+    base = 0.5 if _base(strategy) == "adversarial" else 0.0
+    if not pareto:
+        return {PERTURBED: base, OTHER_DOMAINS: 0.0}
+    other = {"ood": 1.0, "both": 0.5, "adversarial": 0.0}[str(strategy.robust)]
+    perturbed = (1 - omega) * base + omega * (1 - other)
+    return {PERTURBED: perturbed, OTHER_DOMAINS: omega * other}
+
+
 def _base(strategy: Any) -> str:
     return str(strategy.base if strategy.name == "pareto" else strategy.name)
 
 
 def _ascent(strategy: Any) -> float:
-    """Forward passes of the whole batch that go into perturbing the share of it that is perturbed."""
-    perturbed = _base(strategy) == "adversarial" or (
-        strategy.name == "pareto" and strategy.robust in ("adversarial", "both")
-    )
-    if not perturbed or strategy.perturbation.kind == "noise":
+    """Forward passes of a whole batch that go into perturbing the share of the pairs that is perturbed."""
+    if strategy.perturbation.kind == "noise":
         return 0.0
     steps = int(strategy.perturbation.steps) if strategy.perturbation.kind == "pgd" else 1
-    return ASCENT_PASSES * steps / blocks(strategy)
+    return ASCENT_PASSES * steps * shares(strategy)[PERTURBED]

@@ -70,13 +70,13 @@ def dev_samples(data: PreparedData, strategy: Pareto, batch_size: int, seed: int
         ConfigError: there are none, or fewer than one block.
     """
     wanted, robust = strategy.controller.rule.measures, strategy.config.robust
-    rule, count = strategy.config.rule, strategy.config.measure_pairs
+    rule, count = strategy.controller.rule.name, strategy.config.measure_pairs
     made: dict[str, tuple[DevSample, ...]] = {}
     if "eff" in wanted or robust != "ood":
         if evaluation_split(data.in_domain) == DEV or DEV not in data.in_domain.splits:
             raise ConfigError(
                 f"strategy.rule={rule} is steered by in-domain dev pairs and {data.in_domain.name} has none "
-                "beside its test; choose strategy.rule=fixed, schedule or dro"
+                "beside its test; choose strategy.rule=repeats, fixed or dro"
             )
         pairs = _pairs(data, data.in_domain, DEV)
     if "eff" in wanted:
@@ -90,7 +90,7 @@ def dev_samples(data: PreparedData, strategy: Pareto, batch_size: int, seed: int
                 raise ConfigError(
                     f"strategy.rule={rule} is steered by robust-dev domains and data.robust_dev is empty; "
                     "name a collection that is neither trained on nor tested on, or choose "
-                    "strategy.rule=fixed, schedule, gap or dro"
+                    "strategy.rule=repeats, fixed, gap or dro"
                 )
             for collection in data.robust_dev.values():
                 split = DEV if DEV in collection.splits else TEST

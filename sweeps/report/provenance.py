@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from retrieval.config import DEFAULT_RULE
 from retrieval.files import read_json
 from sweeps.configurations import FLOPS, W
 from sweeps.fit import FitResult
@@ -218,7 +219,7 @@ def _training_command(part: pd.DataFrame) -> str:
     words.append(f"data.frac={_numbers(part['frac'])}")
     words.append(f"strategy={first['strategy']}")
     rule = first.get("omega/rule")
-    if first["strategy"] == "pareto" and isinstance(rule, str) and rule != "dro":
+    if first["strategy"] == "pareto" and isinstance(rule, str) and rule != DEFAULT_RULE:
         words.append(f"strategy.rule={rule}")
         if rule == "fixed" and part["omega/final"].notna().all():
             words.append(f"strategy.omega={_numbers(part['omega/final'])}")

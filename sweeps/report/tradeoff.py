@@ -13,7 +13,7 @@ from sweeps.fit import FitOptions
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.curves import objective_in_text
-from sweeps.report.figures.plane import cell_panel, moving_panel, plane_panel
+from sweeps.report.figures.plane import cell_panel, cells_panel, moving_panel, plane_panel
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable, cell, percent, without_blank
 from sweeps.sensitivity import sensitivities
@@ -44,7 +44,8 @@ def frontier_part(runs: pd.DataFrame) -> Tradeoff:
     part.findings = [Finding(Diagnostic.from_json(item), "frontier") for item in record["warnings"]]
     part.section.paragraphs = [_knee_sentence(record), *_moving_sentences(record)]
     part.section.panels = [plane_panel(record)]
-    part.section.panels += [panel for panel in (cell_panel(record), moving_panel(record)) if panel]
+    drawn = (cell_panel(record), cells_panel(record), moving_panel(record))
+    part.section.panels += [panel for panel in drawn if panel]
     part.section.tables = [_frontier_table(record)]
     if runs["label"].nunique() == 1:
         part.section.notes.append(

@@ -21,7 +21,16 @@ from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
 
 TWO_STEPS = ("train.steps=2", "trainer.log_every=1", "eval=none")
 BASES, ROBUST, RULES = (CHOICES[f"strategy.{key}"] for key in ("base", "robust", "rule"))
-EVERY = list(itertools.product(BASES, ROBUST, RULES))
+EVERY = [
+    *((base, robust, "dro") for base, robust in itertools.product(BASES, ROBUST)),
+    # `law` needs a file and `anchor` a pretrained start: test_omega_rules.py.
+    *(
+        (base, robust, rule)
+        for (base, robust), rule in itertools.product((("standard", "ood"), ("adversarial", "both")), RULES)
+        if rule not in ("dro", "law", "anchor")
+    ),
+]
+MGDA = ("strategy=pareto", "strategy.rule=mgda", "strategy.mixing=loss")
 needs_extra = pytest.mark.skipif(
     find_spec("torchjd") is None, reason="the extra `gradients` is not installed"
 )
@@ -34,7 +43,9 @@ def pareto(base: str, robust: str, rule: str) -> tuple[str, ...]:
         f"strategy.robust={robust}",
         f"strategy.rule={rule}",
     )
-    return (*options, "strategy.omega=0.3") if rule == "fixed" else options
+    if rule in GRADIENT_RULES:
+        return (*options, "strategy.mixing=loss")
+    return (*options, "strategy.omega=0.3") if rule in ("fixed", "schedule") else options
 
 
 def check(small: Compose, *options: str) -> dict[str, Any]:
@@ -45,14 +56,15 @@ def check(small: Compose, *options: str) -> dict[str, Any]:
     assert all(math.isfinite(value) for line in lines for value in line.values())
     assert result["train/pairs_per_step"] == 8
     assert result["cost/train_flops"] > 0
-    assert result["warnings"] == []
+    # Two steps repeat no pair, and the rule `repeats` says so.
+    assert {warning["code"] for warning in result["warnings"]} <= {"OMEGA_ZERO"}
     return result
 
 
 def run_pareto(small: Compose, base: str, robust: str, rule: str) -> None:
     result = check(small, *pareto(base, robust, rule))
     assert result["base_strategy"] == base
-    assert (result["omega/rule"], result["omega/robust"]) == (rule, robust)
+    assert (result["omega/rule"], result["omega/robust"]) == (rule if rule != "auto" else "repeats", robust)
     assert 0 <= result["omega/final"] <= 1
     if rule == "fixed":
         assert result["omega/final"] == pytest.approx(0.3)
@@ -90,7 +102,13 @@ def test_every_perturbation_runs_and_costs_what_it_takes(small: Compose, kind: s
     [
         ("strategy=adversarial", "strategy.perturbation.kind=noise"),
         pytest.param(
-            ("strategy=pareto", "strategy.robust=both", "strategy.rule=mgda", "strategy.recalibrate=2"),
+            (
+                "strategy=pareto",
+                "strategy.mixing=loss",
+                "strategy.robust=both",
+                "strategy.rule=mgda",
+                "strategy.recalibrate=2",
+            ),
             marks=needs_extra,
         ),
     ],
@@ -129,8 +147,8 @@ def test_recalibration_measures_dev_pairs_and_is_logged(small: Compose) -> None:
 def test_the_frontier_of_a_sweep_sets_the_target(small: Compose, tmp_path: Path) -> None:
     frontier = tmp_path / "frontier.json"
     frontier.write_text(
-        """{"x": "eff/contrastive_entropy", "y": "ood/contrastive_entropy", "knee": {"x": 0.1, "y": 0.2},
-        "points": [{"x": 0.1, "y": 0.2, "non_dominated": true}]}"""
+        """{"x": "dev/eff/contrastive_entropy", "y": "dev/ood/contrastive_entropy",
+        "knee": {"x": 0.1, "y": 0.2}, "points": [{"x": 0.1, "y": 0.2, "non_dominated": true}]}"""
     )
     result = run_cell(small("strategy=pareto", f"strategy.frontier={frontier}"))
     assert (result["omega/initial"], result["omega/target_ratio"]) == (pytest.approx(2 / 3), pytest.approx(2))
@@ -148,10 +166,26 @@ def test_a_rule_that_runs_into_its_bound_is_named(small: Compose) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("strategy=adversarial", "train.batch_size=3"), r"train\.batch_size=3 .*use 4 or more"),
-        (("strategy=pareto", "strategy.robust=both", "train.batch_size=7"), r"batch_size=7 .*use 8 or more"),
-        (("strategy=pareto", "strategy.rule=mgda", "strategy.omega=0.5"), r"strategy\.omega=0\.5 .*mgda"),
-        (("strategy=pareto", "strategy.rule=mgda", "trainer.devices=2"), r"trainer\.devices=2"),
+        (
+            ("strategy=adversarial", "strategy.mixing=loss", "train.batch_size=3"),
+            r"train\.batch_size=3 .*use 4 or more",
+        ),
+        (
+            ("strategy=pareto", "strategy.mixing=loss", "strategy.robust=both", "train.batch_size=7"),
+            r"batch_size=7 .*use 8 or more",
+        ),
+        (("strategy=pareto", "strategy.budget=extra"), r"budget=extra .*strategy\.mixing=loss"),
+        (("strategy=pareto", "strategy.rule=mgda"), r"rule=mgda .*set strategy\.mixing=loss"),
+        ((*MGDA, "strategy.omega=0.5"), r"strategy\.omega=0\.5 .*mgda"),
+        ((*MGDA, "trainer.devices=2"), r"trainer\.devices=2"),
+        (("strategy=pareto", "strategy.rule=law"), r"rule=law needs strategy\.mixture=FILE; write one with"),
+        (("strategy=pareto", "strategy.mixture=m.json"), r"strategy\.mixture=m\.json would not be used"),
+        (("strategy=pareto", "strategy.rule=schedule"), r"rule=schedule needs strategy\.omega"),
+        (("strategy=pareto", "strategy.schedule=switch"), r"schedule=switch .*set strategy\.rule=schedule"),
+        (
+            ("strategy=pareto", "strategy.rule=soup", "strategy.omegas=[0.5]"),
+            r"strategy\.omegas=\[0\.5\] must be a low and a high",
+        ),
         (("strategy=standard", "strategy.recalibrate=5"), r"strategy\.recalibrate=5 .*strategy=pareto"),
         (("strategy=adversarial", "strategy.perturbation.kind=flip"), r"kind=flip .*fgsm, pgd"),
         (("strategy=pareto", "strategy.base=pareto"), r"strategy\.base=pareto .*valid: standard"),
@@ -174,4 +208,6 @@ def test_a_configuration_that_cannot_work_is_one_clear_line(options: tuple[str, 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.validation.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs torchjd.*pip install 'paretrieve\[gradients\]'"):
-        validate(composed("data=synthetic", "strategy=pareto", "strategy.rule=upgrad"))
+        validate(
+            composed("data=synthetic", "strategy=pareto", "strategy.rule=upgrad", "strategy.mixing=loss")
+        )

@@ -41,7 +41,7 @@ STRATEGIES: dict[str, tuple[float, float, float | None, str | None]] = {
     "standard": (1.0, 1.0, None, None),
     "hard-negative": (1.4, 1.1, None, None),
     "adversarial": (0.9, 1.3, None, None),
-    "pareto": (1.25, 2.5, 0.42, "dro"),
+    "pareto": (1.25, 2.5, 0.42, "repeats"),
     "fixed-0": (1.0, 1.0, 0.0, "fixed"),
     "fixed-0.25": (1.2, 1.9, 0.25, "fixed"),
     "fixed-0.5": (1.1, 2.3, 0.5, "fixed"),
@@ -82,7 +82,7 @@ def _row(
         "run": f"{cell}_{zlib.crc32(cell.encode()):08x}",
         **{"model": model, "data": "pydocs", "frac": frac, "strategy": name, "seed": seed},
         **{"base_strategy": "standard", "omega/rule": rule, "omega/final": omega},
-        "omega/target_source": "prior" if rule == "dro" else None,
+        "omega/target_source": "prior" if rule == "repeats" else None,
         "size/params_non_embedding": n,
         "size/params_total": n + 2_000_000,
         "data/fingerprint": "c0ffee" * 8,
@@ -142,7 +142,7 @@ def _step(row: dict[str, Any], step: int, steps: int, generator: np.random.Gener
         "train/lr": 1e-3 * (1 - step / steps),
         "train/pairs_per_second": 900.0,
     }
-    if row["omega/rule"] == "dro":
+    if row["omega/rule"] == "repeats":
         rob = (row["ood/contrastive_entropy"] * 0.5 + 2.8 * decay) * jitter[1]
         omega = row["omega/final"] + (0.5 - row["omega/final"]) * decay + 0.01 * generator.standard_normal()
         line |= {"train/loss_eff": eff, "train/loss_rob": rob, "train/omega": omega}

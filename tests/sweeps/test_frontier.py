@@ -163,7 +163,7 @@ def test_labels_tell_fixed_omega_rules_and_bases_apart() -> None:
         return strategy_label(pd.Series(columns))
 
     assert label(strategy="standard") == "standard"
-    assert label(strategy="pareto", **{"omega/rule": "dro", "omega/final": 0.4}) == "pareto"
+    assert label(strategy="pareto", **{"omega/rule": "repeats", "omega/final": 0.4}) == "pareto"
     assert label(strategy="pareto", **{"omega/rule": "fixed", "omega/final": 0.25}) == "fixed ω=0.25"
     assert label(strategy="pareto", **{"omega/rule": "linear"}) == "pareto linear"
     assert label(strategy="pareto", base_strategy="hard-negative") == "pareto (hard-negative)"

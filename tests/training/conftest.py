@@ -62,10 +62,10 @@ Make = Callable[..., Strategy]
 
 @pytest.fixture
 def make(tokenizer: Any) -> Make:
-    """Build a strategy; ``perturbation``: settings of the perturbation."""
+    """Build a strategy, its ω by ``dro`` unless said; ``perturbation``: settings of the perturbation."""
 
     def built(name: str = "pareto", perturbation: dict[str, Any] | None = None, **values: Any) -> Strategy:
-        config = StrategyConfig(name=name, **values)
+        config = StrategyConfig(name=name, **{"rule": "dro", **values})
         config.perturbation = PerturbationConfig(**(perturbation or {}))
         return build_strategy(config, Setting(seed=7, tokenizer=tokenizer))
 

@@ -6,21 +6,26 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from retrieval.config import StrategyConfig
+from retrieval.config import DEFAULT_RULE, StrategyConfig, chosen_rule
 from retrieval.errors import ConfigError
-from retrieval.training.omega import Facts, OmegaController, Target, load_target
+from retrieval.ranges import CHOICES
+from retrieval.training.omega import RULES, Facts, OmegaController, Target, load_target
+from retrieval.training.omega.rules.guarded import trust
 
 DEV = {"x": "dev/eff/contrastive_entropy", "y": "dev/ood/contrastive_entropy"}
 
 
 def controller(target: Target | None = None, **changes: object) -> OmegaController:
-    facts = Facts(target or Target(1.0, 1.0, "prior"), {"steps": 100})
-    return OmegaController(StrategyConfig(name="pareto", **changes), facts)  # type: ignore[arg-type]
+    facts = Facts(target or Target(1.0, 1.0, "prior"), {"steps": 100, "batch_size": 64, "train_pairs": 100})
+    config = StrategyConfig(name="pareto", **{"rule": "dro", **changes})  # type: ignore[arg-type]
+    return OmegaController(config, facts)
 
 
 def update(control: OmegaController, eff: float, rob: float) -> float:
@@ -242,3 +247,69 @@ def test_a_rules_state_continues_where_it_was_taken(rule: str) -> None:
     advance(first, range(8))
     second.load_state_dict(first.state_dict())
     assert advance(second, range(8, 20)) == expected[8:]
+
+
+@pytest.mark.parametrize(("pairs", "omega"), [(64_000, 0.0), (6_400, 0.0), (3_200, 0.25), (64, 0.495)])
+def test_repeats_gives_away_half_of_what_would_be_repeated(pairs: int, omega: float) -> None:
+    facts = Facts(Target(1.0, 1.0, "prior"), {"steps": 100, "batch_size": 64, "train_pairs": pairs})
+    control = OmegaController(StrategyConfig(name="pareto", rule="repeats"), facts)
+    assert float(control.omega) == pytest.approx(omega)
+    control.update(torch.tensor(1.0), torch.tensor(5.0))
+    assert float(control.omega) == pytest.approx(omega)
+    assert control.rule.result() == {"omega/passes": pytest.approx(6_400 / pairs)}
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({}, "repeats"),
+        ({"omega": 0.3}, "fixed"),
+        ({"frontier": "f.json", "omega": 0.3}, "dro"),
+        ({"mixture": "m.json"}, "law"),
+        ({"rule": "gap", "omega": 0.3}, "gap"),
+    ],
+)
+def test_auto_is_the_rule_that_reads_what_is_given(given: dict[str, object], rule: str) -> None:
+    assert chosen_rule(StrategyConfig(name="pareto", **given)) == rule  # type: ignore[arg-type]
+
+
+def test_every_rule_of_the_configuration_is_registered() -> None:
+    assert set(CHOICES["strategy.rule"]) == {*RULES, "auto"}
+    assert DEFAULT_RULE in RULES
+
+
+def guarded(helps: float, stretches: int = 24) -> OmegaController:
+    """After stretches in which robust steps lower R_dev by ``helps`` more, under a trend and noise."""
+    facts = Facts(Target(1.0, 1.0, "prior"), {"steps": 1000, "batch_size": 64, "train_pairs": 640})
+    control = OmegaController(StrategyConfig(name="pareto", rule="guarded"), facts)
+    random = np.random.default_rng(1)
+    level = math.log(4.0)
+    for stretch in range(stretches):
+        level -= 0.1 * 0.9**stretch + helps * float(control.omega) + 0.01 * random.standard_normal()
+        control.measure(stretch, math.nan, math.exp(level))
+    return control
+
+
+def test_guarded_keeps_omega_where_robust_steps_help_and_withdraws_it_where_they_harm() -> None:
+    helped, harmed = guarded(0.05), guarded(-0.05)
+    assert helped.rule.result()["omega/trust"] == 1.0
+    assert helped.rule.findings() == []
+    # Twice the ω of `repeats` or none, so that the mean is its own.
+    assert set(np.round(helped.measured[1:, 1].tolist(), 4)) <= {0.0, 0.99}
+    assert float(helped.measured[4:, 1].mean()) == pytest.approx(0.495, abs=0.06)
+    assert harmed.rule.result()["omega/trust"] < 0.1
+    assert float(harmed.measured[12:, 1].mean()) < 0.1
+    [(code, message)] = harmed.rule.findings()
+    assert code == "ROBUST_DATA_NO_HELP"
+    assert "\n" not in message
+
+
+def test_trust_is_that_of_a_t_test() -> None:
+    gains = np.array([0.03, -0.05, -0.02, -0.06])
+    omegas = np.full(4, 0.8)
+    expected = 2 * stats.ttest_1samp(gains, 0, alternative="less").pvalue
+    assert trust(omegas, gains) == pytest.approx(expected)
+    assert trust(omegas, -gains) == 1.0
+    # Stretches without a difference of ω say nothing.
+    assert trust(np.append(omegas, 0.0), np.append(gains, 0.0)) <= expected
+    assert trust(omegas[:2], gains[:2]) == 1.0

@@ -72,7 +72,7 @@ def setting(folder: Path, name: str, mixing: str = "steps") -> tuple[Strategy, T
         )
         for d in range(2)
     ]
-    config = StrategyConfig(name=name, base="hard-negative", eta=0.5, mixing=mixing)
+    config = StrategyConfig(name=name, base="hard-negative", rule="dro", eta=0.5, mixing=mixing)
     config.hard.count = 2
     strategy = build_strategy(config, Setting(7, _Tokenizer()))
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retrieval.config import StrategyConfig
+from retrieval.config import StrategyConfig, chosen_rule
 from retrieval.training.omega.rule import RULES, Facts, Rule
 
 
@@ -27,7 +27,7 @@ class OmegaController:
     ON_HOST = ("history", "measured")
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
-        self.rule: Rule = RULES[config.rule](config, facts)
+        self.rule: Rule = RULES[chosen_rule(config)](config, facts)
         self.target = facts.target
         self.decay = config.decay
         # A fixed ω of 0 or 1 is a legitimate point of the curve; only moving rules are clipped.

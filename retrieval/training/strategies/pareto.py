@@ -117,7 +117,7 @@ class Pareto(Strategy):
         """``omega/*`` keys: rule, target and where ω started and ended."""
         target = self.controller.target
         return super().result() | {
-            "omega/rule": self.config.rule,
+            "omega/rule": self.controller.rule.name,
             "omega/robust": self.config.robust,
             "omega/eta": self.config.eta,
             "omega/initial": self.initial_omega,

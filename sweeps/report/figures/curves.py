@@ -25,7 +25,7 @@ def metric_name(metric: str) -> str:
 
 
 def objective_name(metric: str) -> str:
-    """What a metric measures: ``Effectiveness``, ``OOD robustness`` or a domain's name; of dev sets so marked."""
+    """What a metric measures: ``Effectiveness``, ``OOD robustness`` or a domain; of dev sets so marked."""
     if metric.startswith("dev/"):
         return f"Dev: {objective_in_text(metric.removeprefix('dev/'))}"
     first, *rest = metric.split("/")

@@ -15,6 +15,7 @@ from sweeps.report.figures.curves import metric_name, objective_name
 from sweeps.report.figures.style import (
     INK,
     MUTED,
+    Look,
     Panel,
     drawing,
     legend_below,
@@ -22,7 +23,11 @@ from sweeps.report.figures.style import (
     looks,
     quantity,
     shades,
+    small_multiples,
 )
+
+MAX_CELLS = 6
+"""Cells drawn side by side."""
 
 MAX_TRAILS = 24
 """Trails of growing data drawn in one plane; more would hide the points."""
@@ -67,35 +72,74 @@ def cell_panel(record: dict[str, Any]) -> Panel | None:
     if not groups:
         return None
     group = max(groups, key=_most)
-    points = pd.DataFrame(group["points"])
-    chosen = looks(_labels(points))
+    chosen = looks(_labels(pd.DataFrame(group["points"])))
     with drawing(height=3.9) as (figure, axes):
-        for label, look in chosen.items():
-            row = points[points["label"] == label].iloc[0]
-            axes.errorbar(
-                row["x"],
-                row["y"],
-                xerr=row["sd_x"] if pd.notna(row["sd_x"]) else None,
-                yerr=row["sd_y"] if pd.notna(row["sd_y"]) else None,
-                fmt=look.marker,
-                color=look.colour,
-                label=label,
-                elinewidth=0.9,
-            )
-        fixed = points[points["label"].str.startswith("fixed")]
-        fixed = fixed.sort_values("label", key=lambda names: names.map(label_order))
-        axes.plot(fixed["x"], fixed["y"], color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
-        _frontier_line(axes, points)
-        knee = group["knee"]
-        axes.plot(knee["x"], knee["y"], "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
-        where = ", ".join(f"{key} {value}" for key, value in group["where"].items())
-        _finish(axes, points, record, f"The trade-off at {where}")
+        _draw_cell(axes, group, record, chosen)
+        axes.set_title(f"The trade-off at {_where(group)}")
         legend_below(figure, axes)
         caption = (
-            f"Strategies at {where}: the trade-off itself, at equal size and data. Bars are one standard "
+            f"Strategies at {_where(group)}: the trade-off at equal size and data. Bars are one standard "
             "deviation over seeds; the dotted line joins fixed values of ω."
         )
         return Panel("frontier-cell", caption, figure)
+
+
+def cells_panel(record: dict[str, Any]) -> Panel | None:
+    """The trade-off at every number of pairs of one model, side by side; ``None`` with fewer than two.
+
+    Drawn are the cells with three strategies or more of the model that has most of them.
+    """
+    groups = [
+        group
+        for group in record["groups"]
+        if len(group["points"]) >= 3 and {"model", "frac"} <= set(group["where"])
+    ]
+    models = [str(group["where"]["model"]) for group in groups]
+    model = max(sorted(set(models)), key=models.count, default="")
+    cells = [group for group, name in zip(groups, models) if name == model]
+    cells = sorted(cells, key=lambda group: float(group["where"]["frac"]))[:MAX_CELLS]
+    if len(cells) < 2:
+        return None
+    chosen = looks(_labels(pd.concat([pd.DataFrame(group["points"]) for group in cells])))
+    with small_multiples(len(cells)) as (figure, grid):
+        for axes, group in zip(grid, cells):
+            _draw_cell(axes, group, record, chosen)
+            pairs = group["points"][0].get(PAIRS)
+            axes.set_title(f"{quantity(float(pairs))} pairs" if pairs else f"frac {group['where']['frac']}")
+        legend_below(figure, grid[0])
+        caption = (
+            f"Strategies of {model} at each number of training pairs, at equal steps. Bars are one standard "
+            "deviation over seeds; the dotted line joins fixed values of ω from few to many robust steps."
+        )
+        return Panel("frontier-cells", caption, figure)
+
+
+def _where(group: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in group["where"].items())
+
+
+def _draw_cell(axes: Axes, group: dict[str, Any], record: dict[str, Any], chosen: dict[str, Look]) -> None:
+    """One cell: every strategy with its spread, the line of fixed ω, the frontier and its knee."""
+    points = pd.DataFrame(group["points"])
+    for label in _labels(points):
+        row = points[points["label"] == label].iloc[0]
+        axes.errorbar(
+            row["x"],
+            row["y"],
+            xerr=row["sd_x"] if pd.notna(row["sd_x"]) else None,
+            yerr=row["sd_y"] if pd.notna(row["sd_y"]) else None,
+            fmt=chosen[label].marker,
+            color=chosen[label].colour,
+            label=label,
+            elinewidth=0.9,
+        )
+    fixed = points[points["label"].str.startswith("fixed")]
+    fixed = fixed.sort_values("label", key=lambda names: names.map(label_order))
+    axes.plot(fixed["x"], fixed["y"], color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+    _frontier_line(axes, points)
+    knee = group["knee"]
+    axes.plot(knee["x"], knee["y"], "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
+    _finish(axes, points, record, "")
 
 
 def _most(group: dict[str, Any]) -> tuple[int, float, float]:

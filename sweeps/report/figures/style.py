@@ -116,6 +116,20 @@ def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figu
         yield figure, figure.add_subplot()
 
 
+@contextmanager
+def small_multiples(count: int, size: float = 3.1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of ``count`` square axes, at most three in a row, in the report's style."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    with _styled():
+        figure = Figure(figsize=(size * columns, size * rows))
+        grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        for unused in grid[count:]:
+            unused.set_axis_off()
+        figure.subplots_adjust(wspace=0.3, hspace=0.35)
+        yield figure, grid[:count]
+
+
 def quantity(value: float, _: object = None) -> str:
     """A count for people: 950, 28k, 3.4M, 1.2e+15."""
     for limit, unit in ((1e9, ""), (1e6, "M"), (1e3, "k")):

@@ -9,10 +9,13 @@ from retrieval.training.omega.rules import (
     fixed,
     gap,
     gradients,
+    guarded,
     law,
     linear,
+    repeats,
     schedule,
     soup,
 )
 
-__all__ = ["anchor", "dev", "dro", "fixed", "gap", "gradients", "law", "linear", "schedule", "soup"]
+MODULES = (anchor, dev, dro, fixed, gap, gradients, guarded, law, linear, repeats, schedule, soup)
+"""In alphabetical order."""
