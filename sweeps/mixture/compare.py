@@ -19,8 +19,9 @@ from sweeps.result import FitOptions
 
 AXES = ("D", "N")
 
-TIED = 2.0
-"""Standard deviations by which a form must predict worse than the best one to be out."""
+TIED = 3.0
+"""Standard deviations by which a form must predict worse than the best one to be out; three, because the best
+is the best of several."""
 
 EQUAL = 1.1
 """Hold-out errors up to this factor of the smallest are equal for all purposes."""
@@ -137,8 +138,8 @@ def _as_good_as_the_best(tested: list[Candidate], axes: list[str]) -> list[bool]
     Both forms err about the same measurements, so their errors e and b [h] share that noise, and e − b is
     known exactly. If the form were right, e·u with u = (e − b)/|e − b| would be normal with variance s²·uᵀVu,
     s being the runs' scatter and V counting what the reduced fit leaves open. The form is tied with the best
-    unless e·u exceeds two such deviations (a paired test, in the spirit of Diebold and Mariano 1995). A form
-    within 10 % of the best error is tied in any case.
+    unless e·u exceeds three such deviations (a paired test, in the spirit of Diebold and Mariano 1995). A
+    form within 10 % of the best error is tied in any case.
     """
     if not all(axis in item.errors for item in tested for axis in axes) or not axes:
         return [True] * len(tested)
