@@ -75,7 +75,7 @@ def _edge(result: MixtureResult, goal: str) -> list[Diagnostic]:
             beyond.append(f"{name_cell(sample, place)}: {best:.2f} outside {ran.min():g} to {ran.max():g}")
     if not beyond:
         return []
-    text = f"the ω that minimises {GOAL_NAMES[goal]} was not reached in {len(beyond)} cells: {_some(beyond)}"
+    text = f"the ω that minimises {GOAL_NAMES[goal]} lies beyond those that ran: {_some(beyond)}"
     return [diagnose("OMEGA_AT_EDGE", text)]
 
 
@@ -87,7 +87,7 @@ def _open(result: MixtureResult, goal: str) -> list[Diagnostic]:
     ]
     if not wide:
         return []
-    text = f"the ω that minimises {GOAL_NAMES[goal]} is flat within noise in {len(wide)} cells: {_some(wide)}"
+    text = f"the ω that minimises {GOAL_NAMES[goal]} is flat within noise: {_some(wide)}"
     return [diagnose("OMEGA_NOT_IDENTIFIED", text)]
 
 
@@ -134,4 +134,4 @@ def check_point(sample: Sample, n: float, d: float) -> list[Diagnostic]:
 
 
 def _some(texts: list[str], shown: int = 3) -> str:
-    return "; ".join(texts[:shown]) + ("; …" if len(texts) > shown else "")
+    return "; ".join(texts[:shown]) + (f"; and {len(texts) - shown} more" if len(texts) > shown else "")
