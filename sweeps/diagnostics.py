@@ -81,6 +81,9 @@ CODES: dict[str, tuple[Severity, str]] = {
         "info",
         "the rise is taken for noise and the levels for one point; more seeds there would tell",
     ),
+    "CELLS_LEFT_OUT": ("info", "run the missing side there, with the seeds of the other"),
+    "MIXED_SETTINGS": ("warning", "select one setting with --where COLUMN=VALUE"),
+    "NO_COMMON_UNIT": ("info", "compare contrastive entropies for a mean in nats"),
     "SEEDS_NOT_SHARED": (
         "warning",
         "run both sides with the same seeds, so that what a seed does to both cancels",

@@ -24,6 +24,9 @@ from sweeps.points import NEGATIVES, PAIRS, SIZE
 EFFECTIVENESS = "eff/contrastive_entropy"
 ROBUSTNESS = "ood/contrastive_entropy"
 
+DEV = (f"dev/{EFFECTIVENESS}", f"dev/{ROBUSTNESS}")
+"""The same on dev data: the only metrics that may steer training or a choice of ω."""
+
 KNEE_REPLICATES = 200
 """Bootstrap replicates whose knee is found, for the interval of ρ*."""
 

@@ -143,7 +143,7 @@ def prepare(
     frame = pd.DataFrame(table).reset_index(drop=True)
     if not rising:
         _refuse_rising(metric)
-    _refuse_mixtures(frame, metric)
+    refuse_mixtures(frame, metric)
     needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
     for name in (metric, *needed):
         if name not in frame.columns:
@@ -171,8 +171,14 @@ def _refuse_rising(metric: str) -> None:
         )
 
 
-def _refuse_mixtures(frame: pd.DataFrame, metric: str) -> None:
+def refuse_mixtures(frame: pd.DataFrame, metric: str, several_strategies: bool = False) -> None:
+    """Raise FitRefusedError where rows must not be compared: other collections, pools, negatives.
+
+    ``several_strategies``: rows of different strategies are what is wanted; a fit must have one.
+    """
     for column, (code, what) in _ONE_VALUE.items():
+        if code == "MIXED_STRATEGY" and several_strategies:
+            continue
         if column not in frame or (column == NEGATIVES and "contrastive_entropy" not in metric):
             continue
         values = sorted(map(str, frame[column].dropna().unique()))

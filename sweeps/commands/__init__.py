@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "fit": "sweeps.commands.fit",
     "frontier": "sweeps.commands.frontier",
     "efficiency": "sweeps.commands.efficiency",
+    "compare": "sweeps.commands.compare",
     "report": "sweeps.commands.report",
     "dashboard": "sweeps.commands.dashboard",
     "sensitivity": "sweeps.commands.sensitivity",

@@ -16,7 +16,7 @@ from synthetic_runs import Sweep, table
 from retrieval.errors import ConfigError, DataError
 from retrieval.files import plain
 from sweeps.cli import main
-from sweeps.configurations import aggregate, label_runs, larger_is_better, strategy_label
+from sweeps.configurations import aggregate, label_order, label_runs, larger_is_better, strategy_label
 from sweeps.frontier import FrontierOptions, frontier
 from sweeps.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
 
@@ -208,3 +208,33 @@ def test_command_writes_json_and_prints_the_knee(tmp_path: Path, capsys: pytest.
     assert json.loads(out.read_text())["knee"]["configuration"] == "m0 · frac 1 · standard"
     assert main(["frontier", "--table", str(source), "--reference", "5", "--out", str(out)]) == 2
     assert "--reference 5: expected two numbers" in capsys.readouterr().err
+
+
+def test_labels_name_mixing_and_robustness_data_only_where_they_differ() -> None:
+    def labels(*rows: dict[str, object]) -> list[str]:
+        return label_runs(pd.DataFrame([{"strategy": "pareto", **row} for row in rows]))["label"].tolist()
+
+    rule, final, mixing, robust = "omega/rule", "omega/final", "omega/mixing", "omega/robust"
+    quarter = {rule: "fixed", final: 0.25}
+    assert labels({**quarter, mixing: "steps"}, {rule: "dev", mixing: "steps"}) == [
+        "fixed ω=0.25",
+        "pareto dev",
+    ]
+    assert labels({**quarter, mixing: "steps"}, quarter, {rule: "mgda", mixing: "loss"}) == [
+        "fixed ω=0.25 (steps)",
+        "fixed ω=0.25 (loss)",
+        "pareto mgda",
+    ]
+    assert labels({rule: "dro", robust: "ood"}, {rule: "dro", robust: "adversarial"}) == [
+        "pareto (ood)",
+        "pareto (adversarial)",
+    ]
+    hard = {"base_strategy": "hard-negative"}
+    assert labels({**hard, mixing: "steps"}, {**hard, mixing: "loss"}, {mixing: "steps"}) == [
+        "pareto (hard-negative, steps)",
+        "pareto (hard-negative, loss)",
+        "pareto",
+    ]
+    frame = pd.DataFrame({"strategy": ["pooled", "standard"], mixing: ["steps", None]})
+    assert label_runs(frame)["label"].tolist() == ["pooled", "standard"]
+    assert label_order("fixed ω=0.25 (steps)") == label_order("fixed ω=0.25")

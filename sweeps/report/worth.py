@@ -1,0 +1,112 @@
+"""The section on efficiency: what the baseline needs to match the other strategies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from retrieval.errors import ParetrieveError
+from sweeps.diagnostics import Diagnostic
+from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
+from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, written
+from sweeps.efficiency.options import INTERPOLATED
+from sweeps.fit import FitOptions
+from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
+from sweeps.report.curves import labels_for_curves
+from sweeps.report.figures.efficiency import efficiency_panel
+from sweeps.report.page import Finding, Section
+from sweeps.report.tables import PageTable
+from sweeps.report.tradeoff import DRAWS, Tradeoff
+
+NAMES = {EFFECTIVENESS: "effectiveness", ROBUSTNESS: "OOD robustness"} | IN_WORDS
+"""What a row of the tables holds, in this order."""
+
+
+def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
+    """Multipliers of every strategy over the baseline; curves are drawn for the most interesting one."""
+    part = Tradeoff(Section("efficiency", f"What {baseline} needs to match the others"))
+    labels = [label for label in labels_for_curves(runs) if label != baseline]
+    if baseline not in set(runs["label"]) or not labels:
+        have = ", ".join(sorted(runs["label"].unique()))
+        part.section.notes.append(
+            f"NO_COMPARISON: a multiplier compares {baseline} with another strategy; the runs have {have}."
+        )
+        return part
+    fitted: Fits = {}
+    for label in labels:
+        for law, suffix in (("auto", ""), (INTERPOLATED, f"-{INTERPOLATED}")):
+            _add(part, runs, (baseline, label), law, f"efficiency-{label}{suffix}", fitted)
+    if part.records:
+        _show(part, baseline)
+    return part
+
+
+def _add(
+    part: Tradeoff, runs: pd.DataFrame, pair: tuple[str, str], law: str, name: str, fitted: Fits
+) -> None:
+    """One comparison under one law: its record and findings, or the reason why there is none."""
+    metrics = tuple(name for name in (EFFECTIVENESS, ROBUSTNESS) if name in runs and runs[name].notna().any())
+    options = EfficiencyOptions(metrics=metrics, law=law, fit=FitOptions(bootstrap=DRAWS))
+    try:
+        record = efficiency(runs, *pair, options, fitted=fitted)
+    except ParetrieveError as error:
+        note = f"{pair[1]}: {error}"
+        if note not in part.section.notes:
+            part.section.notes.append(note)
+        return
+    part.records[name] = record
+    concerns = name.replace("-", ", ", 1)
+    part.findings += [Finding(Diagnostic.from_json(item), concerns) for item in record["warnings"]]
+
+
+def _show(part: Tradeoff, baseline: str) -> None:
+    part.section.paragraphs = [
+        f"The multiplier m at a scale solves L_{baseline}(m · scale) = L_strategy(scale). “To match both” is "
+        f"the larger of the metrics' multipliers: what {baseline} needs to be as good in both. “In each” is "
+        "the smaller: what it needs to be as good in one of them.",
+        f"Under “{INTERPOLATED}” the baseline's means are joined by lines and nothing is said beyond them "
+        "(“> 3” is more than the largest amount it was run with); other laws are fitted and reach beyond.",
+    ]
+    records = list(part.records.values())
+    part.section.tables = [_headlines(records)]
+    levels = _levels(records)
+    if levels.rows:
+        part.section.tables.append(levels)
+    measured = [name for name in part.records if name.endswith(INTERPOLATED)]
+    fitted = [name for name in part.records if name not in measured]
+    for names in (fitted, measured):
+        shown = next((name for name in names if name.startswith("efficiency-pareto")), next(iter(names), None))
+        if shown is not None:
+            record = part.records[shown]
+            wanted = record["headline"] if names is fitted else [r for r in record["headline"] if r == "D"]
+            part.section.panels += [efficiency_panel(record, resource) for resource in wanted]
+
+
+def _headlines(records: list[dict[str, Any]]) -> PageTable:
+    """One row a strategy, law and resource: the largest scale run."""
+    rows = [
+        [record["strategy"], resource, head["at"]["name"], f"{head['scale']:.3g}", *_cells(head)]
+        for record in records
+        for resource, head in record["headline"].items()
+    ]
+    headings = ["strategy", "on", "at", "scale", *NAMES.values(), "law"]
+    numeric = [False, False, False, *[True] * (1 + len(NAMES)), False]
+    return PageTable(headings, numeric, rows, "tables/efficiency.csv")
+
+
+def _levels(records: list[dict[str, Any]]) -> PageTable:
+    """One row a strategy, model, number of training pairs and law."""
+    found = [(record["strategy"], row) for record in records for row in record["levels"]]
+    found = [(strategy, row) for strategy, row in found if row["resource"] == "D"]
+    found.sort(key=lambda item: (item[0], item[1]["at"]["name"], item[1]["scale"]))
+    rows = [
+        [strategy, row["at"]["name"], f"{row['scale']:,.0f}", *_cells(row)] for strategy, row in found
+    ]
+    headings = ["strategy", "at", "training pairs D", *NAMES.values(), "law"]
+    numeric = [False, False, *[True] * (1 + len(NAMES)), False]
+    return PageTable(headings, numeric, rows, "tables/efficiency-levels.csv")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [*(written(row, name) if name in row else "" for name in NAMES), row["law"]]
