@@ -83,6 +83,10 @@ CODES: dict[str, tuple[Severity, str]] = {
     ),
     "CELLS_LEFT_OUT": ("info", "run the missing side there, with the seeds of the other"),
     "MIXED_SETTINGS": ("warning", "select one setting with --where COLUMN=VALUE"),
+    "NO_DEV_METRICS": (
+        "info",
+        "measure dev metrics (data.robust_dev): a fixed ω that is chosen on test metrics is nobody's choice",
+    ),
     "NO_COMMON_UNIT": ("info", "compare contrastive entropies for a mean in nats"),
     "SEEDS_NOT_SHARED": (
         "warning",

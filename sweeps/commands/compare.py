@@ -133,10 +133,9 @@ def _verdict(strategy: str, verdict: dict[str, Any], words: str) -> str:
     if verdict["better_than_any_single"] is None:
         return f"  {words}: no single ω was run in all cells, so there is nothing to hold {strategy} against"
     than = "below" if verdict["better_than_any_single"] else "not below"
-    return (
-        f"  {words}: the worst regret of {strategy}, {_nats(verdict['strategy_worst'])}, is {than} that of every "
-        f"single ω (least: {verdict['best_single']}, {_nats(verdict['best_single_worst'])})"
-    )
+    least = f"{verdict['best_single']}, {_nats(verdict['best_single_worst'])}"
+    own = _nats(verdict["strategy_worst"])
+    return f"  {words}: worst regret of {strategy} {own}, {than} that of every single ω (least: {least})"
 
 
 def _nats(value: float | None) -> str:

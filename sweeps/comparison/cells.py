@@ -80,11 +80,13 @@ def _cell(where: dict[str, Any], part: pd.DataFrame, metrics: Sequence[str]) -> 
     for label, runs in part.groupby("label", sort=True):
         seeds = runs["seed"] if "seed" in runs else pd.Series(range(len(runs)), index=runs.index)
         columns = {name: pd.to_numeric(runs[name], errors="coerce") for name in metrics}
+        table = pd.DataFrame(columns)
         if comparable(metrics):
-            columns[MEAN] = sum(columns.values()) / len(columns)
+            table[MEAN] = table.mean(axis=1)
         if set(DEV) <= set(runs):
-            columns[ON_DEV] = sum(pd.to_numeric(runs[name], errors="coerce") for name in DEV) / len(DEV)
-        values[str(label)] = pd.DataFrame(columns).groupby(seeds.to_numpy()).mean()
+            dev = runs[list(DEV)].apply(pd.to_numeric, errors="coerce")
+            table[ON_DEV] = dev.mean(axis=1, skipna=False)
+        values[str(label)] = table.groupby(seeds.to_numpy()).mean()
         if seeds.duplicated().any():
             repeated.append(str(label))
     return Cell(where, values, repeated)

@@ -85,7 +85,7 @@ def _judged(
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p values adjusted for as many tests as there are values (Holm 1979, Scand. J. Statist. 6); ``None`` stays."""
+    """p values adjusted for their number (Holm 1979, Scand. J. Statist. 6(2)); ``None`` stays."""
     known = [(p, k) for k, p in enumerate(values) if p is not None]
     adjusted: list[float | None] = [None] * len(values)
     largest = 0.0

@@ -75,6 +75,8 @@ def compare(
     lines = [_line(cell, chosen, strategy, options, fixed) for cell, chosen in pairs]
     names = [*options.metrics, *([MEAN] if comparable(options.metrics) else [])]
     _correct(lines, names, options.level)
+    regret = regrets(found, strategy, fixed, names, options.level) if options.regret else None
+    warnings = [*_warnings(found, pairs, lines, strategy), *_limits(options.metrics, regret)]
     return {
         "baseline": baseline,
         "strategy": strategy,
@@ -85,8 +87,8 @@ def compare(
         "correction": f"Holm over {len(lines)} cells, each metric by itself",
         "cells": lines,
         "counts": {name: _count(lines, name) for name in names},
-        "regret": regrets(found, strategy, fixed, names, options.level) if options.regret else None,
-        "warnings": [item.to_json() for item in _warnings(found, pairs, lines, strategy, options)],
+        "regret": regret,
+        "warnings": [item.to_json() for item in warnings],
     }
 
 
@@ -103,18 +105,16 @@ def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: Compar
     for metric in options.metrics:
         if metric not in labelled:
             raise missing_column(metric, labelled.columns)
-    if baseline == BEST_FIXED or options.regret:
-        if not fixed_omegas(labelled):
-            raise ConfigError(
-                "no run keeps ω: add some with strategy=pareto strategy.rule=fixed strategy.omega=0.25,0.5"
-            )
-    if baseline == BEST_FIXED:
-        for metric in DEV:
-            if metric not in labelled:
-                raise ConfigError(
-                    f"--baseline {BEST_FIXED} chooses ω by {' and '.join(DEV)}, and the table lacks {metric}: "
-                    "measure it (data.robust_dev), or name a baseline"
-                )
+    if (baseline == BEST_FIXED or options.regret) and not fixed_omegas(labelled):
+        raise ConfigError(
+            "no run keeps ω: add some with strategy=pareto strategy.rule=fixed strategy.omega=0.25,0.5"
+        )
+    lacking = [metric for metric in DEV if metric not in labelled]
+    if baseline == BEST_FIXED and lacking:
+        raise ConfigError(
+            f"--baseline {BEST_FIXED} chooses ω on dev metrics, and the table lacks {lacking[0]}: "
+            "measure it (data.robust_dev), or name a baseline"
+        )
 
 
 def _line(
@@ -165,10 +165,11 @@ def _warnings(
     pairs: Sequence[tuple[Cell, str]],
     lines: Sequence[dict[str, Any]],
     strategy: str,
-    options: CompareOptions,
 ) -> list[Diagnostic]:
+    """What is uneven in the cells."""
+    alone = [line for line in lines if any(entry["method"] == "none" for entry in line["by"].values())]
     names = {
-        "SINGLE_SEED": [line["name"] for line in lines if _method(line, options) == "none"],
+        "SINGLE_SEED": [line["name"] for line in alone],
         "SEEDS_NOT_SHARED": [
             line["name"] for line in lines if line["seeds"]["baseline_only"] or line["seeds"]["strategy_only"]
         ],
@@ -184,11 +185,16 @@ def _warnings(
     warnings = [
         diagnose(code, f"{texts[code]}: {'; '.join(where)}") for code, where in names.items() if where
     ]
-    if not comparable(options.metrics):
-        text = f"{', '.join(options.metrics)} have no common unit, so no mean over them is given"
-        warnings.append(diagnose("NO_COMMON_UNIT", text))
     return warnings
 
 
-def _method(line: dict[str, Any], options: CompareOptions) -> str:
-    return str(line["by"][options.metrics[0]]["method"])
+def _limits(metrics: Sequence[str], regret: dict[str, Any] | None) -> list[Diagnostic]:
+    """What the record does not hold, and why."""
+    found = []
+    if regret is not None and any(ways["dev"] is None for ways in regret["by"].values()):
+        text = "no regret against a fixed ω chosen on dev: in some cell no fixed ω has dev metrics"
+        found.append(diagnose("NO_DEV_METRICS", text))
+    if not comparable(metrics):
+        text = f"{', '.join(metrics)} have no common unit, so no mean over them is given"
+        found.append(diagnose("NO_COMMON_UNIT", text))
+    return found

@@ -1,9 +1,9 @@
 """Regret: how much a rule of ω, or one ω kept everywhere, loses to the best fixed ω of each cell.
 
 The best fixed ω of a cell is known only after all have been run. A rule is worth having when its worst regret
-over the cells is below that of every single ω: then no ω chosen once and for all would have done. The best is
-chosen twice: by the metric that is reported (a bound that nothing chosen beforehand can be held to), and on dev
-metrics (what can be chosen honestly).
+over the cells is below that of every single ω: then no ω chosen once and for all would have done. The best
+is chosen twice: by the metric that is reported (which nobody can do beforehand, so it flatters the best), and
+on dev metrics (which can be done honestly).
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ def regrets(
         ``regret, low, high, n, df``); positive is worse than the best, in the metric's unit.
     """
     usable = [cell for cell in found if strategy in cell.values and set(fixed) & set(cell.values)]
-    by = {}
-    for name in names:
-        ways = {"reported": name, "dev": ON_DEV}
-        by[name] = {
-            way: _against(usable, strategy, fixed, name, column, level) for way, column in ways.items()
+    by = {
+        name: {
+            way: _against(usable, strategy, fixed, (name, column), level)
+            for way, column in (("reported", name), ("dev", ON_DEV))
         }
+        for name in names
+    }
     return {"candidates": dict(fixed), "cells": [cell.name for cell in usable], "by": by}
 
 
@@ -49,11 +50,11 @@ def _against(
     usable: Sequence[Cell],
     strategy: str,
     fixed: Mapping[str, float],
-    name: str,
-    column: str,
+    columns: tuple[str, str],
     level: float,
 ) -> dict[str, Any] | None:
-    """Regrets in ``name`` against the fixed ω that is best in ``column``."""
+    """Regrets in the first of ``columns`` against the fixed ω that is best in the second."""
+    name, column = columns
     best = {cell.name: cell.best(list(fixed), column) for cell in usable}
     if not usable or None in best.values():
         return None
@@ -66,9 +67,8 @@ def _against(
 
 def _policy(pairs: Sequence[tuple[Cell, str]], label: str, name: str, level: float) -> dict[str, Any]:
     """Regret of one label in every cell, and the worst of them."""
-    cells = {
-        cell.name: _regret(cell, best, label, name, level) for cell, best in pairs if label in cell.values
-    }
+    ran = [(cell, best) for cell, best in pairs if label in cell.values]
+    cells = {cell.name: _regret(cell, best, label, name, level) for cell, best in ran}
     sizes = {where: float(entry["regret"]) for where, entry in cells.items()}
     worst = max(sizes, key=lambda where: sizes[where]) if sizes else None
     return {
@@ -81,8 +81,10 @@ def _policy(pairs: Sequence[tuple[Cell, str]], label: str, name: str, level: flo
 
 
 def _regret(cell: Cell, best: str, label: str, name: str, level: float) -> dict[str, Any]:
-    sides = cell.values[best][name], cell.values[label][name]
-    found = difference(*(reversed(sides) if larger_is_better(name) else sides), level)
+    first, second = cell.values[best][name], cell.values[label][name]
+    if larger_is_better(name):
+        first, second = second, first
+    found = difference(first, second, level)
     return {"regret": found.estimate, "low": found.low, "high": found.high, "n": found.n, "df": found.df}
 
 

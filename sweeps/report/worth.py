@@ -9,7 +9,7 @@ import pandas as pd
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
 from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
-from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, written
+from sweeps.efficiency.multipliers import IN_WORDS, written
 from sweeps.efficiency.options import INTERPOLATED
 from sweeps.fit import FitOptions
 from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
@@ -73,14 +73,13 @@ def _show(part: Tradeoff, baseline: str) -> None:
     levels = _levels(records)
     if levels.rows:
         part.section.tables.append(levels)
-    measured = [name for name in part.records if name.endswith(INTERPOLATED)]
-    fitted = [name for name in part.records if name not in measured]
-    for names in (fitted, measured):
-        shown = next((name for name in names if name.startswith("efficiency-pareto")), next(iter(names), None))
-        if shown is not None:
-            record = part.records[shown]
-            wanted = record["headline"] if names is fitted else [r for r in record["headline"] if r == "D"]
-            part.section.panels += [efficiency_panel(record, resource) for resource in wanted]
+    for suffix in ("", f"-{INTERPOLATED}"):
+        names = [name for name in part.records if name.endswith(INTERPOLATED) == bool(suffix)]
+        if names:
+            pareto = f"efficiency-pareto{suffix}"
+            record = part.records[pareto if pareto in names else names[0]]
+            drawn = [resource for resource in record["headline"] if resource == "D" or not suffix]
+            part.section.panels += [efficiency_panel(record, resource) for resource in drawn]
 
 
 def _headlines(records: list[dict[str, Any]]) -> PageTable:
@@ -100,9 +99,7 @@ def _levels(records: list[dict[str, Any]]) -> PageTable:
     found = [(record["strategy"], row) for record in records for row in record["levels"]]
     found = [(strategy, row) for strategy, row in found if row["resource"] == "D"]
     found.sort(key=lambda item: (item[0], item[1]["at"]["name"], item[1]["scale"]))
-    rows = [
-        [strategy, row["at"]["name"], f"{row['scale']:,.0f}", *_cells(row)] for strategy, row in found
-    ]
+    rows = [[strategy, row["at"]["name"], f"{row['scale']:,.0f}", *_cells(row)] for strategy, row in found]
     headings = ["strategy", "at", "training pairs D", *NAMES.values(), "law"]
     numeric = [False, False, *[True] * (1 + len(NAMES)), False]
     return PageTable(headings, numeric, rows, "tables/efficiency-levels.csv")

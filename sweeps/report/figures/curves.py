@@ -25,7 +25,7 @@ def metric_name(metric: str) -> str:
 
 
 def objective_name(metric: str) -> str:
-    """What a metric measures: ``Effectiveness``, ``OOD robustness`` or a domain's name; ``(dev)`` on dev data."""
+    """What a metric measures: ``Effectiveness``, ``OOD robustness (dev)`` or a domain's name."""
     if metric.startswith("dev/"):
         return f"{objective_name(metric.removeprefix('dev/'))} (dev)"
     first, *rest = metric.split("/")
