@@ -73,16 +73,13 @@ def _show(part: Tradeoff, baseline: str) -> None:
     levels = _levels(records)
     if levels.rows:
         part.section.tables.append(levels)
-    measured = [name for name in part.records if name.endswith(INTERPOLATED)]
-    fitted = [name for name in part.records if name not in measured]
-    for names in (fitted, measured):
-        shown = next(
-            (name for name in names if name.startswith("efficiency-pareto")), next(iter(names), None)
-        )
-        if shown is not None:
-            record = part.records[shown]
-            wanted = record["headline"] if names is fitted else [r for r in record["headline"] if r == "D"]
-            part.section.panels += [efficiency_panel(record, resource) for resource in wanted]
+    for suffix in ("", f"-{INTERPOLATED}"):
+        names = [name for name in part.records if name.endswith(INTERPOLATED) == bool(suffix)]
+        if names:
+            pareto = f"efficiency-pareto{suffix}"
+            record = part.records[pareto if pareto in names else names[0]]
+            drawn = [resource for resource in record["headline"] if resource == "D" or not suffix]
+            part.section.panels += [efficiency_panel(record, resource) for resource in drawn]
 
 
 def _headlines(records: list[dict[str, Any]]) -> PageTable:
