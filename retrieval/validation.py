@@ -110,7 +110,7 @@ def _strategy(config: Config) -> None:
                 "has an ω"
             )
         return
-    rule = chosen_rule(strategy)
+    rule = chosen_rule(strategy, bool(config.data.robust_dev))
     if rule in ("fixed", "schedule") and strategy.omega is None:
         raise ConfigError(f"strategy.rule={rule} needs strategy.omega, a number from 0 to 1")
     _mixture(config)
@@ -127,7 +127,7 @@ def _strategy(config: Config) -> None:
 
 def _mixture(config: Config) -> None:
     strategy = config.strategy
-    if chosen_rule(strategy) == "law":
+    if chosen_rule(strategy, bool(config.data.robust_dev)) == "law":
         _reject_unused(config, ("omega",), "strategy.rule=law takes ω from strategy.mixture")
         if strategy.mixture is None:
             raise ConfigError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from retrieval.config import DEFAULT_RULE
+from retrieval.config import DEFAULT_RULES
 from sweeps.points import PAIRS, SIZE
 
 FLOPS = "cost/train_flops"
@@ -61,7 +61,7 @@ def strategy_label(row: pd.Series, named: Sequence[str] = ()) -> str:
     label = "pareto"
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
-    elif isinstance(rule, str) and rule not in ("", DEFAULT_RULE):
+    elif isinstance(rule, str) and rule not in ("", *DEFAULT_RULES):
         label = f"pareto {rule}"
     base = row.get("base_strategy")
     details = [base] if isinstance(base, str) and base not in ("", "standard", "pareto") else []

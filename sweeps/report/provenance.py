@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from retrieval.config import DEFAULT_RULE
+from retrieval.config import DEFAULT_RULES
 from retrieval.files import read_json
 from sweeps.configurations import FLOPS, W
 from sweeps.fit import FitResult
@@ -223,7 +223,7 @@ def _training_command(part: pd.DataFrame) -> str:
     words.append(f"data.frac={_numbers(part['frac'])}")
     words.append(f"strategy={first['strategy']}")
     rule = first.get("omega/rule")
-    if first["strategy"] == "pareto" and isinstance(rule, str) and rule != DEFAULT_RULE:
+    if first["strategy"] == "pareto" and isinstance(rule, str) and rule not in DEFAULT_RULES:
         words.append(f"strategy.rule={rule}")
         if rule == "fixed" and part["omega/final"].notna().all():
             words.append(f"strategy.omega={_numbers(part['omega/final'])}")

@@ -64,7 +64,9 @@ def check(small: Compose, *options: str) -> dict[str, Any]:
 def run_pareto(small: Compose, base: str, robust: str, rule: str) -> None:
     result = check(small, *pareto(base, robust, rule))
     assert result["base_strategy"] == base
-    assert (result["omega/rule"], result["omega/robust"]) == (rule if rule != "auto" else "repeats", robust)
+    if rule == "auto":
+        rule = "guarded" if robust == "ood" else "repeats"
+    assert (result["omega/rule"], result["omega/robust"]) == (rule, robust)
     assert 0 <= result["omega/final"] <= 1
     if rule == "fixed":
         assert result["omega/final"] == pytest.approx(0.3)
