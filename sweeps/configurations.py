@@ -7,7 +7,7 @@ that draws or compares runs does it on the means of configurations.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,11 @@ def worst_by_chance(metric: str, negatives: int = W) -> float | None:
     return 0.0 if larger_is_better(metric) else None
 
 
-def strategy_label(row: pd.Series, named: Sequence[str] = ()) -> str:
+def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[str] = DEFAULT_RULES) -> str:
     """Strategy of a run as people name it: ``standard``, ``pareto``, ``fixed ω=0.25``, ``pareto linear``.
 
     In parentheses follow a base strategy other than ``standard`` and the values of the columns ``named``,
-    keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``.
+    keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
     """
     strategy = str(row.get("strategy", "all"))
     if strategy != "pareto":
@@ -61,7 +61,7 @@ def strategy_label(row: pd.Series, named: Sequence[str] = ()) -> str:
     label = "pareto"
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
-    elif isinstance(rule, str) and rule not in ("", *DEFAULT_RULES):
+    elif isinstance(rule, str) and rule not in ("", *plain):
         label = f"pareto {rule}"
     base = row.get("base_strategy")
     details = [base] if isinstance(base, str) and base not in ("", "standard", "pareto") else []
@@ -77,7 +77,10 @@ def distinction(value: object, column: str) -> str:
 def _labels(runs: pd.DataFrame) -> list[str]:
     """Label of every run; only labels that would stand for several settings name them."""
     rows = [row for _, row in runs.iterrows()]
-    labels = [strategy_label(row) for row in rows]
+    present = set(runs["omega/rule"].dropna()) if "omega/rule" in runs else set()
+    # What `strategy=pareto` alone would have chosen is `pareto`; in one table that is one rule.
+    plain = [next((rule for rule in DEFAULT_RULES if rule in present), DEFAULT_RULES[0])]
+    labels = [strategy_label(row, (), plain) for row in rows]
     columns = [column for column in DISTINCTIONS if column in runs]
     settings: dict[tuple[str, str], set[str]] = {}
     for label, row in zip(labels, rows):
@@ -86,7 +89,7 @@ def _labels(runs: pd.DataFrame) -> list[str]:
                 settings.setdefault((label, column), set()).add(distinction(row[column], column))
     several = {key for key, values in settings.items() if len(values) > 1}
     return [
-        strategy_label(row, [column for column in columns if (label, column) in several])
+        strategy_label(row, [column for column in columns if (label, column) in several], plain)
         for label, row in zip(labels, rows)
     ]
 

@@ -280,3 +280,9 @@ def test_dev_command_says_what_it_is_for(tmp_path: Path, capsys: pytest.CaptureF
     frame.to_csv(source, index=False)
     assert main([*asked, "--dev"]) == 2
     assert "runs with robust-dev domains measure it (data.robust_dev)" in capsys.readouterr().err
+
+
+def test_in_one_table_one_rule_is_pareto_alone() -> None:
+    rows = pd.DataFrame({"strategy": "pareto", "omega/rule": ["guarded", "repeats", "dro"]})
+    assert label_runs(rows)["label"].tolist() == ["pareto", "pareto repeats", "pareto dro"]
+    assert label_runs(rows[1:])["label"].tolist() == ["pareto", "pareto dro"]
