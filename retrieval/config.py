@@ -94,7 +94,8 @@ class StrategyConfig:
     """Robust-training domains of a robust step: one, in ``turn``, or all ``pooled``."""
     rule: str = "auto"
     """How ω moves: docs/omega.md lists the rules. ``auto``: ``law`` with ``mixture``, ``dro`` with
-    ``frontier``, ``fixed`` with ``omega``, else ``guarded`` where its dev data are, else ``repeats``."""
+    ``frontier``, ``fixed`` with ``omega``; else ``guarded`` or, without robust-dev domains, ``repeats`` for
+    ``robust=ood``, and ``dro`` for perturbed passages."""
     omega: float | None = None
     """ω of the ``fixed`` rule, mean ω of ``schedule``, or another start than the rule's."""
     mixture: str | None = None
@@ -277,8 +278,9 @@ def chosen_rule(strategy: StrategyConfig, robust_dev: bool) -> str:
     if strategy.rule != "auto":
         return strategy.rule
     given = (("law", strategy.mixture), ("dro", strategy.frontier), ("fixed", strategy.omega))
-    guard = robust_dev and strategy.robust == "ood"
-    return next((rule for rule, value in given if value is not None), DEFAULT_RULES[0 if guard else 1])
+    # Perturbed passages are those of in-domain pairs: that a pair is repeated says nothing about them.
+    default = DEFAULT_RULES[0 if robust_dev else 1] if strategy.robust == "ood" else "dro"
+    return next((rule for rule, value in given if value is not None), default)
 
 
 def complete(stored: DictConfig) -> None:

@@ -65,7 +65,7 @@ def run_pareto(small: Compose, base: str, robust: str, rule: str) -> None:
     result = check(small, *pareto(base, robust, rule))
     assert result["base_strategy"] == base
     if rule == "auto":
-        rule = "guarded" if robust == "ood" else "repeats"
+        rule = "guarded" if robust == "ood" else "dro"
     assert (result["omega/rule"], result["omega/robust"]) == (rule, robust)
     assert 0 <= result["omega/final"] <= 1
     if rule == "fixed":

@@ -267,6 +267,7 @@ def test_repeats_gives_away_half_of_what_would_be_repeated(pairs: int, omega: fl
         ({"frontier": "f.json", "omega": 0.3}, "dro"),
         ({"mixture": "m.json"}, "law"),
         ({"rule": "gap", "omega": 0.3}, "gap"),
+        ({"robust": "both"}, "dro"),
     ],
 )
 def test_auto_is_the_rule_that_reads_what_is_given(given: dict[str, object], rule: str) -> None:
