@@ -38,6 +38,7 @@ ONE_VALUE = {
     "base_strategy": ("MIXED_STRATEGY", "base strategies"),
     "omega/rule": ("MIXED_STRATEGY", "rules for ω"),
     "omega/robust": ("MIXED_STRATEGY", "kinds of robustness data"),
+    "omega/mixing": ("MIXED_STRATEGY", "ways to mix the losses"),
 }
 """Column that must have one value in a fit -> diagnostic, what the values are."""
 

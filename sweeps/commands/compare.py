@@ -9,6 +9,13 @@ import typer
 
 from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
 
+MetricOption = Annotated[
+    list[str] | None, typer.Option("--metric", help="Metric to compare; repeatable. Default: eff and ood.")
+]
+RegretOption = Annotated[
+    bool, typer.Option("--regret", help="Also the regret against the best fixed ω of each cell.")
+]
+
 
 def run(
     baseline: Annotated[
@@ -16,17 +23,11 @@ def run(
         typer.Option("--baseline", help="Label of the strategy to compare with, or best-fixed."),
     ] = "standard",
     strategy: Annotated[str, typer.Option("--strategy", help="Label of the strategy to judge.")] = "pareto",
-    metric: Annotated[
-        list[str] | None,
-        typer.Option("--metric", help="Metric to compare; repeatable. Default: eff and ood."),
-    ] = None,
+    metric: MetricOption = None,
     by: Annotated[
         str, typer.Option("--by", help="Columns whose values make a cell; '' for one cell of all runs.")
     ] = "model,frac",
-    regret: Annotated[
-        bool,
-        typer.Option("--regret", help="Also the regret against the best fixed ω of each cell."),
-    ] = False,
+    regret: RegretOption = False,
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
         "compare.json"
     ),

@@ -9,21 +9,24 @@ import typer
 
 from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
 
+FirstOption = Annotated[
+    str | None, typer.Option("--x", help="First objective. Default: eff/contrastive_entropy.")
+]
+SecondOption = Annotated[
+    str | None, typer.Option("--y", help="Second objective. Default: ood/contrastive_entropy.")
+]
+DevOption = Annotated[
+    bool, typer.Option("--dev", help="Draw it in dev metrics, for training: dev/ before both defaults.")
+]
+
 
 def run(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
         "frontier.json"
     ),
-    x: Annotated[
-        str | None, typer.Option("--x", help="First objective. Default: eff/contrastive_entropy.")
-    ] = None,
-    y: Annotated[
-        str | None, typer.Option("--y", help="Second objective. Default: ood/contrastive_entropy.")
-    ] = None,
-    dev: Annotated[
-        bool,
-        typer.Option("--dev", help="Draw it in dev metrics, for training: dev/ before both defaults."),
-    ] = False,
+    x: FirstOption = None,
+    y: SecondOption = None,
+    dev: DevOption = False,
     by: Annotated[
         str, typer.Option("--by", help="Columns with a frontier of their own for each value; '' for none.")
     ] = "model,frac",

@@ -63,15 +63,7 @@ def compare(
     _check(labelled, baseline, strategy, options)
     found = cells(labelled, options.metrics, options.by)
     fixed = fixed_omegas(labelled)
-    pairs = []
-    for cell in found:
-        chosen = cell.best(list(fixed), ON_DEV) if baseline == BEST_FIXED else baseline
-        if chosen in cell.values and strategy in cell.values:
-            pairs.append((cell, str(chosen)))
-    if not pairs:
-        raise DataError(
-            f"no cell of {', '.join(options.by) or 'all runs'} has both {baseline} and {strategy}"
-        )
+    pairs = _pairs(found, baseline, strategy, fixed, options)
     lines = [_line(cell, chosen, strategy, options, fixed) for cell, chosen in pairs]
     names = [*options.metrics, *([MEAN] if comparable(options.metrics) else [])]
     _correct(lines, names, options.level)
@@ -115,6 +107,21 @@ def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: Compar
             f"--baseline {BEST_FIXED} chooses ω on dev metrics, and the table lacks {lacking[0]}: "
             "measure it (data.robust_dev), or name a baseline"
         )
+
+
+def _pairs(
+    found: Sequence[Cell], baseline: str, strategy: str, fixed: dict[str, float], options: CompareOptions
+) -> list[tuple[Cell, str]]:
+    """Cells with both sides, and the baseline's label in each; DataError where there is none."""
+    pairs = []
+    for cell in found:
+        chosen = cell.best(list(fixed), ON_DEV) if baseline == BEST_FIXED else baseline
+        if chosen in cell.values and strategy in cell.values:
+            pairs.append((cell, str(chosen)))
+    if not pairs:
+        where = ", ".join(options.by) or "all runs"
+        raise DataError(f"no cell of {where} has both {baseline} and {strategy}; run both in one cell")
+    return pairs
 
 
 def _line(

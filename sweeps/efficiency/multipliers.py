@@ -38,10 +38,11 @@ def summaries(
 ) -> dict[str, dict[str, Any]]:
     """Every metric's multiplier with its interval, and those of ``both`` and ``each``.
 
-    In every draw the larger (the smaller) of the metrics' multipliers is taken. The larger of two noisy
-    numbers is biased upwards: its draws alone would put the lower end of ``both`` above the truth in 15 to 19
-    of 100 cases where the metrics' multipliers are equal (simulated). That end is therefore the largest of
-    the metrics' lower ends, each at its share of the tail (Bonferroni); the upper end of ``each`` likewise.
+    In every draw the larger (the smaller) of the metrics' multipliers is taken, but for one end. The larger
+    of two noisy numbers is biased upwards: its draws alone would put the lower end of ``both`` above the
+    truth in 15 to 19 of 100 cases where the metrics' multipliers are equal (simulated). That end is therefore
+    the largest of the metrics' lower ends, the tail shared among the metrics whose intervals reach that far
+    (Bonferroni). The upper end of ``each`` is found likewise.
 
     Args:
         found: metric -> multiplier [s] and draws [r, s], the draws shared by all metrics.
@@ -50,14 +51,24 @@ def summaries(
     """
     values, draws = [one for one, _ in found.values()], [drawn for _, drawn in found.values()]
     by = {name: summary(one, drawn, level, measured) for name, (one, drawn) in found.items()}
-    tail = (1 - level) / 2 / len(found)
-    ends = [_ends(one, _known(drawn), tail) for one, drawn in found.values() if len(_known(drawn))]
     by[BOTH] = summary(np.max(values, axis=0), np.max(draws, axis=0), level, measured)
     by[EACH] = summary(np.min(values, axis=0), np.min(draws, axis=0), level, measured)
     if by[BOTH]["low"] is not None:
-        by[BOTH]["low"] = _written(np.max([low for low, _ in ends], axis=0), measured)
-        by[EACH]["high"] = _written(np.min([high for _, high in ends], axis=0), measured)
+        sets = [(one, _known(drawn)) for one, drawn in found.values()]
+        tail = (1 - level) / 2
+        by[BOTH]["low"] = _written(_lower_end(sets, tail), measured)
+        mirrored = [(-one, -drawn) for one, drawn in sets]
+        by[EACH]["high"] = _written(-_lower_end(mirrored, tail), measured)
     return by
+
+
+def _lower_end(found: list[tuple[Floats, Floats]], tail: float) -> Floats:
+    """Lower end [s] of the largest of several multipliers [s], each with draws [r, s]."""
+    low, high = np.stack([_ends(*one, tail) for one in found], axis=1)
+    contenders = (high >= low.max(axis=0)).sum(axis=0)
+    counts = range(1, len(found) + 1)
+    shared = [np.max([_ends(*one, tail / count)[0] for one in found], axis=0) for count in counts]
+    return np.asarray(np.choose(contenders - 1, shared))
 
 
 def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = False) -> dict[str, Any]:

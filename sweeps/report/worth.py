@@ -64,7 +64,7 @@ def _show(part: Tradeoff, baseline: str) -> None:
     part.section.paragraphs = [
         f"The multiplier m at a scale solves L_{baseline}(m · scale) = L_strategy(scale). “To match both” is "
         f"the larger of the metrics' multipliers: what {baseline} needs to be as good in both. “In each” is "
-        "the smaller: what it needs to be as good in one of them.",
+        "the smaller: it needs at least that in each of them.",
         f"Under “{INTERPOLATED}” the baseline's means are joined by lines and nothing is said beyond them "
         "(“> 3” is more than the largest amount it was run with); other laws are fitted and reach beyond.",
     ]
