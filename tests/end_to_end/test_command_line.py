@@ -119,7 +119,7 @@ def test_a_sweep_from_start_to_report(tmp_path: Path, cache: Path) -> None:
             "--out",
             "fit.json",
         ],
-        ["frontier", "--out", "frontier.json"],
+        ["frontier", "--dev", "--out", "frontier.json"],
         ["report", "--out", "report"],
     ):
         done = command("-m", "sweeps", *arguments, folder=tmp_path)
