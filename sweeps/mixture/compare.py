@@ -6,17 +6,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from sweeps.errors import FitRefusedError
 from sweeps.estimate import Estimate
 from sweeps.laws import Floats
 from sweeps.mixture.forms import FORMS, Form
 from sweeps.mixture.runs import Sample
-from sweeps.mixture.surface import Surface, fit
+from sweeps.mixture.surface import Surface, fit, prediction_variance
 from sweeps.points import Runs
 from sweeps.result import FitOptions
 
 AXES = ("D", "N")
+
+TIED = 2.0
+"""Standard deviations by which a form must predict worse than the best one to be out."""
+
+EQUAL = 1.1
+"""Hold-out errors up to this factor of the smallest are equal for all purposes."""
 
 LEAST_WEIGHT = 0.01
 """Pairs of forms with less weight are left out of the intervals."""
@@ -34,11 +41,13 @@ class Candidate:
     aicc: float
     """By least squares, whatever the loss of ``estimate``."""
     scatter: float
-    """Root mean squared residual of ln metric by least squares."""
+    """Standard deviation of a configuration about the least-squares fit, in ln metric."""
     reduced: dict[str, Estimate] = field(default_factory=dict)
     """Axis → the fit without its largest level; an axis is missing where too little would remain."""
     errors: dict[str, Floats] = field(default_factory=dict)
-    """Axis → signed relative errors over the configurations left out."""
+    """Axis → signed relative errors over the configurations left out, [h]."""
+    variance: dict[str, Floats] = field(default_factory=dict)
+    """Axis → covariance [h, h] that these errors have under the form itself, in units of the scatter²."""
     weight: float = 0.0
     """Akaike weight among the forms that hold-out does not tell from the best; the others have 0."""
 
@@ -85,7 +94,7 @@ def compare(sample: Sample, options: FitOptions, names: tuple[str, ...] = ()) ->
     """Fit every form (or those in ``names``) to both objectives and rank them by hold-out error, else AICc.
 
     The largest D and the largest N are left out in turn, where two levels and enough configurations remain.
-    Hold-out ranks where every form has one. Raises FitRefusedError when there are too few configurations for
+    Raises FitRefusedError when there are too few configurations for
     any form.
     """
     forms = [FORMS[name] for name in names] or list(FORMS.values())
@@ -97,29 +106,54 @@ def compare(sample: Sample, options: FitOptions, names: tuple[str, ...] = ()) ->
             f"{len(sample.inputs.omega)} configurations do not determine a mixture law (the smallest form "
             f"has {least} parameters and needs {least + 3}); add values of strategy.omega or of data.frac",
         )
-    ranked = []
-    by_holdout = True
-    for runs in (sample.eff, sample.rob):
-        found = [_candidate(sample, runs, form, options) for form in usable]
-        by_holdout &= all(candidate.error is not None for candidate in found)
-        ranked.append(found)
-    eff, rob = (_rank(found, by_holdout) for found in ranked)
-    return Comparison(sample, eff, rob, "holdout" if by_holdout else "aicc")
+    found = [
+        [_candidate(sample, runs, form, options) for form in usable] for runs in (sample.eff, sample.rob)
+    ]
+    by_holdout = any(candidate.errors for candidate in found[0])
+    return Comparison(sample, _rank(found[0]), _rank(found[1]), "holdout" if by_holdout else "aicc")
 
 
-def _rank(found: list[Candidate], by_holdout: bool) -> list[Candidate]:
-    """Best first. Hold-out errors that differ by less than the runs scatter are one, and AICc decides.
+def _rank(found: list[Candidate]) -> list[Candidate]:
+    """Best first, with weights: by hold-out error, by AICc among those that hold-out does not tell apart.
 
-    What is left out scatters by s whatever the form, so errors up to √(least² + s²) count as tied; s is the
-    residual scatter of the form with the lowest AICc.
+    A form that cannot be held out where others can comes last. Without any hold-out all are tied.
     """
-    errors = np.array([item.error or 0.0 for item in found]) if by_holdout else np.zeros(len(found))
-    aicc = np.array([item.aicc for item in found])
-    limit = float(np.hypot(errors.min(), found[int(aicc.argmin())].scatter))
-    tied = errors <= limit
-    weight = np.where(tied, np.exp(-(aicc - aicc[tied].min()) / 2), 0.0)
-    order = sorted(range(len(found)), key=lambda i: (not tied[i], aicc[i] if tied[i] else errors[i]))
-    return [replace(found[i], weight=float(weight[i] / weight.sum())) for i in order]
+    axes = [axis for axis in AXES if any(axis in item.errors for item in found)]
+    tested = [item for item in found if all(axis in item.errors for axis in axes)] or found
+    untested = [item for item in found if all(item is not other for other in tested)]
+    tied = _as_good_as_the_best(tested, axes)
+    least = min(item.aicc for item, kept in zip(tested, tied) if kept)
+    raw = [float(np.exp((least - item.aicc) / 2)) if kept else 0.0 for item, kept in zip(tested, tied)]
+    weighted = [replace(item, weight=weight / sum(raw)) for item, weight in zip(tested, raw)]
+    ranked = sorted(
+        zip(weighted, tied), key=lambda pair: (not pair[1], pair[0].aicc if pair[1] else pair[0].error or 0.0)
+    )
+    return [item for item, _ in ranked] + sorted(untested, key=lambda item: item.aicc)
+
+
+def _as_good_as_the_best(tested: list[Candidate], axes: list[str]) -> list[bool]:
+    """Which forms' hold-out errors are no worse than the best one's by more than noise explains.
+
+    Both forms err about the same measurements, so their errors e and b [h] share that noise, and e − b is
+    known exactly. If the form were right, e·u with u = (e − b)/|e − b| would be normal with variance s²·uᵀVu,
+    s being the runs' scatter and V counting what the reduced fit leaves open. The form is tied with the best
+    unless e·u exceeds two such deviations (a paired test, in the spirit of Diebold and Mariano 1995). A form
+    within 10 % of the best error is tied in any case.
+    """
+    if not all(axis in item.errors for item in tested for axis in axes) or not axes:
+        return [True] * len(tested)
+    errors = np.array([np.concatenate([item.errors[axis] for axis in axes]) for item in tested])
+    size = np.sqrt((errors**2).sum(axis=1))
+    best = errors[int(size.argmin())]
+    scatter = min(tested, key=lambda item: item.aicc).scatter
+    tied = []
+    for item, own, length in zip(tested, errors, size):
+        apart = own - best
+        direction = apart / max(float(np.linalg.norm(apart)), 1e-300)
+        variance = block_diag(*(item.variance[axis] for axis in axes))
+        limit = TIED * scatter * float(np.sqrt(direction @ variance @ direction))
+        tied.append(bool(length <= EQUAL * size.min() + 1e-9) or float(own @ direction) <= limit)
+    return tied
 
 
 def _determined(form: Form, sample: Sample) -> bool:
@@ -136,7 +170,9 @@ def largest_level(sample: Sample, axis: str) -> NDArray[np.bool_]:
 
 def _candidate(sample: Sample, runs: Runs, form: Form, options: FitOptions) -> Candidate:
     squares, best = fit(runs, sample.inputs, form, options)
-    candidate = Candidate(form, best, squares.aicc(), float(np.sqrt((squares.residuals**2).mean())))
+    spare = len(squares.residuals) - squares.law.size
+    scatter = float(np.sqrt((squares.residuals**2).sum() / spare))
+    candidate = Candidate(form, best, squares.aicc(), scatter)
     for axis in AXES:
         _hold_out(candidate, sample, runs, axis, options)
     return candidate
@@ -153,3 +189,4 @@ def _hold_out(candidate: Candidate, sample: Sample, runs: Runs, axis: str, optio
     said = candidate.form.values(reduced.optimum.theta[None, :], left)[0]
     candidate.reduced[axis] = reduced
     candidate.errors[axis] = said / np.exp(runs.means()[largest]) - 1
+    candidate.variance[axis] = prediction_variance(reduced, left)

@@ -172,13 +172,33 @@ def draw(surface: Surface, count: int, seed: int) -> Theta:
     return found[0], found[1]
 
 
+def relative_slopes(part: Estimate, inputs: Inputs | None = None) -> Floats:
+    """d ln metric / d parameter [k, p] at the estimate, free parameters within their bounds only.
+
+    ``inputs``: other points than the fitted ones.
+    """
+    theta, law = part.optimum.theta, part.law
+    if inputs is not None:
+        assert isinstance(law, Bound)
+        law = replace(law, inputs=inputs)
+    values, jac = law.evaluate(theta[None, :], part.points.u, part.points.v)
+    low, high = law.bounds(np.inf)
+    slopes: Floats = (jac[0] / values[0][:, None])[:, (theta > low) & (theta < high)]
+    return slopes
+
+
+def prediction_variance(part: Estimate, inputs: Inputs) -> Floats:
+    """Covariance [k, k] of a new configuration's ln metric about its prediction, in units of the scatter²."""
+    fitted = relative_slopes(part) * np.sqrt(part.points.weight)[:, None]
+    new = relative_slopes(part, inputs)
+    found: Floats = np.eye(len(new)) + new @ np.linalg.pinv(fitted.T @ fitted, hermitian=True) @ new.T
+    return found
+
+
 def _standardised(part: Estimate) -> Floats:
     """Residuals [m] in units of weight 1, corrected for leverage, centred, no smaller than seed noise."""
-    theta, weight = part.optimum.theta, part.points.weight
-    values, jac = part.law.evaluate(theta[None, :], part.points.u, part.points.v)
-    slopes = jac[0] / values[0][:, None] * np.sqrt(weight)[:, None]
-    low, high = part.law.bounds(np.inf)
-    slopes = slopes[:, (theta > low) & (theta < high)]
+    weight = part.points.weight
+    slopes = relative_slopes(part) * np.sqrt(weight)[:, None]
     leverage = np.einsum("mp,pm->m", slopes, np.linalg.pinv(slopes)) if slopes.size else np.zeros(len(weight))
     scaled = -part.residuals * np.sqrt(weight) / np.sqrt(1.0 - np.clip(leverage, 0.0, _MAX_LEVERAGE))
     scaled -= scaled.mean()
