@@ -94,7 +94,8 @@ class StrategyConfig:
     """Robust-training domains of a robust step: one, in ``turn``, or all ``pooled``."""
     rule: str = "auto"
     """How ω moves: docs/omega.md lists the rules. ``auto``: ``law`` with ``mixture``, ``dro`` with
-    ``frontier``, ``fixed`` with ``omega``, else ``repeats``."""
+    ``frontier``, ``fixed`` with ``omega``; else ``guarded`` or, without robust-dev domains, ``repeats`` for
+    ``robust=ood``, and ``dro`` for perturbed passages."""
     omega: float | None = None
     """ω of the ``fixed`` rule, mean ω of ``schedule``, or another start than the rule's."""
     mixture: str | None = None
@@ -268,16 +269,18 @@ class Config:
     fail_fast: bool = False
 
 
-DEFAULT_RULE = "repeats"
-"""The rule of ω where nothing is given that another one needs."""
+DEFAULT_RULES = ("guarded", "repeats")
+"""Rules of ω where nothing is given that another one needs: with robust-dev domains, and without."""
 
 
-def chosen_rule(strategy: StrategyConfig) -> str:
-    """The rule of ω that ``strategy.rule`` stands for."""
+def chosen_rule(strategy: StrategyConfig, robust_dev: bool) -> str:
+    """The rule of ω that ``strategy.rule`` stands for; ``robust_dev``: whether there are such domains."""
     if strategy.rule != "auto":
         return strategy.rule
     given = (("law", strategy.mixture), ("dro", strategy.frontier), ("fixed", strategy.omega))
-    return next((rule for rule, value in given if value is not None), DEFAULT_RULE)
+    # Perturbed passages are those of in-domain pairs: that a pair is repeated says nothing about them.
+    default = DEFAULT_RULES[0 if robust_dev else 1] if strategy.robust == "ood" else "dro"
+    return next((rule for rule, value in given if value is not None), default)
 
 
 def complete(stored: DictConfig) -> None:

@@ -110,7 +110,7 @@ def _strategy(config: Config) -> None:
                 "has an ω"
             )
         return
-    rule = chosen_rule(strategy)
+    rule = chosen_rule(strategy, bool(config.data.robust_dev))
     if rule in ("fixed", "schedule") and strategy.omega is None:
         raise ConfigError(f"strategy.rule={rule} needs strategy.omega, a number from 0 to 1")
     _mixture(config)
@@ -127,7 +127,7 @@ def _strategy(config: Config) -> None:
 
 def _mixture(config: Config) -> None:
     strategy = config.strategy
-    if chosen_rule(strategy) == "law":
+    if chosen_rule(strategy, bool(config.data.robust_dev)) == "law":
         _reject_unused(config, ("omega",), "strategy.rule=law takes ω from strategy.mixture")
         if strategy.mixture is None:
             raise ConfigError(
@@ -173,12 +173,14 @@ def _several_devices(config: Config) -> None:
         return
     pareto = strategy.name == "pareto"
     base = strategy.base if pareto else strategy.name
-    if base == "adversarial" or (pareto and strategy.robust != "ood"):
+    perturbs = base == "adversarial" or (pareto and strategy.robust != "ood")
+    if perturbs and strategy.perturbation.kind == "noise":
         raise ConfigError(
-            f"perturbed passages are made on one device, not on trainer.devices={devices}; use "
-            "trainer.devices=1, or a strategy without an adversarial part"
+            f"strategy.perturbation.kind=noise draws words on one device, not on trainer.devices={devices}; "
+            "use fgsm, pgd or substitution, or trainer.devices=1"
         )
-    if config.train.batch_size < devices:
+    split = strategy.mixing == "loss" and strategy.name in ("adversarial", "pareto")
+    if config.train.batch_size < devices * (4 if split else 1):
         raise ConfigError(
             f"train.batch_size={config.train.batch_size} cannot be shared by trainer.devices={devices}"
         )

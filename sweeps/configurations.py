@@ -7,13 +7,13 @@ that draws or compares runs does it on the means of configurations.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from retrieval.config import DEFAULT_RULE
+from retrieval.config import DEFAULT_RULES
 from sweeps.points import PAIRS, SIZE
 
 FLOPS = "cost/train_flops"
@@ -25,6 +25,9 @@ _LARGER_IS_BETTER = (
     *("ndcg", "mrr", "map", "recall", "precision", "success", "accuracy", "hit"),
     *("pairs_per_second", "mfu"),
 )
+DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood"}
+"""Settings of ``pareto`` that change what is trained: column -> value of a run that does not state it."""
+
 _IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
 
 
@@ -44,10 +47,11 @@ def worst_by_chance(metric: str, negatives: int = W) -> float | None:
     return 0.0 if larger_is_better(metric) else None
 
 
-def strategy_label(row: pd.Series) -> str:
+def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[str] = DEFAULT_RULES) -> str:
     """Strategy of a run as people name it: ``standard``, ``pareto``, ``fixed ω=0.25``, ``pareto linear``.
 
-    A base strategy other than ``standard`` follows in parentheses.
+    In parentheses follow a base strategy other than ``standard`` and the values of the columns ``named``,
+    keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
     """
     strategy = str(row.get("strategy", "all"))
     if strategy != "pareto":
@@ -57,12 +61,37 @@ def strategy_label(row: pd.Series) -> str:
     label = "pareto"
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
-    elif isinstance(rule, str) and rule not in ("", DEFAULT_RULE):
+    elif isinstance(rule, str) and rule not in ("", *plain):
         label = f"pareto {rule}"
     base = row.get("base_strategy")
-    if isinstance(base, str) and base not in ("", "standard", "pareto"):
-        label += f" ({base})"
-    return label
+    details = [base] if isinstance(base, str) and base not in ("", "standard", "pareto") else []
+    details += [distinction(row.get(column), column) for column in named]
+    return f"{label} ({', '.join(details)})" if details else label
+
+
+def distinction(value: object, column: str) -> str:
+    """A cell of one of the :data:`DISTINCTIONS` as text; what a run does not state has the default."""
+    return value if isinstance(value, str) and value else DISTINCTIONS[column]
+
+
+def _labels(runs: pd.DataFrame) -> list[str]:
+    """Label of every run; only labels that would stand for several settings name them."""
+    rows = [row for _, row in runs.iterrows()]
+    present = set(runs["omega/rule"].dropna()) if "omega/rule" in runs else set()
+    # What `strategy=pareto` alone would have chosen is `pareto`; in one table that is one rule.
+    plain = [next((rule for rule in DEFAULT_RULES if rule in present), DEFAULT_RULES[0])]
+    labels = [strategy_label(row, (), plain) for row in rows]
+    columns = [column for column in DISTINCTIONS if column in runs]
+    settings: dict[tuple[str, str], set[str]] = {}
+    for label, row in zip(labels, rows):
+        if row.get("strategy") == "pareto":
+            for column in columns:
+                settings.setdefault((label, column), set()).add(distinction(row[column], column))
+    several = {key for key, values in settings.items() if len(values) > 1}
+    return [
+        strategy_label(row, [column for column in columns if (label, column) in several], plain)
+        for label, row in zip(labels, rows)
+    ]
 
 
 def label_order(label: str) -> tuple[int, str, float]:
@@ -77,11 +106,13 @@ def label_order(label: str) -> tuple[int, str, float]:
 def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Copy of the runs table with columns ``label`` (of the strategy) and ``configuration``.
 
+    A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
+    data, names them (:data:`DISTINCTIONS`); others stay short.
     Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; the
     collection's name is part of it only where the table holds several.
     """
     labelled = runs.copy()
-    labelled["label"] = [strategy_label(row) for _, row in runs.iterrows()]
+    labelled["label"] = _labels(runs)
     several = "data" in runs and runs["data"].nunique() > 1
     names = []
     for _, row in labelled.iterrows():

@@ -81,6 +81,13 @@ CODES: dict[str, tuple[Severity, str]] = {
         "info",
         "the rise is taken for noise and the levels for one point; more seeds there would tell",
     ),
+    "CELLS_LEFT_OUT": ("info", "run the missing side there, with the seeds of the other"),
+    "MIXED_SETTINGS": ("warning", "select one setting with --where COLUMN=VALUE"),
+    "NO_DEV_METRICS": (
+        "info",
+        "measure dev metrics (data.robust_dev): a fixed ω that is chosen on test metrics is nobody's choice",
+    ),
+    "NO_COMMON_UNIT": ("info", "compare contrastive entropies for a mean in nats"),
     "SEEDS_NOT_SHARED": (
         "warning",
         "run both sides with the same seeds, so that what a seed does to both cancels",
@@ -96,7 +103,6 @@ CODES: dict[str, tuple[Severity, str]] = {
     "INTERVALS_DISAGREE": ("warning", "quote the wider of the profile and the bootstrap interval"),
     "BOOTSTRAP_UNSTABLE": ("warning", "too few configurations to resample; rely on the profile intervals"),
     "SLICE_USED": ("info", "choose another slice with --where, or fit a law in both N and D"),
-    "MIXED_SETTINGS": ("warning", "select one setting with --where COLUMN=VALUE"),
     "MIXED_BUDGET": ("error", "keep one value of train/steps and of train/pairs_per_step with --where"),
     "MIXED_CELL": ("error", "name the columns that tell its runs apart in --by"),
     "NO_FIXED_OMEGA": (

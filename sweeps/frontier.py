@@ -1,8 +1,8 @@
 """The Pareto frontier of effectiveness and robustness: non-dominated runs, knee, ρ*, ω₀, hypervolume.
 
 Runs of one configuration are averaged over seeds first; what seed noise leaves open is said as the
-probability of being non-dominated and as intervals. ``frontier.json`` gives ``strategy=pareto`` its
-Pareto-efficient point (E*, R*).
+probability of being non-dominated and as intervals. A frontier in dev metrics gives ``strategy=pareto`` its
+Pareto-efficient point (E*, R*); one in test metrics is for reporting, and says so: ``steers`` is false.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from sweeps.points import NEGATIVES, PAIRS, SIZE
 
 EFFECTIVENESS = "eff/contrastive_entropy"
 ROBUSTNESS = "ood/contrastive_entropy"
+
+DEV = (f"dev/{EFFECTIVENESS}", f"dev/{ROBUSTNESS}")
+"""The same on dev data: the only metrics that may steer training or a choice of ω."""
 
 KNEE_REPLICATES = 200
 """Bootstrap replicates whose knee is found, for the interval of ρ*."""
@@ -52,8 +55,8 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict
             and counted in ``n_left_out``.
         options: metrics, grouping, knee rule, bootstrap.
 
-    Returns: ``x, y, knee, rho, omega_0, points, hypervolume, by, groups, scaling, n_runs, warnings``;
-        see docs/method.md.
+    Returns: ``x, y, steers, knee, rho, omega_0, points, hypervolume, by, groups, scaling, n_runs,
+        n_left_out, warnings``; see docs/comparing.md. ``steers``: see :func:`steers`.
 
     Raises:
         ConfigError: unknown metric, knee rule or grouping column.
@@ -68,7 +71,12 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict
     reference = options.reference or _reference(runs, means, options)
     record = _one(means, options, reference)
     used = int(means.table["n_runs"].sum())
-    record |= {"by": list(options.by), "n_runs": used, "n_left_out": len(runs) - used}
+    record |= {
+        "steers": steers(options),
+        "by": list(options.by),
+        "n_runs": used,
+        "n_left_out": len(runs) - used,
+    }
     groups = []
     if options.by:
         for values, part in means.table.groupby(list(options.by), sort=True):
@@ -81,11 +89,19 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict
     return record
 
 
+def steers(options: FrontierOptions) -> bool:
+    """Whether the frontier may steer training: both its metrics are measured on dev data."""
+    return options.x.startswith("dev/") and options.y.startswith("dev/")
+
+
 def _check(runs: pd.DataFrame, options: FrontierOptions) -> None:
     for name in (options.x, options.y):
         if name not in runs:
             near = [key for key in map(str, runs) if key.startswith(("eff/", "ood/", "adv/", "dev/"))]
-            raise ConfigError(f"no column {name}; the table has {', '.join(sorted(near)) or 'no metric'}")
+            hint = "; runs with robust-dev domains measure it (data.robust_dev)" if name in DEV else ""
+            raise ConfigError(
+                f"no column {name}; the table has {', '.join(sorted(near)) or 'no metric'}{hint}"
+            )
     if options.x == options.y:
         raise ConfigError(f"--x and --y are both {options.x}; a frontier needs two objectives")
     for name in options.by:

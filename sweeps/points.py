@@ -38,6 +38,7 @@ ONE_VALUE = {
     "base_strategy": ("MIXED_STRATEGY", "base strategies"),
     "omega/rule": ("MIXED_STRATEGY", "rules for ω"),
     "omega/robust": ("MIXED_STRATEGY", "kinds of robustness data"),
+    "omega/mixing": ("MIXED_STRATEGY", "ways to mix the losses"),
 }
 """Column that must have one value in a fit -> diagnostic, what the values are."""
 
@@ -173,10 +174,21 @@ def refuse_rising(metric: str) -> None:
         )
 
 
-def refuse_mixtures(frame: pd.DataFrame, metric: str, columns: Collection[str] = tuple(ONE_VALUE)) -> None:
-    """Raise FitRefusedError where one of ``columns`` (keys of ``ONE_VALUE``) has several values."""
+def refuse_mixtures(
+    frame: pd.DataFrame,
+    metric: str,
+    several_strategies: bool = False,
+    columns: Collection[str] = tuple(ONE_VALUE),
+) -> None:
+    """Raise FitRefusedError where rows must not be compared: other collections, pools, negatives.
+
+    ``several_strategies``: rows of different strategies are what is wanted; a fit must have one.
+    ``columns``: of ``ONE_VALUE``, those that must have one value.
+    """
     for column in columns:
         code, what = ONE_VALUE[column]
+        if code == "MIXED_STRATEGY" and several_strategies:
+            continue
         if column not in frame or (column == NEGATIVES and "contrastive_entropy" not in metric):
             continue
         values = sorted(map(str, frame[column].dropna().unique()))

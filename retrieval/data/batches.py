@@ -87,10 +87,38 @@ class Shard:
     rank: int
     width: int
     order: Tensor
-    tokens: int
-    """Of the whole step, as :class:`TokenBatch` counts them; so are the next two."""
-    attended: int
-    sequences: int
+    lengths: np.ndarray
+    """Tokens of each of the N sequences, int64 ``[N]``, on the host."""
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole step, as :class:`TokenBatch` counts them; so are the next two."""
+        return int(self.lengths.sum())
+
+    @property
+    def attended(self) -> int:
+        """Sum of the squared lengths."""
+        return int(np.square(self.lengths).sum())
+
+    @property
+    def sequences(self) -> int:
+        """N."""
+        return len(self.lengths)
+
+    def part(self, chosen: slice) -> tuple[Tensor, Shard]:
+        """Some sequences of the whole step: which of this process's they are, and how they are dealt out.
+
+        Returns: places int64 ``[n]`` in the caller's order of this process's sequences (on the CPU).
+        """
+        order = self.order[chosen].numpy()
+        owners, places = np.divmod(order, self.width)
+        counts = np.bincount(owners)
+        width = int(counts.max())
+        within = np.empty_like(order)
+        for owner, count in enumerate(counts):
+            within[owners == owner] = np.arange(count)
+        shard = Shard(self.rank, width, torch.from_numpy(owners * width + within), self.lengths[chosen])
+        return torch.from_numpy(places[owners == self.rank]), shard
 
 
 @dataclass(frozen=True)
@@ -286,14 +314,7 @@ def _shard(owners: np.ndarray, parts: list[tuple[TokenStore, np.ndarray]], rank:
     for owner, count in enumerate(counts):
         order[owners == owner] = owner * width + np.arange(count)
     lengths = np.concatenate([store.lengths(rows) for store, rows in parts])
-    return Shard(
-        rank,
-        width,
-        torch.from_numpy(order),
-        int(lengths.sum()),
-        int(np.square(lengths).sum()),
-        len(lengths),
-    )
+    return Shard(rank, width, torch.from_numpy(order), lengths.astype(np.int64))
 
 
 def _excluded(drawn: list[Draw], stream: Stream) -> np.ndarray:

@@ -14,8 +14,8 @@ from retrieval.data.relevance import Relevance
 
 MANIFEST = "manifest.json"
 LAG = 1
-"""Steps between a refresh and the first batch that uses it: the trainer makes one batch ahead, so the
-batch of the step at which negatives are refreshed exists already."""
+"""Steps between a refresh and the first batch that uses it: with one, a trainer that makes a batch ahead
+draws from the same lists as one that does not."""
 
 _STREAM = 0x6861_7264
 """Keeps the random numbers of negatives apart from those of pairs."""

@@ -72,7 +72,8 @@ def check_finite(values: NDArray[np.floating]) -> None:
 def top_k(query_vectors: FloatArray, passage_vectors: FloatArray, k: int, chunk: int = 65_536) -> Ranking:
     """Return the ``k`` passages of highest inner product of every query, exactly.
 
-    The result does not depend on ``chunk``; ties have a fixed order (see :func:`top_k_of_blocks`).
+    The result does not depend on ``chunk`` up to rounding: a library may add the terms of a score in another
+    order for blocks of another shape. Ties have a fixed order (see :func:`top_k_of_blocks`).
 
     Args:
         query_vectors: float32[q, d].

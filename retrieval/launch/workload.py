@@ -63,7 +63,7 @@ class Workload:
 def assumed_contents(config: DictConfig) -> Contents:
     """Typical contents, from the limits that the configuration sets."""
     query, passage = (FILL[side] * int(config.data[f"max_{side}_length"]) for side in ("query", "passage"))
-    sets = 0 if config.eval.name == "none" else 1 + len(config.data.ood)
+    sets = 0 if config.eval.name == "none" else _sets(config)
     return Contents(
         query,
         query**2,
@@ -73,6 +73,11 @@ def assumed_contents(config: DictConfig) -> Contents:
         sets * int(config.eval.pool or UNCAPPED["passages"]),
         vocabulary(config),
     )
+
+
+def _sets(config: DictConfig) -> int:
+    """Evaluation sets: the in-domain and the OOD tests, and the dev sets beside them."""
+    return 2 + len(config.data.ood) + len(config.data.get("robust_dev") or [])
 
 
 def workload(config: DictConfig, contents: Contents, precision: str = "bf16") -> Workload:
@@ -109,7 +114,7 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
         measured *= 2  # once for all runs that start from the same weights; which is first is not known
     at_once = min(1.0, (config.train.get("mini_batch_size") or sequences) / sequences)
     kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
-    sets = 1 + len(config.data.ood) if "data" in config else 1
+    sets = _sets(config) if "data" in config else 1
     vectors = 4 * (int(model.projection) or hidden) * (contents.test_queries + contents.test_passages) / sets
     return Workload(tokens, step, measured, kept * at_once * most * layers * hidden, vectors)
 

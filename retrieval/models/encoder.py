@@ -82,7 +82,8 @@ class DualEncoder(nn.Module):
         """Gradient caching (Gao et al. 2021, arXiv 2101.06983): activations of one chunk at a time.
 
         The forward pass keeps the vectors alone; the backward pass encodes each chunk again, with the same
-        dropout, when the gradient of its vectors is known. Gradients are exactly those of the whole batch.
+        dropout, when the gradient of its vectors is known. Gradients are those of the whole batch, up to
+        rounding.
         """
         assert self.mini_batch_size is not None
         vectors = [

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from retrieval.data.batches import Batch
+from retrieval.data.batches import Batch, Shard
 from retrieval.data.cache import digest, write_atomic
 from retrieval.models.encoder import DTYPES, DualEncoder
 from retrieval.models.layout import TokenBatch
@@ -44,10 +44,14 @@ class Work:
     @classmethod
     def of_step(cls, batch: Batch, passes: int) -> Work:
         """All sequences of a step put through the encoder ``passes`` times, in whichever process."""
-        whole = batch.shard
-        if whole is None:
-            return cls.of(batch.tokens, passes)
-        return cls(passes * whole.tokens, passes * whole.attended, passes * whole.sequences)
+        return cls.of_share(batch.tokens, batch.shard, passes)
+
+    @classmethod
+    def of_share(cls, tokens: TokenBatch, shard: Shard | None, passes: int) -> Work:
+        """Sequences of which this process has ``tokens``, all of them put through ``passes`` times."""
+        if shard is None:
+            return cls.of(tokens, passes)
+        return cls(passes * shard.tokens, passes * shard.attended, passes * shard.sequences)
 
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))

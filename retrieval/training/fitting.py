@@ -77,6 +77,7 @@ def train(
         "steps": cell.train.steps,
         "batch_size": cell.train.batch_size,
         "init": cell.model.init,
+        "robust_dev": bool(data.robust_dev),
     }
     strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     sampler = Sampler(strategy, training, cell.train.batch_size, cell.seed, group.rank, group.size)

@@ -14,6 +14,14 @@ def processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def summed(value: Tensor) -> Tensor:
+    """The sum of a number over the processes."""
+    if processes() > 1:
+        value = value.clone()
+        distributed.all_reduce(value)
+    return value
+
+
 def gathered(vectors: Tensor, shard: Shard | None) -> Tensor:
     """Vectors of all sequences of the step in the caller's order, ``[N, d]``.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retrieval.data.batches import Batch
+from retrieval.data.batches import Batch, Shard
 from retrieval.models.layout import TokenBatch, group_tokens
 from retrieval.segments import within
 
@@ -24,9 +24,11 @@ class Part:
 
     tokens: TokenBatch
     places: Tensor
+    shard: Shard | None = None
+    """How the sequences are dealt out, where several processes have some of them each."""
 
     @classmethod
-    def of(cls, whole: TokenBatch, sequences: slice) -> Part:
+    def of(cls, whole: TokenBatch, sequences: slice | Tensor, shard: Shard | None = None) -> Part:
         """The part of ``whole`` (on the CPU) at ``sequences`` of the caller's order."""
         members = whole.inverse[sequences].numpy()
         starts, lengths = whole.starts()[members], whole.sizes[members]
@@ -34,7 +36,15 @@ class Part:
         tokens = group_tokens(np.repeat(starts, lengths) + within(lengths), lengths)
         places = tokens.ids[: tokens.tokens]
         ids = F.pad(whole.ids[places], (0, len(tokens.ids) - len(places)))
-        return cls(replace(tokens, ids=ids), places)
+        return cls(replace(tokens, ids=ids), places, shard)
+
+    @classmethod
+    def of_batch(cls, batch: Batch, sequences: slice) -> Part:
+        """This process's share of some sequences of a step."""
+        if batch.shard is None:
+            return cls.of(batch.tokens, sequences)
+        own, shard = batch.shard.part(sequences)
+        return cls.of(batch.tokens, own, shard)
 
     def put(self, into: Tensor, values: Tensor) -> Tensor:
         """``into`` ``[T, …]``, by token of the whole batch, with ``values`` at the tokens of the part."""
@@ -42,7 +52,8 @@ class Part:
 
     def to(self, device: torch.device | str) -> Part:
         """The same on another device."""
-        return Part(self.tokens.to(device), self.places.to(device, non_blocking=True))
+        shard = self.shard and replace(self.shard, order=self.shard.order.to(device, non_blocking=True))
+        return Part(self.tokens.to(device), self.places.to(device, non_blocking=True), shard)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +69,7 @@ class AttackedBatch(Batch):
         """``batch`` (on the CPU) with the parts of a block."""
         place = batch.blocks[block]
         whole = {field.name: getattr(batch, field.name) for field in fields(Batch)}
-        queries, passages = (Part.of(batch.tokens, part) for part in (place.queries, place.passages))
+        queries, passages = (Part.of_batch(batch, part) for part in (place.queries, place.passages))
         return cls(**whole, attacked=block, queries=queries, passages=passages)
 
     def to(self, device: torch.device | str) -> AttackedBatch:

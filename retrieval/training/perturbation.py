@@ -19,6 +19,7 @@ from retrieval.models.encoder import DualEncoder
 from retrieval.models.layout import Group, TokenBatch
 from retrieval.models.slots import sequence_slots
 from retrieval.training.cost import BACKWARD_TO_INPUTS, FORWARD, Work
+from retrieval.training.gathering import gathered, summed
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.seeds import NOISE, step_seed
@@ -47,16 +48,16 @@ class Adversary:
     def __init__(self, encoder: DualEncoder, batch: AttackedBatch, words: Words) -> None:
         self.encoder = encoder
         self.block = batch.blocks[batch.attacked]
-        self.tokens = batch.passages.tokens
+        self.tokens, self.shard = batch.passages.tokens, batch.passages.shard
         with torch.no_grad():
-            self.queries = encoder(batch.queries.tokens)
-        self.work = Work.of(batch.queries.tokens, FORWARD)
+            self.queries = gathered(encoder(batch.queries.tokens), batch.queries.shard)
+        self.work = Work.of_share(batch.queries.tokens, batch.queries.shard, FORWARD)
         self.free = _real_tokens(self.tokens) & ~words.special[self.tokens.ids]
         """Tokens that may be changed: bool ``[T]``."""
 
     def loss(self, offset: Tensor) -> Tensor:
         """Loss at the passages' word embeddings plus ``offset`` ``[T, hidden]``: 0-d."""
-        passages = self.encoder(self.tokens, offset)
+        passages = gathered(self.encoder(self.tokens, offset), self.shard)
         return contrastive_loss(self.queries, passages, self.block.labels, self.block.excluded)
 
     def gradient(self, offset: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class Adversary:
         with self.encoder.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(point), point)
-        self.work += Work.of(self.tokens, FORWARD + BACKWARD_TO_INPUTS)
+        self.work += Work.of_share(self.tokens, self.shard, FORWARD + BACKWARD_TO_INPUTS)
         return gradient * self.free[:, None]
 
 
@@ -127,7 +128,8 @@ def ascend(adversary: Adversary, table: Tensor, epsilon: float, steps: int) -> T
     projected back, from zero.
     """
     norms = table[adversary.tokens.ids].norm(dim=1)
-    bound = epsilon * (norms * adversary.free).sum() / adversary.free.sum().clamp_min(1)
+    total, count = summed((norms * adversary.free).sum()), summed(adversary.free.sum())
+    bound = epsilon * total / count.clamp_min(1)
     offset = torch.zeros(len(norms), table.shape[1], device=table.device)
     stride = bound * min(1.0, STEP_SHARE / steps)
     for _ in range(steps):
@@ -162,7 +164,8 @@ def substitute(
         gains = torch.einsum("nkh,nh->nk", table[near] - old[:, None], gradient[rows])
         gain, best = gains.max(dim=1)
         changed[rows] = torch.where(gain > 0, near.gather(1, best[:, None])[:, 0], ids[rows])
-    return changed, Work(other=2.0 * directions.numel() * len(places))
+    searched = summed(torch.tensor(len(places), device=ids.device))
+    return changed, Work(other=2.0 * directions.numel() * float(searched))
 
 
 def passage_norms(values: Tensor, tokens: TokenBatch) -> Tensor:

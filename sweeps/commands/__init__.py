@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "frontier": "sweeps.commands.frontier",
     "mixture": "sweeps.commands.mixture",
     "efficiency": "sweeps.commands.efficiency",
+    "compare": "sweeps.commands.compare",
     "report": "sweeps.commands.report",
     "dashboard": "sweeps.commands.dashboard",
     "sensitivity": "sweeps.commands.sensitivity",

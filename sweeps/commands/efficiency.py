@@ -17,6 +17,15 @@ from sweeps.commands.options import (
     progress_bar,
 )
 
+LawOption = Annotated[
+    str,
+    typer.Option(
+        "--law",
+        help="Where the baseline's curve comes from: interpolated (as measured), joint, additive, "
+        "single (a law a slice), or auto (joint where there are runs enough).",
+    ),
+]
+
 
 def run(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
@@ -29,14 +38,7 @@ def run(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Metric to match; repeatable. Default: eff and ood.")
     ] = None,
-    law: Annotated[
-        str,
-        typer.Option(
-            "--law",
-            help="Where the baseline's curve comes from: interpolated (as measured), joint, additive, "
-            "single (a law a slice), or auto (joint where there are runs enough).",
-        ),
-    ] = "auto",
+    law: LawOption = "auto",
     runs: RunsOption = Path("runs"),
     table: TableOption = None,
     wandb: WandbOption = None,
@@ -49,7 +51,7 @@ def run(
 
     A multiplier of 4 on D at 7,000 pairs: the strategy trained on 7,000 pairs is as good as the baseline
     trained on 28,000. Each metric has a multiplier of its own. "To match both" is the larger of them: what
-    the baseline needs to be as good in both. "In each" is the smaller: what it needs to be as good in one.
+    the baseline needs to be as good in both. "In each" is the smaller: it needs at least that in each.
 
     --law interpolated reads the multiplier off the baseline's measured means, joined by lines, with intervals
     from a paired bootstrap over seeds. Prefer it for claims: it assumes no law, and says "> 3×" where the

@@ -9,13 +9,24 @@ import typer
 
 from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
 
+FirstOption = Annotated[
+    str | None, typer.Option("--x", help="First objective. Default: eff/contrastive_entropy.")
+]
+SecondOption = Annotated[
+    str | None, typer.Option("--y", help="Second objective. Default: ood/contrastive_entropy.")
+]
+DevOption = Annotated[
+    bool, typer.Option("--dev", help="Draw it in dev metrics, for training: dev/ before both defaults.")
+]
+
 
 def run(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
         "frontier.json"
     ),
-    x: Annotated[str, typer.Option("--x", help="First objective.")] = "eff/contrastive_entropy",
-    y: Annotated[str, typer.Option("--y", help="Second objective.")] = "ood/contrastive_entropy",
+    x: FirstOption = None,
+    y: SecondOption = None,
+    dev: DevOption = False,
     by: Annotated[
         str, typer.Option("--by", help="Columns with a frontier of their own for each value; '' for none.")
     ] = "model,frac",
@@ -34,13 +45,21 @@ def run(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
     level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
 ) -> None:
-    """Find the non-dominated runs; the file is what strategy=pareto strategy.frontier=FILE reads."""
+    """Find the non-dominated runs, the knee of their frontier, ρ* = R*/E* and the hypervolume.
+
+    In test metrics, the default, the frontier is for reporting. With --dev it is drawn in dev metrics: that
+    file is what strategy=pareto strategy.frontier=FILE takes, because nothing measured on test data may steer
+    training. The record says which it is: "steers" is true exactly when both metrics are dev metrics.
+
+    Example: python -m sweeps frontier --dev --out frontier.json
+    """
     from retrieval.files import write_json
     from sweeps.frontier import FrontierOptions, frontier
 
+    first, second = _objectives(x, y, dev)
     options = FrontierOptions(
-        x=x,
-        y=y,
+        x=first,
+        y=second,
         by=tuple(name.strip() for name in by.split(",") if name.strip()),
         knee=knee,
         reference=_corner(reference),
@@ -50,9 +69,28 @@ def run(
     )
     record = frontier(load(runs, table, wandb, where), options)
     write_json(out, record)
-    for line in describe(record):
+    for line in [*describe(record), purpose(record, out)]:
         typer.echo(line)
     typer.echo(f"wrote {out}")
+
+
+def _objectives(x: str | None, y: str | None, dev: bool) -> tuple[str, str]:
+    """The metrics asked for; ConfigError where --dev is given with a test metric."""
+    from retrieval.errors import ConfigError
+    from sweeps.frontier import DEV, EFFECTIVENESS, ROBUSTNESS
+
+    for option, name in (("--x", x), ("--y", y)):
+        if dev and name is not None and not name.startswith("dev/"):
+            raise ConfigError(f"--dev {option} {name}: not a dev metric; say dev/{name}, or leave --dev out")
+    defaults = DEV if dev else (EFFECTIVENESS, ROBUSTNESS)
+    return x or defaults[0], y or defaults[1]
+
+
+def purpose(record: dict[str, Any], out: Path) -> str:
+    """One line on what the frontier is for."""
+    if record["steers"]:
+        return f"for training: strategy=pareto strategy.frontier={out}"
+    return "for reporting, it is drawn in test metrics; for training: python -m sweeps frontier --dev"
 
 
 def _corner(text: str | None) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.configurations import FLOPS
-from sweeps.efficiency.multipliers import summary, together
+from sweeps.efficiency.multipliers import summaries
 from sweeps.efficiency.options import (
     INTERPOLATED,
     Axis,
@@ -70,8 +70,6 @@ def _curve(
     pair: Multipliers, axis: Axis, levels: np.ndarray, other: float, options: EfficiencyOptions
 ) -> dict[str, Any]:
     scale = pair.scale(levels)
-    found = [pair.multiplier(k, axis, scale, other) for k in range(len(options.metrics))]
-    named = dict(zip(options.metrics, found)) | together(found)
-    measured = pair.forms == INTERPOLATED
-    by = {name: summary(one, draws, options.fit.level, measured) for name, (one, draws) in named.items()}
+    found = {name: pair.multiplier(k, axis, scale, other) for k, name in enumerate(options.metrics)}
+    by = summaries(found, options.fit.level, pair.forms == INTERPOLATED)
     return {"law": pair.forms, "scale": scale.tolist(), "ran": levels.tolist(), "by": by}

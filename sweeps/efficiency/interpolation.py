@@ -19,33 +19,39 @@ ROUNDING = 1e-9
 
 
 def falling(log_x: Floats, log_y: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Knots (ln resource, ln metric), each [k], k ≤ m, of the nearest falling curve.
+    """Knots (ln resource, ln metric), each [r, m], of the nearest falling curves.
 
     Args:
         log_x: ln resource, strictly rising, [m].
-        log_y: ln metric, [m].
+        log_y: ln metric of r curves, [r, m].
         weight: weights of the points, such as numbers of seeds, [m].
+
+    Returns: knots in order of the resource; points that are pooled are the same knot several times.
     """
-    if np.all(np.diff(log_y) < 0):
-        return log_x, log_y
-    fitted = optimize.isotonic_regression(log_y, weights=weight, increasing=False)
-    levels = np.asarray(fitted.x)
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(levels) < 0]))
-    centres = np.add.reduceat(weight * log_x, starts) / np.add.reduceat(weight, starts)
-    return centres, levels[starts]
+    x, y = np.tile(log_x, (len(log_y), 1)), np.array(log_y)
+    for row in np.flatnonzero(~np.all(np.diff(log_y, axis=1) < 0, axis=1)):
+        levels = np.asarray(optimize.isotonic_regression(log_y[row], weights=weight, increasing=False).x)
+        block = np.cumsum(np.concatenate([[0], np.diff(levels) < 0]))
+        centres = np.bincount(block, weight * log_x) / np.bincount(block, weight)
+        x[row], y[row] = centres[block], levels
+    return x, y
 
 
 def reached(log_x: Floats, log_y: Floats, weight: Floats, target: Floats) -> Floats:
-    """Amount of the resource, [s], at which the falling curve through the points is at ``target``.
+    """Amounts of the resource, [r, s], at which the falling curves through the points are at ``target``.
 
     Args:
         log_x, log_y, weight: as for :func:`falling`.
-        target: values of ln metric, [s].
+        target: values of ln metric for each curve, [r, s].
 
     Returns: amounts in the resource's own unit; ``inf`` where the target lies below the curve's last point,
         0 where it lies above the first: more, or less, than was measured.
     """
     x, y = falling(log_x, log_y, weight)
-    amount = np.exp(np.interp(-target, -y, x))
-    amount = np.where(target < y[-1] - ROUNDING, np.inf, amount)
-    return np.where(target > y[0] + ROUNDING, 0.0, amount)
+    after = (y[:, None, :] > target[:, :, None]).sum(axis=2).clip(1, len(log_x) - 1)
+    x0, x1, y0, y1 = (np.take_along_axis(part, after - k, axis=1) for part in (x, y) for k in (1, 0))
+    drop = y0 - y1
+    share = np.divide(y0 - target, drop, out=np.zeros_like(drop), where=drop > 0)
+    amount = np.exp(x0 + share.clip(0, 1) * (x1 - x0))
+    amount = np.where(target < y[:, -1:] - ROUNDING, np.inf, amount)
+    return np.where(target > y[:, :1] + ROUNDING, 0.0, amount)

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from sweeps.configurations import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.efficiency.interpolation import falling, reached
+from sweeps.efficiency.interpolation import reached
 from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
 from sweeps.laws import Floats
 from sweeps.points import Columns, prepare
+from sweeps.result import FitOptions
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ class MeasuredPair:
         """
         base, better = self.baseline[k], self.strategy[k]
         x, weight = np.log(base.size), base.counts
-        found = reached(x, base.log_y, weight, better.log_y) / scale
-        drawn = [reached(x, curve, weight, target) / scale for curve, target in zip(*self.draws[k])]
-        return found, np.array(drawn).reshape(-1, len(scale))
+        found = reached(x, base.log_y[None], weight, better.log_y[None])[0]
+        curves, targets = self.draws[k]
+        return found / scale, reached(x, curves, weight, targets) / scale
 
 
 @dataclass
@@ -108,35 +109,44 @@ class MeasuredSource:
 
     def pair(self, parts: Parts, axis: Axis, columns: Columns, resource: Resource) -> MeasuredPair:
         """Means and draws of one slice; what is doubtful about them goes into ``warnings``."""
-        found = [[series(part, name, axis, columns) for part in parts] for name in self.options.metrics]
+        first, second = parts
+        found = [
+            (series(first, name, axis, columns), series(second, name, axis, columns))
+            for name in self.options.metrics
+        ]
         both = found[0]
-        seeds = sorted({seed for one in both for seed in one.seeds})
-        self.warnings += [*_unshared(both, seeds), *_pooled([first for first, _ in found], axis)]
+        self.warnings += [*_unshared(both), *_pooled([base for base, _ in found], axis)]
         single = [f"{one.label} at {axis} = {size:.6g}" for one in both for size in one.size[one.counts < 2]]
         if single:
             text = f"no interval: one seed for {_listed(single)}"
             self.warnings.append(diagnose("SINGLE_SEED", text))
-        fewest = int(min(one.counts.min() for one in both))
-        numbers = self._numbers(len(seeds), fewest - 1)
-        draws = []
-        for first, second in found:
-            places = [[seeds.index(seed) for seed in one.seeds] for one in (first, second)]
-            drawn = (one.drawn(numbers[:, place]) for one, place in zip((first, second), places))
-            draws.append((next(drawn), next(drawn)))
-        return MeasuredPair([first for first, _ in found], [second for _, second in found], draws)
-
-    def _numbers(self, seeds: int, freedom: int) -> Floats:
-        """Random numbers [r, seeds]; a draw as a whole is Student's with ``freedom``, r = 0 where it is 0."""
-        count = max(self.options.fit.bootstrap, 0) if freedom > 0 else 0
-        generator = np.random.default_rng(self.options.fit.seed)
-        normal = generator.standard_normal((count, seeds))
-        if not count:
-            return normal
-        return np.asarray(normal * np.sqrt(freedom / generator.chisquare(freedom, size=(count, 1))))
+        return joined(found, self.options.fit)
 
 
-def _unshared(both: Sequence[Series], seeds: list[str]) -> list[Diagnostic]:
+def joined(found: Sequence[tuple[Series, Series]], options: FitOptions) -> MeasuredPair:
+    """Baseline and strategy of every metric with shared draws; no draws where a level has one seed.
+
+    One random number belongs to a seed, wherever it was run: this is what pairs the strategies and metrics.
+    """
+    every = [one for pair in found for one in pair]
+    seeds = sorted({seed for one in every for seed in one.seeds})
+    freedom = int(min(one.counts.min() for one in every)) - 1
+    count = max(options.bootstrap, 0) if freedom > 0 else 0
+    generator = np.random.default_rng(options.seed)
+    numbers = generator.standard_normal((count, len(seeds)))
+    if count:
+        numbers *= np.sqrt(freedom / generator.chisquare(freedom, size=(count, 1)))
+
+    def drawn(one: Series) -> Floats:
+        return one.drawn(numbers[:, [seeds.index(seed) for seed in one.seeds]])
+
+    draws = [(drawn(first), drawn(second)) for first, second in found]
+    return MeasuredPair([first for first, _ in found], [second for _, second in found], draws)
+
+
+def _unshared(both: Sequence[Series]) -> list[Diagnostic]:
     """SEEDS_NOT_SHARED where a seed of one strategy's level was not run everywhere else."""
+    seeds = sorted({seed for one in both for seed in one.seeds})
     lacking = []
     for one in both:
         for seed in seeds:
@@ -154,9 +164,8 @@ def _pooled(baselines: Sequence[Series], axis: Axis) -> list[Diagnostic]:
     """LEVELS_POOLED where the baseline's mean rises, so that neighbours count as one point."""
     found = []
     for one in baselines:
-        centres, _ = falling(np.log(one.size), one.log_y, one.counts)
-        if len(centres) < len(one.size):
-            rises = np.flatnonzero(np.diff(one.log_y) >= 0)
+        rises = np.flatnonzero(np.diff(one.log_y) >= 0)
+        if len(rises):
             steps = [
                 f"{100 * np.expm1(one.log_y[i + 1] - one.log_y[i]):.2g} % from {axis} = {one.size[i]:.6g} "
                 f"to {one.size[i + 1]:.6g}"

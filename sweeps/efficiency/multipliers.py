@@ -33,15 +33,42 @@ EACH = "each"
 IN_WORDS = {BOTH: "to match both", EACH: "in each"}
 
 
-def together(
-    found: list[tuple[Floats, Floats]],
-) -> dict[str, tuple[Floats, Floats]]:
-    """``both`` and ``each`` of the metrics' multipliers [s] and draws [r, s], compared draw by draw."""
-    values, draws = [one for one, _ in found], [drawn for _, drawn in found]
-    return {
-        BOTH: (np.max(values, axis=0), np.max(draws, axis=0)),
-        EACH: (np.min(values, axis=0), np.min(draws, axis=0)),
-    }
+def summaries(
+    found: dict[str, tuple[Floats, Floats]], level: float, measured: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Every metric's multiplier with its interval, and those of ``both`` and ``each``.
+
+    In every draw the larger (the smaller) of the metrics' multipliers is taken, but for one end. The larger
+    of two noisy numbers is biased upwards: its draws alone would put the lower end of ``both`` above the
+    truth in 15 to 19 of 100 cases where the metrics' multipliers are equal (simulated). That end is therefore
+    the largest of the metrics' lower ends, the tail shared among the metrics whose intervals reach that far
+    (Bonferroni). The upper end of ``each`` is found likewise.
+
+    Args:
+        found: metric -> multiplier [s] and draws [r, s], the draws shared by all metrics.
+        level: of the intervals.
+        measured: see :func:`summary`.
+    """
+    values, draws = [one for one, _ in found.values()], [drawn for _, drawn in found.values()]
+    by = {name: summary(one, drawn, level, measured) for name, (one, drawn) in found.items()}
+    by[BOTH] = summary(np.max(values, axis=0), np.max(draws, axis=0), level, measured)
+    by[EACH] = summary(np.min(values, axis=0), np.min(draws, axis=0), level, measured)
+    if by[BOTH]["low"] is not None:
+        sets = [(one, _known(drawn)) for one, drawn in found.values()]
+        tail = (1 - level) / 2
+        by[BOTH]["low"] = _written(_lower_end(sets, tail), measured)
+        mirrored = [(-one, -drawn) for one, drawn in sets]
+        by[EACH]["high"] = _written(-_lower_end(mirrored, tail), measured)
+    return by
+
+
+def _lower_end(found: list[tuple[Floats, Floats]], tail: float) -> Floats:
+    """Lower end [s] of the largest of several multipliers [s], each with draws [r, s]."""
+    low, high = np.stack([_ends(*one, tail) for one in found], axis=1)
+    contenders = (high >= low.max(axis=0)).sum(axis=0)
+    counts = range(1, len(found) + 1)
+    shared = [np.max([_ends(*one, tail / count)[0] for one in found], axis=0) for count in counts]
+    return np.asarray(np.choose(contenders - 1, shared))
 
 
 def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = False) -> dict[str, Any]:
@@ -56,18 +83,26 @@ def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = Fa
         measured: whether 0 means "less than the least amount measured" and is written so.
     """
     record: dict[str, Any] = {"multiplier": _written(multiplier, measured)}
-    asked = len(draws)
-    draws = draws[~np.isnan(draws).any(axis=1)]
-    if len(draws) < max(MIN_DRAWS, 0.9 * asked):
+    known = _known(draws)
+    if len(known) < max(MIN_DRAWS, 0.9 * len(draws)):
         return record | {"low": None, "high": None, "unbounded_share": None}
-    tail = (1 - level) / 2
+    low, high = _ends(multiplier, known, (1 - level) / 2)
+    share = np.isinf(known).mean(axis=0)
+    record |= {"low": _written(low, measured), "high": _written(high, measured)}
+    return record | {"unbounded_share": share.tolist()}
+
+
+def _known(draws: Floats) -> Floats:
+    """The draws [r, s] that could be evaluated at every scale."""
+    return draws[~np.isnan(draws).any(axis=1)]
+
+
+def _ends(multiplier: Floats, draws: Floats, tail: float) -> tuple[Floats, Floats]:
+    """Ends [s] of the interval that leaves out ``tail`` of the draws [r, s] on each side."""
     # Order statistics, not interpolation: an unbounded draw must not make its neighbours infinite.
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0, method="nearest")
     # The draws of a law that fits badly can all miss the estimate; an interval must hold it.
-    low, high = np.minimum(low, multiplier), np.maximum(high, multiplier)
-    share = np.isinf(draws).mean(axis=0)
-    record |= {"low": _written(low, measured), "high": _written(high, measured)}
-    return record | {"unbounded_share": share.tolist()}
+    return np.minimum(low, multiplier), np.maximum(high, multiplier)
 
 
 def _written(values: Floats, measured: bool) -> list[float | str]:

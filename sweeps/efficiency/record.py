@@ -62,16 +62,7 @@ def efficiency(
         raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(LAWS)}")
     parts = _select(runs, baseline, strategy, options)
     source = _source(parts, options, progress, {} if fitted is None else fitted)
-    found: list[dict[str, Any]] = []
-    refused: dict[str, str] = {}
-    for resource in options.resources:
-        try:
-            found += curves(parts, resource, source, options)
-        except ParetrieveError as error:
-            refused[resource] = str(error)
-    if not found:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        raise FitRefusedError("NO_MULTIPLIER", f"no resource gives a multiplier: {reasons}")
+    found, refused = _curves(parts, source, options)
     return {
         "baseline": baseline,
         "strategy": strategy,
@@ -85,6 +76,23 @@ def efficiency(
         "refused": refused,
         "warnings": _warnings([*source.warnings, *doubts(found, strategy)]),
     }
+
+
+def _curves(
+    parts: Parts, source: Source, options: EfficiencyOptions
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Curves of all resources, and by resource the reason why there is none; refused where there are none."""
+    found: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
+    for resource in options.resources:
+        try:
+            found += curves(parts, resource, source, options)
+        except ParetrieveError as error:
+            refused[resource] = str(error)
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise FitRefusedError("NO_MULTIPLIER", f"no resource gives a multiplier: {reasons}")
+    return found, refused
 
 
 def _warnings(found: list[Diagnostic]) -> list[dict[str, str]]:

@@ -109,7 +109,7 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     refuse_rising(rob)
     rows, mixing = _fixed(table)
     conditions = _conditions(rows) | {"mixing": mixing}
-    refuse_mixtures(rows, eff, [name for name in _AGREE if name in rows])
+    refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
     complete = rows[[eff, rob]].notna().all(axis=1)
     if not complete.any():
         raise TableError(f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from retrieval.config import DEFAULT_RULE
+from retrieval.config import DEFAULT_RULES
 from retrieval.files import read_json
 from sweeps.configurations import FLOPS, W
 from sweeps.fit import FitResult
@@ -199,15 +199,19 @@ def commands(runs: pd.DataFrame, folder: Path | None) -> list[str]:
     source = f"--runs {folder if folder is not None else 'runs'}"
     lines = []
     if {"data", "model", "frac", "strategy"} <= set(runs):
-        rule = runs["omega/rule"].fillna("") if "omega/rule" in runs else pd.Series("", index=runs.index)
-        lines = [_training_command(part) for _, part in runs.groupby(["data", "strategy", rule], sort=True)]
+        kinds = [runs[name].fillna("") for name in ("omega/rule", "omega/mixing") if name in runs]
+        groups = runs.groupby(["data", "strategy", *kinds], sort=True)
+        lines = [_training_command(part) for _, part in groups]
     several = "strategy" in runs and runs["strategy"].nunique() > 1
     by = " --by strategy" if several else ""
     lines.append(f"python -m sweeps fit {source} --metric eff/contrastive_entropy{by} --out fit.json")
     lines.append(f"python -m sweeps frontier {source} --out frontier.json")
     if several and "standard" in set(runs["strategy"]):
         other = next(label for label in labels_for_curves(runs) if label != "standard")
-        lines.append(f'python -m sweeps efficiency {source} --baseline standard --strategy "{other}"')
+        pair = f'{source} --baseline standard --strategy "{other}"'
+        lines.append(f"python -m sweeps efficiency {pair}")
+        lines.append(f"python -m sweeps efficiency {pair} --law interpolated")
+        lines.append(f"python -m sweeps compare {pair}")
     return [*lines, f"python -m sweeps report {source} --out report"]
 
 
@@ -219,10 +223,13 @@ def _training_command(part: pd.DataFrame) -> str:
     words.append(f"data.frac={_numbers(part['frac'])}")
     words.append(f"strategy={first['strategy']}")
     rule = first.get("omega/rule")
-    if first["strategy"] == "pareto" and isinstance(rule, str) and rule != DEFAULT_RULE:
+    if first["strategy"] == "pareto" and isinstance(rule, str) and rule not in DEFAULT_RULES:
         words.append(f"strategy.rule={rule}")
         if rule == "fixed" and part["omega/final"].notna().all():
             words.append(f"strategy.omega={_numbers(part['omega/final'])}")
+    mixing = first.get("omega/mixing")
+    if first["strategy"] == "pareto" and isinstance(mixing, str) and mixing:
+        words.append(f"strategy.mixing={mixing}")
     if "seed" in part:
         words.append(f"seed={_numbers(part['seed'])}")
     return " ".join(words)

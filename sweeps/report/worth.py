@@ -64,7 +64,7 @@ def _show(part: Tradeoff, baseline: str) -> None:
     part.section.paragraphs = [
         f"The multiplier m at a scale solves L_{baseline}(m · scale) = L_strategy(scale). “To match both” is "
         f"the larger of the metrics' multipliers: what {baseline} needs to be as good in both. “In each” is "
-        "the smaller: what it needs to be as good in one of them.",
+        "the smaller: it needs at least that in each of them.",
         f"Under “{INTERPOLATED}” the baseline's means are joined by lines and nothing is said beyond them "
         "(“> 3” is more than the largest amount it was run with); other laws are fitted and reach beyond.",
     ]
@@ -73,16 +73,13 @@ def _show(part: Tradeoff, baseline: str) -> None:
     levels = _levels(records)
     if levels.rows:
         part.section.tables.append(levels)
-    measured = [name for name in part.records if name.endswith(INTERPOLATED)]
-    fitted = [name for name in part.records if name not in measured]
-    for names in (fitted, measured):
-        shown = next(
-            (name for name in names if name.startswith("efficiency-pareto")), next(iter(names), None)
-        )
-        if shown is not None:
-            record = part.records[shown]
-            wanted = record["headline"] if names is fitted else [r for r in record["headline"] if r == "D"]
-            part.section.panels += [efficiency_panel(record, resource) for resource in wanted]
+    for suffix in ("", f"-{INTERPOLATED}"):
+        names = [name for name in part.records if name.endswith(INTERPOLATED) == bool(suffix)]
+        if names:
+            pareto = f"efficiency-pareto{suffix}"
+            record = part.records[pareto if pareto in names else names[0]]
+            drawn = [resource for resource in record["headline"] if resource == "D" or not suffix]
+            part.section.panels += [efficiency_panel(record, resource) for resource in drawn]
 
 
 def _headlines(records: list[dict[str, Any]]) -> PageTable:

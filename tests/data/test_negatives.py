@@ -21,6 +21,7 @@ from retrieval.errors import ConfigError
 from retrieval.evaluation.ranking import Ranking
 from tests.data.conftest import WriteCollection
 from tests.data.test_batches import pairs_of
+from tests.rounding import assert_ranking
 
 PASSAGES = {
     "apple-1": "apple tree",
@@ -138,13 +139,14 @@ def test_search_in_passes_is_the_ranking_by_inner_product(
     random = np.random.default_rng(seed)
     vectors = [random.normal(size=(n, 3)).astype(np.float32) for n in (queries, passages)]
     rows = np.arange(queries)[::2]
-    found = np.concatenate([part.columns for part in search(Vectors(*vectors, block), rows, k)])
+    found = list(search(Vectors(*vectors, block), rows, k))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mining, "_MEMORY", 1)
-        one_by_one = np.concatenate([part.columns for part in search(Vectors(*vectors, block), rows, k)])
-    expected = np.argsort(-(vectors[0][rows] @ vectors[1].T), axis=1, kind="stable")[:, :k]
-    assert found.tolist() == expected.tolist()
-    assert one_by_one.tolist() == expected.tolist()
+        one_by_one = list(search(Vectors(*vectors, block), rows, k))
+    assert len(one_by_one) == len(rows)
+    for parts in (found, one_by_one):
+        columns, scores = (np.concatenate(lists) for lists in zip(*((p.columns, p.scores) for p in parts)))
+        assert_ranking(Ranking(columns, scores), vectors[0][rows], vectors[1], k)
 
 
 @given(st.data())

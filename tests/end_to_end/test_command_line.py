@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -96,10 +97,11 @@ def test_a_sweep_from_start_to_report(tmp_path: Path, cache: Path) -> None:
     assert first.returncode == 0, first.stderr
     results = sorted((tmp_path / "runs").glob("*/result.json"))
     assert len(results) == 6
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     again = train(*grid, folder=tmp_path)
     assert again.returncode == 0
-    assert time.monotonic() - start < 20
+    # Processor time, which a busy machine stretches less.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 20
     assert [path.stat().st_mtime_ns for path in results] == [
         path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/result.json"))
     ]
@@ -117,7 +119,7 @@ def test_a_sweep_from_start_to_report(tmp_path: Path, cache: Path) -> None:
             "--out",
             "fit.json",
         ],
-        ["frontier", "--out", "frontier.json"],
+        ["frontier", "--dev", "--out", "frontier.json"],
         ["report", "--out", "report"],
     ):
         done = command("-m", "sweeps", *arguments, folder=tmp_path)

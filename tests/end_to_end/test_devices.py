@@ -19,7 +19,13 @@ from tests.end_to_end.test_command_line import train
 
 pytestmark = pytest.mark.slow
 
-PARETO = ("strategy=pareto", "strategy.base=hard-negative", "train.precision=32", "trainer.threads=1")
+PARETO = (
+    "strategy=pareto",
+    "strategy.rule=dro",
+    "strategy.base=hard-negative",
+    "train.precision=32",
+    "trainer.threads=1",
+)
 
 
 def trace(folder: Path) -> list[dict[str, Any]]:
@@ -78,8 +84,20 @@ def test_an_interrupted_run_on_two_devices_resumes_exactly(small: Compose, tmp_p
     assert trace(folder) == trace(tmp_path / "whole" / whole["run"])
 
 
-def test_perturbations_are_refused(tmp_path: Path) -> None:
-    for strategy in ("strategy=adversarial", "strategy=pareto strategy.robust=both"):
-        refused = train(*SMALL, "trainer.devices=2", *strategy.split(), folder=tmp_path)
-        assert refused.returncode == 2
-        assert "trainer.devices=1" in refused.stderr
+def test_adversarial_steps_on_two_devices_are_those_of_one(small: Compose, tmp_path: Path) -> None:
+    options = ("strategy=pareto", "strategy.robust=both", "strategy.rule=fixed", "strategy.omega=0.5")
+    own = (*options, "train.precision=32", "trainer.threads=1", "eval=none")
+    one = run_cell(small(*own, f"runs={tmp_path / 'one'}"))
+    two = run_cell(small(*own, f"runs={tmp_path / 'two'}", "trainer.devices=2"))
+    assert two["cost/train_flops"] == pytest.approx(one["cost/train_flops"])
+    for ours, theirs in zip(
+        trace(tmp_path / "two" / two["run"]), trace(tmp_path / "one" / one["run"]), strict=True
+    ):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_random_words_are_refused(tmp_path: Path) -> None:
+    options = ("strategy=adversarial", "strategy.perturbation.kind=noise")
+    refused = train(*SMALL, "trainer.devices=2", *options, folder=tmp_path)
+    assert refused.returncode == 2
+    assert "use fgsm, pgd or substitution, or trainer.devices=1" in refused.stderr

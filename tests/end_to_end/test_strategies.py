@@ -64,7 +64,9 @@ def check(small: Compose, *options: str) -> dict[str, Any]:
 def run_pareto(small: Compose, base: str, robust: str, rule: str) -> None:
     result = check(small, *pareto(base, robust, rule))
     assert result["base_strategy"] == base
-    assert (result["omega/rule"], result["omega/robust"]) == (rule if rule != "auto" else "repeats", robust)
+    if rule == "auto":
+        rule = "guarded" if robust == "ood" else "dro"
+    assert (result["omega/rule"], result["omega/robust"]) == (rule, robust)
     assert 0 <= result["omega/final"] <= 1
     if rule == "fixed":
         assert result["omega/final"] == pytest.approx(0.3)
@@ -134,7 +136,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 
 def test_recalibration_measures_dev_pairs_and_is_logged(small: Compose) -> None:
-    config = small("strategy=pareto", "strategy.recalibrate=3", "eval=none")
+    config = small("strategy=pareto", "strategy.rule=dro", "strategy.recalibrate=3", "eval=none")
     result = run_cell(config)
     lines = directory_of(config).metrics()
     for side in ("eff", "rob"):
@@ -179,7 +181,10 @@ def test_a_rule_that_runs_into_its_bound_is_named(small: Compose) -> None:
         ((*MGDA, "strategy.omega=0.5"), r"strategy\.omega=0\.5 .*mgda"),
         ((*MGDA, "trainer.devices=2"), r"trainer\.devices=2"),
         (("strategy=pareto", "strategy.rule=law"), r"rule=law needs strategy\.mixture=FILE; write one with"),
-        (("strategy=pareto", "strategy.mixture=m.json"), r"strategy\.mixture=m\.json would not be used"),
+        (
+            ("strategy=pareto", "strategy.rule=gap", "strategy.mixture=m.json"),
+            r"strategy\.mixture=m\.json would not be used",
+        ),
         (("strategy=pareto", "strategy.rule=schedule"), r"rule=schedule needs strategy\.omega"),
         (("strategy=pareto", "strategy.schedule=switch"), r"schedule=switch .*set strategy\.rule=schedule"),
         (

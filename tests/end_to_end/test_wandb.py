@@ -67,7 +67,8 @@ def test_two_runs_in_one_process_are_two_offline_runs(small: Compose, tmp_path: 
 def test_a_server_gets_group_tags_type_metrics_omega_and_result(
     small: Compose, tmp_path: Path, server: StubServer
 ) -> None:
-    result = run_cell(small(*QUICK, "strategy=pareto", "logger.group=grid", "logger.tags=[a,b]"))
+    own = ("strategy=pareto", "strategy.rule=dro", "logger.group=grid", "logger.tags=[a,b]")
+    result = run_cell(small(*QUICK, *own))
     created = server.upserts[0]
     assert (created["groupName"], created["tags"], created["jobType"]) == ("grid", ["a", "b"], "train")
     assert created["displayName"] == result["run"]

@@ -17,6 +17,7 @@ from retrieval.evaluation.ranking import FloatArray
 from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder
+from tests.rounding import encoder_roundings, gamma
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
 SYNONYMS = {
@@ -36,6 +37,14 @@ class Setup:
     query_vectors: FloatArray
     passage_vectors: FloatArray
     synonyms: Path
+
+    @property
+    def score_bound(self) -> float:
+        """How far two scores of one text may be apart, encoded and multiplied among others or alone."""
+        lengths = [np.linalg.norm(part, axis=1).max() for part in (self.query_vectors, self.passage_vectors)]
+        shape = self.encoder.backbone.config
+        roundings = encoder_roundings(shape.num_hidden_layers, shape.hidden_size, PASSAGE_LENGTH)  # type: ignore[union-attr, arg-type]
+        return 2 * gamma(roundings + self.query_vectors.shape[1]) * float(lengths[0] * lengths[1])
 
     @property
     def model(self) -> DualEncoderModel:

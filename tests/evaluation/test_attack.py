@@ -20,6 +20,7 @@ from retrieval.evaluation.attacks.targets import Target, choose_queries, take_qu
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
 from retrieval.evaluation.ranking import rank, ranking_metrics
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
+from tests.rounding import entropy_bound, product_bound, ranks_within
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +49,8 @@ def test_passages_really_rise_when_everything_is_encoded_anew(setup: Setup, outc
     for entry in outcome.attacked:
         others = np.delete(pool, ids.index(entry.passage_id), axis=0) @ queries[entry.query_id]
         old, new = setup.model.encode_passages([entry.old_text, entry.new_text]) @ queries[entry.query_id]
-        assert entry.rank_after == 1 + (others > new).sum()
-        assert entry.rank_before == 1 + (others > old).sum()
+        assert entry.rank_after in ranks_within(others, new, setup.score_bound)
+        assert entry.rank_before in ranks_within(others, old, setup.score_bound)
         assert (entry.rank_after < entry.rank_before) == bool(entry.words)
 
 
@@ -240,7 +241,8 @@ def test_contrastive_entropy_counts_the_targets_among_w_negatives(setup: Setup) 
     scores = inner_products(queries, targets, pool[[target.column for target in targets]])
     (same,) = measured(queries, pool, part, targets, [scores], whole)
     expected = contrastive_entropy(queries, pool, part, negatives=least, draws=1, seed=1)
-    assert same.pairs == pytest.approx(expected.pairs, rel=1e-6)
+    bound = 2 * entropy_bound(queries, pool)
+    assert (np.abs(same.pairs - expected.pairs) <= bound[part.pair_queries()]).all()
 
 
 def test_ranks_are_counted_over_the_whole_pool(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,16 +251,17 @@ def test_ranks_are_counted_over_the_whole_pool(setup: Setup, monkeypatch: pytest
     queries, pool = setup.query_vectors[[1, 5]], setup.passage_vectors
     targets = [Target(0, 3), Target(0, 149), Target(1, 18)]
     scores = inner_products(queries, targets, pool[[3, 149, 18]])
+    bound = product_bound(queries, pool).max(axis=1)
     expected = []
     for target, score in zip(targets, scores, strict=True):
         left_out = [target.column, 17] if target.query == 1 else [target.column]
         others = np.delete(pool, left_out, axis=0) @ queries[target.query]
-        expected.append(1 + int((others >= score).sum()))
+        expected.append(ranks_within(others, score, 2 * bound[target.query]))
     best = np.full(3, 1e9, dtype=np.float32)
     for elements in (8_000_000, 21):
         monkeypatch.setattr("retrieval.evaluation.attacks.measure._BLOCK_ELEMENTS", elements)
         found, first = ranks_of(queries, pool, part, targets, [scores, best])
-        assert found.tolist() == expected
+        assert all(rank in ranks for rank, ranks in zip(found.tolist(), expected, strict=True))
         assert first.tolist() == [1, 1, 1]
 
 

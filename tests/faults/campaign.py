@@ -42,7 +42,9 @@ LEFT_BEHIND = (
     "runs/*/checkpoints/*.tmp",
     "runs/*/negatives",
 )
-TIMED = ("train_seconds", "pairs_per_second", "mfu", "eval_seconds", "peak_memory_bytes")
+TIMED = (
+    *("train_seconds", "measure_seconds", "pairs_per_second", "mfu", "eval_seconds", "peak_memory_bytes"),
+)
 
 Moment = Callable[["Campaign"], bool]
 

@@ -224,8 +224,8 @@ def test_frontiers(tmp_path: Path) -> None:
     path = tmp_path / "frontier.json"
     whole = json.dumps(
         {
-            "x": "eff/contrastive_entropy",
-            "y": "ood/contrastive_entropy",
+            "x": "dev/eff/contrastive_entropy",
+            "y": "dev/ood/contrastive_entropy",
             "knee": {"x": 1.5, "y": 2.5},
             "groups": [{"where": {"model": "bert-tiny"}, "knee": {"x": 1, "y": 2}, "points": []}],
             "points": [{"x": 1.5, "y": 2.5, "non_dominated": True}],

@@ -52,7 +52,8 @@ def test_every_code_has_a_severity_and_something_to_do() -> None:
 
 
 def test_every_code_is_documented() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "fitting.md").read_text(encoding="utf-8")
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    page = "".join((docs / name).read_text(encoding="utf-8") for name in ("fitting.md", "comparing.md"))
     assert [code for code in CODES if f"`{code}`" not in page] == []
 
 

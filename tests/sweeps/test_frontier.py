@@ -16,7 +16,7 @@ from synthetic_runs import Sweep, table
 from retrieval.errors import ConfigError, DataError
 from retrieval.files import plain
 from sweeps.cli import main
-from sweeps.configurations import aggregate, label_runs, larger_is_better, strategy_label
+from sweeps.configurations import aggregate, label_order, label_runs, larger_is_better, strategy_label
 from sweeps.frontier import FrontierOptions, frontier
 from sweeps.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
 
@@ -208,3 +208,81 @@ def test_command_writes_json_and_prints_the_knee(tmp_path: Path, capsys: pytest.
     assert json.loads(out.read_text())["knee"]["configuration"] == "m0 · frac 1 · standard"
     assert main(["frontier", "--table", str(source), "--reference", "5", "--out", str(out)]) == 2
     assert "--reference 5: expected two numbers" in capsys.readouterr().err
+
+
+def test_labels_name_mixing_and_robustness_data_only_where_they_differ() -> None:
+    def labels(*rows: dict[str, object]) -> list[str]:
+        return label_runs(pd.DataFrame([{"strategy": "pareto", **row} for row in rows]))["label"].tolist()
+
+    rule, final, mixing, robust = "omega/rule", "omega/final", "omega/mixing", "omega/robust"
+    quarter = {rule: "fixed", final: 0.25}
+    assert labels({**quarter, mixing: "steps"}, {rule: "dev", mixing: "steps"}) == [
+        "fixed ω=0.25",
+        "pareto dev",
+    ]
+    assert labels({**quarter, mixing: "steps"}, quarter, {rule: "mgda", mixing: "loss"}) == [
+        "fixed ω=0.25 (steps)",
+        "fixed ω=0.25 (loss)",
+        "pareto mgda",
+    ]
+    assert labels({rule: "repeats", robust: "ood"}, {rule: "repeats", robust: "adversarial"}) == [
+        "pareto (ood)",
+        "pareto (adversarial)",
+    ]
+    hard = {"base_strategy": "hard-negative"}
+    assert labels({**hard, mixing: "steps"}, {**hard, mixing: "loss"}, {mixing: "steps"}) == [
+        "pareto (hard-negative, steps)",
+        "pareto (hard-negative, loss)",
+        "pareto",
+    ]
+    frame = pd.DataFrame({"strategy": ["pooled", "standard"], mixing: ["steps", None]})
+    assert label_runs(frame)["label"].tolist() == ["pooled", "standard"]
+    assert label_order("fixed ω=0.25 (steps)") == label_order("fixed ω=0.25")
+
+
+def on_dev(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs with dev metrics beside the test metrics, 10 % higher."""
+    return frame.assign(**{f"dev/{name}": 1.1 * frame[name] for name in (X, Y)})
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "steers"), [(X, Y, False), (f"dev/{X}", f"dev/{Y}", True), (f"dev/{X}", Y, False)]
+)
+def test_only_a_frontier_in_dev_metrics_steers(x: str, y: str, steers: bool) -> None:
+    record = frontier(on_dev(runs([(2.0, 3.0), (1.0, 4.0), (4.0, 2.5)])), FrontierOptions(x=x, y=y))
+    assert record["steers"] is steers
+
+
+def test_dev_metrics_have_the_same_chance_level_and_a_rho() -> None:
+    frame = on_dev(runs([(2.0, 3.0), (1.0, 4.0), (4.0, 2.5)], seeds=2))
+    record = frontier(frame, FrontierOptions(x=f"dev/{X}", y=f"dev/{Y}"))
+    assert record["hypervolume"]["reference"] == pytest.approx([math.log(257)] * 2)
+    assert record["knee"]["x"] == pytest.approx(2.2)
+    assert record["rho"] == pytest.approx(1.5)
+    assert len(record["groups"]) == 3
+
+
+def test_dev_command_says_what_it_is_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "runs.csv", tmp_path / "frontier.json"
+    frame = runs([(2.0, 3.0), (1.0, 4.0), (4.0, 2.5)])
+    on_dev(frame).to_csv(source, index=False)
+    asked = ["frontier", "--table", str(source), "--out", str(out)]
+    assert main([*asked, "--dev"]) == 0
+    assert f"for training: strategy=pareto strategy.frontier={out}" in capsys.readouterr().out
+    record = json.loads(out.read_text())
+    assert (record["x"], record["y"], record["steers"]) == (f"dev/{X}", f"dev/{Y}", True)
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "for reporting, it is drawn in test metrics; for training: python -m sweeps frontier --dev" in said
+    assert json.loads(out.read_text())["steers"] is False
+    assert main([*asked, "--dev", "--x", X]) == 2
+    assert f"--dev --x {X}: not a dev metric; say dev/{X}" in capsys.readouterr().err
+    frame.to_csv(source, index=False)
+    assert main([*asked, "--dev"]) == 2
+    assert "runs with robust-dev domains measure it (data.robust_dev)" in capsys.readouterr().err
+
+
+def test_in_one_table_one_rule_is_pareto_alone() -> None:
+    rows = pd.DataFrame({"strategy": "pareto", "omega/rule": ["guarded", "repeats", "dro"]})
+    assert label_runs(rows)["label"].tolist() == ["pareto", "pareto repeats", "pareto dro"]
+    assert label_runs(rows[1:])["label"].tolist() == ["pareto", "pareto dro"]

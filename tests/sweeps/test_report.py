@@ -210,6 +210,25 @@ def test_commands_name_models_fractions_and_fixed_omegas() -> None:
     assert f"{train} strategy=standard seed=1" in lines
     assert f"{train} strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 seed=1" in lines
     assert 'python -m sweeps efficiency --runs runs --baseline standard --strategy "fixed ω=0.25"' in lines
+    mixed = label_runs(table(sweep).assign(**{"omega/mixing": "steps"}))
+    again = commands(mixed, Path("runs"))
+    assert f"{train} strategy=standard seed=1" in again
+    fixed = "strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 strategy.mixing=steps"
+    assert f"{train} {fixed} seed=1" in again
+
+
+def test_efficiency_is_shown_by_law_and_as_measured_for_every_amount_of_data(demo: Path) -> None:
+    record = json.loads((demo.parent / "efficiency-pareto-interpolated.json").read_text())
+    assert record["law"] == "interpolated"
+    levels = pd.read_csv(demo.parent / "tables" / "efficiency-levels.csv")
+    assert set(levels["law"]) == {"data-no-floor", "interpolated"}
+    assert len(levels) == 2 * len(DEMO.models) * len(DEMO.fractions)
+    assert {"to match both", "in each"} <= set(levels) & set(
+        pd.read_csv(demo.parent / "tables" / "efficiency.csv")
+    )
+    page = demo.read_text(encoding="utf-8")
+    assert 'id="figure-efficiency-D-interpolated"' in page
+    assert "data it needs in each of them" in page
 
 
 def test_codes_recorded_by_runs_reach_the_page(tmp_path: Path) -> None:

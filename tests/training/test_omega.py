@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from retrieval.config import DEFAULT_RULE, StrategyConfig, chosen_rule
+from retrieval.config import DEFAULT_RULES, StrategyConfig, chosen_rule
 from retrieval.errors import ConfigError
 from retrieval.ranges import CHOICES
 from retrieval.training.omega import RULES, Facts, OmegaController, Target, load_target
-from retrieval.training.omega.rules.guarded import trust
+from retrieval.training.omega.rules.guarded import probability
 
 DEV = {"x": "dev/eff/contrastive_entropy", "y": "dev/ood/contrastive_entropy"}
 
@@ -267,15 +267,18 @@ def test_repeats_gives_away_half_of_what_would_be_repeated(pairs: int, omega: fl
         ({"frontier": "f.json", "omega": 0.3}, "dro"),
         ({"mixture": "m.json"}, "law"),
         ({"rule": "gap", "omega": 0.3}, "gap"),
+        ({"robust": "both"}, "dro"),
     ],
 )
 def test_auto_is_the_rule_that_reads_what_is_given(given: dict[str, object], rule: str) -> None:
-    assert chosen_rule(StrategyConfig(name="pareto", **given)) == rule  # type: ignore[arg-type]
+    config = StrategyConfig(name="pareto", **given)  # type: ignore[arg-type]
+    assert chosen_rule(config, robust_dev=False) == rule
+    assert chosen_rule(config, robust_dev=True) == {"repeats": "guarded"}.get(rule, rule)
 
 
 def test_every_rule_of_the_configuration_is_registered() -> None:
     assert set(CHOICES["strategy.rule"]) == {*RULES, "auto"}
-    assert DEFAULT_RULE in RULES
+    assert set(DEFAULT_RULES) <= set(RULES)
 
 
 def guarded(helps: float, stretches: int = 24) -> OmegaController:
@@ -292,24 +295,22 @@ def guarded(helps: float, stretches: int = 24) -> OmegaController:
 
 def test_guarded_keeps_omega_where_robust_steps_help_and_withdraws_it_where_they_harm() -> None:
     helped, harmed = guarded(0.05), guarded(-0.05)
-    assert helped.rule.result()["omega/trust"] == 1.0
+    assert helped.rule.result()["omega/help"] > 0.5
     assert helped.rule.findings() == []
     # Twice the ω of `repeats` or none, so that the mean is its own.
     assert set(np.round(helped.measured[1:, 1].tolist(), 4)) <= {0.0, 0.99}
     assert float(helped.measured[4:, 1].mean()) == pytest.approx(0.495, abs=0.06)
-    assert harmed.rule.result()["omega/trust"] < 0.1
-    assert float(harmed.measured[12:, 1].mean()) < 0.1
+    assert harmed.rule.result()["omega/help"] < 0.01
+    assert float(harmed.measured[-4:, 1].max()) == 0.0
     [(code, message)] = harmed.rule.findings()
     assert code == "ROBUST_DATA_NO_HELP"
     assert "\n" not in message
 
 
-def test_trust_is_that_of_a_t_test() -> None:
+def test_the_probability_of_help_is_that_of_a_t_test() -> None:
     gains = np.array([0.03, -0.05, -0.02, -0.06])
     omegas = np.full(4, 0.8)
-    expected = 2 * stats.ttest_1samp(gains, 0, alternative="less").pvalue
-    assert trust(omegas, gains) == pytest.approx(expected)
-    assert trust(omegas, -gains) == 1.0
-    # Stretches without a difference of ω say nothing.
-    assert trust(np.append(omegas, 0.0), np.append(gains, 0.0)) <= expected
-    assert trust(omegas[:2], gains[:2]) == 1.0
+    expected = stats.ttest_1samp(gains, 0, alternative="less").pvalue
+    assert probability(omegas, gains) == pytest.approx(expected)
+    assert probability(omegas, -gains) == pytest.approx(1 - expected)
+    assert probability(omegas[:2], gains[:2]) == 1.0

@@ -15,7 +15,7 @@ from retrieval.evaluation.attacks.words import Words, match_case
 from retrieval.evaluation.ranking import FloatArray
 
 _TEXTS_AT_ONCE = 16_384
-"""Candidates encoded together at most: bounds memory, changes nothing else."""
+"""Candidates encoded together at most: bounds memory, changes nothing else up to rounding."""
 
 Similarity = Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray]
 """Cosines float32[n] of texts with the original passages of some attacks (by number); the attacked model's

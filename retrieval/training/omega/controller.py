@@ -27,7 +27,7 @@ class OmegaController:
     ON_HOST = ("history", "measured")
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
-        self.rule: Rule = RULES[chosen_rule(config)](config, facts)
+        self.rule: Rule = RULES[chosen_rule(config, bool(facts.where.get("robust_dev")))](config, facts)
         self.target = facts.target
         self.decay = config.decay
         # A fixed ω of 0 or 1 is a legitimate point of the curve; only moving rules are clipped.

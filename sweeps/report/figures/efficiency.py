@@ -37,9 +37,15 @@ def efficiency_panel(record: dict[str, Any], resource: str) -> Panel:
     with drawing() as (figure, axes):
         for name, colour in zip(record["metrics"], _COLOURS):
             reach += _metric(axes, curve, name, colour)
-        for name, style in ((BOTH, ":"), (EACH, "-.")):
-            values = _drawn(curve, name, "multiplier")[0]
-            axes.plot(scale, values, style, color=INK, linewidth=2.0, label=IN_WORDS[name])
+        for name, dashes in ((BOTH, (1, 1)), (EACH, (3, 1.5))):
+            values, lost = _drawn(curve, name, "multiplier")
+            line = np.where(lost & measured, np.nan, values)
+            axes.plot(scale, line, color=INK, linewidth=2.0, linestyle=(0, dashes), label=IN_WORDS[name])
+        if measured:
+            view = axes.get_ylim()
+            limit = curve["baseline_range"][1] / scale
+            axes.plot(scale, limit, color=MUTED, linewidth=0.9, label="largest run")
+            axes.set_ylim(view)
         axes.axhline(1.0, color=MUTED, linewidth=0.9, linestyle="--")
         log_axis(axes, "x", scale.tolist())
         log_axis(axes, "y", reach)
@@ -56,13 +62,17 @@ def _metric(axes: Axes, curve: dict[str, Any], name: str, colour: str) -> list[f
     """One metric's line with its band; returns the heights that the axis must reach."""
     scale = np.array(curve["scale"])
     values, lost = _drawn(curve, name, "multiplier")
-    marker = "o" if curve["law"] == INTERPOLATED else ""
-    axes.plot(scale, values, color=colour, marker=marker, markersize=4, label=objective_name(name))
+    measured = curve["law"] == INTERPOLATED
+    line = np.where(lost & measured, np.nan, values)
+    marker = "o" if measured else ""
+    axes.plot(scale, line, color=colour, marker=marker, markersize=4, label=objective_name(name))
     axes.plot(scale[lost], values[lost], "^", color=colour, markersize=5)
     reach: list[float] = values.tolist()
     if curve["by"][name]["low"] is not None:
-        low, high = (_drawn(curve, name, end)[0] for end in ("low", "high"))
-        axes.fill_between(scale, low, high, color=colour, alpha=0.13, linewidth=0)
+        low, nothing_known = _drawn(curve, name, "low")
+        high, _ = _drawn(curve, name, "high")
+        known = ~(nothing_known & measured)
+        axes.fill_between(scale, low, high, where=known, color=colour, alpha=0.13, linewidth=0)
         reach += [float(low.min()), float(high.max())]
     return reach
 
@@ -78,7 +88,7 @@ def _caption(record: dict[str, Any], resource: str, curve: dict[str, Any]) -> st
         text += f", with {100 * record['level']:g} % intervals of a paired bootstrap over {over}"
     if any(UNBOUNDED in summary["multiplier"] for summary in summaries):
         if curve["law"] == INTERPOLATED:
-            text += ". Triangles: more than the largest amount the baseline was run with"
+            text += ". Triangles: more than the largest amount the baseline was run with (grey line)"
         else:
             text += ". Triangles: no amount suffices under the fitted law"
     return f"{text}. Curves end at {CEILING:g}× and 1/{CEILING:g}×."
@@ -87,7 +97,7 @@ def _caption(record: dict[str, Any], resource: str, curve: dict[str, Any]) -> st
 def _drawn(curve: dict[str, Any], name: str, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Heights [s] of one name's ``multiplier``, ``low`` or ``high``, and which of them are unbounded.
 
-    What lies outside the baseline's runs is drawn at their end.
+    What lies outside the baseline's runs stands at their end.
     """
     numbers = curve["by"][name][key]
     lost = np.array([value == UNBOUNDED for value in numbers])

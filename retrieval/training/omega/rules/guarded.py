@@ -1,4 +1,4 @@
-"""``guarded``: the ω of ``repeats``, withdrawn as far as robust-dev losses speak against it."""
+"""``guarded``: the ω of ``repeats``, withdrawn once robust-dev losses show that the robustness data harm."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Floats = NDArray[np.float64]
 LEAST_PAIRS = 3
 """Pairs of stretches below which nothing is concluded."""
 
-DOUBT = 0.5
-"""Trust below which the robustness data are said to be of no help."""
+LEVEL = 0.01
+"""Probability of help below which ω is withdrawn; small, because it is looked at after every stretch."""
 
 
 class Guarded(Repeats):
-    """``ω = h·½·(1 − D/S)`` with the trust ``h = min(1, 2·P)``; P: that robust steps lower R_dev more.
+    """``ω = ½·(1 − D/S)`` until P < .01, then 0; P: that robust steps lower the robust-dev loss more.
 
     Stretches of ``strategy.measure_every`` steps alternate between twice this ω and none at all, in the order
     high, low, low, high, …, so that a trend of R_dev over the training cancels. Each high stretch gives with
     its low neighbour a difference of gains −Δ ln R_dev, the loss of robust-dev pairs, at a difference of ω.
-    P is the one-sided probability by which a t test has the slope of the one over the other above 0: h stays
-    1 as long as the robustness data help on average, and goes to 0 when they harm beyond doubt. This
-    project's own rule, for robustness data of which nobody knows whether they are near enough to the unknown
-    domains. It assumes that robust-dev domains stand for these.
+    P is the one-sided probability by which a t test has the slope of the one over the other above 0. What a
+    robust step does at once is less than what it does in the end, so doubt is no reason to withdraw ω; harm
+    beyond doubt is. This project's own rule, for robustness data of which nobody knows whether they are near
+    enough to the unknown domains. It assumes that robust-dev domains stand for these.
     """
 
     name = "guarded"
@@ -41,18 +41,24 @@ class Guarded(Repeats):
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         super().__init__(config, facts)
-        self.trust = 1.0
+        self.help = 1.0
+        """P at the latest stretch, or at the one that decided."""
         self.stretches: list[list[float]] = []
         """ω and −Δ ln R_dev of every stretch but the first, which has no measurement before it."""
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether ω is 0 for the rest of the training."""
+        return self.help < LEVEL
+
     def after_measurement(self, control: OmegaController) -> Tensor | float:
-        """Close a stretch, and open the next one with what is trusted by now."""
-        if len(control.measured) > 1:
+        """Close a stretch, and open the next one."""
+        if len(control.measured) > 1 and not self.withdrawn:
             before, after = control.measured[-2:, 3].log().tolist()
             self.stretches.append([float(control.measured[-1, 1]), before - after])
-            self.trust = trust(*self.contrasts())
+            self.help = probability(*self.contrasts())
         share = 2.0 if high(len(self.stretches)) else 0.0
-        return self.trust * share * self.start()
+        return 0.0 if self.withdrawn else share * self.start()
 
     def contrasts(self) -> tuple[Floats, Floats]:
         """Of each pair of stretches the difference of ω and of gain, both float64 ``[k]``."""
@@ -63,26 +69,26 @@ class Guarded(Repeats):
         return differences[:, 0], differences[:, 1]
 
     def result(self) -> dict[str, Any]:
-        """How far the robustness data are trusted."""
-        return super().result() | {"omega/trust": self.trust}
+        """Probability that the robustness data help."""
+        return super().result() | {"omega/help": self.help}
 
     def findings(self) -> list[tuple[str, str]]:
         """That the robustness data are of no help here."""
-        if self.trust >= DOUBT:
+        if not self.withdrawn:
             return super().findings()
         omegas, gains = self.contrasts()
         slope = float(omegas @ gains / (omegas @ omegas))
         every = self.config.measure_every
         message = (
             f"{every} steps on the robustness data in place of in-domain steps change the robust-dev loss by "
-            f"{-100 * slope:+.1f} % ({len(gains)} pairs of stretches, trust {self.trust:.2f}): ω was "
+            f"{-100 * slope:+.1f} % ({len(gains)} pairs of stretches, p = {self.help:.2g}), so ω was "
             "withdrawn; name robust-training domains nearer to data.robust_dev, or use strategy=standard"
         )
         return [("ROBUST_DATA_NO_HELP", message)]
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen of the stretches."""
-        return {"trust": self.trust, "stretches": [list(stretch) for stretch in self.stretches]}
+        return {"help": self.help, "stretches": [list(stretch) for stretch in self.stretches]}
 
 
 def high(place: int) -> bool:
@@ -90,8 +96,8 @@ def high(place: int) -> bool:
     return place % 4 in (0, 3)
 
 
-def trust(omegas: Floats, gains: Floats) -> float:
-    """``min(1, 2·P)``, P of a t test that the slope of gains over ω, through 0, is above 0; 1 for too few.
+def probability(omegas: Floats, gains: Floats) -> float:
+    """One-sided p of a t test that the slope of gains over ω, through 0, is above 0; 1 for too few.
 
     ``omegas``, ``gains``: differences of a pair of stretches, float64 ``[k]``.
     """
@@ -103,4 +109,4 @@ def trust(omegas: Floats, gains: Floats) -> float:
     spread = math.sqrt(float(np.square(gains - slope * omegas).sum()) / freedom / squares)
     if spread == 0:
         return 1.0 if slope >= 0 else 0.0
-    return min(1.0, 2.0 * float(stats.t.cdf(slope / spread, freedom)))
+    return float(stats.t.cdf(slope / spread, freedom))

@@ -1,0 +1,84 @@
+"""How far rounding may put two computations of the same inner products apart.
+
+Libraries, and one library for matrices of other shapes or on another processor, add the terms of an inner
+product in different orders. Where the terms cancel, what remains may differ by any multiple of itself, so the
+bound is absolute. Higham, Accuracy and Stability of Numerical Algorithms (2nd edition, SIAM 2002), §3.1: in
+whatever order the d terms are added, with or without fused multiply-adds,
+
+    |fl(x·y) − x·y| ≤ γ_d |x|·|y| ≤ γ_d ‖x‖‖y‖,    γ_d = d·u / (1 − d·u)
+
+where u is the unit roundoff. Two implementations differ by no more than twice that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from retrieval.evaluation.ranking import Ranking
+
+FP32, BF16 = 2.0**-24, 2.0**-8
+"""Unit roundoffs: half the distance from 1 to the next number."""
+
+
+def gamma(terms: int, unit: float = FP32) -> float:
+    """γ of an inner product of so many terms, or of so many roundings one after the other."""
+    return terms * unit / (1 - terms * unit)
+
+
+def product_bound(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    """float64[n, m]: how far fp32 products of the rows of ``x`` [n, d] and ``y`` [m, d] are from exact."""
+    left, right = (np.abs(np.asarray(rows, np.float64)) for rows in (x, y))
+    return gamma(left.shape[1]) * (left @ right.T)
+
+
+def encoder_roundings(layers: int, hidden: int, tokens: int) -> int:
+    """Roundings one after the other on the longest way of a text of so many tokens through a BERT encoder.
+
+    They are the terms of all sums on it: in a layer those of query, scores, softmax, context and output, of
+    both feed-forward products and of two norms (a mean and a variance each); before and after the layers a
+    norm, pooling, projection and length. With γ of them the vectors are known relative to their length, if no
+    layer magnifies the errors that reach it: an estimate, where it is a bound for a single product.
+    """
+    layer = (4 + 5 + 4) * hidden + 2 * tokens
+    return layers * layer + 4 * hidden + tokens
+
+
+def entropy_bound(queries: ArrayLike, passages: ArrayLike) -> NDArray[np.float64]:
+    """float64[q]: how far each query's contrastive entropies are from exact when their scores are fp32.
+
+    The derivative of ln(1 + Σ e^(s_j − s⁺)) by the scores adds up to 2·(1 − e^−CE) at most.
+    """
+    return 2 * product_bound(queries, passages).max(axis=1)
+
+
+def exact(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Multiples of 2⁻⁷ next to ``values``: their inner products are exact in every order of addition.
+
+    Each term is a multiple of 2⁻¹⁴, and so is every sum; fp32 holds those below 2¹⁰.
+    """
+    return (np.round(values * 2**7) / 2**7).astype(np.float32)
+
+
+def ranks_within(others: ArrayLike, score: float, bound: float) -> range:
+    """The ranks that a score may have among others where differences of up to ``bound`` decide nothing."""
+    values = np.asarray(others, np.float64)
+    return range(1 + int((values > score + bound).sum()), 2 + int((values >= score - bound).sum()))
+
+
+def assert_ranking(found: Ranking, queries: ArrayLike, passages: ArrayLike, k: int) -> None:
+    """Assert that ``found`` lists each query's ``k`` passages of highest inner product, as far as fp32 tells.
+
+    Passages change places only where their exact scores lie within the bound of both: the n-th score of each
+    list is the n-th highest to within the bound, and so is its passage's to within twice the bound.
+    """
+    scores = np.asarray(queries, np.float64) @ np.asarray(passages, np.float64).T
+    depth = min(k, scores.shape[1])
+    assert found.columns.shape == found.scores.shape == (len(scores), depth)
+    assert all(len(set(columns)) == depth for columns in found.columns.tolist())
+    bound = product_bound(queries, passages)
+    own, own_bound = (np.take_along_axis(values, found.columns, axis=1) for values in (scores, bound))
+    assert (np.abs(found.scores - own) <= own_bound).all()
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+    best = -np.sort(-scores, axis=1)[:, :depth]
+    assert (np.abs(own - best) <= 2 * bound.max(axis=1, keepdims=True)).all()
