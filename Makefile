@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 RUNS ?= runs
 REPORT ?= report
 FRONTIER ?= frontier
+BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep frontier report test test-slow bench bench-gpu lint sync clean
+.PHONY: help setup sweep frontier report test test-slow bench bench-gpu same lint sync clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +67,9 @@ bench: $(READY)  ## speed side by side with sentence-transformers and beir
 
 bench-gpu: $(READY)  ## the same on one NVIDIA GPU, in less than 8 minutes
 	$(BIN)/python -m benchmarks --device cuda --sizes mini,base --rounds 2
+
+same: $(READY)  ## whether a change of the code changes a number: small cells at commit BASE and as it is
+	$(BIN)/python -m benchmarks.same --base $(BASE)
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

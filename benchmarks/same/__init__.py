@@ -1,0 +1,1 @@
+"""``python -m benchmarks.same``: two commits, the same small cells, every loss and metric to the bit."""
