@@ -47,7 +47,9 @@ def resolve(root: Path, revision: str) -> Commit:
 def worktree(root: Path, commit: Commit, folder: Path) -> Iterator[Path]:
     """Check ``commit`` out at ``folder``, and take it away again."""
     try:
-        _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit.hash)
+        # In two steps: of `worktree add` the part that writes the files would outlive a termination.
+        _git(root, "worktree", "add", "--no-checkout", "--detach", str(folder), commit.hash)
+        _git(folder, "reset", "--hard", "--quiet")
         yield folder
     finally:
         # Unknown where the checkout was cut short; what is left of the folder goes with its parent.
