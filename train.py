@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from retrieval.config import register_schema
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.messages import explain, quoted
+from retrieval.run.messages import explain, quoted
 
 register_schema()
 
@@ -23,7 +23,7 @@ register_schema()
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def run(config: DictConfig) -> None:
     """One run (without ``-m``)."""
-    from retrieval.single import run_single
+    from retrieval.run_one import run_single
 
     sys.exit(run_single(config))
 

@@ -16,8 +16,8 @@ import torch
 from benchmarks.stages import peak_resident_bytes
 from benchmarks.training import Effort, ours, sentence_transformers
 from benchmarks.work import model_config, tokenizer, training_pairs
+from retrieval.data.layout import group_tokens
 from retrieval.models.backbones import build_encoder
-from retrieval.models.layout import group_tokens
 
 LARGE_BATCH, MINI_BATCH = 1024, 64
 

@@ -17,15 +17,15 @@ from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
 from retrieval.config import Config, register_schema
+from retrieval.config.validation import validate
 from retrieval.data.batches import Steps
-from retrieval.data.prepared import PreparedData, prepare
 from retrieval.models.backbones import build_encoder
-from retrieval.notices import quiet
+from retrieval.run.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.prepared import PreparedData, prepare
 from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
 from retrieval.training.strategies.base import Setting
-from retrieval.validation import validate
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 LAST = 50

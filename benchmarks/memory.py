@@ -67,8 +67,8 @@ def _imports(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _draw(options: argparse.Namespace) -> dict[str, Any]:
+    from retrieval.config.data import SyntheticConfig
     from retrieval.data import sources
-    from retrieval.data_config import SyntheticConfig
 
     queries = options.size // PASSAGES_A_QUERY
     drawn = SyntheticConfig(passages=options.size, queries=queries, topics=500, words=20_000, domains=0)
@@ -100,7 +100,7 @@ def _index(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tokens(options: argparse.Namespace) -> dict[str, Any]:
-    from retrieval.data.prepared import prepare
+    from retrieval.training.prepared import prepare
 
     data = prepare(_cell(options))
     stores = {side: data.store(data.in_domain, side) for side in ("queries", "passages")}

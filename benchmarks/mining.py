@@ -51,9 +51,9 @@ def main() -> None:
 
 
 def _collection(options: argparse.Namespace) -> Any:
+    from retrieval.config.data import SyntheticConfig
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.data_config import SyntheticConfig
 
     config = SyntheticConfig(
         passages=round(PASSAGES * options.scale),
@@ -67,7 +67,7 @@ def _collection(options: argparse.Namespace) -> Any:
 
 
 def _draw(options: argparse.Namespace) -> dict[str, Any]:
-    from retrieval.data.mining import training_queries
+    from retrieval.search.mining import training_queries
 
     collection = _collection(options)
     return {"training_queries": len(training_queries(collection)), **collection.counts}
@@ -92,8 +92,8 @@ def _encoder(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _mine(source: str, options: argparse.Namespace) -> dict[str, Any]:
-    from retrieval.data.mining import mine
     from retrieval.data.negatives import NegativeLists
+    from retrieval.search.mining import mine
 
     lists = NegativeLists.open(mine(_collection(options), source, options.depth, options.work / "cache"))
     return {"lists": lists.counts}

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curve import CONF
-from retrieval.launch.resources import available_cores
-from retrieval.manifest import cpu_model
+from retrieval.run.manifest import cpu_model
+from retrieval.run.resources import available_cores
 
 MEASURED = ("cost/train_seconds", "cost/eval_seconds", "cost/attack_seconds")
 

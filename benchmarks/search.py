@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.evaluation.ranking import top_k
+from retrieval.search.ranking import top_k
 
 
 def _vectors(queries: int, passages: int, dimension: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,13 +20,13 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.curve import CONF
 from retrieval.config import Config, register_schema
+from retrieval.config.validation import validate
 from retrieval.data.collection import Collection
-from retrieval.data.prepared import PreparedData, prepare
+from retrieval.data.testset import EvaluationSet
 from retrieval.evaluation.suite import build_sets
-from retrieval.evaluation.testset import EvaluationSet
 from retrieval.models.backbones import build_encoder
 from retrieval.models.export import save_sentence_transformer
-from retrieval.validation import validate
+from retrieval.training.prepared import PreparedData, prepare
 
 MODELS, FRACTIONS, STRATEGIES = ("bert-tiny", "bert-mini"), ("0.1", "0.5", "1"), ("standard", "pareto")
 

@@ -10,9 +10,10 @@ import torch
 
 from benchmarks.training import Effort, ours
 from benchmarks.work import BATCH, model_config, tokenizer, training_pairs
+from retrieval.data.layout import group_tokens
 from retrieval.models.backbones import build_encoder
-from retrieval.models.layout import group_tokens
-from retrieval.training.cost import BACKWARD, FORWARD, Work, encoder_flops, peak_flops
+from retrieval.models.flops import BACKWARD, FORWARD, Work, encoder_flops
+from retrieval.training.cost import peak_flops
 
 EFFORT = Effort(4, 4)
 """By the fourth step of bert-base the heap has grown to what a step needs."""

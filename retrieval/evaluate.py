@@ -23,10 +23,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, complete, register_schema
+from retrieval.config.validation import validate
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.files import write_json
-from retrieval.messages import explain
-from retrieval.validation import validate
+from retrieval.run.files import write_json
+from retrieval.run.messages import explain
 
 if TYPE_CHECKING:
     from retrieval.evaluation.suite import Reference
@@ -129,11 +129,11 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.data.prepared import open_domains
     from retrieval.evaluation.attack import Attack, SentenceTransformerModel, save_attacked
-    from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
     from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
     from retrieval.evaluation.vectors import KeepVectors
+    from retrieval.search.sentence_transformer import sentence_transformer_encoder
+    from retrieval.training.prepared import open_domains
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -171,9 +171,9 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     """The initial weights of a run as a reference on the collections of ``config``."""
     import torch
 
-    from retrieval import hardware
     from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
     from retrieval.evaluation.untrained import UntrainedReference
+    from retrieval.run import hardware
 
     cell = _stored(run)
     cell.eval, cell.cache = config.eval, config.cache

@@ -9,10 +9,9 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval import hardware
 from retrieval.config import Config, model_name
+from retrieval.config.validation import validate
 from retrieval.data import sources
-from retrieval.data.prepared import PreparedData, prepare
 from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, save_attacked
 from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
@@ -20,17 +19,19 @@ from retrieval.evaluation.untrained import UntrainedReference
 from retrieval.evaluation.vectors import KeepVectors
 from retrieval.models.encoder import DualEncoder, count_parameters
 from retrieval.models.export import save_sentence_transformer
-from retrieval.notices import quiet
-from retrieval.runs import RunDirectory, data_label, identity, identity_hash
-from retrieval.storage import storage_errors
-from retrieval.tracking import Mirror
+from retrieval.models.flops import encoder_flops
+from retrieval.run import hardware
+from retrieval.run.directory import RunDirectory, data_label, identity, identity_hash
+from retrieval.run.notices import quiet
+from retrieval.run.storage import storage_errors
+from retrieval.run.tracking import Mirror
 from retrieval.training import cost
 from retrieval.training.callbacks import MEASURING
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.diagnostics import diagnose
 from retrieval.training.fitting import Trained, train
+from retrieval.training.prepared import PreparedData, prepare
 from retrieval.training.processes import Group, together
-from retrieval.validation import validate
 
 CONVENTION = "non_embedding+projection"
 
@@ -126,7 +127,7 @@ def _describe(
     """Identity, sizes and training cost of a run: the part of ``result.json`` that is not measured."""
     parameters = count_parameters(trained.encoder)
     metrics = trained.metrics
-    flops = cost.encoder_flops(trained.encoder, metrics.work)
+    flops = encoder_flops(trained.encoder, metrics.work)
     peak = cost.peak_flops(trained.device, precision, Path(cell.cache))
     seconds = max(metrics.seconds, 1e-9)
     return {
@@ -161,7 +162,7 @@ def _accounts(trained: Trained) -> dict[str, float]:
     """What each term of the loss took: steps, pairs, different pairs, tokens, FLOPs; and dev losses."""
     metrics, found = trained.metrics, dict[str, float]()
     for name, spent in metrics.spent.items():
-        flops = cost.encoder_flops(trained.encoder, spent.work)
+        flops = encoder_flops(trained.encoder, spent.work)
         if name == MEASURING:
             found |= {"cost/measure_flops": flops, "cost/measure_seconds": metrics.measuring_seconds}
         elif spent.steps:
@@ -197,7 +198,7 @@ def _evaluate(
     result = {
         **measured.metrics,
         "cost/eval_seconds": time.perf_counter() - start,
-        "cost/eval_flops": cost.encoder_flops(trained.encoder, encoder.work),
+        "cost/eval_flops": encoder_flops(trained.encoder, encoder.work),
     }
     if attack is not None:
         result |= _attack(cell, data, directory, trained, attack, measured, kept)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retrieval.evaluation.ranking import Ranking
+from retrieval.search.ranking import Ranking
 
 FP32, BF16 = 2.0**-24, 2.0**-8
 """Unit roundoffs: half the distance from 1 to the next number."""

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from retrieval.config import ModelConfig, model_name, register_schema
-from retrieval.validation import validate
+from retrieval.config.validation import validate
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import composed
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.evaluation.ranking import Ranking
+from retrieval.search.ranking import Ranking
 from tests.rounding import assert_ranking, exact, product_bound, ranks_within
 
 numbers = st.integers(0, 10**6).map(np.random.default_rng)

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval import ownership, runs
-from retrieval.data_config import ROLES, PydocsConfig
+from retrieval.config.data import ROLES, PydocsConfig
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.identity import canonical, changed_key, safe
-from retrieval.metrics_log import MetricsLog, read_metrics
-from retrieval.runs import RunBusyError, RunDirectory, identity, identity_hash, run_name
+from retrieval.run import directory as runs
+from retrieval.run import ownership
+from retrieval.run.directory import RunBusyError, RunDirectory, identity, identity_hash, run_name
+from retrieval.run.identity import canonical, changed_key, safe
+from retrieval.run.metrics_log import MetricsLog, read_metrics
 
 
 def make_config(**changes: Any) -> DictConfig:
@@ -376,5 +377,5 @@ def test_metrics_after_any_kill(
 
 def test_runs_imports_neither_torch_nor_lightning() -> None:
     heavy = "{'torch', 'pytorch_lightning', 'numpy'}"
-    code = f"import sys, retrieval.runs; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, retrieval.run.directory; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.segments import within
+from retrieval.data.segments import within
 
 
 @given(st.lists(st.integers(0, 9), max_size=20))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from hydra_plugins.paretrieve_local.launcher import CellLauncher
 
 if TYPE_CHECKING:
-    from retrieval.launch.cells import Cell, SweepRecord
-    from retrieval.launch.compose import Composed
+    from sweeps.launch.cells import Cell, SweepRecord
+    from sweeps.launch.compose import Composed
 
 
 class ClusterLauncher(CellLauncher):
     """Splits the launcher's options into those of every task's scheduler and those of the cluster."""
 
     def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
-        """See :func:`retrieval.launch.sweep.run_sweep`; the cells run elsewhere."""
-        from retrieval.launch.sweep import Options, run_sweep
+        """See :func:`sweeps.launch.sweep.run_sweep`; the cells run elsewhere."""
+        from sweeps.launch.sweep import Options, run_sweep
 
         names = {field.name for field in fields(Options)}
         options = Options(**{name: value for name, value in self._options.items() if name in names})
@@ -41,8 +41,8 @@ class SubmititLauncher(ClusterLauncher):
     """Slurm job arrays, or local processes in their place."""
 
     def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
-        """See :func:`retrieval.launch.batch.run_batch`."""
-        from retrieval.launch.batch import BatchOptions, run_batch
+        """See :func:`sweeps.launch.batch.run_batch`."""
+        from sweeps.launch.batch import BatchOptions, run_batch
 
         return run_batch, BatchOptions
 
@@ -51,7 +51,7 @@ class RayLauncher(ClusterLauncher):
     """Tasks of a Ray cluster."""
 
     def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
-        """See :func:`retrieval.launch.ray_tasks.run_on_ray`."""
-        from retrieval.launch.ray_tasks import RayOptions, run_on_ray
+        """See :func:`sweeps.launch.ray_tasks.run_on_ray`."""
+        from sweeps.launch.ray_tasks import RayOptions, run_on_ray
 
         return run_on_ray, RayOptions

@@ -31,7 +31,7 @@ class GridSweeper(BasicSweeper):
     ) -> list[list[list[str]]]:
         """The overrides of every job, in batches; raises ``ConfigError`` for a file that is not right."""
         from retrieval.errors import ConfigError
-        from retrieval.launch.grid import jobs
+        from sweeps.launch.grid import jobs
 
         assert self.config is not None
         path, where = self.config.sweep.cells, self.config.sweep.where

@@ -1,1 +1,1 @@
-"""Hydra finds plugins below the namespace package ``hydra_plugins``; the work is in ``retrieval.launch``."""
+"""Hydra finds plugins below the namespace package ``hydra_plugins``; the work is in ``sweeps.launch``."""

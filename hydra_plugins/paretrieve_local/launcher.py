@@ -12,8 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from retrieval.launch.cells import Cell
-    from retrieval.launch.compose import Composed
+    from sweeps.launch.cells import Cell
+    from sweeps.launch.compose import Composed
 
 
 class CellReturn(JobReturn):
@@ -54,8 +54,8 @@ class CellLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; raises ``ConfigError`` before any starts, ``SystemExit(130)`` when interrupted."""
         # Hydra imports every plugin at every start, `--help` included: what is not needed there waits.
-        from retrieval.launch.compose import compose_cells
-        from retrieval.launch.sweep import INTERRUPTED
+        from sweeps.launch.compose import compose_cells
+        from sweeps.launch.sweep import INTERRUPTED
 
         assert self._config is not None
         assert self._context is not None
@@ -69,7 +69,7 @@ class CellLauncher(Launcher):
 
     def keep(self, job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
         """Those jobs of a sweep that ``sweep.where`` keeps; raises ``ConfigError`` where it keeps none."""
-        from retrieval.launch.compose import compose_cells
+        from sweeps.launch.compose import compose_cells
 
         assert self._config is not None
         assert self._context is not None
@@ -86,8 +86,8 @@ class LocalLauncher(CellLauncher):
     """Every cell in its own process on this machine."""
 
     def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
-        """See :func:`retrieval.launch.sweep.run_sweep`."""
-        from retrieval.launch.sweep import Options, run_sweep
+        """See :func:`sweeps.launch.sweep.run_sweep`."""
+        from sweeps.launch.sweep import Options, run_sweep
 
         return run_sweep(jobs, Options(**self._options), folder)
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from retrieval.data.collection import Judgements
+from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.data.negatives import HardNegatives
 from retrieval.data.tokens import TokenStore
-from retrieval.models.layout import TokenBatch, group_tokens
 
 
 @dataclass(frozen=True, eq=False)

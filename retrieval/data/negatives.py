@@ -37,7 +37,7 @@ class NegativeLists:
 
     @classmethod
     def open(cls, folder: Path) -> NegativeLists:
-        """Map the lists that :func:`retrieval.data.mining.mine` wrote into ``folder``."""
+        """Map the lists that :func:`retrieval.search.mining.mine` wrote into ``folder``."""
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         query_rows, rows, scores = (
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from retrieval.config import ModelConfig
+from retrieval.config.data import DataConfig
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
-from retrieval.data_config import DataConfig
+from retrieval.data.segments import within
 from retrieval.errors import ConfigError, first_line
-from retrieval.segments import within
 
 CHUNK = 4096
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

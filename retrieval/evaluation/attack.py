@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
-from retrieval.evaluation.attacks import ATTACK_FILE, attack_file
+from retrieval.config.attack_file import ATTACK_FILE, attack_file
+from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, replayed_set
 from retrieval.evaluation.attacks.measure import inner_products, measured, ranks_of
 from retrieval.evaluation.attacks.models import (
@@ -29,9 +30,8 @@ from retrieval.evaluation.attacks.records import Attacked, load_attacked, save_a
 from retrieval.evaluation.attacks.search import Judge, search, unit
 from retrieval.evaluation.attacks.synonyms import EMBEDDING, ListedSynonyms, load_synonyms
 from retrieval.evaluation.attacks.words import Words
-from retrieval.evaluation.ranking import FloatArray
 from retrieval.evaluation.suite import SetScores
-from retrieval.evaluation.testset import EvaluationSet, IntArray
+from retrieval.search.ranking import FloatArray
 
 __all__ = [
     "ATTACK_FILE",

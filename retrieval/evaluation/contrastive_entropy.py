@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ConfigError
-from retrieval.evaluation.ranking import FloatArray, check_count, check_finite
-from retrieval.evaluation.testset import EvaluationSet, IntArray
+from retrieval.search.ranking import FloatArray, check_count, check_finite
 
 NEGATIVE_CANDIDATES = 65_536
 """Pools larger than this lend a fixed random sample of so many passages as negatives: scores against a

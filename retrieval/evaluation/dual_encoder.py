@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import TokenStore
-from retrieval.evaluation.ranking import FloatArray
-from retrieval.evaluation.testset import EvaluationSet
-from retrieval.hardware import heap_trimmer
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.encoding import encode_rows
-from retrieval.training.cost import Work
+from retrieval.models.flops import Work
+from retrieval.run.hardware import heap_trimmer
+from retrieval.search.ranking import FloatArray
 
 if TYPE_CHECKING:
     from retrieval.data.collection import Collection

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
-from retrieval.evaluation import REFERENCES
-from retrieval.evaluation.bm25 import bm25_metrics
 from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
-from retrieval.evaluation.ranking import METRICS, rank, ranking_metrics
-from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
 from retrieval.evaluation.vectors import Encoder, KeptRows, encoded_shards
+from retrieval.run.metric_names import REFERENCES
+from retrieval.search.bm25 import bm25_metrics
+from retrieval.search.ranking import METRICS, rank, ranking_metrics
 
 if TYPE_CHECKING:
     import pandas as pd

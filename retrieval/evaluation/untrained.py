@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
 from retrieval.data.cache import build_once, digest
+from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import TokenStores
 from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import measure
-from retrieval.evaluation.testset import EvaluationSet
-from retrieval.identity import canonical, content_hash
 from retrieval.models.backbones import build_encoder
+from retrieval.run.identity import canonical, content_hash
 
 # Part of every cache key: raised whenever initial weights or metrics change.
 VERSION = "untrained 1"

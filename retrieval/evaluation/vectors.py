@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 
 from retrieval.data.arrays import scratch_array
-from retrieval.evaluation.ranking import FloatArray, check_count
-from retrieval.evaluation.testset import EvaluationSet, IntArray
+from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.search.ranking import FloatArray, check_count
 
 
 class Encoder(Protocol):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.data.layout import Group
 from retrieval.models.dropout import Kept
-from retrieval.models.layout import Group
 from retrieval.models.slots import HeadSlots
 
 

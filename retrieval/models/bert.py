@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from retrieval.data.layout import TokenBatch
 from retrieval.models import branches
 from retrieval.models.attention import attention
 from retrieval.models.branches import Pair
 from retrieval.models.dropout import dropout
-from retrieval.models.layout import TokenBatch
 from retrieval.models.slots import HeadSlots
 
 

@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BertModel
 
 from retrieval.config import ModelConfig
+from retrieval.data.layout import Group, TokenBatch
 from retrieval.models import bert
-from retrieval.models.layout import Group, TokenBatch
 from retrieval.models.slots import sequence_slots
 
 ComputeType = Literal["32", "bf16"]

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from retrieval.data.layout import COUNT_MULTIPLE, group_tokens
 from retrieval.data.tokens import TokenStore
 from retrieval.models.encoder import DualEncoder
-from retrieval.models.layout import COUNT_MULTIPLE, group_tokens
 
 TOKENS_PER_BATCH = 4096
 """Activations of larger batches leave a processor's cache: at bert-base half as many texts a second."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retrieval.models.layout import TOKEN_MULTIPLE
+from retrieval.data.layout import TOKEN_MULTIPLE
 
 FUSED: bool = (
     torch._C._has_mkldnn

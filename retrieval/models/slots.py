@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retrieval.models.layout import Group, TokenBatch
+from retrieval.data.layout import Group, TokenBatch
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from retrieval.data.batches import Batch
 from retrieval.errors import TrainingError
+from retrieval.models.flops import Work
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.cost import Spent, Work
+from retrieval.training.cost import Spent
 from retrieval.training.module import RetrievalModule
 from retrieval.training.strategies.base import EFF, ROB
 from retrieval.training.strategies.pareto import Pareto

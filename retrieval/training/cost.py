@@ -8,53 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
-from retrieval.data.batches import Batch, Shard
+from retrieval.data.batches import Batch
 from retrieval.data.cache import digest, write_atomic
-from retrieval.models.encoder import DTYPES, DualEncoder
-from retrieval.models.layout import TokenBatch
-
-FORWARD, BACKWARD, BACKWARD_TO_INPUTS = 1, 2, 1
-"""Passes in units of a forward pass; a backward pass is one for the inputs and one for the weights (Kaplan
-et al. 2020, §2.1)."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Texts put through the encoder, in forward passes: a text encoded twice counts twice.
-
-    ``tokens``: tokens of all sequences; ``attended``: sum of their squared lengths; ``sequences``: their
-    number; ``other``: FLOPs spent outside the encoder.
-    """
-
-    tokens: float = 0.0
-    attended: float = 0.0
-    sequences: float = 0.0
-    other: float = 0.0
-
-    @classmethod
-    def of(cls, batch: TokenBatch, passes: int) -> Work:
-        """A batch put through the encoder ``passes`` times."""
-        return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
-
-    @classmethod
-    def of_step(cls, batch: Batch, passes: int) -> Work:
-        """All sequences of a step put through the encoder ``passes`` times, in whichever process."""
-        return cls.of_share(batch.tokens, batch.shard, passes)
-
-    @classmethod
-    def of_share(cls, tokens: TokenBatch, shard: Shard | None, passes: int) -> Work:
-        """Sequences of which this process has ``tokens``, all of them put through ``passes`` times."""
-        if shard is None:
-            return cls.of(tokens, passes)
-        return cls(passes * shard.tokens, passes * shard.attended, passes * shard.sequences)
-
-    def __add__(self, more: Work) -> Work:
-        return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
+from retrieval.models.encoder import DTYPES
+from retrieval.models.flops import Work
 
 
 @dataclass(frozen=True)
@@ -91,23 +51,6 @@ class Spent:
         return cls(steps, pairs, tokens, Work(*numbers[3:]))
 
 
-def encoder_flops(encoder: DualEncoder, work: Work) -> float:
-    """FLOPs of ``work``, one multiply-add = 2; padding, biases, norms and activations not counted.
-
-    Every linear layer of the backbone sees each token (2·weights), attention adds 4·hidden multiply-adds a
-    layer per (query, key) pair, the projection sees each sequence.
-    """
-    config: Any = encoder.backbone.config
-    weights = sum(
-        module.weight.numel()
-        for name, module in encoder.backbone.named_modules()
-        if isinstance(module, nn.Linear) and "pooler" not in name
-    )
-    attention = 4.0 * config.hidden_size * config.num_hidden_layers * work.attended
-    projection: int = encoder.projection.weight.numel() if encoder.projection is not None else 0
-    return float(2.0 * weights * work.tokens + attention + 2.0 * projection * work.sequences + work.other)
-
-
 def peak_flops(device: torch.device, precision: str, cache: Path, size: int = 2048) -> float:
     """Matrix-product speed of this machine in FLOP/s: best of several products, measured once.
 
@@ -138,6 +81,6 @@ def _timed_product(a: torch.Tensor) -> float:
 
 
 def _processor() -> str:
-    from retrieval.manifest import cpu_model
+    from retrieval.run.manifest import cpu_model
 
     return cpu_model() or platform.machine()

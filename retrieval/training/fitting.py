@@ -11,12 +11,11 @@ from torch.utils.data import DataLoader
 
 from retrieval.config import Config, model_name
 from retrieval.data.batches import Steps
-from retrieval.data.prepared import PreparedData
 from retrieval.models.backbones import build_encoder
 from retrieval.models.compiling import compiled_operations
 from retrieval.models.encoder import DualEncoder, count_parameters
-from retrieval.runs import MetricsLog, RunDirectory
-from retrieval.tracking import Mirror
+from retrieval.run.directory import MetricsLog, RunDirectory
+from retrieval.run.tracking import Mirror
 from retrieval.training.callbacks import (
     CheckpointCallback,
     MetricsCallback,
@@ -28,6 +27,7 @@ from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.measurement import DevLosses, MeasurementCallback, dev_samples
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.prepared import PreparedData
 from retrieval.training.processes import Group
 from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.recalibration import recalibration_batch

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
-from retrieval.data.prepared import PreparedData
 from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import evaluation_split
 from retrieval.models.encoder import DualEncoder
+from retrieval.models.flops import FORWARD, Work
 from retrieval.training.callbacks import MetricsCallback
-from retrieval.training.cost import FORWARD, Work
 from retrieval.training.interpolation import Measure
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
+from retrieval.training.prepared import PreparedData
 from retrieval.training.strategies.base import PERTURBED, block_loss
 from retrieval.training.strategies.pareto import Pareto
 

@@ -8,7 +8,7 @@ import psutil
 import pytorch_lightning as pl
 
 from retrieval.data.batches import Batch
-from retrieval.hardware import heap_holder, heap_trimmer
+from retrieval.run.hardware import heap_holder, heap_trimmer
 
 SETTLED_STEPS = 3
 """Steps after which weights, gradients, optimiser state and one step's activations are all there."""

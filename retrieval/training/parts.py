@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.data.batches import Batch, Shard
-from retrieval.models.layout import TokenBatch, group_tokens
-from retrieval.segments import within
+from retrieval.data.layout import TokenBatch, group_tokens
+from retrieval.data.segments import within
 
 
 @dataclass(frozen=True)

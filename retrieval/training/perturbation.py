@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.config import PerturbationConfig
+from retrieval.data.layout import Group, TokenBatch
 from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
-from retrieval.models.layout import Group, TokenBatch
+from retrieval.models.flops import BACKWARD_TO_INPUTS, FORWARD, Work
 from retrieval.models.slots import sequence_slots
-from retrieval.training.cost import BACKWARD_TO_INPUTS, FORWARD, Work
 from retrieval.training.gathering import gathered, summed
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch

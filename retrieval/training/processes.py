@@ -21,7 +21,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
 
 Process = subprocess.Popen[bytes]
 
@@ -121,7 +121,7 @@ def _start(config: Path, rank: int, group: Group) -> Process:
     numbers = map(str, (rank, group.size, group.port))
     path = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-m", "retrieval.rank", str(config), *numbers],
+        [sys.executable, "-m", "retrieval.worker", str(config), *numbers],
         env={**os.environ, "PYTHONPATH": path},
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
 
 
 class StepReport(pl.Callback):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from retrieval.data.batches import Batch, TrainingPairs, collate
 from retrieval.data.collection import Collection
-from retrieval.data.prepared import PreparedData
 from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import evaluation_split
+from retrieval.training.prepared import PreparedData
 from retrieval.training.strategies.base import TrainingData
 from retrieval.training.strategies.pareto import Pareto
 

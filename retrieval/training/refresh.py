@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from retrieval.config import DenoiseConfig
 from retrieval.data.cache import build_once, is_complete
 from retrieval.data.collection import Collection
-from retrieval.data.denoising import judge, write_denoised
-from retrieval.data.mining import SURPLUS, search, write_lists
 from retrieval.data.negatives import LAG, HardNegatives, NegativeLists
-from retrieval.data.prepared import PreparedData
 from retrieval.data.tokens import TokenStore
 from retrieval.errors import TrainingError
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.encoding import encode_rows
+from retrieval.search.denoising import judge, write_denoised
+from retrieval.search.mining import SURPLUS, search, write_lists
 from retrieval.training.module import RetrievalModule
+from retrieval.training.prepared import PreparedData
 
 CHECKPOINTS = 3
 """Checkpoints whose negatives are kept: the two on disk, and the one being written."""

@@ -27,10 +27,10 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = None,
 ) -> None:
     """Find the N and D that minimise a fitted law at a budget, with intervals from its bootstrap."""
-    from retrieval.files import write_json
-    from sweeps.allocation import CostModel, allocate
-    from sweeps.present import describe_warnings, number
-    from sweeps.result import load_fits
+    from retrieval.run.files import write_json
+    from sweeps.fitting.allocation import CostModel, allocate
+    from sweeps.fitting.present import describe_warnings, number
+    from sweeps.fitting.result import load_fits
 
     costs = CostModel(annotation, training, inference, training_per_pair)
     record: dict[str, list[object]] = {}

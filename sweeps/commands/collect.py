@@ -18,8 +18,8 @@ def run(
 ) -> None:
     """Collect finished runs into one table; unfinished and failed ones are counted and named."""
     from sweeps.errors import TableError
-    from sweeps.table import collect_runs, keep_where, write_table
-    from sweeps.wandb_table import collect_wandb
+    from sweeps.table.runs import collect_runs, keep_where, write_table
+    from sweeps.table.wandb_rows import collect_wandb
 
     collected = collect_wandb(wandb) if wandb is not None else collect_runs(runs)
     report_skipped(collected.skipped)

@@ -51,7 +51,7 @@ def run(
 
     Example: python -m sweeps compare --baseline best-fixed --strategy "pareto dev" --regret
     """
-    from retrieval.files import write_json
+    from retrieval.run.files import write_json
     from sweeps.comparison import CompareOptions, compare
 
     options = CompareOptions(
@@ -68,7 +68,7 @@ def run(
 
 def describe(record: dict[str, Any]) -> list[str]:
     """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
-    from sweeps.present import aligned
+    from sweeps.fitting.present import aligned
 
     names = list(record["counts"])
     lines = [
@@ -106,7 +106,7 @@ def _entry(entry: dict[str, Any]) -> str:
 
 def _regret_lines(record: dict[str, Any]) -> list[str]:
     """The worst and the mean regret of every policy, the best chosen in both ways, and the verdict."""
-    from sweeps.present import aligned
+    from sweeps.fitting.present import aligned
 
     if record["regret"] is None:
         return []

@@ -30,9 +30,9 @@ def run(
 ) -> None:
     """Simulate sweeps from a known law and count how often each kind of interval holds the truth."""
     from retrieval.errors import ConfigError
-    from sweeps.coverage import METHODS, coverage, crossed
-    from sweeps.laws import PUBLISHED
-    from sweeps.table import write_table
+    from sweeps.fitting.coverage import METHODS, coverage, crossed
+    from sweeps.fitting.laws import PUBLISHED
+    from sweeps.table.runs import write_table
 
     if law not in PUBLISHED:
         raise ConfigError(f"--published {law} is not known; choose one of {', '.join(PUBLISHED)}")

@@ -22,7 +22,7 @@ def run(
     ] = None,
 ) -> None:
     """Build a W&B workspace or report; needs the package's extra 'dashboards' and an API key."""
-    from sweeps.dashboard import publish, require_package, split_path
+    from sweeps.report.dashboard import publish, require_package, split_path
 
     split_path(wandb)
     require_package()
@@ -31,11 +31,11 @@ def run(
 
 def _conclusions(runs: Path) -> list[str]:
     """The sentences at the head of the report on these runs."""
-    from sweeps.configurations import label_runs
     from sweeps.errors import TableError
+    from sweeps.fitting.configurations import label_runs
     from sweeps.report.build import analyse
     from sweeps.report.summary import lead
-    from sweeps.table import collect_runs
+    from sweeps.table.runs import collect_runs
 
     collected = collect_runs(runs)
     if collected.frame.empty:

@@ -60,9 +60,9 @@ def run(
 
     Example: python -m sweeps efficiency --law interpolated --baseline standard --strategy pareto
     """
-    from retrieval.files import write_json
+    from retrieval.run.files import write_json
     from sweeps.efficiency import EfficiencyOptions, efficiency
-    from sweeps.result import FitOptions
+    from sweeps.fitting.result import FitOptions
 
     fit = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
     options = EfficiencyOptions(law=law, fit=fit)
@@ -80,7 +80,7 @@ def run(
 def describe(record: dict[str, Any]) -> list[str]:
     """Lines for the terminal: the multipliers at every level run, what is refused, every warning."""
     from sweeps.efficiency.multipliers import IN_WORDS, written
-    from sweeps.present import aligned
+    from sweeps.fitting.present import aligned
 
     percent = f"{100 * record['level']:g} %"
     lines = [

@@ -15,8 +15,8 @@ def run(
 ) -> None:
     """Copy the encoder of RUN as a sentence-transformers folder: SentenceTransformer(DIR) loads it."""
     from retrieval.errors import ConfigError
-    from retrieval.files import write_text
-    from retrieval.runs import RunDirectory
+    from retrieval.run.directory import RunDirectory
+    from retrieval.run.files import write_text
 
     directory = RunDirectory(run)
     if not directory.path.is_dir():

@@ -24,8 +24,8 @@ from sweeps.commands.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.points import Columns
-    from sweeps.result import FitOptions, FitResult
+    from sweeps.fitting.points import Columns
+    from sweeps.fitting.result import FitOptions, FitResult
 
 
 def run(
@@ -85,9 +85,9 @@ def run(
     ] = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
-    from retrieval.files import write_json
-    from sweeps.points import Columns
-    from sweeps.result import FitOptions
+    from retrieval.run.files import write_json
+    from sweeps.fitting.points import Columns
+    from sweeps.fitting.result import FitOptions
 
     frame, metric = _frame(load(runs, table, wandb, where), y or metric, complement, drop_invalid)
     apart = _held_out(frame, held_out)
@@ -119,7 +119,7 @@ def _frame(
     import pandas as pd
 
     from sweeps.errors import missing_column
-    from sweeps.points import COMPLEMENT
+    from sweeps.fitting.points import COMPLEMENT
 
     frame = frame.copy()
     if metric not in frame:
@@ -142,7 +142,7 @@ def _held_out(frame: pd.DataFrame, condition: str | None) -> pd.Series:
     import pandas as pd
 
     from sweeps.errors import TableError, missing_column
-    from sweeps.table import matches
+    from sweeps.table.runs import matches
 
     if condition is None:
         return pd.Series(False, index=frame.index)
@@ -162,8 +162,8 @@ def _fit(
     frame: pd.DataFrame, by: str | None, law: str, metric: str, columns: Columns, options: FitOptions
 ) -> tuple[dict[str, FitResult], dict[str, str], dict[str, Any]]:
     """Fits by group name, refused groups with the reason, and the record for ``fit.json``."""
-    from sweeps.fit import fit_law
-    from sweeps.groups import fit_groups
+    from sweeps.fitting.fit import fit_law
+    from sweeps.fitting.groups import fit_groups
 
     with progress_bar("bootstrap") as progress:
         if by is None:
@@ -203,7 +203,7 @@ def _attach(record: dict[str, Any], fits: dict[str, FitResult], targets: list[Ta
 
 
 def _show(fits: dict[str, FitResult], refused: dict[str, str], targets: list[Target], grouped: bool) -> None:
-    from sweeps.present import describe, describe_prediction
+    from sweeps.fitting.present import describe, describe_prediction
 
     for name, fit in fits.items():
         lines = describe(fit, name if grouped else None)

@@ -53,8 +53,8 @@ def run(
 
     Example: python -m sweeps frontier --dev --out frontier.json
     """
-    from retrieval.files import write_json
-    from sweeps.frontier import FrontierOptions, frontier
+    from retrieval.run.files import write_json
+    from sweeps.frontier.trace import FrontierOptions, frontier
 
     first, second = _objectives(x, y, dev)
     options = FrontierOptions(
@@ -77,7 +77,7 @@ def run(
 def _objectives(x: str | None, y: str | None, dev: bool) -> tuple[str, str]:
     """The metrics asked for; ConfigError where --dev is given with a test metric."""
     from retrieval.errors import ConfigError
-    from sweeps.frontier import DEV, EFFECTIVENESS, ROBUSTNESS
+    from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
 
     for option, name in (("--x", x), ("--y", y)):
         if dev and name is not None and not name.startswith("dev/"):

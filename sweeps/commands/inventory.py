@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from retrieval.files import read_json
-from retrieval.launch.display import duration
-from retrieval.ownership import lives
-from retrieval.runs import RunDirectory
-from retrieval.status import read_status
+from retrieval.run.directory import RunDirectory
+from retrieval.run.files import read_json
+from retrieval.run.ownership import lives
+from retrieval.run.status import read_status
 from sweeps.errors import TableError
+from sweeps.launch.display import duration
 
 READERS = 8
 ORDER = ("running", "failed", "stopped", "waiting", "done")

@@ -43,11 +43,12 @@ def run(
     ] = None,
 ) -> None:
     """Fit mixture laws over fixed-ω runs; the file is what strategy.rule=law strategy.mixture=FILE reads."""
-    from retrieval.files import write_json
-    from sweeps.mixture.fit import MixtureOptions, fit_mixture
+    from retrieval.run.files import write_json
+    from sweeps.fitting.result import FitOptions
+    from sweeps.mixture.fit import fit_mixture
     from sweeps.mixture.present import describe
     from sweeps.mixture.record import to_json
-    from sweeps.result import FitOptions
+    from sweeps.mixture.result import MixtureOptions
 
     options = MixtureOptions(
         eff,

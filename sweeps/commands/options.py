@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.table import Skipped
+    from sweeps.table.runs import Skipped
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of run directories.", metavar="DIR")]
 TableOption = Annotated[
@@ -42,8 +42,8 @@ def load(runs: Path, table: Path | None, wandb: str | None, where: list[str] | N
     Raises TableError (exit status 2) on two sources, no finished run, or a bad ``--where``.
     """
     from sweeps.errors import TableError
-    from sweeps.table import collect_runs, keep_where, read_table
-    from sweeps.wandb_table import collect_wandb
+    from sweeps.table.runs import collect_runs, keep_where, read_table
+    from sweeps.table.wandb_rows import collect_wandb
 
     if table is not None and wandb is not None:
         raise TableError("--table and --wandb exclude each other; give one source")

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sweeps.plan import PlannedCell, SweepPlan
+    from sweeps.launch.plan import PlannedCell, SweepPlan
 
 PLAIN_WIDTH = 200
 
@@ -40,14 +40,14 @@ def run(
     from rich.console import Console
 
     from retrieval.errors import ConfigError
-    from retrieval.files import write_json
-    from retrieval.launch.compose import compose_command
-    from retrieval.launch.machines import ACCELERATORS
+    from retrieval.run.files import write_json
+    from sweeps.launch.compose import compose_command
+    from sweeps.launch.machines import ACCELERATORS
 
     if device is not None and device.lower() not in ACCELERATORS:
         raise ConfigError(f"--device {device} is not known; valid: {', '.join(ACCELERATORS)}")
     composed = compose_command(overrides or [])
-    from sweeps.plan import Target, plan_sweep  # PyTorch waits until every cell is composed
+    from sweeps.launch.plan import Target, plan_sweep  # PyTorch waits until every cell is composed
 
     accelerator = ACCELERATORS[device.lower()] if device else None
     plan = plan_sweep(composed, Target(accelerator, count, slots), data)
@@ -65,7 +65,7 @@ def _table(cells: list[PlannedCell]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from retrieval.launch.display import duration
+    from sweeps.launch.display import duration
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("run", overflow="fold")
@@ -90,7 +90,7 @@ def _table(cells: list[PlannedCell]) -> Table:
 
 
 def _summary(plan: SweepPlan, memory: int | None) -> list[str]:
-    from retrieval.launch.display import duration
+    from sweeps.launch.display import duration
 
     totals = plan.totals()
     states = ", ".join(

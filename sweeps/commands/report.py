@@ -10,7 +10,7 @@ import typer
 from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, report_skipped
 
 if TYPE_CHECKING:
-    from sweeps.table import Collected
+    from sweeps.table.runs import Collected
 
 
 def run(
@@ -55,8 +55,8 @@ def _collect(runs: Path, table: Path | None, wandb: str | None, where: list[str]
     from dataclasses import replace
 
     from sweeps.errors import TableError
-    from sweeps.table import Collected, collect_runs, keep_where, read_table
-    from sweeps.wandb_table import collect_wandb
+    from sweeps.table.runs import Collected, collect_runs, keep_where, read_table
+    from sweeps.table.wandb_rows import collect_wandb
 
     if table is not None and wandb is not None:
         raise TableError("--table and --wandb exclude each other; give one source")

@@ -20,10 +20,10 @@ def run(
 ) -> None:
     """Run RUN again from its config.yaml, elsewhere; exit status 1 if a measured number differs."""
     from retrieval.errors import ConfigError
-    from retrieval.launch.sweep import Options
-    from retrieval.runs import RunDirectory
-    from retrieval.single import run_single
+    from retrieval.run.directory import RunDirectory
+    from retrieval.run_one import run_single
     from sweeps.commands.retry import stored_config
+    from sweeps.launch.sweep import Options
 
     before = RunDirectory(directory.resolve())
     config = stored_config(before, Options().fingerprint)
@@ -50,8 +50,8 @@ def run(
 
 def other_code(before: Any) -> list[str]:
     """What is not as it was when the run was made: commit, changes, versions."""
-    from retrieval.files import read_json
-    from retrieval.manifest import CODE, manifest
+    from retrieval.run.files import read_json
+    from retrieval.run.manifest import CODE, manifest
 
     recorded, present = read_json(before.path / "manifest.json") or {}, manifest()
     return [

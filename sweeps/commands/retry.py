@@ -13,14 +13,14 @@ from sweeps.commands.options import RunsOption
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from retrieval.runs import RunDirectory
+    from retrieval.run.directory import RunDirectory
 
 
 def run(runs: RunsOption = Path("runs")) -> None:
     """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew."""
-    from retrieval.launch.compose import Composed
-    from retrieval.launch.sweep import Options, run_sweep
     from sweeps.commands.inventory import named, take_inventory
+    from sweeps.launch.compose import Composed
+    from sweeps.launch.sweep import Options, run_sweep
 
     cells = take_inventory(runs)
     again = [directory for state in ("failed", "stopped") for directory in named(runs, cells, state)]
@@ -56,8 +56,8 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
 
     from retrieval.config import complete
     from retrieval.errors import ConfigError
-    from retrieval.launch.process import resolve
-    from retrieval.runs import RunDirectory
+    from retrieval.run.directory import RunDirectory
+    from sweeps.launch.process import resolve
 
     if not directory.config.is_file():
         raise ConfigError(

@@ -43,12 +43,12 @@ def run(
 ) -> None:
     """Compare how two metrics of the same runs respond to model size and data (paired bootstrap)."""
     from retrieval.errors import DataError
-    from retrieval.files import write_json
+    from retrieval.run.files import write_json
     from sweeps.errors import TableError
-    from sweeps.groups import split
-    from sweeps.points import Columns
-    from sweeps.result import FitOptions
-    from sweeps.sensitivity import sensitivities
+    from sweeps.fitting.groups import split
+    from sweeps.fitting.points import Columns
+    from sweeps.fitting.result import FitOptions
+    from sweeps.fitting.sensitivity import sensitivities
 
     frame = load(runs, table, wandb, where)
     options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)

@@ -70,7 +70,7 @@ def render(cells: Sequence[CellStatus], limit: int) -> Group:
 
 def row(cell: CellStatus) -> tuple[str, ...]:
     """The cell's line of the table."""
-    from retrieval.launch.display import duration
+    from sweeps.launch.display import duration
 
     phase = f" {cell.phase}" if cell.state == "running" and cell.phase not in (None, "train") else ""
     return (

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
-from sweeps.configurations import larger_is_better
-from sweeps.frontier import DEV
-from sweeps.points import refuse_mixtures
+from sweeps.fitting.configurations import larger_is_better
+from sweeps.fitting.points import refuse_mixtures
+from sweeps.frontier.trace import DEV
 
 MEAN = "mean"
 """Key of the mean over the metrics."""
 
 ON_DEV = "mean over dev"
-"""Name of the column that holds the mean over :data:`sweeps.frontier.DEV`."""
+"""Name of the column that holds the mean over :data:`sweeps.frontier.trace.DEV`."""
 
 
 @dataclass(frozen=True)

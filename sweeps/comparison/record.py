@@ -18,10 +18,10 @@ from retrieval.errors import ConfigError, DataError
 from sweeps.comparison.cells import MEAN, ON_DEV, Cell, cells, comparable, fixed_omegas
 from sweeps.comparison.paired import difference, holm
 from sweeps.comparison.regret import regrets
-from sweeps.configurations import label_runs, larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import missing_column
-from sweeps.frontier import DEV, EFFECTIVENESS, ROBUSTNESS
+from sweeps.fitting.configurations import label_runs, larger_is_better
+from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
 
 BEST_FIXED = "best-fixed"
 """The baseline that is, in each cell, the fixed ω with the best dev metrics."""
@@ -44,7 +44,7 @@ def compare(
 
     Args:
         runs: one row a run with the columns of ``result.json``.
-        baseline: a label as :func:`sweeps.configurations.label_runs` gives them, or ``best-fixed``.
+        baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, or ``best-fixed``.
         strategy: a label.
         options: metrics, cells, level, whether to add regrets.
 

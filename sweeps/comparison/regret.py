@@ -15,7 +15,7 @@ import numpy as np
 
 from sweeps.comparison.cells import ON_DEV, Cell
 from sweeps.comparison.paired import difference
-from sweeps.configurations import larger_is_better
+from sweeps.fitting.configurations import larger_is_better
 
 
 def regrets(

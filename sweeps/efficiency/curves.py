@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.configurations import FLOPS
 from sweeps.efficiency.multipliers import summaries
 from sweeps.efficiency.options import (
     INTERPOLATED,
@@ -19,7 +18,8 @@ from sweeps.efficiency.options import (
     Source,
 )
 from sweeps.errors import FitRefusedError
-from sweeps.points import PAIRS, SIZE, Columns
+from sweeps.fitting.configurations import FLOPS
+from sweeps.fitting.points import PAIRS, SIZE, Columns
 
 
 def curves(

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps import checks
-from sweeps.bootstrap import Progress, bootstrap
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.efficiency.inverse import required
 from sweeps.efficiency.multipliers import MIN_DRAWS
 from sweeps.efficiency.options import Axis, EfficiencyOptions, Parts, Resource
 from sweeps.errors import FitRefusedError
-from sweeps.fit import Prepared, prepare_fit
-from sweeps.laws import Floats
-from sweeps.points import PAIRS, SIZE, Columns
+from sweeps.fitting import checks
+from sweeps.fitting.bootstrap import Progress, bootstrap
+from sweeps.fitting.fit import Prepared, prepare_fit
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import PAIRS, SIZE, Columns
 
 MIN_LEVELS = 3
 GRID = 25

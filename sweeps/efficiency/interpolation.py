@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize
 
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 
 ROUNDING = 1e-9
 """Differences of ln metric up to this are equality: an end of the curve reaches itself."""

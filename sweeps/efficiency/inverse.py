@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retrieval.errors import ConfigError
-from sweeps.laws import Floats, Law
+from sweeps.fitting.laws import Floats, Law
 
 
 def required(

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sweeps.configurations import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.efficiency.interpolation import reached
 from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
-from sweeps.laws import Floats
-from sweeps.points import Columns, prepare
-from sweeps.result import FitOptions
+from sweeps.fitting.configurations import larger_is_better
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import Columns, prepare
+from sweeps.fitting.result import FitOptions
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Series:
 
 
 def series(part: pd.DataFrame, metric: str, axis: Axis, columns: Columns) -> Series:
-    """Means and deviations of one strategy's runs on a slice; errors as :func:`sweeps.points.prepare`."""
+    """Means and deviations of one strategy's runs on a slice; errors as ``prepare`` of the points raises."""
     runs = prepare(part, metric, None, columns, rising=True)
     size = runs.n if axis == "N" else runs.d
     log_y = -runs.log_y if larger_is_better(metric) else runs.log_y

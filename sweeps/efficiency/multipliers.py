@@ -9,8 +9,8 @@ import numpy as np
 
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.efficiency.options import INTERPOLATED
-from sweeps.laws import Floats
-from sweeps.result import EXTRAPOLATION_LIMIT
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.result import EXTRAPOLATION_LIMIT
 
 UNBOUNDED = "unbounded"
 """How an infinite multiplier is written: no amount suffices, or none that was measured."""

@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 import pandas as pd
 
 from sweeps.diagnostics import Diagnostic
-from sweeps.fit import FitOptions
-from sweeps.laws import Floats
-from sweeps.points import Columns
+from sweeps.fitting.fit import FitOptions
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import Columns
 
 Resource = Literal["N", "D", "FLOPs"]
 Axis = Literal["N", "D"]

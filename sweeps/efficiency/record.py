@@ -16,8 +16,6 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, ParetrieveError
-from sweeps.bootstrap import Progress
-from sweeps.configurations import FLOPS, label_runs
 from sweeps.diagnostics import Diagnostic
 from sweeps.efficiency.curves import curves
 from sweeps.efficiency.fitted import Fits, FittedSource
@@ -25,7 +23,9 @@ from sweeps.efficiency.measured import MeasuredSource
 from sweeps.efficiency.multipliers import doubts, row, rows
 from sweeps.efficiency.options import INTERPOLATED, LAWS, EfficiencyOptions, Parts, Source
 from sweeps.errors import FitRefusedError, missing_column
-from sweeps.points import PAIRS, SIZE, levels_of
+from sweeps.fitting.bootstrap import Progress
+from sweeps.fitting.configurations import FLOPS, label_runs
+from sweeps.fitting.points import PAIRS, SIZE, levels_of
 
 
 def efficiency(
@@ -40,7 +40,7 @@ def efficiency(
 
     Args:
         runs: one row a run with the columns of ``result.json``.
-        baseline, strategy: labels as :func:`sweeps.configurations.label_runs` gives them.
+        baseline, strategy: labels as :func:`sweeps.fitting.configurations.label_runs` gives them.
         options: metrics, form of the law, resources, fit.
         progress: called with (done, total) bootstrap draws of each set of fits.
         fitted: fits already made of the same table with the same options, filled as fits are made: several

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeps.checks import STARTS_SHARE
 from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.checks import STARTS_SHARE
 from sweeps.mixture.optimum import EDGE, GOALS
 from sweeps.mixture.runs import Sample
 
 if TYPE_CHECKING:
-    from sweeps.mixture.fit import MixtureResult
+    from sweeps.mixture.result import MixtureResult
 
 WIDE = 0.4
 """An interval of ω* wider than this leaves the optimum open."""

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from sweeps.errors import FitRefusedError
-from sweeps.estimate import Estimate
-from sweeps.laws import Floats
+from sweeps.fitting.estimate import Estimate
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import Runs
+from sweeps.fitting.result import FitOptions
 from sweeps.mixture.forms import FORMS, Form
 from sweeps.mixture.runs import Sample
 from sweeps.mixture.surface import Surface, fit, prediction_variance
-from sweeps.points import Runs
-from sweeps.result import FitOptions
 
 AXES = ("D", "N")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 from sweeps.mixture.surface import Draws, Surface, Theta
 
 GOALS = ("knee", "eff", "rob")

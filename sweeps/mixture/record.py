@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.files import plain
-from sweeps.estimate import Estimate
-from sweeps.laws import Floats
+from retrieval.run.files import plain
+from sweeps.fitting.estimate import Estimate
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import Runs
 from sweeps.mixture.checks import check_point
 from sweeps.mixture.compare import Candidate
-from sweeps.mixture.fit import HeldOut, MixtureResult
 from sweeps.mixture.optimum import GOALS, OptimumLaw, interval
+from sweeps.mixture.result import HeldOut, MixtureResult
 from sweeps.mixture.surface import form_of
-from sweeps.points import Runs
 
 KIND = "mixture"
 VERSION = 1

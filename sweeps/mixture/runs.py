@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import FitRefusedError, TableError, missing_column
-from sweeps.laws import Floats
-from sweeps.mixture.forms import Inputs
-from sweeps.points import (
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import (
     NEGATIVES,
     PAIRS,
     SAME_LEVEL,
@@ -25,6 +24,7 @@ from sweeps.points import (
     refuse_mixtures,
     refuse_rising,
 )
+from sweeps.mixture.forms import Inputs
 
 OMEGA, RULE, ROBUST, MIXING = "omega/final", "omega/rule", "omega/robust", "omega/mixing"
 STEPS, PER_STEP = "train/steps", "train/pairs_per_step"

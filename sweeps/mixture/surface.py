@@ -1,7 +1,7 @@
 """One form fitted to E and to R of the same runs, with draws that say how well they determine it.
 
 The form is bound to the configurations of a table and given to the fitter of scaling laws (many starts,
-ln residuals, least squares or Huber, weights from seeds): see :mod:`sweeps.estimate`.
+ln residuals, least squares or Huber, weights from seeds): see :mod:`sweeps.fitting.estimate`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sweeps.estimate import Estimate, estimate, huber
-from sweeps.laws import Floats, Law
+from sweeps.fitting.estimate import Estimate, estimate, huber
+from sweeps.fitting.laws import Floats, Law
+from sweeps.fitting.points import Runs
+from sweeps.fitting.result import FitOptions
+from sweeps.fitting.solver import Objective
 from sweeps.mixture.forms import Form, Inputs
 from sweeps.mixture.runs import Sample
-from sweeps.points import Runs
-from sweeps.result import FitOptions
-from sweeps.solver import Objective
 
 Theta = tuple[Floats, Floats]
 """Something of E and of R: parameters, each [r, p], or values, each [r, k]."""

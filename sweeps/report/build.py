@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from retrieval.files import write_json
-from sweeps.configurations import label_runs
+from retrieval.run.files import write_json
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
-from sweeps.fit import FitResult
-from sweeps.points import PAIRS, SIZE
+from sweeps.fitting.configurations import label_runs
+from sweeps.fitting.fit import FitResult
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.report.curves import Curve
 from sweeps.report.figures.omega import omega_panels
 from sweeps.report.figures.style import FORMATS
@@ -28,7 +28,7 @@ from sweeps.report.tables import fits_table, runs_table, write_csv
 from sweeps.report.traces import omega_traces
 from sweeps.report.tradeoff import frontier_part, sensitivity_part
 from sweeps.report.worth import efficiency_part
-from sweeps.table import Collected, write_table
+from sweeps.table.runs import Collected, write_table
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.configurations import aggregate, label_order
-from sweeps.fit import FitOptions, FitResult, fit_law
-from sweeps.points import PAIRS, SIZE
+from sweeps.fitting.configurations import aggregate, label_order
+from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.points import PAIRS, SIZE
 
 Axis = Literal["N", "D"]
 Fitting = Literal["full", "quick", "none"]
@@ -26,7 +26,7 @@ class Curve:
     """One series along N or D: configuration means, and the law where one can be fitted."""
 
     label: str
-    """Strategy, as in :func:`sweeps.configurations.strategy_label`."""
+    """Strategy, as in :func:`sweeps.fitting.configurations.strategy_label`."""
     axis: Axis
     metric: str
     where: str
@@ -77,7 +77,7 @@ def curve(
     """The curve of one strategy along ``axis`` at N (or D) = ``other``.
 
     Args:
-        runs: labelled runs of all strategies (:func:`sweeps.configurations.label_runs`).
+        runs: labelled runs of all strategies (:func:`sweeps.fitting.configurations.label_runs`).
         fitted: ``quick`` fits without bootstrap and without comparing forms, for panels that show no
             band; ``none`` is for metrics that follow no law.
 

@@ -8,17 +8,18 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
-from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
-from sweeps.mixture.fit import EFFECTIVENESS as DEV_EFFECTIVENESS
-from sweeps.mixture.fit import ROBUSTNESS as DEV_ROBUSTNESS
-from sweeps.mixture.fit import MixtureOptions, fit_mixture
+from sweeps.fitting.result import FitOptions
+from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
+from sweeps.mixture.fit import fit_mixture
 from sweeps.mixture.record import to_json
+from sweeps.mixture.result import EFFECTIVENESS as DEV_EFFECTIVENESS
+from sweeps.mixture.result import ROBUSTNESS as DEV_ROBUSTNESS
+from sweeps.mixture.result import MixtureOptions
 from sweeps.mixture.runs import RULE
 from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable
 from sweeps.report.tradeoff import Tradeoff
-from sweeps.result import FitOptions
 
 _FIT = FitOptions(loss="huber", starts=24, bootstrap=200)
 """Fewer starts and draws than the command has."""

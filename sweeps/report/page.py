@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from retrieval.files import write_text
+from retrieval.run.files import write_text
 from sweeps.diagnostics import Diagnostic
 from sweeps.report.figures.style import FORMATS, Panel, inline_svg, save
 from sweeps.report.tables import PageTable

@@ -10,14 +10,14 @@ import pandas as pd
 import yaml
 
 from retrieval.config import DEFAULT_RULES
-from retrieval.files import read_json
-from sweeps.configurations import FLOPS, W
-from sweeps.fit import FitResult
-from sweeps.points import NEGATIVES, PAIRS, SIZE
+from retrieval.run.files import read_json
+from sweeps.fitting.configurations import FLOPS, W
+from sweeps.fitting.fit import FitResult
+from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.quality import domains
 from sweeps.report.tables import percent
-from sweeps.table import Collected
+from sweeps.table.runs import Collected
 
 Answers = list[tuple[str, str | None]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sweeps.configurations import FLOPS, aggregate
-from sweeps.points import SIZE
+from sweeps.fitting.configurations import FLOPS, aggregate
+from sweeps.fitting.points import SIZE
 from sweeps.report.curves import best_slice, curve, labels_for_curves
 from sweeps.report.figures.curves import curve_panel, objective_name
 from sweeps.report.figures.quality import cost_panel, ranking_panel, time_panel, totals

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.fit import FitOptions, FitResult, fit_law
-from sweeps.points import PAIRS, SIZE
+from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_for_curves
 from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
 from sweeps.report.figures.style import Panel

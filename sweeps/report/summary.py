@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.configurations import label_order
 from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, row, written
-from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
-from sweeps.points import PAIRS, SIZE
+from sweeps.fitting.configurations import label_order
+from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.style import quantity

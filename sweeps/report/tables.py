@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.fit import FitResult
-from sweeps.points import PAIRS, SIZE
+from sweeps.fitting.fit import FitResult
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.report.curves import Curve
-from sweeps.table import write_table
+from sweeps.table.runs import write_table
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.diagnostics import Diagnostic
-from sweeps.fit import FitOptions
-from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
+from sweeps.fitting.fit import FitOptions
+from sweeps.fitting.sensitivity import sensitivities
+from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.plane import cell_panel, cells_panel, moving_panel, plane_panel
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable, cell, percent, without_blank
-from sweeps.sensitivity import sensitivities
 
 DRAWS = 200
 """Paired bootstrap draws of the report; the commands use 1,000."""

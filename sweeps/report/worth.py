@@ -11,8 +11,8 @@ from sweeps.diagnostics import Diagnostic
 from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
 from sweeps.efficiency.multipliers import IN_WORDS, written
 from sweeps.efficiency.options import INTERPOLATED
-from sweeps.fit import FitOptions
-from sweeps.frontier import EFFECTIVENESS, ROBUSTNESS
+from sweeps.fitting.fit import FitOptions
+from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.efficiency import efficiency_panel
 from sweeps.report.page import Finding, Section

@@ -11,13 +11,13 @@ from beir.datasets.data_loader import GenericDataLoader
 from omegaconf import OmegaConf
 
 from retrieval.config import EvalConfig
+from retrieval.config.beir_sets import BEIR_SETS
+from retrieval.config.data import BeirConfig, DataConfig, LocalConfig, SyntheticConfig
 from retrieval.data import sources
-from retrieval.data.beir_sets import BEIR_SETS
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.relevance import relevance_of
 from retrieval.data.sources import beir
 from retrieval.data.splits import check_disjoint
-from retrieval.data_config import BeirConfig, DataConfig, LocalConfig, SyntheticConfig
 from retrieval.errors import ConfigError, DataError, DownloadError
 from retrieval.evaluation.suite import build_sets
 from tests.data.serving import Served, archive

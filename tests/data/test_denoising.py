@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.config import DenoiseConfig
-from retrieval.data import denoising
 from retrieval.data.collection import Collection, open_collection
-from retrieval.data.denoising import denoise, judge, thresholds
-from retrieval.data.mining import mine
 from retrieval.data.negatives import NegativeLists
-from retrieval.data.teachers import load_teacher
 from retrieval.data.tokens import train_wordpiece
 from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.search import denoising
+from retrieval.search.denoising import denoise, judge, thresholds
+from retrieval.search.mining import mine
+from retrieval.search.teachers import load_teacher
 from tests.data.conftest import WriteCollection
 from tests.rounding import encoder_roundings, gamma
 

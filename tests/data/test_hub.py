@@ -14,12 +14,12 @@ import datasets
 import pytest
 
 from retrieval.config import Config
+from retrieval.config.data import HubConfig, HubDataset, LocalConfig
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.splits import check_disjoint
-from retrieval.data_config import HubConfig, HubDataset, LocalConfig
 from retrieval.errors import ConfigError, DataError
-from retrieval.identity import data_label
+from retrieval.run.identity import data_label
 from tests.conftest import REPOSITORY
 
 ROWS = [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.config.data import DataConfig, LocalConfig
 from retrieval.data import sources
-from retrieval.data_config import DataConfig, LocalConfig
 from retrieval.errors import ConfigError, DataError
 
 Write = Callable[..., Path]

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.data import mining
 from retrieval.data.cache import is_complete
 from retrieval.data.collection import open_collection
-from retrieval.data.mining import mine
 from retrieval.data.negatives import NegativeLists
+from retrieval.search import mining
+from retrieval.search.mining import mine
 from tests.data.conftest import WriteCollection
 
 MINER = """
 import sys, time
 from pathlib import Path
-from retrieval.data import mining
+from retrieval.search import mining
 from retrieval.data.collection import open_collection
 
 folder, cache, lists = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

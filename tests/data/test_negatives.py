@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.data import mining
 from retrieval.data.batches import Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection, open_collection
-from retrieval.data.mining import mine, search, training_queries, write_lists
 from retrieval.data.negatives import HardNegatives, NegativeLists
 from retrieval.data.relevance import Relevance, relevance_of
 from retrieval.errors import ConfigError
-from retrieval.evaluation.ranking import Ranking
+from retrieval.search import mining
+from retrieval.search.mining import mine, search, training_queries, write_lists
+from retrieval.search.ranking import Ranking
 from tests.data.conftest import WriteCollection
 from tests.data.test_batches import pairs_of
 from tests.rounding import assert_ranking

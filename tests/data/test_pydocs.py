@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from retrieval.config.data import PydocsConfig
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.sources import packages
 from retrieval.data.splits import check_disjoint
-from retrieval.data_config import PydocsConfig
 from retrieval.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval.config.data import ROLES
 from retrieval.data.collection import Collection, Judgements, open_collection
 from retrieval.data.splits import check_disjoint, subset, subset_size
-from retrieval.data_config import ROLES
 from retrieval.errors import ConfigError
 
 Write = Callable[..., Path]

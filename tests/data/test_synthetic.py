@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval.config.data import ROLES, SyntheticConfig
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.splits import check_disjoint
-from retrieval.data_config import ROLES, SyntheticConfig
 from retrieval.errors import ConfigError
 
 SMALL = SyntheticConfig(passages=300, queries=200, topics=10, words=400, domains=3, seed=7)

@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval import evaluate
-from retrieval.data.beir_sets import BEIR_SETS
-from retrieval.files import read_json
+from retrieval.config.beir_sets import BEIR_SETS
+from retrieval.run.files import read_json
 from tests.conftest import REPOSITORY
 from tests.data.serving import Served, archive, serve
 from tests.end_to_end.conftest import SMALL, composed

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from retrieval.pipeline import run_cell
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
 from tests.end_to_end.conftest import SMALL, Compose
 from tests.end_to_end.test_command_line import train
 

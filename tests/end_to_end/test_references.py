@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 
 from retrieval import evaluate
 from retrieval.config import complete
-from retrieval.data.prepared import prepare
+from retrieval.config.validation import validate
 from retrieval.evaluation import untrained
 from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import build_sets, evaluate_suite
-from retrieval.identity import changed_key, identity
 from retrieval.models.backbones import build_encoder
 from retrieval.pipeline import run_cell
-from retrieval.validation import validate
+from retrieval.run.identity import changed_key, identity
+from retrieval.training.prepared import prepare
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.test_run import directory_of
 

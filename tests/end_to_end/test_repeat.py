@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
-from retrieval.runs import RunDirectory
-from retrieval.single import run_single
+from retrieval.run.directory import RunDirectory
+from retrieval.run_one import run_single
 from retrieval.training.checkpoints import Checkpoints
 from sweeps.cli import main
 from sweeps.commands.rerun import differences

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.data import sources
 from retrieval.errors import ConfigError, TrainingError
 from retrieval.pipeline import run_cell
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.strategies.standard import Standard
 from tests.end_to_end.conftest import Compose, composed
@@ -198,9 +198,9 @@ def test_a_loss_that_is_not_finite_is_named(small: Compose, monkeypatch: pytest.
 def test_the_saved_model_gives_the_encoders_vectors(small: Compose) -> None:
     from sentence_transformers import SentenceTransformer
 
-    from retrieval.data.prepared import prepare
     from retrieval.models.backbones import build_encoder
     from retrieval.models.encoding import encode_rows
+    from retrieval.training.prepared import prepare
 
     config = small("train.precision=32")
     run_cell(config)
@@ -217,7 +217,7 @@ def test_the_saved_model_gives_the_encoders_vectors(small: Compose) -> None:
 
 
 def test_fractions_are_nested_and_counted(small: Compose) -> None:
-    from retrieval.data.prepared import prepare
+    from retrieval.training.prepared import prepare
 
     chosen = []
     for frac in (0.1, 0.5, 1.0):

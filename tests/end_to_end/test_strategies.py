@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from retrieval.config.ranges import CHOICES, GRADIENT_RULES
+from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
-from retrieval.ranges import CHOICES, GRADIENT_RULES
-from retrieval.validation import validate
 from tests.end_to_end.conftest import Compose, composed
 from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
 
@@ -211,7 +211,7 @@ def test_a_configuration_that_cannot_work_is_one_clear_line(options: tuple[str, 
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.validation.find_spec", lambda name: None)
+    monkeypatch.setattr("retrieval.config.validation.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs torchjd.*pip install 'paretrieve\[gradients\]'"):
         validate(
             composed("data=synthetic", "strategy=pareto", "strategy.rule=upgrad", "strategy.mixing=loss")

@@ -14,7 +14,7 @@ import pytest
 import wandb
 
 from retrieval.pipeline import run_cell
-from retrieval.tracking import has_wandb_key, result_table
+from retrieval.run.tracking import has_wandb_key, result_table
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.wandb_stub import Mood, StubServer, stub_server
@@ -112,7 +112,7 @@ def test_a_server_in_no_mood_neither_stops_nor_slows_a_run(
 def test_a_server_that_fails_in_the_middle_is_left_behind(
     small: Compose, tmp_path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch, mood: Mood
 ) -> None:
-    from retrieval.tracking import Mirror
+    from retrieval.run.tracking import Mirror
 
     original = Mirror.log
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig, ModelConfig
 from retrieval.data.collection import open_collection
+from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.data.tokens import train_wordpiece
 from retrieval.evaluation.attack import Attack, DualEncoderModel, Outcome
-from retrieval.evaluation.ranking import FloatArray
-from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder
+from retrieval.search.ranking import FloatArray
 from tests.rounding import encoder_roundings, gamma
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from retrieval.data.collection import Collection, open_collection
-from retrieval.evaluation.testset import EvaluationSet
+from retrieval.data.testset import EvaluationSet
 
 MakeCollection = Callable[..., Collection]
 MakeSet = Callable[..., EvaluationSet]

@@ -14,8 +14,8 @@ from beir.retrieval.search.dense import DenseRetrievalExactSearch
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.tokens import train_wordpiece
-from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
 from retrieval.evaluation.suite import build_sets, evaluate_suite
+from retrieval.search.sentence_transformer import sentence_transformer_encoder
 
 NAMES = ("scifact", "cosqa", "climate-fever-sent")
 

@@ -18,7 +18,7 @@ from retrieval.evaluation.attacks.records import Replacement
 from retrieval.evaluation.attacks.search import unit
 from retrieval.evaluation.attacks.targets import Target, choose_queries, take_queries
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
-from retrieval.evaluation.ranking import rank, ranking_metrics
+from retrieval.search.ranking import rank, ranking_metrics
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
 from tests.rounding import entropy_bound, product_bound, ranks_within
 

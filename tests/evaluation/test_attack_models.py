@@ -11,8 +11,8 @@ import pytest
 from retrieval.errors import ConfigError
 from retrieval.evaluation.attack import Attack, SentenceTransformerModel
 from retrieval.evaluation.attacks.models import load_model
-from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
 from retrieval.models.export import save_sentence_transformer
+from retrieval.search.sentence_transformer import sentence_transformer_encoder
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
 
 pytestmark = pytest.mark.slow

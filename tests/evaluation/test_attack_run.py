@@ -10,14 +10,14 @@ import pytest
 from omegaconf import DictConfig
 
 from retrieval import evaluate
+from retrieval.config.validation import validate
 from retrieval.data import sources
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.attack import load_attacked
 from retrieval.evaluation.suite import load_scores
-from retrieval.identity import identity
 from retrieval.pipeline import run_cell
-from retrieval.runs import RunDirectory
-from retrieval.validation import validate
+from retrieval.run.directory import RunDirectory
+from retrieval.run.identity import identity
 from tests.end_to_end.conftest import SMALL, composed
 
 ATTACK = (

@@ -13,9 +13,9 @@ from beir.retrieval.evaluation import EvaluateRetrieval
 
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection, open_collection
-from retrieval.evaluation import bm25
-from retrieval.evaluation.bm25 import Bm25Index, bm25_index, bm25_metrics
-from retrieval.evaluation.testset import build_evaluation_set
+from retrieval.data.testset import build_evaluation_set
+from retrieval.search import bm25
+from retrieval.search.bm25 import Bm25Index, bm25_index, bm25_metrics
 
 MakeCollection = Callable[..., Collection]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
+from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.evaluation import contrastive_entropy as module
 from retrieval.evaluation.contrastive_entropy import (
@@ -18,7 +19,6 @@ from retrieval.evaluation.contrastive_entropy import (
     compared_columns,
     contrastive_entropy,
 )
-from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
 from tests.rounding import entropy_bound
 
 MakeCollection = Callable[..., Collection]

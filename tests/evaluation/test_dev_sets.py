@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from retrieval.data.collection import Collection, open_collection
+from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.suite import (
     build_dev_sets,
@@ -19,7 +20,6 @@ from retrieval.evaluation.suite import (
     measure,
     save_scores,
 )
-from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
 from tests.evaluation.test_evaluation_suite import CONFIG, METRICS, Constant, encoder
 
 MakeCollection = Callable[..., Collection]

@@ -10,8 +10,8 @@ import pytest
 
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
+from retrieval.data.testset import EvaluationSet
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.ranking import rank, ranking_metrics
 from retrieval.evaluation.suite import (
     SuiteSets,
     build_sets,
@@ -21,7 +21,7 @@ from retrieval.evaluation.suite import (
     measure,
     save_scores,
 )
-from retrieval.evaluation.testset import EvaluationSet
+from retrieval.search.ranking import rank, ranking_metrics
 
 MakeCollection = Callable[..., Collection]
 CONFIG = EvalConfig(max_queries=30, pool=200, negatives=50, draws=3)

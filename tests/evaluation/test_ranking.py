@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from retrieval.config import EvalConfig
 from retrieval.data.collection import open_collection
+from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import ParetrieveError
-from retrieval.evaluation import ranking as module
-from retrieval.evaluation.ranking import Ranking, rank, ranking_metrics, top_k, top_k_of_blocks
-from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
+from retrieval.search import ranking as module
+from retrieval.search.ranking import Ranking, rank, ranking_metrics, top_k, top_k_of_blocks
 from tests.rounding import assert_ranking, exact
 
 MakeSet = Callable[..., EvaluationSet]

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from retrieval import evaluate
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
+from retrieval.data.testset import build_evaluation_set
 from retrieval.errors import ConfigError
-from retrieval.evaluation.sentence_transformer import sentence_transformer_encoder
 from retrieval.evaluation.suite import build_sets, evaluate_suite, load_scores
-from retrieval.evaluation.testset import build_evaluation_set
+from retrieval.search.sentence_transformer import sentence_transformer_encoder
 
 MakeCollection = Callable[..., Collection]
 LIMITS = ["eval.negatives=50", "eval.pool=200", "eval.max_queries=20"]

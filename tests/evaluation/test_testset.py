@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
-from retrieval.evaluation.testset import EvaluationSet, build_evaluation_set
+from retrieval.data.testset import EvaluationSet, build_evaluation_set
 
 MakeCollection = Callable[..., Collection]
 

@@ -12,11 +12,11 @@ import pytest
 
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
+from retrieval.data.testset import EvaluationSet
 from retrieval.errors import ParetrieveError
 from retrieval.evaluation import contrastive_entropy as entropy_module
 from retrieval.evaluation.contrastive_entropy import compared_columns
 from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite
-from retrieval.evaluation.testset import EvaluationSet
 from retrieval.evaluation.vectors import KeepVectors, KeptRows, encoded_shards
 
 MakeCollection = Callable[..., Collection]

@@ -20,8 +20,8 @@ import psutil
 from safetensors.numpy import load_file
 
 from retrieval.data.cache import MARKER, is_complete
-from retrieval.files import read_json
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
+from retrieval.run.files import read_json
 from retrieval.training.checkpoints import Checkpoints
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import SMALL

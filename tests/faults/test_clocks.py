@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from retrieval import ownership, runs
-from retrieval.ownership import owner, started
-from retrieval.runs import RunBusyError, RunDirectory
+from retrieval.run import directory as runs
+from retrieval.run import ownership
+from retrieval.run.directory import RunBusyError, RunDirectory
+from retrieval.run.ownership import owner, started
 
 JUMPS = [timedelta(hours=-9), timedelta(seconds=-100), timedelta(seconds=100), timedelta(days=400)]
 

@@ -14,8 +14,8 @@ import pytest
 from retrieval.data.arrays import new_array, scratch_array
 from retrieval.errors import StorageError
 from retrieval.pipeline import prepare_data, run_cell
-from retrieval.runs import RunDirectory
-from retrieval.storage import storage_reason
+from retrieval.run.directory import RunDirectory
+from retrieval.run.storage import storage_reason
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import SMALL, Compose, composed
 
@@ -164,7 +164,7 @@ def test_reasons_are_found_through_libraries() -> None:
 
 
 def test_the_heartbeat_outlives_a_full_disk(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.runs.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("retrieval.run.directory.HEARTBEAT_SECONDS", 0.01)
     run = RunDirectory(disk / "cell")
     with run.claim():
         fill(disk, 0)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import manifest as manifest_module
+from retrieval.config.validation import validate
 from retrieval.data import sources
 from retrieval.errors import ConfigError
-from retrieval.manifest import git_state, uncommitted, with_earlier
-from retrieval.runs import RunDirectory
-from retrieval.validation import validate
+from retrieval.run import manifest as manifest_module
+from retrieval.run.directory import RunDirectory
+from retrieval.run.manifest import git_state, uncommitted, with_earlier
 from sweeps.commands.inventory import take_inventory
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import Compose, composed
@@ -154,11 +154,11 @@ def test_a_resume_with_other_code_says_what_came_before() -> None:
 
 def test_a_run_directory_holds_the_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunDirectory(tmp_path)
-    monkeypatch.setattr("retrieval.runs.uncommitted", lambda: "+ changed\n")
+    monkeypatch.setattr("retrieval.run.directory.uncommitted", lambda: "+ changed\n")
     made = run.write_manifest(device="cpu")
     assert (tmp_path / "code.diff").read_text() == "+ changed\n"
     assert made["lock"] == manifest_module.lock_hash(REPOSITORY)
-    monkeypatch.setattr("retrieval.runs.uncommitted", lambda: None)
+    monkeypatch.setattr("retrieval.run.directory.uncommitted", lambda: None)
     run.write_manifest()
     assert not (tmp_path / "code.diff").exists()
 

@@ -11,9 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval.data_config import SyntheticConfig
-from retrieval.launch.compose import Composed
-from retrieval.launch.sweep import Options
+from retrieval.config.data import SyntheticConfig
+from sweeps.launch.compose import Composed
+from sweeps.launch.sweep import Options
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent

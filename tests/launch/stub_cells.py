@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from retrieval.errors import DataError, TrainingError
-from retrieval.files import read_json
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
+from retrieval.run.files import read_json
 
 
 def fingerprint(data: DictConfig, cache: Path) -> str:

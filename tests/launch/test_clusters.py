@@ -16,13 +16,13 @@ from helpers import command, composed, options
 from test_command import finish, running_steps, statuses, wait_for
 
 from retrieval.errors import ConfigError
-from retrieval.launch.batch import BatchOptions, run_batch
-from retrieval.launch.cells import Cell, SweepRecord
-from retrieval.launch.chunks import Chunk, ChunkRunner
-from retrieval.launch.display import Display
-from retrieval.launch.submission import cut, submitted, watch
-from retrieval.launch.sweep import make_cells, run_sweep
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
+from sweeps.launch.batch import BatchOptions, run_batch
+from sweeps.launch.cells import Cell, SweepRecord
+from sweeps.launch.chunks import Chunk, ChunkRunner
+from sweeps.launch.display import Display
+from sweeps.launch.submission import cut, submitted, watch
+from sweeps.launch.sweep import make_cells, run_sweep
 
 pytest.importorskip("submitit")
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.slots=2")

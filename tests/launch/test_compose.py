@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.config import register_schema
 from retrieval.errors import ConfigError
-from retrieval.launch.compose import Composer, compose_cells
+from sweeps.launch.compose import Composer, compose_cells
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CELLS = [

@@ -9,10 +9,10 @@ from helpers import cell_config, command
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from retrieval.errors import ConfigError
-from retrieval.launch.facts import facts
-from retrieval.launch.grid import expand, read_cells, without_columns
-from retrieval.launch.where import Where
-from retrieval.messages import quoted
+from retrieval.run.messages import quoted
+from sweeps.launch.facts import facts
+from sweeps.launch.grid import expand, read_cells, without_columns
+from sweeps.launch.where import Where
 
 FACTS = {
     "size/params_total": 1.5e8,

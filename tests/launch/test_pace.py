@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 from helpers import cell_config
 
-from retrieval.launch import pace as module
-from retrieval.launch.cells import Cell
-from retrieval.launch.display import duration, progress_line
-from retrieval.launch.estimate import Work, estimate
-from retrieval.launch.pace import Pace
-from retrieval.launch.process import Child
-from retrieval.launch.slots import plan_slots
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
+from sweeps.launch import pace as module
+from sweeps.launch.cells import Cell
+from sweeps.launch.display import duration, progress_line
+from sweeps.launch.estimate import Work, estimate
+from sweeps.launch.pace import Pace
+from sweeps.launch.process import Child
+from sweeps.launch.slots import plan_slots
 
 
 class Clock:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from helpers import composed, options
 
-from retrieval.launch.sweep import run_sweep
 from sweeps.cli import main
+from sweeps.launch.sweep import run_sweep
 
 CELLS = int(os.environ.get("PARETRIEVE_SCALE_CELLS", "10000"))
 SLEEP = 0.02

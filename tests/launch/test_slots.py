@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from retrieval import config as schema
-from retrieval.data_config import SyntheticConfig
-from retrieval.launch.compose import compose_command
-from retrieval.launch.estimate import (
+from retrieval.config.data import SyntheticConfig
+from retrieval.training import memory
+from sweeps.launch.compose import compose_command
+from sweeps.launch.estimate import (
     HEAP_ALLOWANCE,
     HEAP_GROWTH,
     Work,
@@ -22,8 +23,7 @@ from retrieval.launch.estimate import (
     estimate,
     speedup,
 )
-from retrieval.launch.slots import Task, fits, makespan, plan_slots
-from retrieval.training import memory
+from sweeps.launch.slots import Task, fits, makespan, plan_slots
 
 works = st.lists(
     st.builds(

@@ -12,11 +12,11 @@ import pytest
 from helpers import composed, options
 
 from retrieval.errors import ConfigError
-from retrieval.launch import sweep
-from retrieval.launch.cells import Cell
-from retrieval.launch.scheduler import Scheduler
-from retrieval.launch.sweep import run_sweep
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
+from sweeps.launch import sweep
+from sweeps.launch.cells import Cell
+from sweeps.launch.scheduler import Scheduler
+from sweeps.launch.sweep import run_sweep
 
 
 def outcome(cells: list[Cell]) -> list[str]:
@@ -142,8 +142,8 @@ def test_a_cell_of_another_host_is_waited_for_until_its_heart_stops(
     run.path.mkdir(parents=True)
     status = run.path / "status.json"
     status.write_text(json.dumps({"state": "running", "host": "elsewhere", "pid": 1}))
-    monkeypatch.setattr("retrieval.ownership.STALE_SECONDS", 1.0)
-    monkeypatch.setattr("retrieval.launch.scheduler.ELSEWHERE_SECONDS", 0.1)
+    monkeypatch.setattr("retrieval.run.ownership.STALE_SECONDS", 1.0)
+    monkeypatch.setattr("sweeps.launch.scheduler.ELSEWHERE_SECONDS", 0.1)
     begun = time.monotonic()
     start = Scheduler._start
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.attention import attend, attend_backward, attention
 from retrieval.models.dropout import Kept
-from retrieval.models.layout import TokenBatch, group_tokens
 from retrieval.models.slots import HeadSlots
 
 HEADS, SIZE = 2, 16

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.data.layout import group_tokens
 from retrieval.models import branches, linear
 from retrieval.models.backbones import build_encoder
 from retrieval.models.branches import attended, fed_forward, norm
 from retrieval.models.dropout import Kept
-from retrieval.models.layout import group_tokens
 from retrieval.models.slots import HeadSlots
 from tests.models.conftest import small_model
 from tests.models.test_attention import HEADS, LENGTHS, SIZE, batch_of, textbook

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from retrieval.data.layout import group_tokens
 from retrieval.errors import ConfigError
 from retrieval.models import bert, compiling
 from retrieval.models.backbones import build_encoder
 from retrieval.models.compiling import compiled_operations
-from retrieval.models.layout import group_tokens
 from tests.models.conftest import small_model
 
 

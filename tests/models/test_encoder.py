@@ -8,10 +8,10 @@ import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from retrieval.config import ModelConfig
+from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models import bert
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder, count_parameters
-from retrieval.models.layout import TokenBatch, group_tokens
 from tests.models.conftest import small_model
 
 

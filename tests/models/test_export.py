@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retrieval.data.layout import group_tokens
 from retrieval.models.backbones import build_encoder
 from retrieval.models.export import save_sentence_transformer
-from retrieval.models.layout import group_tokens
 from tests.models.conftest import small_model
 
 VARIANTS = [

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder
-from retrieval.models.layout import TokenBatch, group_tokens
 from retrieval.training.losses import contrastive_loss
 from tests.models.conftest import small_model
 from tests.models.test_layout import check_slots

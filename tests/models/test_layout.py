@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.models.layout import (
+from retrieval.data.layout import (
     COUNT_MULTIPLE,
     TOKEN_MULTIPLE,
     WIDTH_MULTIPLE,

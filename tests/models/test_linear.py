@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.data.layout import TOKEN_MULTIPLE
 from retrieval.models import linear as module
-from retrieval.models.layout import TOKEN_MULTIPLE
 from retrieval.models.linear import linear, linear_add, linear_gelu, weight_gradients
 from tests.rounding import BF16, gamma
 

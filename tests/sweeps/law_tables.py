@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sweeps.laws import PUBLISHED, get_law
-from sweeps.points import Columns
+from sweeps.fitting.laws import PUBLISHED, get_law
+from sweeps.fitting.points import Columns
 
 COLUMNS = Columns("N", "D")
 SIZES = tuple(np.geomspace(4e5, 8.6e7, 6))

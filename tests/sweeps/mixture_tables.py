@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 from sweeps.mixture.forms import FORMS, Inputs
 
 EFF, ROB = "dev/eff/contrastive_entropy", "dev/ood/contrastive_entropy"

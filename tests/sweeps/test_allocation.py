@@ -9,8 +9,8 @@ import pytest
 from law_tables import COLUMNS, law_table
 
 from retrieval.errors import ConfigError
-from sweeps.allocation import FANG_2024, CostModel, allocate
-from sweeps.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.allocation import FANG_2024, CostModel, allocate
+from sweeps.fitting.fit import FitOptions, FitResult, fit_law
 
 PARAMS = {"A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28, "delta": 0.3}
 

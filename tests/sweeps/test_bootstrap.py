@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from law_tables import COLUMNS, law_table
 
-from sweeps.bootstrap import _distinct, _draw, _slots, bootstrap
-from sweeps.fit import FitOptions, fit_law, prepare_fit
+from sweeps.fitting.bootstrap import _distinct, _draw, _slots, bootstrap
+from sweeps.fitting.fit import FitOptions, fit_law, prepare_fit
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 
@@ -76,7 +76,7 @@ def test_progress_reaches_the_end() -> None:
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = prepared(law_table(seed_sd=0.02)).fitted()
     whole = bootstrap([fit], 40, seed=0).params[0]
-    monkeypatch.setattr("sweeps.bootstrap._CHUNK", 7)
+    monkeypatch.setattr("sweeps.fitting.bootstrap._CHUNK", 7)
     assert bootstrap([fit], 40, seed=0).params[0] == pytest.approx(whole, rel=1e-9)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from retrieval.errors import ConfigError, DataError
-from retrieval.files import plain
+from retrieval.run.files import plain
 from sweeps.cli import main
 from sweeps.comparison import CompareOptions, compare
 from sweeps.comparison.paired import difference, holm

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from retrieval.errors import ConfigError
-from sweeps.coverage import coverage, crossed
+from sweeps.fitting.coverage import coverage, crossed
 
 RANGES = ("4e5,8.6e7", "2e4,5e5")
 NOISE = (0.03, 0.01)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from synthetic_runs import Sweep, table
 
-from sweeps import dashboard
 from sweeps.cli import main
-from sweeps.dashboard import DashboardError, panels, publish
+from sweeps.report import dashboard
+from sweeps.report.dashboard import DashboardError, panels, publish
 
 LOGGED = {
     "train/omega",

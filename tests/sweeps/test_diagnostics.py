@@ -12,7 +12,7 @@ from law_tables import COLUMNS, JOINT, PAIRS, SIZES, law_table
 
 from sweeps.diagnostics import CODES, Diagnostic, diagnose
 from sweeps.errors import FitRefusedError, TableError
-from sweeps.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import FitOptions, FitResult, fit_law
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 SOUND = {"seeds": 3, "seed_sd": 0.01}
@@ -127,7 +127,7 @@ def test_noise_in_a_large_grid_is_not_non_monotone() -> None:
 
 
 def test_starts_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps import estimate
+    from sweeps.fitting import estimate
 
     whole = estimate.minimise
     monkeypatch.setattr(estimate, "minimise", lambda *args: replace(whole(*args), tried=96, agreeing=2))

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import ConfigError
-from retrieval.files import plain
+from retrieval.run.files import plain
 from sweeps.cli import main
 from sweeps.efficiency import EfficiencyOptions, efficiency
 from sweeps.efficiency.inverse import required
 from sweeps.efficiency.multipliers import summary as summarise
 from sweeps.errors import FitRefusedError, TableError
-from sweeps.fit import FitOptions
-from sweeps.laws import LAWS, chance_level
+from sweeps.fitting.fit import FitOptions
+from sweeps.fitting.laws import LAWS, chance_level
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"

@@ -14,9 +14,9 @@ from law_tables import COLUMNS, JOINT, OLMO, OLMO_COLUMNS, law_table
 from scipy import optimize
 
 from retrieval.errors import DataError
-from sweeps.fit import FitOptions, FitResult, fit_law, load_fits
-from sweeps.laws import PUBLISHED, chance_level, get_law
-from sweeps.solver import Objective, Points, minimise, starting_points
+from sweeps.fitting.fit import FitOptions, FitResult, fit_law, load_fits
+from sweeps.fitting.laws import PUBLISHED, chance_level, get_law
+from sweeps.fitting.solver import Objective, Points, minimise, starting_points
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 RUNS = FitOptions(bootstrap=0, unit="run")

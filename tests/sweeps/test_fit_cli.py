@@ -14,7 +14,7 @@ import pytest
 from law_tables import JOINT, law_table
 
 from sweeps.cli import main
-from sweeps.result import load_fits
+from sweeps.fitting.result import load_fits
 
 COLUMNS = ["--n", "N", "--d", "D", "--y", "y", "--bootstrap", "40", "--starts", "50"]
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from synthetic_runs import Sweep, table
 
 from retrieval.errors import ConfigError, DataError
-from retrieval.files import plain
+from retrieval.run.files import plain
 from sweeps.cli import main
-from sweeps.configurations import aggregate, label_order, label_runs, larger_is_better, strategy_label
-from sweeps.frontier import FrontierOptions, frontier
-from sweeps.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
+from sweeps.fitting.configurations import aggregate, label_order, label_runs, larger_is_better, strategy_label
+from sweeps.frontier.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
+from sweeps.frontier.trace import FrontierOptions, frontier
 
 X, Y = "eff/contrastive_entropy", "ood/contrastive_entropy"
 

@@ -19,8 +19,8 @@ from sweeps.efficiency.interpolation import falling, reached
 from sweeps.efficiency.measured import Series, joined
 from sweeps.efficiency.multipliers import summaries, written
 from sweeps.errors import FitRefusedError
-from sweeps.fit import FitOptions
-from sweeps.laws import Floats
+from sweeps.fitting.fit import FitOptions
+from sweeps.fitting.laws import Floats
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"

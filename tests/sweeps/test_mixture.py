@@ -27,11 +27,12 @@ from mixture_tables import (
 
 from retrieval.errors import ConfigError
 from sweeps.errors import FitRefusedError, TableError
-from sweeps.mixture.fit import MixtureOptions, MixtureResult, fit_mixture
+from sweeps.fitting.result import FitOptions
+from sweeps.mixture.fit import fit_mixture
 from sweeps.mixture.forms import FORMS
 from sweeps.mixture.optimum import EDGE, GOALS
 from sweeps.mixture.record import to_json
-from sweeps.result import FitOptions
+from sweeps.mixture.result import MixtureOptions, MixtureResult
 
 OWN = ("effective-data", ROB_FORM)
 FIT = FitOptions(loss="huber", starts=20, bootstrap=100)

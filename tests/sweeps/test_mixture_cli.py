@@ -10,11 +10,12 @@ from mixture_tables import EFF, MINI, ROB, TINY, best, mixture_table
 
 from retrieval.training.mixture_file import load_mixture
 from sweeps.cli import main
-from sweeps.mixture.fit import MixtureOptions, fit_mixture
+from sweeps.fitting.result import FitOptions
+from sweeps.mixture.fit import fit_mixture
 from sweeps.mixture.record import to_json
+from sweeps.mixture.result import MixtureOptions
 from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.mixtures import mixture_part
-from sweeps.result import FitOptions
 
 PAIRS = (1431, 7152, 28608)
 FORMS = ["--form", "effective-data", "--form", "effective-data-smooth", "--bootstrap", "60"]

@@ -12,20 +12,20 @@ from omegaconf import DictConfig
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError
-from retrieval.launch.calibration import known
-from retrieval.launch.compose import compose_command
-from retrieval.launch.contents import read_contents
-from retrieval.launch.estimate import estimate
-from retrieval.launch.machines import ACCELERATORS, Calibration, Point
-from retrieval.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
-from retrieval.launch.workload import Contents, workload
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import count_parameters
-from retrieval.runs import RunDirectory
-from retrieval.training.cost import Work, encoder_flops
-from sweeps import plan as planning
+from retrieval.models.flops import Work, encoder_flops
+from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
-from sweeps.plan import Target, critical, plan_sweep
+from sweeps.launch import plan as planning
+from sweeps.launch.calibration import known
+from sweeps.launch.compose import compose_command
+from sweeps.launch.contents import read_contents
+from sweeps.launch.estimate import estimate
+from sweeps.launch.machines import ACCELERATORS, Calibration, Point
+from sweeps.launch.plan import Target, critical, plan_sweep
+from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
+from sweeps.launch.workload import Contents, workload
 
 SMALL = [
     "data=synthetic",
@@ -157,9 +157,9 @@ def test_calibration_is_interpolated() -> None:
 
 
 def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.launch.probe.WIDTHS", (32, 64))
-    monkeypatch.setattr("retrieval.launch.probe.STEPS", 1)
-    monkeypatch.setattr("retrieval.launch.probe.probed_threads", lambda: 2)
+    monkeypatch.setattr("sweeps.launch.probe.WIDTHS", (32, 64))
+    monkeypatch.setattr("sweeps.launch.probe.STEPS", 1)
+    monkeypatch.setattr("sweeps.launch.probe.probed_threads", lambda: 2)
     monkeypatch.setattr("psutil.cpu_percent", lambda: 90.0)
     threads = torch.get_num_threads()
     busy = calibrate(tmp_path)
@@ -167,9 +167,9 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert busy.exponent(48) is None
     assert known(tmp_path, "auto") is None
     monkeypatch.setattr("psutil.cpu_percent", lambda: 10.0)
-    monkeypatch.setattr("retrieval.launch.probe.DISTURBED", 0.0)
+    monkeypatch.setattr("sweeps.launch.probe.DISTURBED", 0.0)
     assert calibrate(tmp_path).exponent(48) is None
-    monkeypatch.setattr("retrieval.launch.probe.DISTURBED", 1e9)
+    monkeypatch.setattr("sweeps.launch.probe.DISTURBED", 1e9)
     found = calibrate(tmp_path)
     assert torch.get_num_threads() == threads
     assert all(point.train > 0 and point.encode > 0 for point in found.points)
@@ -180,7 +180,7 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*_: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("retrieval.launch.probe._probe", refuse)
+    monkeypatch.setattr("sweeps.launch.probe._probe", refuse)
     assert list(calibrate(tmp_path).points) == list(found.points)
 
 

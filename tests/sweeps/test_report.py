@@ -13,15 +13,15 @@ import pytest
 from synthetic_runs import Sweep, table, write_runs
 
 from sweeps.cli import main
-from sweeps.configurations import label_runs
 from sweeps.errors import TableError
+from sweeps.fitting.configurations import label_runs
 from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
 from sweeps.report.figures.style import Panel, drawing, save
 from sweeps.report.provenance import commands
 from sweeps.report.quality import domains
-from sweeps.table import Collected, collect_runs
+from sweeps.table.runs import Collected, collect_runs
 
 TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))
 LITTLE = Sweep(models=("bert-tiny", "bert-mini"), fractions=(0.1, 1.0), strategies=("standard",))

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from law_tables import COLUMNS, PAIRS, SIZES, law_table
 
-from sweeps.bootstrap import bootstrap
 from sweeps.errors import FitRefusedError, TableError
-from sweeps.fit import FitOptions, prepare_fit
-from sweeps.laws import get_law
-from sweeps.sensitivity import sensitivities
+from sweeps.fitting.bootstrap import bootstrap
+from sweeps.fitting.fit import FitOptions, prepare_fit
+from sweeps.fitting.laws import get_law
+from sweeps.fitting.sensitivity import sensitivities
 
 EFF = {"A": 3e5, "alpha": 0.50, "B": 7e3, "beta": 0.60, "delta": 0.03}
 ROB = {"A": 3e5, "alpha": 0.30, "B": 7e3, "beta": 0.90, "delta": 0.03}

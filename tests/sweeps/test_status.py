@@ -13,14 +13,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval import config as schema
+from retrieval.config.data import SyntheticConfig
 from retrieval.data.sources import fingerprint
-from retrieval.data_config import SyntheticConfig
 from retrieval.errors import ConfigError
-from retrieval.launch import sweep as launch
-from retrieval.launch.cells import Cell, SweepRecord
-from retrieval.launch.sweep import Composed, Options
-from retrieval.ownership import started
-from retrieval.runs import RunDirectory
+from retrieval.run.directory import RunDirectory
+from retrieval.run.ownership import started
 from sweeps.cli import main
 from sweeps.commands.inventory import (
     CellStatus,
@@ -32,6 +29,9 @@ from sweeps.commands.inventory import (
     take_inventory,
 )
 from sweeps.commands.retry import stored_config
+from sweeps.launch import sweep as launch
+from sweeps.launch.cells import Cell, SweepRecord
+from sweeps.launch.sweep import Composed, Options
 
 
 @pytest.fixture

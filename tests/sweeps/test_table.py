@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from sweeps.errors import TableError
-from sweeps.table import collect_runs, keep_where, read_table, write_table
-from sweeps.wandb_table import collect_wandb
+from sweeps.table.runs import collect_runs, keep_where, read_table, write_table
+from sweeps.table.wandb_rows import collect_wandb
 
 RESULT = {
     "model": "bert-mini",

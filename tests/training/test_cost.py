@@ -10,9 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from retrieval.config import ModelConfig
+from retrieval.data.layout import WIDTH_MULTIPLE, group_tokens
 from retrieval.models.backbones import build_encoder
-from retrieval.models.layout import WIDTH_MULTIPLE, group_tokens
-from retrieval.training.cost import BACKWARD, FORWARD, Work, encoder_flops
+from retrieval.models.flops import BACKWARD, FORWARD, Work, encoder_flops
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "training step"])

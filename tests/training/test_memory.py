@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from retrieval.hardware import heap_holder
+from retrieval.run.hardware import heap_holder
 from retrieval.training.memory import ALLOWANCE, GROWTH, SETTLED_STEPS, HeapCallback
 
 
@@ -68,7 +68,7 @@ def test_the_heap_is_kept_while_training_and_given_back_after() -> None:
 
 KEPT = """
 import resource, torch
-from retrieval.hardware import heap_holder, heap_trimmer
+from retrieval.run.hardware import heap_holder, heap_trimmer
 
 def faults():
     for _ in range(3):

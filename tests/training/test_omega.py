@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from retrieval.config import DEFAULT_RULES, StrategyConfig, chosen_rule
+from retrieval.config.ranges import CHOICES
 from retrieval.errors import ConfigError
-from retrieval.ranges import CHOICES
 from retrieval.training.omega import RULES, Facts, OmegaController, Target, load_target
 from retrieval.training.omega.rules.guarded import probability
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from retrieval.data.batches import Batch, collate
 from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
-from retrieval.training.cost import Work, encoder_flops
+from retrieval.models.flops import Work, encoder_flops
 from retrieval.training.strategies.base import (
     IN_DOMAIN,
     OTHER_DOMAINS,

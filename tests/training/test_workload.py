@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from retrieval.data.batches import Stream
-from retrieval.launch.workload import (
+from retrieval.training.sampling import Sampler
+from retrieval.training.strategies import base
+from sweeps.launch.workload import (
     OTHER_DOMAINS,
     PERTURBED,
     assumed_contents,
@@ -17,8 +19,6 @@ from retrieval.launch.workload import (
     shares,
     workload,
 )
-from retrieval.training.sampling import Sampler
-from retrieval.training.strategies import base
 from tests.end_to_end.conftest import composed
 from tests.training.conftest import Make
 

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Protocol, cast
 
-from retrieval.data_config import DataConfig
+from retrieval.config.data import DataConfig
 from retrieval.errors import ConfigError
 
 SOURCES: dict[str, str] = {

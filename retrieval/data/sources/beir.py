@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from retrieval.config.beir_sets import BEIR_SETS, BeirSet
+from retrieval.config.data import BeirConfig, DataConfig
 from retrieval.data import index, records
-from retrieval.data.beir_sets import BEIR_SETS, BeirSet
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, download, references
-from retrieval.data_config import BeirConfig, DataConfig
 from retrieval.errors import ConfigError, DataError
 
 VERSION = 1

@@ -1,7 +1,7 @@
 """Hugging Face datasets: ``data=hub data.dataset=…``, and ``hub/NAME`` of ``data.hub`` in a role.
 
 A row is a query and a passage (or a list of passages) that answers it; which column is which stands in
-:class:`~retrieval.data_config.HubDataset`. Code of a dataset is never run. Rows are read twice, streamed from
+:class:`~retrieval.config.data.HubDataset`. Code of a dataset is never run. Rows are read twice, streamed from
 the dataset's memory map: once for hashes, once to write each query and passage where it first occurs.
 """
 
@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from retrieval.config.data import DataConfig, HubDataset
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, references
 from retrieval.data.sources.pairs import write_collection
-from retrieval.data_config import DataConfig, HubDataset
 from retrieval.errors import ConfigError, DownloadError, first_line
-from retrieval.identity import content_hash
+from retrieval.run.identity import content_hash
 
 VERSION = 1
 SPLITS = ("train", "dev", "test")

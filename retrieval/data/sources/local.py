@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval.config.data import DataConfig
 from retrieval.data import index
 from retrieval.data.sources import Suite, references
-from retrieval.data_config import DataConfig
 from retrieval.errors import ConfigError
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.config.data import HubDataset
 from retrieval.data import index, records
-from retrieval.data_config import HubDataset
 from retrieval.errors import ConfigError, DataError
 
 BATCH = 1000

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from retrieval.config.data import ROLES, DataConfig, PydocsConfig
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, check_known, check_roles, packages, references, twins
-from retrieval.data_config import ROLES, DataConfig, PydocsConfig
 from retrieval.errors import ConfigError
 
 VERSION = 1

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
+from retrieval.config.data import ROLES, DataConfig
 from retrieval.data.cache import digest
 from retrieval.data.sources import Suite, check_roles
-from retrieval.data_config import ROLES, DataConfig
 from retrieval.errors import ConfigError
 
 KINDS: dict[str, str] = {

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from retrieval.config.data import ROLES, DataConfig, SyntheticConfig
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, check_known, check_roles, references
-from retrieval.data_config import ROLES, DataConfig, SyntheticConfig
 from retrieval.errors import ConfigError
 
 VERSION = 1

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import DataError
 from retrieval.evaluation.attacks.records import Attacked, Replacement
 from retrieval.evaluation.attacks.targets import Target, take_queries
-from retrieval.evaluation.testset import EvaluationSet, IntArray
 
 _IDS_A_BLOCK = 10_000
 _SETTINGS = "use the data and eval settings of the run that was attacked"

@@ -12,7 +12,7 @@ from retrieval.config import AttackConfig
 from retrieval.evaluation.attacks.models import AttackModel
 from retrieval.evaluation.attacks.synonyms import Synonyms
 from retrieval.evaluation.attacks.words import Words, match_case
-from retrieval.evaluation.ranking import FloatArray
+from retrieval.search.ranking import FloatArray
 
 _TEXTS_AT_ONCE = 16_384
 """Candidates encoded together at most: bounds memory, changes nothing else up to rounding."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.config import EvalConfig
+from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.attacks.targets import Target
 from retrieval.evaluation.contrastive_entropy import negative_candidates
-from retrieval.evaluation.ranking import DEPTH, FloatArray, Ranking, check_finite, ranking_metrics, top_k
 from retrieval.evaluation.suite import CONTRASTIVE_ENTROPY, SetScores
-from retrieval.evaluation.testset import EvaluationSet, IntArray
+from retrieval.search.ranking import DEPTH, FloatArray, Ranking, check_finite, ranking_metrics, top_k
 
 _BLOCK_ELEMENTS = 8_000_000
 

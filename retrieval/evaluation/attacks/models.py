@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retrieval.data.textmodels import load_encoder
+from retrieval.data.layout import group_tokens
 from retrieval.data.tokens import TokenStore
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.evaluation.ranking import FloatArray
-from retrieval.evaluation.sentence_transformer import SentenceTransformerEncoder
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.encoding import encode_rows
-from retrieval.models.layout import group_tokens
+from retrieval.search.ranking import FloatArray
+from retrieval.search.sentence_transformer import SentenceTransformerEncoder
+from retrieval.search.textmodels import load_encoder
 
 _GRADIENT_BATCH = 64
 _SPECIAL = (0, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import DataError
-from retrieval.files import write_text
+from retrieval.run.files import write_text
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from retrieval.config import AttackConfig
+from retrieval.data.testset import EvaluationSet
 from retrieval.errors import ConfigError
 from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, target_texts
 from retrieval.evaluation.attacks.greedy import Greedy, Search
@@ -16,8 +17,7 @@ from retrieval.evaluation.attacks.records import Replacement
 from retrieval.evaluation.attacks.synonyms import EmbeddingSynonyms, Synonyms
 from retrieval.evaluation.attacks.targets import Target, choose_queries, choose_targets, take_queries
 from retrieval.evaluation.attacks.words import Words
-from retrieval.evaluation.ranking import FloatArray, Ranking, top_k, without_identical
-from retrieval.evaluation.testset import EvaluationSet
+from retrieval.search.ranking import FloatArray, Ranking, top_k, without_identical
 
 Judge = Callable[[Sequence[str], FloatArray], FloatArray]
 """Vectors float32[n, d] whose cosine is the similarity of texts; the attacked model's own are at hand."""

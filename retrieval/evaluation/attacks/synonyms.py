@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.ranking import FloatArray
+from retrieval.search.ranking import FloatArray
 
 EMBEDDING = "embedding"
 

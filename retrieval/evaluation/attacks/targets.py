@@ -8,8 +8,8 @@ import numpy as np
 
 from retrieval.config import AttackConfig
 from retrieval.data.cache import digest
-from retrieval.evaluation.ranking import Ranking
-from retrieval.evaluation.testset import EvaluationSet, IntArray
+from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.search.ranking import Ranking
 
 _QUERY_STREAM, _TARGET_STREAM = 1, 2
 

@@ -1,8 +1,7 @@
-"""State of ω control: ω, the moving averages of both losses, and what dev pairs said."""
+"""Control of ω: the state, and the rule that moves it after every step."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,85 +10,26 @@ from torch import Tensor
 
 from retrieval.config import StrategyConfig, chosen_rule
 from retrieval.training.omega.rule import RULES, Facts, Rule
+from retrieval.training.omega.state import OmegaState
 
 
-class OmegaController:
-    """Keeps ω and lets its rule move it after every step.
-
-    ω, the averages Ē and R̄ of the two training losses and the distance are 0-d fp32 tensors on the model's
-    device. A recalibration measures both losses on dev pairs of the training domains and scales the averages
-    by what it finds; a measurement, which some rules ask for, is of dev pairs and of robust-dev domains.
-    """
-
-    STATE = (
-        "omega", "total", "mean_eff", "mean_rob", "distance", "scale_eff", "scale_rob", "history", "measured",
-    )  # fmt: skip
-    ON_HOST = ("history", "measured")
+class OmegaController(OmegaState):
+    """Keeps ω and lets its rule move it after every step."""
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         self.rule: Rule = RULES[chosen_rule(config, bool(facts.where.get("robust_dev")))](config, facts)
-        self.target = facts.target
-        self.decay = config.decay
         # A fixed ω of 0 or 1 is a legitimate point of the curve; only moving rules are clipped.
-        self.bounds = (config.omega_min, config.omega_max) if self.rule.moves else (0.0, 1.0)
-        self.steps = 0
-        """Optimisation steps done."""
-        self.omega = self._clipped(self.rule.start())
-        self.total = torch.tensor(0.0, dtype=torch.float64)
-        """Sum of ω over the steps done."""
-        self.mean_eff = torch.tensor(float("nan"))
-        self.mean_rob = torch.tensor(float("nan"))
-        self.distance = torch.tensor(0.0)
-        self.scale_eff = torch.tensor(1.0)
-        self.scale_rob = torch.tensor(1.0)
-        self.history = torch.empty(0, 5, dtype=torch.float64)
-        """Recalibrations, fp64 ``[k, 5]``: step, Ē, R̄, contrastive entropy of both on dev pairs."""
-        self.measured = torch.empty(0, 4, dtype=torch.float64)
-        """Measurements, fp64 ``[k, 4]``: step, ω before it, E_dev, R_dev; NaN where not asked for."""
-
-    def _clipped(self, omega: Tensor | float) -> Tensor:
-        value = omega if isinstance(omega, Tensor) else torch.tensor(float(omega))
-        return value.float().clamp(*self.bounds)
-
-    def to(self, device: torch.device) -> None:
-        """Move the state to the model's device; what is measured on dev pairs stays with the host."""
-        for name in self.STATE:
-            if name not in self.ON_HOST:
-                setattr(self, name, getattr(self, name).to(device))
+        bounds = (config.omega_min, config.omega_max) if self.rule.moves else (0.0, 1.0)
+        super().__init__(self.rule.start(), facts.target, config.decay, bounds)
 
     def update(self, eff: Tensor | None, rob: Tensor | None) -> None:
-        """One step: ``d = R̄/R* − Ē/E*``, then the rule, then clipping.
+        """One step: take its losses, then the rule moves ω, then clipping.
 
         ``eff``, ``rob``: 0-d detached losses of this step, ``None`` where it measures none. The averages
-        start at the first values; until both have one d is 0.
+        start at the first values.
         """
-        self.steps += 1
-        self.total = self.total + self.omega
-        if eff is not None:
-            self.mean_eff = self._average(self.mean_eff, eff)
-        if rob is not None:
-            self.mean_rob = self._average(self.mean_rob, rob)
-        rob_share = self.scale_rob * self.mean_rob / self.target.rob
-        distance = rob_share - self.scale_eff * self.mean_eff / self.target.eff
-        self.distance = torch.where(torch.isnan(self.mean_eff + self.mean_rob), 0.0, distance)
+        self.observe(eff, rob)
         self._move(self.rule.after_step(self))
-
-    def _move(self, omega: Tensor | float) -> None:
-        self.omega = self._clipped(omega).to(self.omega.device)
-
-    def recalibrate(self, step: int, eff: Tensor, rob: Tensor) -> None:
-        """Scale the averages to the contrastive entropies measured at ``step`` (0-d)."""
-        measured = [self.mean_eff, self.mean_rob, eff, rob]
-        row = torch.tensor([[float(step), *(float(value) for value in measured)]], dtype=torch.float64)
-        self.history = torch.cat([self.history, row])
-        # A loss that no step has measured yet has no average to scale.
-        self.scale_eff, self.scale_rob = (
-            torch.where(torch.isnan(mean), scale, found / mean)
-            for scale, found, mean in (
-                (self.scale_eff, eff, self.mean_eff),
-                (self.scale_rob, rob, self.mean_rob),
-            )
-        )
 
     def measure(self, step: int, eff: float, rob: float) -> None:
         """Take dev losses after ``step`` steps, NaN where not asked for, and let the rule move ω."""
@@ -97,32 +37,8 @@ class OmegaController:
         self.measured = torch.cat([self.measured, row])
         self._move(self.rule.after_measurement(self))
 
-    def _average(self, mean: Tensor, value: Tensor) -> Tensor:
-        value = value.detach().float()
-        return torch.where(torch.isnan(mean), value, self.decay * mean + (1 - self.decay) * value)
-
-    def logged(self) -> dict[str, float]:
-        """For ``metrics.jsonl``: ω, its distance, and the latest dev losses if there were any."""
-        values = {"train/omega": float(self.omega), "train/omega_distance": float(self.distance)}
-        for rows, name in ((self.history, "contrastive_entropy"), (self.measured, "dev_loss")):
-            if len(rows):
-                found = zip(("eff", "rob"), rows[-1, -2:].tolist(), strict=True)
-                values |= {f"val/{side}_{name}": value for side, value in found if not math.isnan(value)}
-        return values
-
-    def ratios(self) -> Tensor:
-        """ln(R/E) by training losses and by dev contrastive entropy at each recalibration: ``[2, k]``."""
-        logarithms = self.history[:, 1:].log()
-        found = torch.stack([logarithms[:, 1] - logarithms[:, 0], logarithms[:, 3] - logarithms[:, 2]])
-        return found[:, ~found.isnan().any(dim=0)]
-
-    def proxy(self) -> dict[str, float]:
-        """For ``result.json``: correlation of the two ratios over three recalibrations or more."""
-        ratios = self.ratios()
-        if ratios.shape[1] < 3:
-            return {}
-        correlation = float(torch.corrcoef(ratios)[0, 1])
-        return {"omega/proxy_correlation": correlation} if math.isfinite(correlation) else {}
+    def _move(self, omega: Tensor | float) -> None:
+        self.omega = self.clipped(omega).to(self.omega.device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.training.interpolation import Measure
+from retrieval.training.omega.state import OmegaState
 from retrieval.training.omega.target import Target
-
-if TYPE_CHECKING:
-    from retrieval.training.omega.controller import OmegaController
 
 RULES: dict[str, type[Rule]] = {}
 """Rules by the value of ``strategy.rule``."""
@@ -58,10 +56,10 @@ class Rule(ABC):
         return self.facts.target.initial_omega if given is None else float(given)
 
     @abstractmethod
-    def after_step(self, control: OmegaController) -> Tensor | float:
+    def after_step(self, control: OmegaState) -> Tensor | float:
         """ω of the next step, before clipping."""
 
-    def after_measurement(self, control: OmegaController) -> Tensor | float:
+    def after_measurement(self, control: OmegaState) -> Tensor | float:
         """ω after a measurement of dev losses, the newest row of ``control.measured``; before clipping."""
         return control.omega
 

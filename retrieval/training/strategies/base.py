@@ -24,7 +24,7 @@ from retrieval.config import StrategyConfig
 from retrieval.data.batches import Batch, Stream, TrainingPairs
 from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
-from retrieval.training.cost import BACKWARD, FORWARD, Work
+from retrieval.models.flops import BACKWARD, FORWARD, Work
 from retrieval.training.gathering import gathered, processes
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.data.batches import Stream
-from retrieval.training.cost import BACKWARD
+from retrieval.models.flops import BACKWARD
 from retrieval.training.omega import Facts, OmegaController, load_target
 from retrieval.training.omega.rules.gradients import ByGradients, combine
 from retrieval.training.strategies.adversarial import Adversarial

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retrieval.errors import ConfigError
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 from sweeps.mixture.forms.base import (
     ALPHA,
     BETA,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 from sweeps.mixture.forms.base import (
     ALPHA,
     BETA,

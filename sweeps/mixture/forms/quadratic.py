@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from sweeps.laws import Floats
+from sweeps.fitting.laws import Floats
 from sweeps.mixture.forms.base import Form, Inputs, Parameter, register
 
 EPSILON = 0.05

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sweeps.configurations import label_order, larger_is_better
-from sweeps.points import PAIRS, SIZE
+from sweeps.fitting.configurations import label_order, larger_is_better
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.report.figures.curves import metric_name, objective_name
 from sweeps.report.figures.style import (
     INK,
@@ -37,7 +37,7 @@ def plane_panel(record: dict[str, Any]) -> Panel:
     """All configurations, the frontier over them, its knee, and arrows towards more data.
 
     Args:
-        record: of :func:`sweeps.frontier.frontier`.
+        record: of :func:`sweeps.frontier.trace.frontier`.
     """
     points = pd.DataFrame(record["points"])
     chosen = looks(_labels(points))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeps.configurations import FLOPS, label_order
-from sweeps.points import SIZE
+from sweeps.fitting.configurations import FLOPS, label_order
+from sweeps.fitting.points import SIZE
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import AXIS_NAME, draw_curve, metric_name, objective_name
 from sweeps.report.figures.style import INK, Panel, drawing, legend_below, log_axis, looks, quantity

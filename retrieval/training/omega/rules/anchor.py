@@ -11,8 +11,8 @@ from torch import Tensor
 from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
 from retrieval.training.interpolation import Measure, best, interpolate, weights_of
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts, Rule
+from retrieval.training.omega.state import OmegaState
 
 
 class Anchor(Rule):
@@ -44,7 +44,7 @@ class Anchor(Rule):
         """In-domain pairs alone, unless a share of robust steps is asked for."""
         return 0.0 if self.config.omega is None else float(self.config.omega)
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω as it is."""
         return control.omega
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 STRIDE = 0.5
 """Step of logit ω after each pair of stretches."""
@@ -36,11 +36,11 @@ class Dev(Rule):
         self.gains: list[float] = []
         """Gain of the first stretch of an open pair."""
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω moves with the measurements."""
         return control.omega
 
-    def after_measurement(self, control: OmegaController) -> float:
+    def after_measurement(self, control: OmegaState) -> float:
         """Close a stretch, move the centre after a second one, and open the next."""
         if math.isnan(self.centre):
             self.centre = float(torch.logit(control.omega.clamp(1e-4, 1 - 1e-4)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 
 class Dro(Rule):
@@ -20,6 +20,6 @@ class Dro(Rule):
 
     name = "dro"
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""
         return torch.sigmoid(torch.logit(control.omega) + self.config.eta * control.distance)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 
 class Fixed(Rule):
@@ -14,6 +14,6 @@ class Fixed(Rule):
     name = "fixed"
     moves = False
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω as it is."""
         return control.omega

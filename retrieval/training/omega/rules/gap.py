@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 CEILING = 0.5
 """ω where every in-domain pair is memorised."""
@@ -29,11 +29,11 @@ class Gap(Rule):
         """Nothing is memorised before the first step."""
         return 0.0 if self.config.omega is None else float(self.config.omega)
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω moves with the measurements."""
         return control.omega
 
-    def after_measurement(self, control: OmegaController) -> Tensor:
+    def after_measurement(self, control: OmegaState) -> Tensor:
         """½·m at the newest measurement."""
         dev = float(control.measured[-1, 2])
         return CEILING * (1 - control.mean_eff / dev).clamp(0.0, 1.0)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts, Rule
+from retrieval.training.omega.state import OmegaState
 
 Weighting = Callable[[Tensor], Tensor]
 """Inner products of the gradients fp32 ``[2, 2]`` → weights ``[2]``."""
@@ -46,7 +46,7 @@ class ByGradients(Rule):
                 "install with: pip install 'paretrieve[gradients]'"
             ) from error
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω as the backward pass left it."""
         return control.omega
 

@@ -11,9 +11,9 @@ from scipy import stats
 from torch import Tensor
 
 from retrieval.config import StrategyConfig
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.rules.repeats import Repeats
+from retrieval.training.omega.state import OmegaState
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class Guarded(Repeats):
         """Whether ω is 0 for the rest of the training."""
         return self.help < LEVEL
 
-    def after_measurement(self, control: OmegaController) -> Tensor | float:
+    def after_measurement(self, control: OmegaState) -> Tensor | float:
         """Close a stretch, and open the next one."""
         if len(control.measured) > 1 and not self.withdrawn:
             before, after = control.measured[-2:, 3].log().tolist()

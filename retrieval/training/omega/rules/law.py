@@ -10,8 +10,8 @@ from torch import Tensor
 from retrieval.config import StrategyConfig
 from retrieval.errors import ConfigError
 from retrieval.training.mixture_file import load_mixture
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts, Rule
+from retrieval.training.omega.state import OmegaState
 
 
 class Law(Rule):
@@ -46,7 +46,7 @@ class Law(Rule):
         """The predicted ω."""
         return self.omega
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω as it is."""
         return control.omega
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 
 class Linear(Rule):
@@ -13,6 +13,6 @@ class Linear(Rule):
 
     name = "linear"
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""
         return control.omega + self.config.eta * control.distance

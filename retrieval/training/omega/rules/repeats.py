@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 SHARE = 0.5
 """Share of the repeated steps that are given away."""
@@ -37,7 +37,7 @@ class Repeats(Rule):
         where = self.facts.where
         return float(where["steps"]) * float(where["batch_size"]) / float(where["train_pairs"])
 
-    def after_step(self, control: OmegaController) -> Tensor:
+    def after_step(self, control: OmegaState) -> Tensor:
         """ω as it is."""
         return control.omega
 

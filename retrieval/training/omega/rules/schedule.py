@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.state import OmegaState
 
 
 def constant(mean: float, progress: float) -> float:
@@ -54,6 +54,6 @@ class Schedule(Rule):
         """ω of the first step."""
         return self._at(0)
 
-    def after_step(self, control: OmegaController) -> float:
+    def after_step(self, control: OmegaState) -> float:
         """ω of the next step."""
         return self._at(min(control.steps, int(self.facts.where["steps"]) - 1))

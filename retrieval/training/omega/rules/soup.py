@@ -12,8 +12,8 @@ from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.training.interpolation import Measure, best, interpolate, set_weights, weights_of
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts, Rule
+from retrieval.training.omega.state import OmegaState
 
 
 class Soup(Rule):
@@ -54,7 +54,7 @@ class Soup(Rule):
             return (self.low + self.high) / 2
         return self.low if step < self.trunk + self.branch else self.high
 
-    def after_step(self, control: OmegaController) -> Tensor | float:
+    def after_step(self, control: OmegaState) -> Tensor | float:
         """The ω of the stretch that the next step belongs to."""
         return self._at(control.steps)
 

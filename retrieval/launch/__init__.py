@@ -1,1 +1,0 @@
-"""Running the cells of a sweep on this machine, one clean process each."""

@@ -1,0 +1,67 @@
+"""Floating-point operations of an encoder, counted from the texts that pass through it."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from torch import nn
+
+from retrieval.data.batches import Batch, Shard
+from retrieval.data.layout import TokenBatch
+from retrieval.models.encoder import DualEncoder
+
+FORWARD, BACKWARD, BACKWARD_TO_INPUTS = 1, 2, 1
+"""Passes in units of a forward pass; a backward pass is one for the inputs and one for the weights (Kaplan
+et al. 2020, §2.1)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Texts put through the encoder, in forward passes: a text encoded twice counts twice.
+
+    ``tokens``: tokens of all sequences; ``attended``: sum of their squared lengths; ``sequences``: their
+    number; ``other``: FLOPs spent outside the encoder.
+    """
+
+    tokens: float = 0.0
+    attended: float = 0.0
+    sequences: float = 0.0
+    other: float = 0.0
+
+    @classmethod
+    def of(cls, batch: TokenBatch, passes: int) -> Work:
+        """A batch put through the encoder ``passes`` times."""
+        return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
+
+    @classmethod
+    def of_step(cls, batch: Batch, passes: int) -> Work:
+        """All sequences of a step put through the encoder ``passes`` times, in whichever process."""
+        return cls.of_share(batch.tokens, batch.shard, passes)
+
+    @classmethod
+    def of_share(cls, tokens: TokenBatch, shard: Shard | None, passes: int) -> Work:
+        """Sequences of which this process has ``tokens``, all of them put through ``passes`` times."""
+        if shard is None:
+            return cls.of(tokens, passes)
+        return cls(passes * shard.tokens, passes * shard.attended, passes * shard.sequences)
+
+    def __add__(self, more: Work) -> Work:
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
+
+
+def encoder_flops(encoder: DualEncoder, work: Work) -> float:
+    """FLOPs of ``work``, one multiply-add = 2; padding, biases, norms and activations not counted.
+
+    Every linear layer of the backbone sees each token (2·weights), attention adds 4·hidden multiply-adds a
+    layer per (query, key) pair, the projection sees each sequence.
+    """
+    config: Any = encoder.backbone.config
+    weights = sum(
+        module.weight.numel()
+        for name, module in encoder.backbone.named_modules()
+        if isinstance(module, nn.Linear) and "pooler" not in name
+    )
+    attention = 4.0 * config.hidden_size * config.num_hidden_layers * work.attended
+    projection: int = encoder.projection.weight.numel() if encoder.projection is not None else 0
+    return float(2.0 * weights * work.tokens + attention + 2.0 * projection * work.sequences + work.other)

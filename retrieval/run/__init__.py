@@ -1,0 +1,1 @@
+"""One run on disk: its identity, its directory, its status and its logs."""

@@ -1,0 +1,225 @@
+"""Who a run is: a hash of everything that changes its measured numbers, and of nothing else.
+
+Part of the identity: ``model``, ``data`` (with the fingerprint of its content in place of its path),
+``strategy``, ``train``, ``eval``, ``attack`` and ``seed``. Not part of it: ``trainer`` (devices, threads),
+``logger``, ``runs``, ``cache`` and ``fail_fast``. Options that the chosen strategy does not read still
+count; a value that names a file or folder (a frontier, a teacher) counts by its content, not by where it
+lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from retrieval.config import Config, model_name
+from retrieval.config.attack_file import attack_file
+from retrieval.config.data import ROLES
+from retrieval.errors import ConfigError
+
+SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
+"""The keys of a configuration that can change a run's numbers."""
+
+WITHOUT_INFLUENCE = ("path", "label", "default_init", "default_pretrained", "dataset", "hub", "beir_url")
+"""Keys of ``data`` that say where collections come from or set other keys' defaults: what was read counts, by
+its fingerprint."""
+
+MEMORY_KEYS = ("shard",)
+"""Keys of ``eval`` that bound its memory and, as devices and threads do, change results by rounding alone."""
+
+CONTENT_KEYS = (
+    ("model", "pretrained"),
+    ("strategy", "hard", "source"),
+    ("strategy", "denoise", "teacher"),
+    ("strategy", "frontier"),
+    ("strategy", "mixture"),
+    ("attack", "synonyms"),
+    ("attack", "surrogate"),
+    ("attack", "similarity_model"),
+)
+"""Keys whose value may be a local file or folder."""
+
+SIGNIFICANT_DIGITS = 12
+"""Floats are compared to this many digits: ``range(0.1,0.4,0.1)`` yields 0.30000000000000004 for 0.3."""
+
+
+def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
+    """The part of ``config`` that identifies a run, as plain values.
+
+    Args:
+        config: A whole configuration; interpolations are resolved.
+        fingerprint: Fingerprint of the data's content (``retrieval.data.sources.fingerprint``).
+
+    Raises:
+        ConfigError: A number is not finite.
+    """
+    whole = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
+    chosen = {section: whole[section] for section in SECTIONS}
+    data = {key: value for key, value in chosen["data"].items() if key not in WITHOUT_INFLUENCE}
+    for role in ROLES:
+        # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
+        data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
+    chosen["data"] = {**data, "fingerprint": fingerprint}
+    chosen["eval"] = _evaluation(chosen["eval"])
+    chosen["attack"] = _attack(chosen["attack"])
+    for *parents, key in CONTENT_KEYS:
+        section = chosen
+        for parent in parents:
+            section = section.get(parent) or {}
+        if section.get(key):
+            section[key] = content_hash(str(section[key]))
+    return cast(dict[str, Any], canonical(chosen))
+
+
+def identity_hash(value: Mapping[str, Any]) -> str:
+    """SHA-256 (64 hex digits) of the canonical JSON of ``value``: sorted keys, canonical numbers."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
+    """The first setting in which a stored configuration is not that of ``config``; ``None`` if there is none.
+
+    Keys that name files count neither way: the same content may lie elsewhere by now.
+    """
+    theirs: Any = None
+    with suppress(OSError, ValueError, YAMLError, OmegaConfBaseException):
+        theirs = OmegaConf.to_container(OmegaConf.load(stored), resolve=True)
+    if not isinstance(theirs, dict):
+        return "its syntax"
+    ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
+    for whole in (theirs, ours):
+        if isinstance(whole.get("eval"), dict):
+            whole["eval"] = _evaluation(whole["eval"])
+    found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
+    ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, *ROLES)]
+    ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
+    if ours["attack"]["name"] == "none":
+        ignored.append("attack")
+    keys = (key for key in sorted(found.keys() | expected.keys()) if not _is_below(key, ignored))
+    return next((key for key in keys if found.get(key, "absent") != expected.get(key, "absent")), None)
+
+
+def _is_below(key: str, places: list[str]) -> bool:
+    return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted key; numbers as text, equal ones alike."""
+    if isinstance(value, Mapping):
+        items = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+        return {key: leaf for item in items for key, leaf in item.items()}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {prefix: f"{value:.{SIGNIFICANT_DIGITS}g}" if number else value}
+
+
+def run_name(config: DictConfig | Config, who: str) -> str:
+    """Name of a run's directory: ``<model>_<data>_f<frac>_<strategy>_s<seed>_<hash8>``.
+
+    ``who``: the run's identity hash.
+
+    Every part is reduced to letters, digits, ``.``, ``+`` and ``-``, so that no name can leave the folder
+    of the runs.
+    """
+    config = as_config(config)
+    fraction = f"{config.data.frac:.{SIGNIFICANT_DIGITS}g}"
+    parts = [
+        safe(model_name(cast(Any, config.model))),
+        safe(data_label(config)),
+        f"f{safe(fraction)}",
+        safe(config.strategy.name),
+        f"s{safe(str(config.seed))}",
+        who[:8],
+    ]
+    return "_".join(parts)
+
+
+def data_label(config: DictConfig | Config) -> str:
+    """Name of the data in run names and results: the label, a local folder's name, or the source's."""
+    data = config.data
+    if data.label:
+        return str(data.label)
+    if data.name == "local" and data.path:
+        return Path(data.path).resolve().name
+    if data.name == "hub":
+        return Path(str(cast(Any, data).dataset)).stem
+    return str(data.name)
+
+
+def safe(text: str) -> str:
+    """``text`` as a part of a file name: at most 60 of ``A–Z a–z 0–9 . + -``, no leading dot or dash."""
+    cleaned = re.sub(r"[^A-Za-z0-9.+-]+", "-", text)[:60].strip(".-")
+    return cleaned or "unnamed"
+
+
+def canonical(value: Any) -> Any:
+    """``value`` with equal numbers written equally: 1.0 becomes 1, floats keep 12 significant digits."""
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ConfigError(f"the configuration holds the number {value}; use a finite one")
+        rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        return int(rounded) if rounded.is_integer() else rounded
+    return value
+
+
+def as_config(config: DictConfig | Config) -> DictConfig:
+    """``config`` as an OmegaConf node, so that interpolations resolve against the whole."""
+    return config if isinstance(config, DictConfig) else cast(DictConfig, OmegaConf.structured(config))
+
+
+def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Without the reference row of the untrained encoder a run is what it was before there was one."""
+    without = MEMORY_KEYS if evaluation.get("untrained") else (*MEMORY_KEYS, "untrained")
+    return {key: value for key, value in evaluation.items() if key not in without}
+
+
+def _attack(attack: dict[str, Any]) -> dict[str, Any]:
+    """Without an attack no option of one counts, and a replay has only the passages it replays."""
+    if attack["replay"]:
+        passages = content_hash(str(attack_file(attack["replay"])))
+        return {"replay": passages, "similarity_model": attack["similarity_model"]}
+    return {"name": "none"} if attack["name"] == "none" else attack
+
+
+def content_hash(value: str) -> str:
+    """``value`` as part of an identity: the hash of the file or folder it names, itself where there is none.
+
+    Of a run folder only the encoder counts.
+    """
+    path = Path(value)
+    if not path.exists():
+        return value  # a hub id or a keyword such as `bm25`
+    model = path / "model"
+    root = model if model.is_dir() else path
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+    digest = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        # A file that is given by itself counts by its content alone, whatever it is called.
+        name = file.relative_to(root).as_posix() if root.is_dir() else ""
+        digest.update(
+            f"{name}\0{_file_hash(str(file.resolve()), state.st_size, state.st_mtime_ns)}\n".encode()
+        )
+    return f"sha256:{digest.hexdigest()}"
+
+
+@cache
+def _file_hash(path: str, size: int, modified: int) -> str:
+    """Hash of one file; size and time are part of the cache's key, so that a rewritten file is read anew."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""``status.json`` as read back: whatever stands in the file, known fields have their types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from retrieval.run.files import read_json
+
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "state": str,
+    "identity": str,
+    "started": str,
+    "finished": str,
+    "updated": str,
+    "phase": str,
+    "host": str,
+    "pid": int,
+    "process_started": str,
+    "step": int,
+    "steps": int,
+    "first_step": int,
+    "error": dict,
+}
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """The fields of a status file that have their type; ``None`` where no object is found."""
+    found = read_json(path)
+    if found is None:
+        return None
+    return {key: value for key, value in found.items() if value is None or _fits(key, value)}
+
+
+def _fits(key: str, value: Any) -> bool:
+    if TYPES.get(key) is int:
+        return type(value) is int and 0 <= value < 2**63
+    return isinstance(value, TYPES.get(key, object))

@@ -1,0 +1,204 @@
+"""Mirror of a run in Weights & Biases. It may fail or be slow; training never waits for it.
+
+A thread of its own talks to W&B: the run only puts values into a queue. The run directory stays the truth:
+a resumed run hands over its whole history, and what the mirror has already is not sent twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import netrc
+import os
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from retrieval.config import LoggerConfig
+from retrieval.run.metric_names import REFERENCES
+
+log = logging.getLogger(__name__)
+
+Action = Callable[[Any], None]
+"""Something to do with the W&B run."""
+
+PROBE_SECONDS = 3.0
+"""A server that does not answer a plain request within this long is not asked for more."""
+
+METRICS = ("contrastive_entropy", "ndcg@10", "mrr@10", "recall@100")
+
+
+class Mirror:
+    """One W&B run: ``log`` while training, ``finish`` always. Offline without a key or a server."""
+
+    def __init__(self, config: LoggerConfig, folder: Path, identifier: str, values: dict[str, Any]) -> None:
+        """Start it, in the background.
+
+        ``folder``: the run directory; ``identifier``: the W&B run id, derived from the run hash so that a
+        resumed run goes on in the same W&B run; ``values``: the resolved configuration.
+        """
+        self._config, self._folder = config, folder
+        self._options: dict[str, Any] = {
+            "project": config.project,
+            "group": config.group,
+            "tags": list(config.tags),
+            "name": folder.name,
+            "id": identifier,
+            "resume": "allow",
+            "dir": str(folder),
+            "config": values,
+            "job_type": "train",
+            "reinit": "finish_previous",
+        }
+        self._queue: SimpleQueue[Action | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._last = 0
+        """Last step that the W&B run has."""
+        if config.name == "wandb" and os.environ.get("WANDB_MODE") != "disabled":
+            self._thread = threading.Thread(target=self._work, name="wandb-mirror", daemon=True)
+            self._thread.start()
+
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Mirror one logged step; returns at once."""
+
+        def send(run: Any) -> None:
+            if step > self._last:
+                self._last = step
+                run.log({"step": step, **{key: value for key, value in values.items() if value is not None}})
+
+        self._queue.put(send)
+
+    def catch_up(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Mirror the steps that a resumed run has in ``metrics.jsonl``."""
+        for line in lines:
+            self.log(line["step"], {key: value for key, value in line.items() if key != "step"})
+
+    def summary(self, result: Mapping[str, Any]) -> None:
+        """Mirror the final result as summary metrics, and as a table with a row a set."""
+        flat = {key: value for key, value in result.items() if isinstance(value, int | float | str | bool)}
+
+        def send(run: Any) -> None:
+            import wandb
+
+            columns, rows = result_table(result)
+            if rows:
+                run.log({"results": wandb.Table(columns=columns, data=rows)})
+            run.summary.update(flat)
+
+        self._queue.put(send)
+
+    def finish(self, failed: bool = False) -> None:
+        """Close the W&B run; called on every way out. Waits for an upload as long as the time-out says."""
+        if self._thread is None:
+            return
+        self._queue.put(lambda run: run.finish(exit_code=int(failed)))
+        self._queue.put(None)
+        self._thread.join(PROBE_SECONDS + 3 * self._config.timeout)
+        if self._thread.is_alive():
+            log.warning("W&B is too slow; the end of this run is not mirrored")
+        self._thread = None
+
+    def _work(self) -> None:
+        run = self._open()
+        while (action := self._queue.get()) is not None:
+            if run is None:
+                continue
+            try:
+                action(run)
+            except Exception as error:  # whatever happens in the mirror, the run itself is not concerned
+                log.warning("W&B stopped answering, its mirror of this run ends here: %s", first_line(error))
+                with contextlib.suppress(Exception):
+                    run.finish(quiet=True)
+                run = None
+
+    def _open(self) -> Any:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        if has_wandb_key() and os.environ.get("WANDB_MODE") != "offline":
+            run = self._start("online") if _answers(min(PROBE_SECONDS, self._config.timeout)) else None
+            if run is not None:
+                return run
+            log.warning("W&B does not answer; this run is logged offline, `make sync` uploads it later")
+        # What a killed run wrote offline may lack its last steps; the new run has them all.
+        for folder in (self._folder / "wandb").glob("offline-run-*"):
+            if not list(folder.glob("*.synced")):
+                shutil.rmtree(folder, ignore_errors=True)
+        return self._start("offline")
+
+    def _start(self, mode: Literal["online", "offline"]) -> Any:
+        import wandb
+
+        timeout = self._config.timeout
+        wanted: dict[str, Any] = {
+            "init_timeout": timeout,
+            "finish_timeout": timeout,
+            "x_disable_stats": True,
+            "console": "off",
+            "disable_git": True,  # the address of a remote may hold a token; the manifest has the commit
+        }
+        known = wandb.Settings.model_fields
+        try:
+            settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in known})
+            run = wandb.init(mode=mode, settings=settings, **self._options)
+            run.define_metric("step", hidden=True)
+            for group in ("train/*", "val/*"):
+                run.define_metric(group, step_metric="step")
+            self._last = int(run.summary.get("step") or 0) if run.resumed else 0
+        except Exception as error:
+            log.warning("W&B is not available: %s", first_line(error))
+            return None
+        return run
+
+
+def result_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of a result: one row for each set and metric, the reference rows' beside it.
+
+    Dev sets (``dev/…``) have rows of their own; there is nothing beside them.
+    """
+    sets = dict.fromkeys(key.rpartition("/")[0] for key in result if key.rpartition("/")[2] in METRICS)
+    own = [name for name in sets if name.partition("/")[0] not in REFERENCES]
+    rows = [
+        [name, metric, result[key], *(result.get(f"{reference}/{key}") for reference in REFERENCES)]
+        for name in own
+        for metric in METRICS
+        if (key := f"{name}/{metric}") in result
+    ]
+    return ["set", "metric", "value", *REFERENCES], rows
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B could be asked without a prompt: a key in the environment or in the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return (
+            netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(_server()).hostname or "")
+            is not None
+        )
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
+def _answers(seconds: float) -> bool:
+    """Whether the server answers a request with anything at all."""
+    try:
+        with urllib.request.urlopen(_server(), timeout=seconds):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,280 @@
+"""Exact search and ranking metrics: nDCG@10, MRR@10 and Recall@100 through ir-measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from retrieval.data.segments import within
+from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.errors import ParetrieveError
+
+FloatArray: TypeAlias = NDArray[np.float32]
+
+METRICS = ("ndcg@10", "mrr@10", "recall@100")
+DEPTH = 100
+"""Candidates that ranking metrics look at."""
+
+_CHUNK_ELEMENTS = 8_000_000
+_GROUP = 64
+# Equal scores are ordered by a fixed bijection of the passage's position. By position itself, a
+# collapsed encoder would score well on every corpus that lists its relevant passages first.
+_SCRAMBLE = 2_654_435_761
+_UNSCRAMBLE = pow(_SCRAMBLE, -1, 2**32)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best passages of every query, best first."""
+
+    columns: IntArray
+    """int64[q, k] pool positions; −1 pads a list that is shorter than k."""
+    scores: FloatArray
+    """float32[q, k]; −inf where padded."""
+
+
+def check_count(vectors: FloatArray, expected: int, side: str, evaluation_set: EvaluationSet) -> None:
+    """Refuse more or fewer vectors than texts of a set were to be encoded.
+
+    Args:
+        vectors: float32[n, d].
+        expected: Texts.
+        side: ``query`` or ``passage``, for the message.
+        evaluation_set: The set.
+
+    Raises:
+        ParetrieveError: Naming the numbers found and expected.
+    """
+    if len(vectors) != expected:
+        raise ParetrieveError(
+            f"{evaluation_set.name}: the encoder returned {len(vectors)} {side} vectors for {expected} texts"
+        )
+
+
+def check_finite(values: NDArray[np.floating]) -> None:
+    """Refuse NaN and infinity, which would otherwise rank silently.
+
+    Raises:
+        ParetrieveError: The encoder is at fault; training has probably diverged.
+    """
+    if not np.isfinite(values).all():
+        raise ParetrieveError(
+            "the encoder returned vectors or scores with NaN or infinity; it cannot be measured"
+        )
+
+
+def top_k(query_vectors: FloatArray, passage_vectors: FloatArray, k: int, chunk: int = 65_536) -> Ranking:
+    """Return the ``k`` passages of highest inner product of every query, exactly.
+
+    The result does not depend on ``chunk`` up to rounding: a library may add the terms of a score in another
+    order for blocks of another shape. Ties have a fixed order (see :func:`top_k_of_blocks`).
+
+    Args:
+        query_vectors: float32[q, d].
+        passage_vectors: float32[p, d]; may be memory-mapped, only ``chunk`` rows are read at a time.
+        k: Depth; lists hold min(k, p) passages.
+        chunk: Passages scored at a time.
+
+    Raises:
+        ParetrieveError: A vector holds NaN or infinity.
+    """
+    return top_k_of_blocks(query_vectors, _blocks(passage_vectors, chunk), k)
+
+
+def top_k_of_blocks(query_vectors: FloatArray, blocks: Iterable[FloatArray], k: int) -> Ranking:
+    """Return the ``k`` best of passages that come in blocks float32[n, d], numbered as they come.
+
+    Memory is bounded by one block, q × k results and a score matrix of a few million elements. Equal
+    scores are ordered by a fixed pseudo-random bijection of the position.
+
+    Raises:
+        ParetrieveError: A vector holds NaN or infinity.
+    """
+    query_vectors = np.require(query_vectors, np.float32, "W")
+    check_finite(query_vectors)
+    queries = len(query_vectors)
+    best = np.zeros((queries, 0), dtype=np.uint64)
+    seen = 0
+    for block in blocks:
+        check_finite(block)
+        block = np.require(block, np.float32, "W")  # PyTorch takes no read-only memory
+        chunk = max(1, _CHUNK_ELEMENTS // max(1, len(block)))
+        parts = [
+            _merge(
+                best[start : start + chunk], _products(query_vectors[start : start + chunk], block), seen, k
+            )
+            for start in range(0, queries, chunk)
+        ]
+        best = np.concatenate(parts) if parts else best
+        seen += len(block)
+        del block  # let go of it before the next one is made
+    return _unpack(np.sort(best, axis=1)[:, ::-1])
+
+
+def _products(queries: FloatArray, passages: FloatArray) -> FloatArray:
+    """Inner products float32[q, p], with the threads that PyTorch may use."""
+    scores: FloatArray = (torch.from_numpy(queries) @ torch.from_numpy(passages).T).numpy()
+    return scores
+
+
+def _blocks(matrix: FloatArray, rows: int) -> Iterator[FloatArray]:
+    for start in range(0, len(matrix), rows):
+        yield matrix[start : start + rows]
+
+
+def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) -> NDArray[np.uint64]:
+    """Merge scores float32[n, block] of passages from ``offset`` on into the best keys uint64[n, ≤ k].
+
+    A key holds the score in its upper and the scrambled position in its lower half, so that keys are
+    distinct and their order is the ranking. Only scores that can still enter get one: after a few blocks
+    hardly any.
+    """
+    rows, columns = _reaching(scores, best, k)
+    counts = np.bincount(rows, minlength=len(scores))
+    width = int(counts.max(initial=0))
+    if width == 0:
+        return best
+    fresh = np.zeros((len(scores), width), dtype=np.uint64)
+    slots = within(counts)
+    fresh[rows, slots] = _keys(scores[rows, columns], columns + offset)
+    merged = np.concatenate([best, fresh], axis=1)
+    if merged.shape[1] <= k:
+        return merged
+    return np.partition(merged, merged.shape[1] - k, axis=1)[:, -k:]
+
+
+def _reaching(scores: FloatArray, best: NDArray[np.uint64], k: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns of all scores that can be among the ``k`` best of their row, and of few others.
+
+    Looks at the maxima of groups of columns first: the k-th largest maximum is a score that k passages
+    reach, and a group whose maximum is below the bound holds nothing. That leaves a hundredth of the
+    scores to be looked at one by one.
+    """
+    groups = scores.shape[1] // _GROUP
+    grouped = scores[:, : groups * _GROUP].reshape(len(scores), groups, _GROUP)
+    maxima = torch.from_numpy(grouped).amax(-1).numpy()
+    bound = _bound(best, scores, maxima, k)
+    row, group = np.nonzero(maxima >= bound)
+    found, within = np.nonzero(grouped[row, group] >= bound[row])
+    rest_row, rest = np.nonzero(scores[:, groups * _GROUP :] >= bound)
+    rows = np.concatenate([row[found], rest_row])
+    columns = np.concatenate([group[found] * _GROUP + within, rest + groups * _GROUP])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], columns[order]
+
+
+def _bound(best: NDArray[np.uint64], scores: FloatArray, maxima: FloatArray, k: int) -> FloatArray:
+    """Return float32[n, 1]: a bound that every score among the ``k`` best of a row reaches."""
+    if best.shape[1] == k:
+        return _scores_of(best.min(axis=1))[:, None]
+    for values in (maxima, scores):
+        if (width := values.shape[1]) > k:
+            return np.partition(values, width - k, axis=1)[:, width - k, None]
+    return np.full((len(scores), 1), -np.inf, dtype=np.float32)
+
+
+def _keys(scores: FloatArray, positions: IntArray) -> NDArray[np.uint64]:
+    bits = (scores + np.float32(0)).view(np.uint32)  # −0 is the same score as 0 but other bits
+    # Flipping makes the integer order of IEEE floats their numeric order, and no key of a score is zero.
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000)).astype(np.uint64)
+    scrambled = (positions.astype(np.uint64) * np.uint64(_SCRAMBLE)) & np.uint64(0xFFFFFFFF)
+    return (ordered << np.uint64(32)) | scrambled
+
+
+def _scores_of(keys: NDArray[np.uint64]) -> FloatArray:
+    ordered = (keys >> np.uint64(32)).astype(np.uint32)
+    bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def _unpack(keys: NDArray[np.uint64]) -> Ranking:
+    positions = (keys * np.uint64(_UNSCRAMBLE)) & np.uint64(0xFFFFFFFF)
+    return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
+
+
+def rank(query_vectors: FloatArray, shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Ranking:
+    """Return the :data:`DEPTH` best candidates of every query, without its identical-id passage.
+
+    Args:
+        query_vectors: float32[q, d].
+        shards: float32[n, d], together the vectors of the whole pool in its order; one is held at a time.
+        evaluation_set: The set the vectors belong to.
+
+    Raises:
+        ParetrieveError: Vectors are too few or too many, or not finite.
+    """
+    check_count(query_vectors, len(evaluation_set.query_rows), "query", evaluation_set)
+    counted = _counted(shards, evaluation_set)
+    if (evaluation_set.identical < 0).all():
+        return top_k_of_blocks(query_vectors, counted, DEPTH)
+    return without_identical(top_k_of_blocks(query_vectors, counted, DEPTH + 1), evaluation_set, DEPTH)
+
+
+def _counted(shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Iterator[FloatArray]:
+    seen = 0
+    for shard in shards:
+        seen += len(shard)
+        yield shard
+        del shard
+    if seen != len(evaluation_set.passage_rows):
+        raise ParetrieveError(
+            f"{evaluation_set.name}: {seen} passage vectors for a pool of {len(evaluation_set.passage_rows)}"
+        )
+
+
+def without_identical(ranking: Ranking, evaluation_set: EvaluationSet, k: int) -> Ranking:
+    """Remove the passage that bears the query's own id and cut to ``k``."""
+    own = (ranking.columns == evaluation_set.identical[:, None]) & (ranking.columns >= 0)
+    order = np.argsort(own, axis=1, kind="stable")[:, :k]
+    dropped = np.take_along_axis(own, order, axis=1)
+    columns = np.where(dropped, -1, np.take_along_axis(ranking.columns, order, axis=1))
+    scores = np.take_along_axis(ranking.scores, order, axis=1)
+    return Ranking(columns=columns, scores=np.where(dropped, np.float32(-np.inf), scores))
+
+
+def ranking_metrics(ranking: Ranking, evaluation_set: EvaluationSet) -> dict[str, NDArray[np.float64]]:
+    """Return nDCG@10, MRR@10 and Recall@100 of every query as float64[q], keyed as in :data:`METRICS`.
+
+    Computed by trec_eval through ir-measures: equal scores are ordered by descending passage id, nDCG
+    takes grades as linear gains, and a query without results counts zero.
+    """
+    import ir_measures
+
+    measures = {"ndcg@10": ir_measures.nDCG @ 10, "mrr@10": ir_measures.RR, "recall@100": ir_measures.R @ 100}
+    names = {measure: name for name, measure in measures.items()}
+    values = {name: np.zeros(len(evaluation_set.query_rows)) for name in METRICS}
+    run, qrels = _as_dictionaries(ranking, evaluation_set)
+    for metric in ir_measures.pytrec_eval.evaluator(list(names), qrels).iter_calc(run):
+        values[names[metric.measure]][int(metric.query_id)] = metric.value
+    # RR@10 is RR where the first relevant passage stands at rank 10 or above. Taken from RR because
+    # ir-measures hands RR@10 to a provider whose order of ties differs from trec_eval's.
+    values["mrr@10"][values["mrr@10"] < 1 / 10.5] = 0.0
+    return values
+
+
+def _as_dictionaries(
+    ranking: Ranking, evaluation_set: EvaluationSet
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
+    """Return the run and the qrels as pytrec_eval wants them; queries are named by their position."""
+    used = np.union1d(ranking.columns[ranking.columns >= 0], evaluation_set.columns)
+    names = np.array(evaluation_set.passage_ids(used), dtype=object)
+    indptr = evaluation_set.indptr.tolist()
+    relevant = names[np.searchsorted(used, evaluation_set.columns)].tolist()
+    grades = evaluation_set.grades.tolist()
+    qrels = {
+        str(query): dict(zip(relevant[start:stop], grades[start:stop]))
+        for query, (start, stop) in enumerate(pairwise(indptr))
+    }
+    run = {}
+    for query, (columns, scores) in enumerate(zip(ranking.columns, ranking.scores)):
+        found = columns >= 0
+        if found.any():
+            keys = names[np.searchsorted(used, columns[found])].tolist()
+            run[str(query)] = dict(zip(keys, scores[found].tolist()))
+    return run, qrels

@@ -1,0 +1,154 @@
+"""From a configuration to everything a run reads: collections, tokenizer, token stores, training pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.config import Config
+from retrieval.config.data import ROLES
+from retrieval.data import sources, splits
+from retrieval.data.batches import TrainingPairs
+from retrieval.data.collection import Collection, Judgements, open_collection
+from retrieval.data.negatives import HardNegatives, NegativeLists
+from retrieval.data.relevance import relevance_of
+from retrieval.data.tokens import (
+    TokenStores,
+    load_tokenizer,
+    tokenizer_fingerprint,
+    tokenizer_folder,
+    tokenizer_source,
+)
+from retrieval.search import denoising, mining
+from retrieval.training.strategies.base import TrainingData
+
+TRAIN = "train"
+HARD_NEGATIVE, DENOISING = "hard-negative", "denoising"
+"""Strategies that draw mined negatives."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """The opened suite of a run, with its tokenizer."""
+
+    config: Config
+    suite: sources.Suite
+    in_domain: Collection
+    robust: dict[str, Collection]
+    robust_dev: dict[str, Collection]
+    ood: dict[str, Collection]
+    overlap: splits.Overlap
+    store: TokenStores
+    """Token store of the ``queries`` or ``passages`` of a collection."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The run's."""
+        return self.store.tokenizer
+
+    def training(self) -> TrainingData:
+        """Pairs to train on: the subset ``data.frac`` in-domain, all pairs of the robust domains.
+
+        In-domain pairs bring mined negatives where the strategy (``pareto``: its base) draws from them.
+        """
+        robust = tuple(self._pairs(name, part, 1.0) for name, part in self.robust.items())
+        frac, negatives = self.config.data.frac, self._negatives()
+        return TrainingData(self._pairs(self.in_domain.name, self.in_domain, frac, negatives), robust)
+
+    @property
+    def denoised(self) -> bool:
+        """Whether the strategy, or its base, has a teacher filter the mined negatives."""
+        return self._base == DENOISING
+
+    @property
+    def _base(self) -> str:
+        strategy = self.config.strategy
+        return strategy.base if strategy.name == "pareto" else strategy.name
+
+    def _negatives(self) -> HardNegatives | None:
+        if self._base not in (HARD_NEGATIVE, DENOISING):
+            return None
+        strategy, cache = self.config.strategy, Path(self.config.cache)
+        folder = mining.mine(self.in_domain, strategy.hard.source, strategy.hard.depth, cache)
+        if self.denoised:
+            folder = denoising.denoise(folder, self.in_domain, strategy.denoise, cache)
+        relevance = relevance_of(self.in_domain, cache)
+        return HardNegatives(NegativeLists.open(folder), relevance, strategy.hard.refresh)
+
+    def _pairs(
+        self, name: str, collection: Collection, frac: float, negatives: HardNegatives | None = None
+    ) -> TrainingPairs:
+        judged = collection.judgements(TRAIN)
+        usable = self.overlap.keep(name, judged)
+        chosen = usable
+        if frac < 1:
+            query_ids = collection.query_ids(usable.query_rows)
+            passage_ids = collection.passage_ids(usable.passage_rows)
+            chosen = usable.take(splits.subset(usable, query_ids, passage_ids, frac, self.config.seed))
+        queries, passages = self.store(collection, "queries"), self.store(collection, "passages")
+        return TrainingPairs(name, queries, passages, pairs=chosen, known=judged, negatives=negatives)
+
+    def counts(self) -> dict[str, Any]:
+        """Counts of every collection and every drop, for the manifest."""
+        counted = {f"in_domain/{self.in_domain.name}": self.in_domain.counts}
+        for role in ROLES:
+            counted |= {f"{role}/{c.name}": c.counts for c in getattr(self, role).values()}
+        return {**counted, **self.overlap.counts}
+
+    def fingerprints(self) -> dict[str, str]:
+        """Content hashes of every collection and of the tokenizer, for the manifest."""
+        collections = [self.in_domain, *(c for role in ROLES for c in getattr(self, role).values())]
+        return {
+            **{f"collection/{c.name}": c.fingerprint for c in collections},
+            "tokenizer": self.store.fingerprint,
+        }
+
+
+def prepare(config: Config) -> PreparedData:
+    """Open the suite of ``config``; whatever is missing is built into the cache once.
+
+    Raises:
+        ConfigError: the configuration names something that is not there, or roles overlap.
+        DataError: a collection is malformed.
+    """
+    cache = Path(config.cache)
+    suite = sources.prepare(config.data, cache)
+    in_domain = open_collection(suite.in_domain, cache)
+    robust, robust_dev, ood = (open_domains(getattr(suite, role), cache) for role in ROLES)
+    overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap, robust_dev)
+    source = tokenizer_source(config.model, lambda: _trained_tokenizer(config, in_domain, cache))
+    tokenizer = load_tokenizer(source)
+    stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer))
+    return PreparedData(config, suite, in_domain, robust, robust_dev, ood, overlap, stores)
+
+
+def open_domains(folders: Mapping[str, Path], cache: Path) -> dict[str, Collection]:
+    """The collections of a role of a suite by name.
+
+    Raises:
+        DataError: a collection is malformed.
+    """
+    return {name: open_collection(folder, cache, name) for name, folder in folders.items()}
+
+
+def _trained_tokenizer(config: Config, collection: Collection, cache: Path) -> Path:
+    """WordPiece of the training split's queries and passages: test text has no say in the vocabulary."""
+    judged: Judgements = collection.judgements(TRAIN)
+
+    def texts() -> Iterator[str]:
+        for rows, part in (
+            (judged.query_rows, collection.queries()),
+            (judged.passage_rows, collection.passages()),
+        ):
+            used = iter(np.unique(rows).tolist())
+            wanted = next(used)
+            for row, (_, text) in enumerate(part):
+                if row == wanted:
+                    yield text
+                    wanted = next(used, -1)
+
+    return tokenizer_folder(texts, collection.fingerprint, config.data.vocabulary, cache)

@@ -1,0 +1,1 @@
+"""Scaling laws: points of a table, their fit, its intervals and its checks."""

@@ -1,0 +1,222 @@
+"""Turns the numbers of a fit into diagnostics; every threshold is a named constant here."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.estimate import Estimate, family
+from sweeps.fitting.laws import EXPONENT_BOUNDS, Floats
+from sweeps.fitting.points import Runs
+from sweeps.fitting.profile import Interval
+from sweeps.fitting.result import Bootstrap, Holdout
+
+MIN_LEVELS = 3
+COLLINEAR = 0.95
+"""|correlation| of ln N and ln D over configurations from which their exponents are not separable."""
+LOW_R2 = 0.90
+HIGH_R2 = 0.95
+BAD_EXTRAPOLATION = (3.0, 0.02)
+"""Hold-out error counts as bad above this many residual deviations and above this relative size."""
+RISE = 0.005
+"""A metric rises with N or D when it does so significantly and by more than this relative size."""
+STARTS_SHARE = 0.05
+SIGNIFICANT = 0.01
+"""Level of the tests behind LACK_OF_FIT and NON_MONOTONE: one false alarm in a hundred sound sweeps."""
+WIDTH_RATIO = 3.0
+"""Profile and bootstrap intervals disagree when one is this many times as wide as the other."""
+DISCARDED_SHARE = 0.5
+FORM_MARGIN = 2.0
+BETTER_FORM = 4.0
+WIDE_EXPONENT = 10.0
+
+
+def check_rows(runs: Runs, axes: tuple[str, ...]) -> list[Diagnostic]:
+    """Levels, collinearity, monotonicity and replication of the rows themselves."""
+    found = []
+    for axis in axes:
+        values = np.unique(runs.n if axis == "N" else runs.d)
+        if len(values) < MIN_LEVELS:
+            text = (
+                f"{axis} has {len(values)} distinct values; an exponent and a floor need {MIN_LEVELS} or more"
+            )
+            found.append(diagnose("FEWER_THAN_3_LEVELS", text))
+    index = runs.first()
+    log_n, log_d = np.log(runs.n[index]), np.log(runs.d[index])
+    if len(axes) == 2 and log_n.std() > 0 and log_d.std() > 0:
+        correlation = float(np.corrcoef(log_n, log_d)[0, 1])
+        if abs(correlation) >= COLLINEAR:
+            text = f"ln N and ln D have correlation {correlation:.3f}: one could stand in for the other"
+            found.append(diagnose("COLLINEAR_N_D", text))
+    if runs.independent or len(runs.log_y) == len(runs.counts):
+        text = f"{len(runs.log_y)} runs, none repeated with another seed"
+        if not runs.independent:
+            found.append(diagnose("SINGLE_SEED", text))
+    return found
+
+
+def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> list[Diagnostic]:
+    """NON_MONOTONE where the mean metric rises significantly from one level of an axis to the next.
+
+    The significance level is shared among all neighbouring pairs (Bonferroni): a large grid has many.
+    """
+    means = runs.means()
+    noise, freedom = runs.seed_variance()
+    sd = float(np.sqrt(noise)) if freedom else residual_sd
+    pairs = [(axis, first, second) for axis in axes for first, second in _neighbours(runs, axis)]
+    if not pairs:
+        return []
+    spare = max(len(runs.counts) - 2 * len(axes) - 1, 1)
+    limit = float(stats.t.ppf(1 - SIGNIFICANT / len(pairs), freedom or spare))
+    worst: tuple[float, str] | None = None
+    for axis, first, second in pairs:
+        rise = float(means[second] - means[first])
+        error = sd * float(np.sqrt(1 / runs.counts[first] + 1 / runs.counts[second]))
+        if rise > max(limit * error, RISE) and (worst is None or rise > worst[0]):
+            size = (runs.n if axis == "N" else runs.d)[runs.first()]
+            text = f"{axis} = {size[first]:.4g} to {size[second]:.4g}"
+            worst = (rise, f"the metric rises by {100 * np.expm1(rise):.2g} % from {text}")
+    return [diagnose("NON_MONOTONE", worst[1])] if worst else []
+
+
+def _neighbours(runs: Runs, axis: str) -> list[tuple[int, int]]:
+    """Configurations that are neighbours along ``axis`` at one value of the other axis."""
+    index = runs.first()
+    along, across = (runs.n[index], runs.d[index]) if axis == "N" else (runs.d[index], runs.n[index])
+    found: list[tuple[int, int]] = []
+    for value in np.unique(across):
+        line = np.flatnonzero(across == value)
+        line = line[np.argsort(along[line])]
+        found += [(int(first), int(second)) for first, second in pairwise(line)]
+    return found
+
+
+def check_estimate(fit: Estimate, r2: dict[str, float], lack: dict[str, float] | None) -> list[Diagnostic]:
+    """Saturation, bounds, starts, R² and lack of fit."""
+    found = []
+    count, law = len(fit.points.log_y), fit.law
+    if count <= law.size:
+        text = (
+            f"{count} configurations for {law.size} parameters: the law passes through them whatever they are"
+        )
+        found.append(diagnose("SATURATED_FIT", text))
+    for name, value in zip(law.parameters, fit.published):
+        for bound in EXPONENT_BOUNDS:
+            if name in ("alpha", "beta") and abs(np.log(value / bound)) < 1e-3:
+                found.append(
+                    diagnose("EXPONENT_AT_BOUND", f"{name} = {value:.4g} is the end of its search range")
+                )
+    optimum = fit.optimum
+    if optimum.agreeing < max(3, STARTS_SHARE * optimum.tried):
+        text = f"{optimum.agreeing} of {optimum.tried} starts reached the best objective"
+        found.append(diagnose("STARTS_DISAGREE", text))
+    if count > law.size and r2["log"] < LOW_R2:
+        found.append(diagnose("LOW_R2", f"R² of ln metric is {r2['log']:.3f}"))
+    if lack is not None and lack["p"] < SIGNIFICANT:
+        text = (
+            f"deviations from the law exceed seed noise: F({lack['df_model']:.0f}, {lack['df_error']:.0f}) = "
+            f"{lack['f']:.3g}, p = {lack['p']:.2g}"
+        )
+        found.append(diagnose("LACK_OF_FIT", text))
+    return found
+
+
+def check_intervals(
+    fit: Estimate, intervals: dict[str, Interval], sample: Bootstrap | None
+) -> list[Diagnostic]:
+    """What the data leave undetermined, and whether profile and bootstrap agree."""
+    found = []
+    low, high = intervals.get("delta", (1.0, 1.0))
+    if low is None or high is None or low <= 0:
+        shown = "is open" if high is None else f"reaches from 0 to {high:.4g}"
+        text = f"floor δ = {fit.published[-1]:.4g}, but its interval {shown}"
+        found.append(diagnose("FLOOR_NOT_IDENTIFIED", text))
+    for name in ("alpha", "beta"):
+        low, high = intervals.get(name, (1.0, 1.0))
+        if low is None or high is None or high > WIDE_EXPONENT * low:
+            ends = [f"{end:.3g}" if end is not None else "open" for end in (low, high)]
+            text = f"{name} = {fit.published[fit.law.index(name)]:.3g}, interval {ends[0]} to {ends[1]}"
+            found.append(diagnose("EXPONENT_NOT_IDENTIFIED", text))
+    if sample is None:
+        return found
+    total = len(sample.params) + sample.discarded
+    if sample.discarded > DISCARDED_SHARE * total or len(sample.params) < sample.requested:
+        text = f"{sample.discarded} of {total} draws left too few configurations or levels to fit"
+        found.append(diagnose("BOOTSTRAP_UNSTABLE", text))
+    found += _disagreement(intervals, sample)
+    return found
+
+
+def _disagreement(intervals: dict[str, Interval], sample: Bootstrap) -> list[Diagnostic]:
+    for name in ("alpha", "beta"):
+        low, high = intervals.get(name, (None, None))
+        if low is None or high is None or high <= low or name not in sample.intervals:
+            continue
+        drawn = sample.intervals[name]
+        ratio = np.log(high / low) / max(np.log(drawn[1] / drawn[0]), 1e-300)
+        if not 1 / WIDTH_RATIO < ratio < WIDTH_RATIO:
+            text = f"{name}: profile {low:.3g} to {high:.3g}, bootstrap {drawn[0]:.3g} to {drawn[1]:.3g}"
+            return [diagnose("INTERVALS_DISAGREE", text)]
+    return []
+
+
+def check_objective(fit: Estimate, other: Estimate, intervals: dict[str, Interval]) -> list[Diagnostic]:
+    """OBJECTIVE_SENSITIVE when the other loss puts an exponent or the floor outside its interval."""
+    for name, here, there in zip(fit.law.parameters, fit.published, other.published):
+        low, high = intervals[name]
+        below, above = low is not None and there < low, high is not None and there > high
+        exact = low is not None and low == high
+        if name not in ("A", "B", "D0") and not exact and (below or above):
+            losses = ("least squares", "Huber") if fit.objective.huber is None else ("Huber", "least squares")
+            text = f"{name} = {here:.4g} by {losses[0]} but {there:.4g} by {losses[1]}, outside its interval"
+            return [diagnose("OBJECTIVE_SENSITIVE", text)]
+    return []
+
+
+def check_extrapolation(held: Holdout, r2: dict[str, float], residual_sd: float | None) -> list[Diagnostic]:
+    """HIGH_R2_BAD_EXTRAPOLATION on the worst held-out point of any axis."""
+    if not held.points or r2["log"] < HIGH_R2 or residual_sd is None:
+        return []
+    point = max(held.points, key=lambda item: abs(item["relative_error"]))
+    error = float(point["relative_error"])
+    if abs(np.log1p(max(error, -0.999))) <= max(BAD_EXTRAPOLATION[0] * residual_sd, BAD_EXTRAPOLATION[1]):
+        return []
+    text = (
+        f"R² is {r2['log']:.3f}, yet fitted without the largest {point['axis']} "
+        f"the law misses it by {error:+.1%} (residuals: {residual_sd:.2%})"
+    )
+    return [diagnose("HIGH_R2_BAD_EXTRAPOLATION", text)]
+
+
+def check_forms(comparison: dict[str, Any], law: str) -> list[Diagnostic]:
+    """Forms that AICc cannot tell from this one, or that it clearly prefers to it."""
+    forms = comparison["forms"]
+    own = forms[law]["delta_aicc"]
+    if own is None:
+        return []
+    best = min(forms, key=lambda name: forms[name]["aicc"])
+    if own >= BETTER_FORM and family(best) != family(law):
+        text = f"{best} describes the same points better: ΔAICc = {own:.1f} against {law}"
+        return [diagnose("BETTER_FORM_EXISTS", text)]
+    close = [
+        name
+        for name, form in forms.items()
+        if family(name) != family(law) and abs(form["delta_aicc"] - own) < FORM_MARGIN
+    ]
+    if not close:
+        return []
+    return [
+        diagnose("FORM_AMBIGUOUS", f"AICc does not tell {law} from {', '.join(close)} (difference below 2)")
+    ]
+
+
+def check_chance(predicted: Floats, chance: float | None) -> list[Diagnostic]:
+    """ABOVE_CHANCE_PREDICTION inside the fitted rectangle of N and D."""
+    if chance is None or float(predicted.max()) <= chance:
+        return []
+    text = f"inside the fitted range the law reaches {float(predicted.max()):.4g}, above chance {chance:.4g}"
+    return [diagnose("ABOVE_CHANCE_PREDICTION", text)]

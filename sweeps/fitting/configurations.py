@@ -1,0 +1,188 @@
+"""Runs that differ only in the seed form a configuration: labels, replicate means and seed noise.
+
+Seeds are replicates of one measurement, not independent points (see docs/method.md), so everything
+that draws or compares runs does it on the means of configurations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from retrieval.config import DEFAULT_RULES
+from sweeps.fitting.points import PAIRS, SIZE
+
+FLOPS = "cost/train_flops"
+
+W = 256
+"""Negatives of the contrastive entropy where a table does not state ``eval/negatives``."""
+
+_LARGER_IS_BETTER = (
+    *("ndcg", "mrr", "map", "recall", "precision", "success", "accuracy", "hit"),
+    *("pairs_per_second", "mfu"),
+)
+DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood"}
+"""Settings of ``pareto`` that change what is trained: column -> value of a run that does not state it."""
+
+_IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
+
+
+def larger_is_better(metric: str) -> bool:
+    """Whether a higher value of ``metric`` is better; contrastive entropy, losses and costs are not."""
+    name = metric.rsplit("/", 1)[-1].lower()
+    return any(name.startswith(prefix) for prefix in _LARGER_IS_BETTER)
+
+
+def worst_by_chance(metric: str, negatives: int = W) -> float | None:
+    """Value of ``metric`` without any knowledge: ln(W+1) for contrastive entropy, 0 for rank metrics.
+
+    ``None`` where no such value exists (losses, costs).
+    """
+    if metric.endswith("contrastive_entropy"):
+        return math.log(negatives + 1)
+    return 0.0 if larger_is_better(metric) else None
+
+
+def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[str] = DEFAULT_RULES) -> str:
+    """Strategy of a run as people name it: ``standard``, ``pareto``, ``fixed ω=0.25``, ``pareto linear``.
+
+    In parentheses follow a base strategy other than ``standard`` and the values of the columns ``named``,
+    keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
+    """
+    strategy = str(row.get("strategy", "all"))
+    if strategy != "pareto":
+        return strategy
+    rule = row.get("omega/rule")
+    omega = pd.to_numeric(row.get("omega/final", np.nan), errors="coerce")
+    label = "pareto"
+    if rule == "fixed":
+        label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
+    elif isinstance(rule, str) and rule not in ("", *plain):
+        label = f"pareto {rule}"
+    base = row.get("base_strategy")
+    details = [base] if isinstance(base, str) and base not in ("", "standard", "pareto") else []
+    details += [distinction(row.get(column), column) for column in named]
+    return f"{label} ({', '.join(details)})" if details else label
+
+
+def distinction(value: object, column: str) -> str:
+    """A cell of one of the :data:`DISTINCTIONS` as text; what a run does not state has the default."""
+    return value if isinstance(value, str) and value else DISTINCTIONS[column]
+
+
+def _labels(runs: pd.DataFrame) -> list[str]:
+    """Label of every run; only labels that would stand for several settings name them."""
+    rows = [row for _, row in runs.iterrows()]
+    present = set(runs["omega/rule"].dropna()) if "omega/rule" in runs else set()
+    # What `strategy=pareto` alone would have chosen is `pareto`; in one table that is one rule.
+    plain = [next((rule for rule in DEFAULT_RULES if rule in present), DEFAULT_RULES[0])]
+    labels = [strategy_label(row, (), plain) for row in rows]
+    columns = [column for column in DISTINCTIONS if column in runs]
+    settings: dict[tuple[str, str], set[str]] = {}
+    for label, row in zip(labels, rows):
+        if row.get("strategy") == "pareto":
+            for column in columns:
+                settings.setdefault((label, column), set()).add(distinction(row[column], column))
+    several = {key for key, values in settings.items() if len(values) > 1}
+    return [
+        strategy_label(row, [column for column in columns if (label, column) in several], plain)
+        for label, row in zip(labels, rows)
+    ]
+
+
+def label_order(label: str) -> tuple[int, str, float]:
+    """Sort key of strategies: ``standard`` first, ``pareto`` next, fixed ω last and by value."""
+    kind, _, value = label.partition("ω=")
+    number = value.split(" ")[0]
+    if kind.startswith("fixed"):
+        return 3, "", float(number) if number else math.inf
+    return {"standard": 0, "pareto": 1}.get(label, 2), label, 0.0
+
+
+def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Copy of the runs table with columns ``label`` (of the strategy) and ``configuration``.
+
+    A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
+    data, names them (:data:`DISTINCTIONS`); others stay short.
+    Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; the
+    collection's name is part of it only where the table holds several.
+    """
+    labelled = runs.copy()
+    labelled["label"] = _labels(runs)
+    several = "data" in runs and runs["data"].nunique() > 1
+    names = []
+    for _, row in labelled.iterrows():
+        parts = [str(row["model"])] if "model" in runs else []
+        parts += [str(row["data"])] if several else []
+        parts += [f"frac {float(row['frac']):g}"] if "frac" in runs else []
+        names.append(" · ".join([*parts, str(row["label"])]))
+    labelled["configuration"] = names
+    return labelled
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """Means over seeds of some metrics, one row a configuration.
+
+    ``table`` has ``configuration``, ``label``, ``runs`` and ``seeds`` (lists), the identity columns
+    of the first run, and for each metric its mean under its own name and ``<metric>|sd``.
+    ``residuals`` (r, k) are deviations of runs from their configuration's mean, on the scale of
+    ``logarithmic``, each inflated by √(n/(n−1)); empty without replicates.
+    """
+
+    table: pd.DataFrame
+    metrics: tuple[str, ...]
+    residuals: np.ndarray
+    logarithmic: bool
+
+    def resample(self, generator: np.random.Generator, replicates: int) -> np.ndarray:
+        """Draws [replicates, configurations, k] of the means under pooled seed noise.
+
+        A residual bootstrap: the noise of all configurations is pooled, because two to five seeds
+        of one configuration say too little about its own; metrics of one run stay together.
+        """
+        means = self.table[list(self.metrics)].to_numpy(float)
+        counts = self.table["n_runs"].to_numpy(int)
+        if not len(self.residuals):
+            return np.broadcast_to(means, (replicates, *means.shape)).copy()
+        drawn = self.residuals[generator.integers(len(self.residuals), size=(replicates, int(counts.sum())))]
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        noise = np.add.reduceat(drawn, starts, axis=1) / counts[:, None]
+        return np.asarray(means * np.exp(noise) if self.logarithmic else means + noise)
+
+
+def aggregate(runs: pd.DataFrame, metrics: Sequence[str]) -> Configurations:
+    """Configuration means of ``metrics`` over the runs that have all of them.
+
+    ``runs`` is a labelled table (:func:`label_runs`). Means are geometric where every value is
+    positive (noise of losses is relative), arithmetic otherwise.
+    """
+    metrics = tuple(metrics)
+    numeric = runs[list(metrics)].apply(pd.to_numeric, errors="coerce")
+    complete = runs[np.isfinite(numeric.to_numpy(float)).all(axis=1)]
+    values = numeric.loc[complete.index].to_numpy(float)
+    logarithmic = bool(len(values)) and bool((values > 0).all())
+    scaled = np.log(values) if logarithmic else values
+    rows: list[dict[str, object]] = []
+    residuals: list[np.ndarray] = []
+    codes, names = pd.factorize(complete["configuration"], sort=True)
+    for code, name in enumerate(names):
+        members = np.flatnonzero(codes == code)
+        mean = scaled[members].mean(axis=0)
+        first = complete.iloc[members[0]]
+        row = {key: first[key] for key in _IDENTITY if key in complete}
+        row |= {"configuration": name, "label": first["label"], "n_runs": len(members)}
+        row["runs"] = [str(run) for run in complete.iloc[members]["run"]] if "run" in complete else []
+        row["seeds"] = complete.iloc[members]["seed"].tolist() if "seed" in complete else []
+        for k, metric in enumerate(metrics):
+            row[metric] = float(np.exp(mean[k]) if logarithmic else mean[k])
+            row[f"{metric}|sd"] = float(values[members, k].std(ddof=1)) if len(members) > 1 else None
+        rows.append(row)
+        if len(members) > 1:
+            residuals.append((scaled[members] - mean) * math.sqrt(len(members) / (len(members) - 1)))
+    pooled = np.concatenate(residuals) if residuals else np.empty((0, len(metrics)))
+    return Configurations(pd.DataFrame(rows), metrics, pooled, logarithmic)

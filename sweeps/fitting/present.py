@@ -1,0 +1,85 @@
+"""A fit as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.result import FitResult
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; a dash for what is unknown."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 0, indent: str = "  ") -> list[str]:
+    """Rows of text as lines with columns of one width: the first ``left`` flush left, the others right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))] if rows else []
+    lines = []
+    for row in rows:
+        parts = [f"{part:{'<' if k < left else '>'}{widths[k]}}" for k, part in enumerate(row)]
+        lines.append(f"{indent}{'   '.join(parts)}".rstrip())
+    return lines
+
+
+def describe(fit: FitResult, name: str | None = None) -> list[str]:
+    """Lines that state the law, its parameters with intervals, how good it is, and every diagnostic."""
+    title = f"{fit.metric} ~ {fit.form.formula}   ({fit.law})"
+    lines = [f"[{name}] {title}" if name else title]
+    lines.append(f"  {fit.n_runs} runs, {fit.n_configs} configurations; {fit.options.loss} on ln residuals")
+    percent = f"{100 * fit.options.level:g} %"
+    lines.append(f"  {'':7} {'estimate':>11}  {percent + ' profile':>24}  {percent + ' bootstrap':>24}")
+    for key, value in fit.params.items():
+        drawn = fit.bootstrap.intervals[key] if fit.bootstrap else (None, None)
+        profile, bootstrap = _interval(fit.intervals[key]), _interval(drawn)
+        lines.append(f"  {key:7} {number(value):>11}  {profile:>24}  {bootstrap:>24}")
+    lines.append(f"  R² {fit.r2['log']:.5f} (ln), {fit.r2['linear']:.5f} (linear)")
+    agreeing = f"{fit.starts['agreeing']} of {fit.starts['tried']} starts agree"
+    noise = f"rmse of ln metric {number(fit.rmse_log)}, seed noise {number(fit.noise['seed_sd'])}"
+    lines.append(f"  {noise}; {agreeing}")
+    held = fit.holdout
+    if held.relative_error is None:
+        lines.append("  hold-out: not possible, too few configurations would remain")
+    else:
+        what = f"hold-out of the largest {held.axis} ({held.n} configurations)"
+        lines.append(f"  {what}: worst error {held.relative_error:+.2%}")
+    return lines + _forms(fit) + describe_warnings(fit.warnings)
+
+
+def _interval(ends: tuple[float | None, float | None]) -> str:
+    return f"{number(ends[0])} … {number(ends[1])}"
+
+
+def _forms(fit: FitResult) -> list[str]:
+    if not fit.comparison:
+        return []
+    forms: dict[str, dict[str, Any]] = fit.comparison["forms"]
+    ranked = sorted(forms, key=lambda name: (forms[name]["aicc"] is None, forms[name]["aicc"]))
+    parts = []
+    for name in ranked:
+        delta, error = forms[name]["delta_aicc"], forms[name]["holdout"]
+        shown = f"{error:+.1%}" if error is not None else "–"
+        parts.append(f"{name} {number(delta)} ({shown})")
+    preferred, verdict = fit.comparison["preferred"], fit.comparison["verdict"]
+    return [f"  ΔAICc (hold-out error): {', '.join(parts)}", f"  preferred form: {preferred}, {verdict}"]
+
+
+def describe_warnings(warnings: list[Diagnostic]) -> list[str]:
+    """One line a diagnostic and one for what to do about it."""
+    lines = []
+    for warning in warnings:
+        lines.append(f"  {warning.severity} {warning.code}: {warning.message}")
+        lines.append(f"      → {warning.action}")
+    return lines
+
+
+def describe_prediction(prediction: dict[str, Any]) -> list[str]:
+    """Lines for one entry of ``predictions`` in ``fit.json``."""
+    mean, run = prediction["mean_band"], prediction["run_band"]
+    line = f"  predicted at N={prediction['N']:.4g}, D={prediction['D']:.4g}: {prediction['predicted']:.5g}"
+    line += f", law {_interval((mean[0], mean[1]))}, new run {_interval((run[0], run[1]))}"
+    if prediction["observed"] is not None:
+        line += f"; observed {prediction['observed']:.5g}, error {prediction['relative_error']:+.2%}"
+    return [line, *describe_warnings([Diagnostic.from_json(item) for item in prediction["warnings"]])]

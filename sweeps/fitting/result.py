@@ -1,0 +1,264 @@
+"""What a fit returns (parameters, intervals, bands, hold-out, diagnostics) and its record ``fit.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from retrieval.errors import DataError
+from retrieval.run.files import plain
+from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.laws import Floats, Law, get_law
+
+EXTRAPOLATION_LIMIT = 4.0
+"""Predictions farther than this factor outside the fitted range of N or D are flagged."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to fit. Every field changes numbers, and all are written to ``fit.json``."""
+
+    loss: Literal["least-squares", "huber"] = "least-squares"
+    huber_scale: float | None = None
+    """Residual (in ln units) at which Huber turns linear; ``None``: 1.345 × robust residual scale."""
+    unit: Literal["configuration", "run"] = "configuration"
+    """``configuration``: means over seeds, seeds being replicates; ``run``: every row its own point."""
+    starts: int = 96
+    level: float = 0.95
+    bootstrap: int = 1000
+    """Bootstrap replicates; 0 for none (bands then come from the delta method)."""
+    seed: int = 0
+    chance: float | None = None
+    """Chance level of the metric; ``None``: ln(W+1) for contrastive entropy when the table states W."""
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Prediction of points left out of the fit: the largest level of each axis in turn."""
+
+    n: int
+    """Number of configurations left out (largest model size where the law has one, else largest D)."""
+    relative_error: float | None
+    """Signed (predicted − observed)/observed of the worst of them; ``None``: no reduced fit is possible."""
+    axis: str
+    points: list[dict[str, Any]] = field(default_factory=list)
+    """``axis, N, D, observed, predicted, relative_error`` of every point left out, all axes."""
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Cluster bootstrap: configurations are resampled, then seeds within them."""
+
+    params: Floats
+    """Published parameters of every kept replicate, [r, p]."""
+    requested: int
+    discarded: int
+    intervals: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """One fitted law. N in parameters, D in training pairs, unless the table used other units."""
+
+    law: str
+    metric: str
+    params: dict[str, float]
+    intervals: dict[str, tuple[float | None, float | None]]
+    """Profile-likelihood intervals; ``None`` is an end that the data leave open."""
+    r2: dict[str, float]
+    """``linear``, ``log``, and both adjusted for the number of parameters."""
+    rmse_log: float
+    """Root mean squared residual of ln metric over the fitted points."""
+    n_runs: int
+    n_configs: int
+    aicc: dict[str, float]
+    """Corrected Akaike criterion of this and every comparable form; lower is better."""
+    holdout: Holdout
+    starts: dict[str, int]
+    """``tried`` and ``agreeing`` (objective within 0.1 % of the best)."""
+    warnings: list[Diagnostic]
+    bootstrap: Bootstrap | None
+    covariance: Floats
+    """Asymptotic covariance [p, p] of the parameters, with ln A and ln B in place of A and B."""
+    noise: dict[str, float | None]
+    """``seed_sd`` (within configurations), ``residual_sd`` and ``run_sd`` (a new run), all in ln units."""
+    lack_of_fit: dict[str, float] | None
+    """Pure-error F test: ``f, p, df_model, df_error``; ``None`` without repeated seeds."""
+    range: dict[str, tuple[float, float]]
+    """Fitted range of N and D."""
+    points: pd.DataFrame
+    """Fitted points: ``N, D, observed, predicted, seeds, weight``."""
+    chance: float | None = None
+    options: FitOptions = field(default_factory=FitOptions)
+    comparison: dict[str, Any] = field(default_factory=dict)
+    """``forms`` (``aicc, delta_aicc, holdout`` of each), ``preferred`` and ``verdict``."""
+
+    @property
+    def form(self) -> Law:
+        """The law's functional form."""
+        return get_law(self.law)
+
+    @property
+    def vector(self) -> Floats:
+        """Parameters as an array [p] in the order of ``form.parameters``."""
+        return self.form.vector(self.params)
+
+    @property
+    def codes(self) -> list[str]:
+        """Codes of all warnings, in order."""
+        return [warning.code for warning in self.warnings]
+
+    def predict(self, n: ArrayLike, d: ArrayLike) -> Floats:
+        """Metric at (N, D): float64 of the broadcast shape of ``n`` and ``d``."""
+        return self.form.predict(self.params, n, d, self.chance)
+
+    def mean_band(self, n: ArrayLike, d: ArrayLike, level: float | None = None) -> tuple[Floats, Floats]:
+        """Interval of the law itself (the expected metric) at (N, D): lower and upper, shaped as predict."""
+        return self._band(n, d, level, spread=0.0)
+
+    def run_band(self, n: ArrayLike, d: ArrayLike, level: float | None = None) -> tuple[Floats, Floats]:
+        """Interval for one new run at (N, D): the law's uncertainty plus scatter between runs."""
+        return self._band(n, d, level, spread=float(self.noise["run_sd"] or 0.0))
+
+    def local_exponents(self, n: ArrayLike, d: ArrayLike) -> dict[str, Floats]:
+        """−∂ln metric/∂ln N and −∂ln metric/∂ln D at (N, D), floor included; keys ``N`` and ``D``."""
+        step = 1e-4
+        slopes = {}
+        for axis in self.form.axes:
+            up, down = np.exp(step), np.exp(-step)
+            factor = (up, 1.0, down, 1.0) if axis == "N" else (1.0, up, 1.0, down)
+            high = self.predict(np.multiply(n, factor[0]), np.multiply(d, factor[1]))
+            low = self.predict(np.multiply(n, factor[2]), np.multiply(d, factor[3]))
+            slopes[axis] = -(np.log(high) - np.log(low)) / (2 * step)
+        return slopes
+
+    def prediction(self, N: float, D: float, observed: float | None = None) -> dict[str, Any]:
+        """One predicted point with both bands, its error when ``observed`` is known, and what is doubtful."""
+        value = float(self.predict(N, D))
+        mean, run = self.mean_band(N, D), self.run_band(N, D)
+        return {
+            "N": N,
+            "D": D,
+            "predicted": value,
+            "mean_band": [float(mean[0]), float(mean[1])],
+            "run_band": [float(run[0]), float(run[1])],
+            "observed": observed,
+            "relative_error": None if observed is None else value / observed - 1,
+            "warnings": [warning.to_json() for warning in self.check(N, D)],
+        }
+
+    def check(self, n: float, d: float) -> list[Diagnostic]:
+        """What is doubtful about predicting at (N, D): far extrapolation, or a value above chance."""
+        found = []
+        for axis, value in (("N", n), ("D", d)):
+            if axis not in self.form.axes:
+                continue
+            low, high = self.range[axis]
+            factor = max(value / high, low / value)
+            if factor > EXTRAPOLATION_LIMIT:
+                text = (
+                    f"{axis}={value:.4g} lies {factor:.3g}× outside the fitted range {low:.4g} to {high:.4g}"
+                )
+                found.append(diagnose("EXTRAPOLATION_FACTOR", text))
+        value = float(self.predict(n, d))
+        if self.chance is not None and value > self.chance:
+            text = f"predicted {value:.4g} at N={n:.4g}, D={d:.4g} exceeds the chance level {self.chance:.4g}"
+            found.append(diagnose("ABOVE_CHANCE_PREDICTION", text))
+        return found
+
+    def _band(self, n: ArrayLike, d: ArrayLike, level: float | None, spread: float) -> tuple[Floats, Floats]:
+        tail = (1.0 - (level or self.options.level)) / 2
+        freedom = max(self.n_configs - self.form.size, 1)
+        if self.bootstrap is None or self.bootstrap.params.shape[0] < 20:
+            return self._delta_band(n, d, tail, freedom, spread)
+        logs = np.log(self.form.predict(self.bootstrap.params, n, d, self.chance))
+        draws = logs.shape[0]
+        order = np.random.default_rng(self.options.seed).permutation(draws)
+        # One quantile of the run scatter per replicate: the mixture without Monte Carlo noise in its tails.
+        scatter = spread * stats.t.ppf((order + 0.5) / draws, freedom)
+        logs = logs + scatter.reshape(draws, *([1] * (logs.ndim - 1)))
+        low, high = np.quantile(logs, [tail, 1 - tail], axis=0)
+        return np.exp(low), np.exp(high)
+
+    def _delta_band(
+        self, n: ArrayLike, d: ArrayLike, tail: float, freedom: int, spread: float
+    ) -> tuple[Floats, Floats]:
+        value = self.predict(n, d)
+        gradient = np.stack([self._slope(n, d, index) for index in range(self.form.size)], axis=-1)
+        variance = np.einsum("...i,ij,...j->...", gradient, self.covariance, gradient) + spread**2
+        width = stats.t.ppf(1 - tail, freedom) * np.sqrt(np.maximum(variance, 0.0))
+        return value * np.exp(-width), value * np.exp(width)
+
+    def _slope(self, n: ArrayLike, d: ArrayLike, index: int) -> Floats:
+        """d ln metric / d parameter, the parameter being ln A (ln B) for scales, by central differences."""
+        sides = []
+        logarithm = self.form.parameters[index] in ("A", "B")
+        step = 1e-6 if logarithm else 1e-6 * max(abs(self.vector[index]), 1e-3)
+        for sign in (1.0, -1.0):
+            moved = self.vector
+            moved[index] = moved[index] * np.exp(sign * step) if logarithm else moved[index] + sign * step
+            sides.append(np.log(self.form.predict(moved, n, d, self.chance)))
+        return (sides[0] - sides[1]) / (2 * step)
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``fit.json`` record, JSON-able, numbers at full precision, non-finite numbers as null."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        data |= {
+            "formula": self.form.formula,
+            "holdout": asdict(self.holdout),
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "bootstrap": asdict(self.bootstrap) if self.bootstrap else None,
+            "options": asdict(self.options),
+            "points": self.points.to_dict(orient="list"),
+        }
+        record: dict[str, Any] = plain(data)
+        return record
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FitResult:
+        """Inverse of :meth:`to_json`; raises DataError when a key is missing."""
+        try:
+            fields = {name: data[name] for name in cls.__dataclass_fields__}
+            if fields["bootstrap"] is not None:
+                sample = dict(fields["bootstrap"])
+                sample["params"] = np.array(sample["params"], dtype=np.float64)
+                sample["intervals"] = {name: tuple(ends) for name, ends in sample["intervals"].items()}
+                fields["bootstrap"] = Bootstrap(**sample)
+            fields |= {
+                "intervals": {name: tuple(ends) for name, ends in data["intervals"].items()},
+                "range": {name: tuple(ends) for name, ends in data["range"].items()},
+                "aicc": {name: np.inf if value is None else value for name, value in data["aicc"].items()},
+                "holdout": Holdout(**data["holdout"]),
+                "warnings": [Diagnostic.from_json(item) for item in data["warnings"]],
+                "covariance": np.array(data["covariance"], dtype=np.float64),
+                "options": FitOptions(**data["options"]),
+                "points": pd.DataFrame(data["points"]),
+            }
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"not a fit record: {error}; write it with `python -m sweeps fit --out`"
+            ) from None
+        return cls(**fields)
+
+
+def load_fits(path: Path) -> dict[str, FitResult]:
+    """Read ``fit.json``: group name -> result; the one group of an ungrouped fit is called ``all``.
+
+    Raises DataError when the file is missing, is not JSON or is not a fit record.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a fit record: {error}") from None
+    if isinstance(data, dict) and "groups" in data:
+        return {name: FitResult.from_json(item) for name, item in data["groups"].items()}
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: not a fit record: expected an object, got {type(data).__name__}")
+    return {"all": FitResult.from_json(data)}

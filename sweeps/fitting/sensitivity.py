@@ -1,0 +1,192 @@
+"""How effectiveness and robustness respond to model size and to data, and whether the two differ.
+
+Two laws are fitted to two metrics of the *same* runs; the bootstrap draws the same configurations and seeds
+for both, so that what they share cancels in the difference (arXiv 2505.24279 reports robustness to be more
+sensitive to data and effectiveness more sensitive to model size; here that is a tested statement).
+
+Two notions are reported. ``exponent``: α and β of the law, the slope of the reducible part. ``local``:
+−∂ln metric/∂ln N and −∂ln metric/∂ln D at the centre of the sweep, floor included: the relative gain that
+doubling a resource gives where the runs are. Exponents depend on the floor, local slopes hardly do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.diagnostics import Diagnostic
+from sweeps.errors import TableError
+from sweeps.fitting.bootstrap import Progress, bootstrap
+from sweeps.fitting.fit import Prepared, prepare_fit
+from sweeps.fitting.laws import Floats
+from sweeps.fitting.points import Columns
+from sweeps.fitting.result import FitOptions
+
+EXPONENTS = {"N": "alpha", "D": "beta"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One sensitivity of two metrics to one resource."""
+
+    resource: str
+    """``N`` or ``D``."""
+    kind: str
+    """``exponent`` or ``local``."""
+    first: float
+    first_interval: tuple[float, float]
+    second: float
+    second_interval: tuple[float, float]
+    difference: float
+    """second − first."""
+    interval: tuple[float, float]
+    p: float
+    """Two-sided paired bootstrap p-value of no difference."""
+
+    def verdict(self, first: str, second: str, significant: float) -> str:
+        """The difference in words, or that it is not established."""
+        resource = {"N": "model size", "D": "data"}[self.resource]
+        if self.p >= significant:
+            return f"no established difference in sensitivity to {resource} ({self.kind}, p = {self.p:.2g})"
+        more, less = (second, first) if self.difference > 0 else (first, second)
+        return f"{more} is more sensitive to {resource} than {less} ({self.kind}, p = {self.p:.2g})"
+
+
+@dataclass(frozen=True)
+class Sensitivities:
+    """Sensitivities of two metrics, tested against each other."""
+
+    first: str
+    second: str
+    law: str
+    differences: list[Difference]
+    draws: int
+    level: float
+    centre: dict[str, float]
+    """Geometric means of N and D, where the local slopes are taken."""
+    warnings: dict[str, list[Diagnostic]]
+
+    def find(self, resource: str, kind: str = "local") -> Difference:
+        """The entry for ``N`` or ``D``; raises KeyError when the law has no such axis."""
+        for item in self.differences:
+            if (item.resource, item.kind) == (resource, kind):
+                return item
+        raise KeyError(f"{resource} {kind}")
+
+    def verdicts(self) -> list[str]:
+        """One sentence for each resource and kind."""
+        return [item.verdict(self.first, self.second, 1 - self.level) for item in self.differences]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able record, with the verdicts."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            "law": self.law,
+            "level": self.level,
+            "draws": self.draws,
+            "centre": self.centre,
+            "differences": [item.__dict__ for item in self.differences],
+            "verdicts": self.verdicts(),
+            "warnings": {name: [item.to_json() for item in found] for name, found in self.warnings.items()},
+        }
+
+
+def sensitivities(
+    table: pd.DataFrame,
+    first: str = "eff/contrastive_entropy",
+    second: str = "ood/contrastive_entropy",
+    *,
+    law: str = "joint",
+    columns: Columns | None = None,
+    options: FitOptions | None = None,
+    progress: Progress | None = None,
+) -> Sensitivities:
+    """Compare how two metrics of the same runs respond to N and to D.
+
+    Args:
+        table: one row a run with both metrics; of one strategy (others are refused as in a fit).
+        first, second: metrics, positive and lower is better; differences are second − first.
+        law: form fitted to both, by name.
+        columns, options, progress: as in :func:`sweeps.fitting.fit.fit_law`.
+
+    Raises TableError and FitRefusedError as a fit does, and TableError when no bootstrap is possible.
+    """
+    options = options or FitOptions()
+    if options.bootstrap <= 0:
+        raise TableError("sensitivities need a bootstrap; give --bootstrap 1000")
+    fits = [
+        prepare_fit(table, law, metric, columns, options, compare_forms=False) for metric in (first, second)
+    ]
+    sample = bootstrap([fit.fitted() for fit in fits], options.bootstrap, options.seed, progress)
+    if not len(sample.params[0]):
+        count, size = len(fits[0].estimate.points.log_y), fits[0].estimate.law.size
+        raise TableError(
+            f"{count} configurations are too few to resample a law of {size} parameters; run a larger sweep"
+        )
+    axes = fits[0].estimate.law.axes
+    found = []
+    for kind in ("exponent", "local"):
+        for axis in axes:
+            estimates = [_value(fit, fit.estimate.published[None, :], kind, axis) for fit in fits]
+            draws = [_value(fit, params, kind, axis) for fit, params in zip(fits, sample.params)]
+            found.append(_difference(axis, kind, estimates, draws, options.level))
+    warnings = {fit.metric: _doubts(fit) for fit in fits}
+    centre = dict(zip(("N", "D"), _centre(fits[0])))
+    return Sensitivities(first, second, law, found, len(sample.params[0]), options.level, centre, warnings)
+
+
+def _centre(fit: Prepared) -> tuple[float, float]:
+    centre = fit.estimate.points.centre
+    return float(np.exp(centre.log_n)), float(np.exp(centre.log_d))
+
+
+def _value(fit: Prepared, params: Floats, kind: str, axis: str) -> Floats:
+    """Exponent or local slope [r] for published parameters [r, p]."""
+    law = fit.estimate.law
+    if kind == "exponent":
+        exponents: Floats = params[:, law.index(EXPONENTS[axis])]
+        return exponents
+    size, pairs = _centre(fit)
+    step = 1e-4
+    values = []
+    for sign in (1, -1):
+        factor = np.exp(sign * step)
+        n, d = (size * factor, pairs) if axis == "N" else (size, pairs * factor)
+        values.append(np.log(law.predict(params, n, d, fit.estimate.objective.chance)))
+    slopes: Floats = -(values[0] - values[1]) / (2 * step)
+    return slopes
+
+
+def _difference(
+    axis: str, kind: str, estimates: list[Floats], draws: list[Floats], level: float
+) -> Difference:
+    tail = (1 - level) / 2
+
+    def interval(values: Floats) -> tuple[float, float]:
+        low, high = np.quantile(values, [tail, 1 - tail])
+        return float(low), float(high)
+
+    gap = draws[1] - draws[0]
+    # Counting the observed table itself as a draw keeps p above 0 (Davison and Hinkley 1997, sec. 4.4.1).
+    below, above = (gap <= 0).sum() + 1, (gap >= 0).sum() + 1
+    p = min(1.0, 2 * float(min(below, above)) / (len(gap) + 1))
+    first, second = float(estimates[0][0]), float(estimates[1][0])
+    return Difference(
+        axis, kind, first, interval(draws[0]), second, interval(draws[1]), second - first, interval(gap), p
+    )
+
+
+def _doubts(fit: Prepared) -> list[Diagnostic]:
+    """Diagnostics that bear on exponents."""
+    from sweeps.fitting import checks
+
+    rows = checks.check_rows(fit.by_configuration, fit.estimate.law.axes)
+    return [
+        *fit.by_configuration.notes,
+        *rows,
+        *checks.check_intervals(fit.estimate, fit.profile.intervals, None),
+    ]

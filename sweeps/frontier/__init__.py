@@ -1,0 +1,1 @@
+"""The Pareto frontier of runs: its points, its knee and its hypervolume."""

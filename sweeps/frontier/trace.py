@@ -1,0 +1,287 @@
+"""The Pareto frontier of effectiveness and robustness: non-dominated runs, knee, ρ*, ω₀, hypervolume.
+
+Runs of one configuration are averaged over seeds first; what seed noise leaves open is said as the
+probability of being non-dominated and as intervals. A frontier in dev metrics gives ``strategy=pareto`` its
+Pareto-efficient point (E*, R*); one in test metrics is for reporting, and says so: ``steers`` is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from retrieval.errors import ConfigError, DataError
+from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.configurations import (
+    Configurations,
+    W,
+    aggregate,
+    label_runs,
+    larger_is_better,
+    worst_by_chance,
+)
+from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.frontier.hypervolume import KNEE_RULES, Floats, dominates, hypervolume, knee, non_dominated
+
+EFFECTIVENESS = "eff/contrastive_entropy"
+ROBUSTNESS = "ood/contrastive_entropy"
+
+DEV = (f"dev/{EFFECTIVENESS}", f"dev/{ROBUSTNESS}")
+"""The same on dev data: the only metrics that may steer training or a choice of ω."""
+
+KNEE_REPLICATES = 200
+"""Bootstrap replicates whose knee is found, for the interval of ρ*."""
+
+
+@dataclass(frozen=True)
+class FrontierOptions:
+    """What is compared and how; every field changes numbers and is written to ``frontier.json``."""
+
+    x: str = EFFECTIVENESS
+    y: str = ROBUSTNESS
+    by: tuple[str, ...] = ("model", "frac")
+    """Columns whose values each get a frontier of their own beside the one over all runs."""
+    knee: str = "chord"
+    reference: tuple[float, float] | None = None
+    """Worst corner of the hypervolume; ``None``: chance level, or the worst configuration + 10 %."""
+    replicates: int = 1000
+    seed: int = 0
+    level: float = 0.95
+
+
+def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict[str, Any]:
+    """Frontier of a table of runs as the record written to ``frontier.json``.
+
+    Args:
+        runs: one row a run with the columns of ``result.json``; runs without both metrics are left out
+            and counted in ``n_left_out``.
+        options: metrics, grouping, knee rule, bootstrap.
+
+    Returns: ``x, y, steers, knee, rho, omega_0, points, hypervolume, by, groups, scaling, n_runs,
+        n_left_out, warnings``; see docs/comparing.md. ``steers``: see :func:`steers`.
+
+    Raises:
+        ConfigError: unknown metric, knee rule or grouping column.
+        DataError: no run has both metrics.
+    """
+    options = options or FrontierOptions()
+    _check(runs, options)
+    labelled = label_runs(runs)
+    means = aggregate(labelled, (options.x, options.y))
+    if not len(means.table):
+        raise DataError(f"no run has both {options.x} and {options.y}; run them with eval=quick or eval=full")
+    reference = options.reference or _reference(runs, means, options)
+    record = _one(means, options, reference)
+    used = int(means.table["n_runs"].sum())
+    record |= {
+        "steers": steers(options),
+        "by": list(options.by),
+        "n_runs": used,
+        "n_left_out": len(runs) - used,
+    }
+    groups = []
+    if options.by:
+        for values, part in means.table.groupby(list(options.by), sort=True):
+            where = dict(zip(options.by, values))
+            groups.append({"where": where} | _one(_subset(means, part), options, reference))
+    record["groups"] = groups
+    record["scaling"] = _scaling(means, groups, options)
+    warnings = _warnings(record, means, options)
+    record["warnings"] = [warning.to_json() for warning in warnings]
+    return record
+
+
+def steers(options: FrontierOptions) -> bool:
+    """Whether the frontier may steer training: both its metrics are measured on dev data."""
+    return options.x.startswith("dev/") and options.y.startswith("dev/")
+
+
+def _check(runs: pd.DataFrame, options: FrontierOptions) -> None:
+    for name in (options.x, options.y):
+        if name not in runs:
+            near = [key for key in map(str, runs) if key.startswith(("eff/", "ood/", "adv/", "dev/"))]
+            hint = "; runs with robust-dev domains measure it (data.robust_dev)" if name in DEV else ""
+            raise ConfigError(
+                f"no column {name}; the table has {', '.join(sorted(near)) or 'no metric'}{hint}"
+            )
+    if options.x == options.y:
+        raise ConfigError(f"--x and --y are both {options.x}; a frontier needs two objectives")
+    for name in options.by:
+        if name not in runs:
+            raise ConfigError(f"--by {name}: no such column; choose among model, frac, data")
+    if options.knee not in KNEE_RULES:
+        raise ConfigError(f"--knee {options.knee} does not exist; choose one of {', '.join(KNEE_RULES)}")
+
+
+def _signs(options: FrontierOptions) -> Floats:
+    """−1 for a metric of which more is better, so that everything is minimised."""
+    return np.array([-1.0 if larger_is_better(name) else 1.0 for name in (options.x, options.y)])
+
+
+def _subset(means: Configurations, part: pd.DataFrame) -> Configurations:
+    """The configurations of ``part``, with the seed noise of all of them."""
+    return Configurations(part.reset_index(drop=True), means.metrics, means.residuals, means.logarithmic)
+
+
+def _reference(runs: pd.DataFrame, means: Configurations, options: FrontierOptions) -> tuple[float, float]:
+    stated = pd.to_numeric(runs[NEGATIVES], errors="coerce").max() if NEGATIVES in runs else np.nan
+    negatives = int(stated) if np.isfinite(stated) else W
+    corner = []
+    for name, sign in zip((options.x, options.y), _signs(options)):
+        values = means.table[name].to_numpy(float) * sign
+        chance = worst_by_chance(name, negatives)
+        worst = values.max() + 0.1 * (np.ptp(values) or abs(values.max()) or 1.0)
+        corner.append(float(worst * sign) if chance is None else chance)
+    return corner[0], corner[1]
+
+
+def _one(means: Configurations, options: FrontierOptions, reference: tuple[float, float]) -> dict[str, Any]:
+    """Frontier of one set of configurations, all in the metrics' own units."""
+    signs = _signs(options)
+    points = means.table[[options.x, options.y]].to_numpy(float)
+    minimised = points * signs
+    corner = (reference[0] * signs[0], reference[1] * signs[1])
+    best = knee(minimised, options.knee)
+    kept, above = non_dominated(minimised), dominates(minimised)
+    noise = _noise(means, options, corner)
+    area = float(hypervolume(minimised, corner))
+    names = means.table["configuration"].tolist()
+    rows = [
+        {
+            key: _scalar(row[key])
+            for key in ("configuration", "label", "model", "frac", SIZE, PAIRS)
+            if key in row
+        }
+        | {"runs": row["runs"], "seeds": row["seeds"], "x": points[i, 0], "y": points[i, 1]}
+        | {"sd_x": _scalar(row[f"{options.x}|sd"]), "sd_y": _scalar(row[f"{options.y}|sd"])}
+        | {"non_dominated": bool(kept[i])}
+        | {"probability_non_dominated": noise.probability[i] if noise else None}
+        | {"dominated_by": [names[j] for j in np.flatnonzero(above[:, i])]}
+        for i, (_, row) in enumerate(means.table.iterrows())
+    ]
+    e, r = float(points[best, 0]), float(points[best, 1])
+    ratio = _is_ratio(options) and e > 0 and r > 0
+    return {
+        "x": options.x,
+        "y": options.y,
+        "knee": {"x": e, "y": r, "rule": options.knee, "configuration": names[best]}
+        | {"rule_in_words": KNEE_RULES[options.knee][1]},
+        "rho": r / e if ratio else None,
+        "rho_interval": list(noise.rho) if noise and ratio else None,
+        "omega_0": r / (e + r) if ratio else None,
+        "points": rows,
+        "hypervolume": {
+            "value": area,
+            "interval": list(_reverse(area, noise.areas, options.level)) if noise else None,
+            "reference": list(reference),
+        },
+    }
+
+
+def _is_ratio(options: FrontierOptions) -> bool:
+    """ρ* = R*/E* is the ratio of two losses; between rank metrics it has no meaning for ω."""
+    return not any(larger_is_better(name) for name in (options.x, options.y))
+
+
+@dataclass(frozen=True)
+class _Noise:
+    probability: list[float]
+    areas: Floats
+    rho: tuple[float, float]
+
+
+def _noise(means: Configurations, options: FrontierOptions, corner: tuple[float, float]) -> _Noise | None:
+    """What seed noise leaves open; ``None`` without replicates anywhere in the table."""
+    if not len(means.residuals) or options.replicates < 1:
+        return None
+    generator = np.random.default_rng(options.seed)
+    drawn = means.resample(generator, options.replicates)
+    minimised = drawn * _signs(options)
+    # The knee is found set by set; a few hundred are enough for its interval.
+    ratios = [
+        part[best][1] / part[best][0]
+        for part in drawn[:KNEE_REPLICATES]
+        if part[best := knee(part * _signs(options), options.knee)][0]
+    ]
+    tail = (1 - options.level) / 2
+    low, high = np.quantile(ratios, [tail, 1 - tail]) if ratios else (np.nan, np.nan)
+    share = non_dominated(minimised).mean(axis=0)
+    return _Noise(share.tolist(), hypervolume(minimised, corner), (float(low), float(high)))
+
+
+def _reverse(value: float, draws: Floats, level: float) -> tuple[float, float]:
+    """Reverse-percentile ("basic") interval: the best of noisy points is biased, and it mirrors that back."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(2 * value - high), float(2 * value - low)
+
+
+def _scaling(
+    means: Configurations, groups: Sequence[dict[str, Any]], options: FrontierOptions
+) -> dict[str, Any]:
+    """How the knee moves per doubling of N and of D.
+
+    Least squares of ln x and ln y of the groups' knees on log2 N and log2 D; a change of −0.1 is one
+    of −10 % per doubling. Intervals are Student's t; ``None`` without degrees of freedom.
+    """
+    if not groups or not means.logarithmic or not {SIZE, PAIRS} <= set(means.table):
+        return {}
+    cells = means.table.groupby(list(options.by), sort=True)[[SIZE, PAIRS]].median().to_numpy(float)
+    knees = np.log([[group["knee"]["x"], group["knee"]["y"]] for group in groups])
+    axes = [k for k in (0, 1) if len(np.unique(cells[:, k])) > 1 and np.isfinite(cells[:, k]).all()]
+    design = np.column_stack([np.ones(len(cells)), *(np.log2(cells[:, k]) for k in axes)])
+    freedom = len(cells) - design.shape[1]
+    if not axes or freedom < 0 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return {}
+    solution, *_ = np.linalg.lstsq(design, knees, rcond=None)
+    residual = ((knees - design @ solution) ** 2).sum(axis=0)
+    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
+    found: dict[str, Any] = {}
+    for position, k in enumerate(axes, start=1):
+        entry: dict[str, Any] = {}
+        for objective, name in enumerate(("x", "y")):
+            slope = float(solution[position, objective])
+            entry[name] = float(np.expm1(slope))
+            half = stats.t.ppf((1 + options.level) / 2, freedom) if freedom else np.nan
+            half *= spread[position] * np.sqrt(residual[objective] / max(freedom, 1))
+            ends = [float(np.expm1(slope - half)), float(np.expm1(slope + half))]
+            entry[f"{name}_interval"] = ends if freedom else None
+        found["ND"[k]] = entry
+    return found
+
+
+def _warnings(record: dict[str, Any], means: Configurations, options: FrontierOptions) -> list[Diagnostic]:
+    found = []
+    if not len(means.residuals):
+        text = f"none of the {len(means.table)} configurations has a second seed"
+        action = (
+            "run at least two seeds a configuration: without them no probability or interval can be given"
+        )
+        found.append(Diagnostic("SINGLE_SEED", "warning", text, action))
+    front = sum(point["non_dominated"] for point in record["points"])
+    if front < 3:
+        text = f"{front} configuration(s) are non-dominated, so the knee is one of the frontier's ends"
+        action = "trace the frontier: strategy=pareto strategy.rule=fixed strategy.omega=0,0.25,0.5,0.75,1"
+        found.append(Diagnostic("FRONTIER_TOO_SHORT", "warning", text, action))
+    if record["rho"] is None:
+        text = f"ρ* = R*/E* is defined for two losses; {options.x} and {options.y} are not both losses"
+        action = "use contrastive entropies for strategy.frontier"
+        found.append(Diagnostic("RHO_UNDEFINED", "warning", text, action))
+    repeated = means.table["seeds"].map(lambda seeds: len(set(seeds)) < len(seeds))
+    if repeated.any():
+        names = ", ".join(means.table.loc[repeated, "configuration"].head(3))
+        text = f"several runs with the same seed in: {names}; they differ in a setting the name leaves out"
+        action = "select one setting with --where COLUMN=VALUE"
+        found.append(Diagnostic("MIXED_SETTINGS", "warning", text, action))
+    return found
+
+
+def _scalar(value: Any) -> Any:
+    """JSON's type of a table cell; missing values are ``None``."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if value is None or (isinstance(value, float) and not np.isfinite(value)) else value

@@ -1,0 +1,158 @@
+"""Cells as tasks of a batch system, through submitit: Slurm job arrays, or plain processes to try them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import ConfigError
+from sweeps.launch.cells import Cell, SweepRecord
+from sweeps.launch.chunks import Chunk, ChunkRunner
+from sweeps.launch.display import Display
+from sweeps.launch.process import interrupts_ignored
+from sweeps.launch.submission import (
+    POLL_SECONDS,
+    Submitted,
+    cut,
+    make_importable,
+    submitted,
+    take_back,
+    until_interrupted,
+    watch,
+)
+from sweeps.launch.sweep import Options
+
+SLURM_ONLY = ("partition", "account", "qos", "constraint", "array_parallelism", "setup", "signal_delay_s")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a task asks for; ``conf/hydra/launcher/submitit_slurm.yaml`` documents each."""
+
+    cluster: str
+    """``slurm`` or ``local``."""
+    chunk: int = 1
+    wait: bool = True
+    requeues: int = 20
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters by submitit's names; those that are ``None`` are left out."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of every cell."""
+    poll: float = POLL_SECONDS
+
+
+class BatchTask:
+    """A job of submitit, as :func:`sweeps.launch.submission.watch` sees it."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+    def ended(self) -> bool:
+        """Whether the batch system is done with it."""
+        return bool(self.job.done())
+
+    def reason(self) -> str:
+        """Its last state, and where its log is."""
+        return f"job {self.job.job_id} ended as {self.job.state} without it; log: {self.job.paths.stderr}"
+
+    def cancel(self) -> None:
+        """Cancel it, or take it out of the queue."""
+        self.job.cancel(check=False)
+
+
+class LocalTask(BatchTask):
+    """A process of submitit on this machine."""
+
+    def __init__(self, job: Any, chunk: Chunk) -> None:
+        super().__init__(job)
+        self._chunk = chunk
+
+    def cancel(self) -> None:
+        """Let its cells write their checkpoints.
+
+        By the signal that submitit hands on; upon its own for this, the task is dead a second later.
+        """
+        self._chunk.call_off()  # a task that only starts would not hear the signal
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(self.job.job_id), signal.SIGTERM)
+
+
+def run_batch(
+    waiting: Sequence[Cell],
+    record: SweepRecord,
+    cells: Sequence[Cell],
+    options: Options,
+    batch: BatchOptions,
+) -> bool:
+    """Submit ``waiting`` as one job array and watch it; whether it was interrupted.
+
+    Raises:
+        SystemExit: 0, when the tasks are not to be waited for.
+        ConfigError: there is no such batch system here, or it does not take a parameter.
+    """
+    folder = record.path.parent
+    chunks = cut(waiting, max(1, batch.chunk))
+    make_importable()
+    tasks = _submit(chunks, folder, options, batch)
+    display = Display()
+    first = tasks[0].task.job.job_id.partition("_")[0]
+
+    def watching() -> None:
+        record.write(cells, force=True)
+        where = f"{batch.cluster} job {first}; logs: {folder / 'jobs'}"
+        display.say(f"{len(waiting)} cells in {len(tasks)} tasks, {where}")
+        if not batch.wait:
+            display.say("not waiting for them; `python -m sweeps status` shows how they stand")
+            raise SystemExit(0)
+        watch(tasks, cells, record, display, batch.poll)
+
+    def interrupted() -> None:
+        if batch.cluster == "local":
+            take_back(tasks, display)
+        else:
+            display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
+
+    return until_interrupted(watching, interrupted)
+
+
+def _submit(
+    chunks: Sequence[Sequence[Cell]], folder: Path, options: Options, batch: BatchOptions
+) -> list[Submitted[BatchTask]]:
+    executor = _executor(folder / "jobs", batch)
+    runner = ChunkRunner(options, batch.environment)
+    parts = [Chunk.of(cells, folder, number) for number, cells in enumerate(chunks)]
+    local = batch.cluster == "local"
+    with interrupts_ignored() if local else contextlib.nullcontext():
+        jobs = executor.map_array(runner, parts)
+    return [
+        submitted(LocalTask(job, part) if local else BatchTask(job), cells)
+        for job, part, cells in zip(jobs, parts, chunks, strict=True)
+    ]
+
+
+def _executor(folder: Path, batch: BatchOptions) -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ConfigError(
+            f"hydra/launcher=submitit_{batch.cluster} needs submitit ({error}); "
+            "install with: pip install 'paretrieve[slurm]'"
+        ) from error
+    given = {name: value for name, value in batch.resources.items() if value is not None}
+    if batch.cluster == "slurm":
+        given = {f"slurm_{name}" if name in SLURM_ONLY else name: value for name, value in given.items()}
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **_requeues(batch))
+        executor.update_parameters(**given)
+    except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
+        raise ConfigError(f"hydra/launcher=submitit_{batch.cluster}: {error}") from error
+    return executor
+
+
+def _requeues(batch: BatchOptions) -> dict[str, int]:
+    return {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}

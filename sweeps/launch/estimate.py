@@ -1,0 +1,191 @@
+"""What a cell costs, from its configuration alone: the basis of slots, order and the first time left.
+
+Rough by design (a factor of two): the scheduler corrects it by what running cells report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from retrieval.config import ModelConfig
+from sweeps.launch.machines import LAUNCH_SECONDS, Accelerator, Calibration
+from sweeps.launch.shape import shaped
+from sweeps.launch.workload import Contents, assumed_contents, workload
+
+RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
+"""Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:
+2e11 gives the 102 pairs/s measured for BERT-mini with 30,522 words and 92 tokens a pair, and 310 for tiny."""
+
+FULL_RATE_HIDDEN, BEST_EFFICIENCY = 256, 1.25
+"""Narrower models are bound by memory and dispatch, wider ones come closer to the peak (2.5e11 for base)."""
+
+OTHER_RATE = 4e10
+GPU_RATE = 5e13
+BANDWIDTH = 1e10
+"""Bytes/s a core reads and writes; bounds the optimiser's pass over the embedding table."""
+
+OPTIMISER_BYTES = 28
+"""Bytes moved per parameter and step by a dense AdamW update in fp32."""
+
+LAYER_SECONDS = 2e-3
+"""Fixed cost of a layer and step (dispatch of small operations)."""
+
+START_SECONDS = 2.0
+"""From the start of the process to the first step, and from the last measurement to the end."""
+
+BYTES_PER_PARAMETER = 24
+"""20 for weights, gradients and both moments in fp32 and weights and gradients in bf16; room for 4 more."""
+
+PROCESS_BYTES = int(0.85 * 2**30)
+"""A process before its first step: libraries (0.6 GiB, of which cells share most), data, tokenizer."""
+
+HEAP_GROWTH, HEAP_ALLOWANCE = 1.25, 256 * 2**20
+"""What :mod:`retrieval.training.memory` lets the resident memory of training grow to."""
+
+EVALUATION_BYTES = int(0.4 * 2**30)
+"""On top of it, scores of the test sets and what encodes them (0.3 GiB for bert-tiny, 0.5 for bert-mini)."""
+
+EXPORT_BYTES = 4
+"""Per parameter, on top of it: the copy that is written to ``model/``."""
+
+EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
+"""Speed-up of t threads = t**exponent, by non-embedding parameters: two threads gave 1.5 × for BERT-tiny
+and 1.68 × for BERT-mini (466 against 310 and 171 against 102 pairs/s)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Estimated need of one cell; times are on one core, or one GPU."""
+
+    train: float
+    """Seconds of training."""
+    parameters: int
+    """Non-embedding parameters."""
+    memory: int = 0
+    """Bytes of main memory."""
+    evaluate: float = 0.0
+    """Seconds of everything else, above all measuring."""
+    devices: int = 1
+    """GPUs that it takes, where it runs on GPUs."""
+    exponent: float | None = None
+    """t threads are t**exponent times as fast as one; ``None`` = :data:`EXPONENTS`."""
+
+    @property
+    def seconds(self) -> float:
+        """The whole time on one core, or one GPU."""
+        return self.train + self.evaluate
+
+    def on(self, threads: int) -> float:
+        """The whole time in seconds with ``threads`` CPU threads."""
+        return self.seconds / self.faster(threads)
+
+    def faster(self, threads: int) -> float:
+        """How many times faster than one thread ``threads`` are."""
+        if self.exponent is not None:
+            return float(threads**self.exponent)
+        return speedup(threads, self.parameters)
+
+
+def speedup(threads: int, parameters: int) -> float:
+    """How much faster ``threads`` threads are than one, for a model of that many parameters."""
+    exponent = next(value for limit, value in EXPONENTS if parameters < limit)
+    return float(threads**exponent)
+
+
+def encoder_parameters(model: ModelConfig | DictConfig) -> int:
+    """Non-embedding parameters: ``12H² + 13H`` a layer for a feed-forward width of 4H, and the projection."""
+    hidden = int(model.hidden)
+    wide = int(model.intermediate or 4 * hidden)
+    layer = 4 * hidden * hidden + 2 * hidden * wide + 9 * hidden + wide
+    projection = int(model.projection)
+    return int(model.layers) * layer + (hidden * projection + projection if projection else 0)
+
+
+def estimate(
+    config: DictConfig,
+    gpu: bool = False,
+    contents: Contents | None = None,
+    calibration: Calibration | None = None,
+    device: Accelerator | None = None,
+) -> Work:
+    """Work of the cell ``config``.
+
+    Args:
+        config: A whole configuration.
+        gpu: Whether it runs on a GPU of this machine.
+        contents: What its data are like; ``None`` = typical.
+        calibration: What a probe of this machine's cores found; ``None`` = :data:`RATES` as they are.
+        device: An accelerator to estimate for in place of this machine.
+    """
+    model, train = shaped(config.model), config.train
+    devices = int(config.trainer.devices)
+    hidden, layers = int(model.hidden), int(model.layers)
+    contents = contents or assumed_contents(config)
+    work = workload(config, contents, "bf16" if device is not None or gpu else core_precision(train))
+    parameters, embedding = encoder_parameters(model), contents.vocabulary * hidden
+    if device is not None:
+        rate = device.rate(hidden)
+        step = work.step_flops / rate / devices + LAUNCH_SECONDS * layers
+    elif gpu:
+        rate = GPU_RATE
+        step = work.step_flops / rate / devices + LAYER_SECONDS * layers
+    else:
+        rate = core_rate() * min(BEST_EFFICIENCY, hidden / FULL_RATE_HIDDEN)
+        update = embedding * OPTIMISER_BYTES / BANDWIDTH
+        step = work.step_flops / rate + update + LAYER_SECONDS * layers
+    training, measuring = step * int(train.steps), work.evaluation_flops / rate
+    exponent = None
+    if calibration is not None and not gpu and device is None:
+        exponent = calibration.exponent(hidden)
+        training *= calibration.train(hidden)
+        measuring *= calibration.encode(hidden)
+    weights = parameters + embedding
+    held = BYTES_PER_PARAMETER * weights + work.activations
+    return Work(
+        train=training,
+        parameters=parameters,
+        memory=int(held if device is not None else resident(held, weights, work.vectors)),
+        evaluate=measuring + START_SECONDS,
+        devices=devices,
+        exponent=exponent,
+    )
+
+
+def resident(held: float, weights: int, vectors: float) -> float:
+    """Peak of resident memory in bytes.
+
+    Args:
+        held: by a training step: parameters, optimiser state and activations.
+        weights: parameters, embeddings included.
+        vectors: bytes of a test set's vectors.
+    """
+    trained = HEAP_GROWTH * (PROCESS_BYTES + held) + HEAP_ALLOWANCE
+    return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors
+
+
+def core_precision(train: DictConfig, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Precision of a run on this machine's cores, as ``choose_precision`` chooses it."""
+    if train.precision != "auto":
+        return str(train.precision)
+    return "bf16" if {"amx_bf16", "avx512_bf16"} & _flags(cpuinfo) else "32"
+
+
+@cache
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    """What the processor can do."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split() for line in text.splitlines() if line.startswith("flags")), []))
+
+
+@cache
+def core_rate(cpuinfo: Path = Path("/proc/cpuinfo")) -> float:
+    """FLOP/s assumed for one core of this machine; see :data:`RATES`."""
+    flags = _flags(cpuinfo)
+    return next((rate for flag, rate in RATES if flag in flags), OTHER_RATE)

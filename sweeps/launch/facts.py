@@ -1,0 +1,61 @@
+"""What is known of a cell before it runs, under the names it has in ``result.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config import ModelConfig, model_name
+from retrieval.run.identity import data_label
+from sweeps.launch.estimate import encoder_parameters
+from sweeps.launch.shape import checkpoint_shape, shaped, vocabulary
+
+POSITIONS, SEGMENTS, NORM = 512, 2, 2
+"""Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
+
+
+def facts(config: DictConfig) -> dict[str, Any]:
+    """Every key of the configuration by its dotted name, and what follows from them.
+
+    ``size/…`` are parameters; those of a pretrained checkpoint are read from its ``config.json`` where that
+    is a local folder, and else follow from ``model.layers`` and ``model.hidden`` and BERT's vocabulary.
+    """
+    sizes = parameters(config.model, vocabulary(config))
+    flat = _flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
+    pareto = config.strategy.name == "pareto"
+    return {
+        **flat,
+        **sizes,
+        "model": model_name(config.model),
+        "data": data_label(config),
+        "frac": float(config.data.frac),
+        "strategy": str(config.strategy.name),
+        "base_strategy": str(config.strategy.base if pareto else config.strategy.name),
+    }
+
+
+def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, int]:
+    """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
+    shape = checkpoint_shape(model)
+    if shape is not None:
+        vocabulary = int(shape["vocab_size"])
+    model = shaped(model)
+    non_embedding = encoder_parameters(model)
+    embedding = (vocabulary + POSITIONS + SEGMENTS + NORM) * int(model.hidden)
+    return {
+        "size/params_non_embedding": non_embedding,
+        "size/params_embedding": embedding,
+        "size/params_total": non_embedding + embedding,
+    }
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,187 @@
+"""A few training steps and encodings of small models on this machine: how far off the estimates are here."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config import EvalConfig, ModelConfig, StrategyConfig, TrainConfig, TrainerConfig
+from retrieval.data.batches import Batch, RankingBlock
+from retrieval.data.cache import build_once
+from retrieval.data.layout import TokenBatch, group_tokens
+from retrieval.models.backbones import build_encoder
+from retrieval.run import hardware
+from retrieval.run.notices import quiet
+from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.strategies import build_strategy
+from retrieval.training.strategies.base import IN_DOMAIN, Setting
+from sweeps.launch.calibration import (
+    LAYERS,
+    PAIRS,
+    STEPS,
+    VOCABULARY,
+    WIDTHS,
+    folder,
+    keep,
+    known,
+    probed_threads,
+)
+from sweeps.launch.estimate import START_SECONDS, estimate
+from sweeps.launch.machines import Calibration, Point
+from sweeps.launch.workload import Contents
+
+LENGTHS = (13, 36)
+"""Tokens of a query and of a passage."""
+
+BUSY = 0.25
+"""Share of the cores that others may use while speed-ups by threads are measured."""
+
+LOOK_SECONDS = 0.2
+
+DISTURBED = 1.2
+"""Time over processor time of one thread beyond which others have taken the core in between."""
+
+
+@dataclass(frozen=True)
+class _Tokenizer:
+    """What building an encoder asks of a tokenizer."""
+
+    pad_token_id: int = 0
+
+    def __len__(self) -> int:
+        return VOCABULARY
+
+
+def calibrate(cache: Path, precision: str = "auto") -> Calibration:
+    """Compare this machine with its estimates; a few seconds, then from the cache.
+
+    Cached per processor, number of cores, PyTorch, precision, and the code that trains; findings of a machine
+    that others keep busy are not kept, because they lack the speed-up by threads.
+    """
+    found = known(cache, precision)
+    if found is not None:
+        return found
+    made: list[Calibration] = []
+
+    def build(into: Path) -> None:
+        made.append(_measure_all(precision))
+        if any(point.exponent is None for point in made[0].points):
+            raise _Busy
+        keep(into, made[0])
+
+    try:
+        build_once(folder(cache, precision), build, describe="the probe of this machine")
+    except _Busy:
+        return made[0]
+    return known(cache, precision) or made[0]
+
+
+def run(config: DictConfig) -> list[dict[str, Any]]:
+    """As :func:`calibrate` for a process of its own: the points as plain values."""
+    quiet()
+    found = calibrate(Path(config.cache), str(config.train.precision))
+    return [asdict(point) for point in found.points]
+
+
+class _Busy(Exception):
+    """Others use the machine."""
+
+
+def _measure_all(precision: str) -> Calibration:
+    chosen = hardware.choose_precision(precision, torch.device("cpu"))
+    threads = torch.get_num_threads()
+    psutil.cpu_percent()
+    time.sleep(LOOK_SECONDS)
+    many = probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
+    try:
+        return Calibration([_probe(hidden, chosen, many) for hidden in WIDTHS])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _probe(hidden: int, precision: str, threads: int) -> Point:
+    model = ModelConfig(layers=LAYERS, hidden=hidden, init="scratch")
+    train = TrainConfig(steps=1, batch_size=PAIRS, precision=precision)
+    query, passage = LENGTHS
+    contents = Contents(query, query**2, passage, passage**2, PAIRS, PAIRS, VOCABULARY)
+    config = OmegaConf.create(
+        {
+            "model": OmegaConf.structured(model),
+            "strategy": OmegaConf.structured(StrategyConfig()),
+            "train": OmegaConf.structured(train),
+            "eval": OmegaConf.structured(EvalConfig(name="quick")),
+            "trainer": OmegaConf.structured(TrainerConfig()),
+        }
+    )
+    expected = estimate(config, contents=contents)
+    trained, encoded, exponent = _measure(model, train, precision, threads)
+    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), exponent)
+
+
+def _measure(
+    model: ModelConfig, train: TrainConfig, precision: str, threads: int
+) -> tuple[float, float, float | None]:
+    """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
+    torch.set_num_threads(1)
+    encoder = build_encoder(model, _Tokenizer(), 0, precision)
+    strategy = build_strategy(StrategyConfig(), Setting(0, None))
+    module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 0)
+    optimizer = module.configure_optimizers()["optimizer"]
+    batch = Batch(0, _tokens(), {IN_DOMAIN: _block()}, PAIRS)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        module.backward(module.training_step(batch, 0))
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), train.clip)
+        optimizer.step()
+
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
+    def encode() -> None:
+        encoder(batch.tokens)
+
+    trained, alone = _seconds(step)
+    exponent = None
+    if threads > 1:
+        torch.set_num_threads(threads)
+        _, together = _seconds(step)
+        torch.set_num_threads(1)
+        if alone < DISTURBED * trained:
+            exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
+    encoder.eval()
+    return trained, _seconds(encode)[0], exponent
+
+
+def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Least processor time of a few calls, to which others on the machine do not add, and least time."""
+    work()
+    taken, passed = [], []
+    for _ in range(STEPS):
+        begun, start = time.perf_counter(), time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+        passed.append(time.perf_counter() - begun)
+    return min(taken), min(passed)
+
+
+def _tokens() -> TokenBatch:
+    lengths = np.repeat(LENGTHS, PAIRS)
+    ids = np.random.default_rng(0).integers(5, VOCABULARY, int(lengths.sum()))
+    return group_tokens(ids, lengths)
+
+
+def _block() -> RankingBlock:
+    return RankingBlock(
+        slice(0, PAIRS),
+        slice(PAIRS, 2 * PAIRS),
+        torch.arange(PAIRS),
+        torch.zeros(PAIRS, PAIRS, dtype=torch.bool),
+    )

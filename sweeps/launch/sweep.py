@@ -1,0 +1,239 @@
+"""A whole sweep on this machine: what is done already, what must be prepared, what remains to be run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from retrieval.run.directory import RunDirectory
+from retrieval.run.resources import available_cores, available_gpus, available_memory
+from sweeps.launch.calibration import calibrated
+from sweeps.launch.cells import Cell, SweepRecord
+from sweeps.launch.compose import Composed
+from sweeps.launch.display import Display, closing_table, duration
+from sweeps.launch.estimate import estimate
+from sweeps.launch.process import Child, Job, resolve, start_server
+from sweeps.launch.scheduler import Scheduler
+from sweeps.launch.slots import Plan, plan_slots
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C or a termination signal, as a shell has it for SIGINT."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this machine is used; ``conf/hydra/launcher/local.yaml`` documents each."""
+
+    slots: int | None = None
+    threads: int | None = None
+    worker: str = "retrieval.pipeline.run_cell"
+    prepare: str | None = "retrieval.pipeline.prepare_data"
+    validate: str | None = "retrieval.config.validation.validate"
+    fingerprint: str = "retrieval.data.sources.fingerprint"
+    probe: str | None = "sweeps.launch.probe.run"
+    preload: Sequence[str] = (
+        "torch",
+        "pytorch_lightning",
+        "transformers",
+        "sentence_transformers",
+        "retrieval.pipeline",
+    )
+
+
+def run_sweep(
+    composed: Sequence[Composed],
+    options: Options,
+    folder: Path,
+    group: str | None = None,
+    runner: Callable[[Sequence[Cell], SweepRecord, Sequence[Cell]], bool] | None = None,
+) -> tuple[list[Cell], int]:
+    """Run what is not done and print a table of all cells.
+
+    Args:
+        composed: The cells.
+        options: How to use the machine.
+        folder: Where ``sweep.json`` goes.
+        group: W&B group; ``None`` = the name of ``folder``.
+        runner: Runs cells somewhere else: (cells to run, record, all cells) -> whether it was interrupted.
+
+    Returns:
+        The cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
+
+    Raises:
+        ConfigError: A configuration is invalid; nothing has been started.
+    """
+    cells = make_cells(composed, options, group or folder.name)
+    record = SweepRecord(folder)
+    waiting = [cell for cell in cells if not cell.ended]
+    interrupted = False
+    if waiting:
+        try:
+            if runner is not None:
+                interrupted = runner(waiting, record, cells)
+            else:
+                interrupted = _run(waiting, record, cells, options, composed[0].environment)
+        except KeyboardInterrupt:
+            interrupted = True
+    record.write(cells, force=True)
+    closing_table(cells)
+    if interrupted:
+        return cells, INTERRUPTED
+    return cells, int(any(cell.state != "done" for cell in cells))
+
+
+def make_cells(composed: Sequence[Composed], options: Options, group: str) -> list[Cell]:
+    """The cells of a sweep whose W&B group is ``group``; those done before have ended.
+
+    Raises:
+        ConfigError: A configuration is invalid, or its data are not there.
+    """
+    validate: Callable[..., Any] | None = resolve(options.validate) if options.validate else None
+    fingerprint = resolve(options.fingerprint)
+    known: dict[str, str] = {}
+    gpu = bool(available_gpus())
+    cells = []
+    for item in composed:
+        if validate is not None:
+            validate(item.config)
+        key = data_key(item.config)
+        if key not in known:
+            known[key] = str(fingerprint(item.config.data, Path(item.config.cache)))
+        run = RunDirectory.of(item.config, known[key])
+        _set(item.config, "logger.group", group)
+        cell = Cell(item.index, item.overrides, item.config, run, estimate(item.config, gpu), key)
+        result = run.finished()
+        if result is not None:
+            cell.end("done", result=result, skipped=True)
+        cells.append(cell)
+    return cells
+
+
+def _run(
+    waiting: Sequence[Cell],
+    record: SweepRecord,
+    cells: Sequence[Cell],
+    options: Options,
+    extra: Mapping[str, str],
+) -> bool:
+    """Prepare the data and run ``waiting``; whether it was interrupted."""
+    environment = {**os.environ, **extra}
+    cores, gpus, memory = available_cores(), _wanted_gpus(waiting), available_memory()
+
+    def plan_of(some: Sequence[Cell]) -> Plan:
+        works = [cell.work for cell in some]
+        threads = options.threads or _wanted_threads(some)
+        return plan_slots(works, cores, gpus=len(gpus), memory=memory, slots=options.slots, threads=threads)
+
+    record.write(cells, force=True)
+    start_server(options.preload)
+    display = Display()
+    _calibrate(waiting, options, cores, gpus, environment, display)
+    done = f", {len(cells) - len(waiting)} done already" if len(waiting) < len(cells) else ""
+    where = f"{len(gpus)} GPUs" if gpus else f"{cores} CPU cores"
+    first = duration(plan_of(waiting).seconds)
+    display.say(f"{len(waiting)} cells to run on {where}{done}; first estimate {first}")
+    _prepare(waiting, options.prepare, cores, environment, display)
+    ready = [cell for cell in waiting if not cell.ended]
+    if not ready:
+        return False
+    plan = plan_of(ready)
+    _assign(ready, plan)
+    scheduler = Scheduler(
+        cells=ready,
+        everything=cells,
+        plan=plan,
+        worker=options.worker,
+        record=record,
+        display=display,
+        memory=memory,
+        gpus=gpus,
+        fail_fast=any(bool(cell.config.get("fail_fast")) for cell in ready),
+        environment=environment,
+    )
+    scheduler.run()
+    return scheduler.interrupts > 0
+
+
+def _calibrate(
+    cells: Sequence[Cell],
+    options: Options,
+    cores: int,
+    gpus: Sequence[str],
+    environment: Mapping[str, str],
+    display: Display,
+) -> None:
+    """Estimate ``cells`` anew by a probe of this machine, where there is a choice of slots and threads."""
+    decided = options.slots or options.threads or _wanted_threads(cells) or len(cells) == 1 or cores == 1
+    if gpus or decided:
+        return
+    found = calibrated(cells, options.probe, environment, display)
+    for cell in cells:
+        cell.work = estimate(cell.config, calibration=found)
+
+
+def _prepare(
+    cells: Sequence[Cell], worker: str | None, cores: int, environment: Mapping[str, str], display: Display
+) -> None:
+    """Build once what cells share, with its progress on the terminal; cells of data that fail, fail."""
+    if worker is None:
+        return
+    for key in dict.fromkeys(cell.data for cell in cells):
+        users = [cell for cell in cells if cell.data == key]
+        child = Child(Job(worker, users[0].config, cores, environment=environment))
+        try:
+            while not child.ended():
+                connection.wait(child.waitables, 1.0)  # Ray interrupts no system call
+        except BaseException:
+            child.kill()
+            raise
+        if child.message is not None and child.message.kind == "done":
+            continue
+        error = child.reason()
+        display.say(f"cannot prepare the data of {len(users)} cells: {error['message']}", "red")
+        for cell in users:
+            cell.fail(error)
+
+
+def _assign(cells: Sequence[Cell], plan: Plan) -> None:
+    for number, cell in enumerate(cells):
+        cell.threads, cell.units = plan.threads[number], plan.units[number]
+        _set(cell.config, "trainer.threads", cell.threads)
+        with open_dict(cell.config):
+            if "trainer" in cell.config and "progress" in cell.config.trainer:
+                cell.config.trainer.progress = False  # it would fill the log with redrawn bars
+
+
+def _wanted_gpus(cells: Sequence[Cell]) -> list[str]:
+    """GPUs to hand out: none when some cell asks for the CPU."""
+    wants = {str(OmegaConf.select(cell.config, "trainer.accelerator")) for cell in cells}
+    return [] if "cpu" in wants else available_gpus()
+
+
+def _wanted_threads(cells: Sequence[Cell]) -> int | None:
+    """Threads that the configurations ask for; the most, if they differ."""
+    return max((cell.config.trainer.threads or 0 for cell in cells), default=0) or None
+
+
+def _set(config: DictConfig, key: str, value: Any) -> None:
+    """Set ``key`` where the configuration has it and leaves it open."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    if isinstance(node, DictConfig) and name in node and node[name] is None:
+        node[name] = value
+
+
+def data_key(config: DictConfig) -> str:
+    """What cells must share to share prepared data: all of ``data`` but the share used of it."""
+    data = OmegaConf.to_container(config.data, resolve=True)
+    assert isinstance(data, dict)
+    data.pop("frac", None)
+    data.pop("label", None)
+    tokenizer = None if config.model.init == "scratch" else config.model.pretrained
+    return json.dumps([data, config.cache, tokenizer], sort_keys=True)

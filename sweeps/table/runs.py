@@ -1,0 +1,203 @@
+"""The runs table: one row a finished run, from run directories, from W&B or from any CSV or Parquet file.
+
+Runs that are unfinished, failed or unreadable are never dropped silently: they come back by name and reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retrieval.run.files import write_text
+from sweeps.errors import TableError, missing_column
+
+READERS = 8
+"""Threads that read run directories: they hide the latency of a shared file system."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A run that is not in the table."""
+
+    run: str
+    state: str
+    """``unfinished``, ``failed``, ``unreadable`` or ``repeated``."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Finished runs and, by name, the others."""
+
+    frame: pd.DataFrame
+    """One row a run, ordered by run name; columns are the keys of ``result.json``."""
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of runs: ``done`` and each state of the skipped ones."""
+        return {"done": len(self.frame), **Counter(run.state for run in self.skipped)}
+
+    def summary(self) -> str:
+        """One line for people, e.g. ``118 done, 1 failed, 1 unfinished``."""
+        return ", ".join(f"{count} {state}" for state, count in self.counts.items())
+
+
+def collect_runs(folder: Path) -> Collected:
+    """Read ``status.json`` and ``result.json`` of every run directory below ``folder`` (one level).
+
+    Folders without ``status.json`` are not runs and are ignored. Raises TableError when ``folder`` is
+    missing.
+    """
+    if not folder.is_dir():
+        raise TableError(
+            f"runs folder {folder} does not exist; run `python train.py …` first, or give --runs"
+        )
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    with ThreadPoolExecutor(READERS) as pool:
+        read = list(pool.map(lambda name: _read_run(folder / name), names, chunksize=32))
+    return assemble(item for item in read if item is not None)
+
+
+def _read_run(folder: Path) -> dict[str, Any] | Skipped | None:
+    try:
+        status = json.loads((folder / "status.json").read_bytes())
+        state = status["state"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return Skipped(folder.name, "unreadable", f"status.json: {_short(error)}")
+    if state == "failed":
+        return Skipped(folder.name, "failed", _failure(status))
+    if state != "done":
+        return Skipped(
+            folder.name, "unfinished", f"{state} at step {status.get('step')} of {status.get('steps')}"
+        )
+    try:
+        result = json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return Skipped(folder.name, "unreadable", f"result.json: {_short(error)}")
+    if not isinstance(result, dict):
+        return Skipped(folder.name, "unreadable", "result.json: not an object")
+    return {"run": folder.name, **result}
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty'}"
+
+
+def _failure(status: dict[str, Any]) -> str:
+    error = status.get("error")
+    if isinstance(error, dict):
+        message = str(error.get("message", "")).strip()
+        return f"{error.get('type', 'error')}: {message.splitlines()[0] if message else 'no message'}"
+    return str(error or "no reason recorded").splitlines()[0]
+
+
+def assemble(items: Iterable[dict[str, Any] | Skipped]) -> Collected:
+    """Results (with key ``run``) and skipped runs as a table in order of run name; repeats are named."""
+    rows: dict[str, dict[str, Any]] = {}
+    skipped = []
+    for item in items:
+        if isinstance(item, Skipped):
+            skipped.append(item)
+        elif item["run"] in rows:
+            skipped.append(
+                Skipped(str(item["run"]), "repeated", "a run of this name is in the table already")
+            )
+        else:
+            rows[str(item["run"])] = {key: _cell(key, value) for key, value in item.items()}
+    frame = pd.DataFrame([rows[name] for name in sorted(rows)])
+    return Collected(frame, sorted(skipped, key=lambda run: run.run))
+
+
+def _cell(key: str, value: Any) -> Any:
+    """A value that fits one cell: warnings as their codes, other lists and objects as JSON."""
+    if key == "warnings" and isinstance(value, list):
+        return " ".join(sorted({str(item.get("code")) for item in value if isinstance(item, dict)}))
+    if isinstance(value, list | dict):
+        return json.dumps(value, sort_keys=True)
+    return value
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV or Parquet file; raises TableError when it cannot be read or has no rows."""
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+        elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
+            frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+        else:
+            raise TableError(f"{path}: unknown kind of table {path.suffix!r}; use .csv, .tsv or .parquet")
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise TableError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
+    if frame.empty:
+        raise TableError(f"{path}: the table has no rows")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write CSV or Parquet by suffix, atomically and at full precision; TableError on other suffixes."""
+    suffix = path.suffix.lower()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".csv":
+        write_text(path, frame.to_csv(index=False))
+    elif suffix in (".parquet", ".pq"):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        _uniform(frame).to_parquet(temporary, index=False)
+        temporary.replace(path)
+    else:
+        raise TableError(f"{path}: unknown kind of table {path.suffix!r}; use .csv or .parquet")
+
+
+def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed types as text: Parquet has one type a column."""
+    mixed = [
+        name
+        for name in frame.columns
+        if frame[name].dtype == object and frame[name].dropna().map(type).nunique() > 1
+    ]
+    return frame.astype(dict.fromkeys(mixed, "string"))
+
+
+def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """Rows that satisfy every ``COLUMN=VALUE``; commas separate alternatives, numbers compare as such.
+
+    An empty alternative (``COLUMN=VALUE,``) keeps the rows without a value.
+
+    Raises TableError on a malformed condition, an unknown column, or when no row is left.
+    """
+    for condition in conditions:
+        column, equals, wanted = condition.partition("=")
+        if not equals:
+            raise TableError(f"--where {condition}: expected COLUMN=VALUE[,VALUE]")
+        if column not in frame:
+            raise missing_column(column, frame.columns)
+        kept = frame[matches(frame[column], wanted)]
+        if kept.empty:
+            values = ", ".join(map(str, frame[column].unique()[:8]))
+            raise TableError(f"--where {condition} leaves no rows; {column} has the values {values}")
+        frame = kept
+    return frame
+
+
+def matches(column: pd.Series, wanted: str) -> pd.Series:
+    """Boolean mask of the rows of ``column`` equal to one of the comma-separated values; empty: missing."""
+    mask = pd.Series(False, index=column.index)
+    for value in wanted.split(","):
+        mask |= column.isna() if not value else column.astype(str) == value
+        number = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
+        if pd.notna(number):
+            mask |= pd.to_numeric(column, errors="coerce") == number
+    return mask
