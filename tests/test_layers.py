@@ -58,7 +58,7 @@ EDGES = sorted((module, target) for module, targets in GRAPH.items() for target 
 
 
 def _room(module: str) -> str:
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def _rank(layers: tuple[str, ...], module: str) -> int:

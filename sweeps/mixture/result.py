@@ -11,7 +11,7 @@ from sweeps.diagnostics import Diagnostic
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.result import FitOptions
 from sweeps.mixture.compare import Comparison
-from sweeps.mixture.optimum import OptimumLaw
+from sweeps.mixture.optimum import GOALS, OptimumLaw, best_omega, drawn_omega, interval
 from sweeps.mixture.runs import Prepared, Sample
 from sweeps.mixture.surface import Draws, Surface
 
