@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sweeps.commands.options import (
+    JsonOption,
     RunsOption,
     TableOption,
     WandbOption,
@@ -28,9 +29,7 @@ LawOption = Annotated[
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "efficiency.json"
-    ),
+    out: JsonOption = Path("efficiency.json"),
     baseline: Annotated[str, typer.Option("--baseline", help="Strategy to compare with.")] = "standard",
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategy to judge, as named in the report (fixed ω=0.25).")

@@ -11,6 +11,7 @@ from sweeps.commands.options import (
     PAIRS,
     SIZE,
     DColumn,
+    JsonOption,
     NColumn,
     RunsOption,
     SeedColumn,
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "fit.json"
-    ),
+    out: JsonOption = Path("fit.json"),
     metric: Annotated[
         str, typer.Option("--metric", help="Key of the metric to fit.")
     ] = "eff/contrastive_entropy",

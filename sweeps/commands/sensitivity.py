@@ -11,6 +11,7 @@ from sweeps.commands.options import (
     PAIRS,
     SIZE,
     DColumn,
+    JsonOption,
     NColumn,
     RunsOption,
     SeedColumn,
@@ -23,9 +24,7 @@ from sweeps.commands.options import (
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "sensitivity.json"
-    ),
+    out: JsonOption = Path("sensitivity.json"),
     first: Annotated[str, typer.Option("--first", help="First metric.")] = "eff/contrastive_entropy",
     second: Annotated[str, typer.Option("--second", help="Second metric.")] = "ood/contrastive_entropy",
     law: Annotated[str, typer.Option("--law", help="Form fitted to both.")] = "joint",
