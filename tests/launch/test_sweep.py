@@ -37,7 +37,7 @@ def test_failures_are_isolated_and_named(tmp_path: Path, capfd: pytest.CaptureFi
         "ProcessKilled: killed by SIGKILL; out of memory?",
         "ProcessExit: ended early with exit status 3",
         "SystemExit: leaving early",
-        "TrainingError: LOSS_NOT_FINITE: loss is nan at step 7",
+        "TrainingError: LOSS_NOT_FINITE: loss is nan at step 7; lower train.lr, or set train.precision=32",
     ]
     for cell in cells:
         assert cell.run.state() == cell.state
