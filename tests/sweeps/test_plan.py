@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError
 from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import count_parameters
 from retrieval.models.flops import Work, encoder_flops
+from retrieval.models.parameters import count_parameters
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
