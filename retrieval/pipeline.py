@@ -17,9 +17,10 @@ from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
 from retrieval.evaluation.untrained import UntrainedReference
 from retrieval.evaluation.vectors import KeepVectors
-from retrieval.models.encoder import DualEncoder, count_parameters
+from retrieval.models.encoder import DualEncoder
 from retrieval.models.export import save_sentence_transformer
 from retrieval.models.flops import encoder_flops
+from retrieval.models.parameters import count_parameters
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory, data_label, identity, identity_hash
 from retrieval.run.notices import quiet

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError, first_line
@@ -66,12 +66,36 @@ def _pretrained(config: ModelConfig) -> nn.Module:
             f"model.pretrained={name}: cannot load this checkpoint ({first_line(error)}). Give a folder with"
             " config.json and model.safetensors, or a hub id that is cached or reachable"
         ) from error
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # never used: pooling is ours, and an idle pooler would count into N
+    _drop_pooler(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout
     return model  # type: ignore[no-any-return]
+
+
+def unloaded_encoder(folder: str, projection: int) -> DualEncoder:
+    """The encoder of a checkpoint in a local folder without its weights: every parameter is on "meta".
+
+    ``projection``: dimension of the vectors; 0: that of the backbone. Raises :class:`ConfigError` when
+    ``config.json`` describes no model that can be built.
+    """
+    try:
+        shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"):
+            backbone = AutoModel.from_config(shape, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            _drop_pooler(backbone)
+            return DualEncoder(backbone, ModelConfig(projection=projection))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.pretrained={folder}: config.json describes no model that can be built"
+            f" ({first_line(error)}). Give the folder of a checkpoint that transformers can load"
+        ) from error
+
+
+def _drop_pooler(model: Any) -> None:
+    """Pooling is ours: an idle pooler is never used, and would count into N."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
 
 
 def _backbone_source(name: str) -> str:

@@ -148,14 +148,3 @@ def _part(offset: Tensor | None, span: slice, length: int) -> Tensor | None:
         return None
     rows = offset[span]
     return F.pad(rows, (0, 0, 0, length - len(rows)))
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Parameters of a model: ``non_embedding`` (N), ``embedding`` and ``total``.
-
-    N counts parameters whose name does not contain "embedding", projection included: the convention
-    of arXiv 2403.18684.
-    """
-    total = sum(parameter.numel() for parameter in model.parameters())
-    embedding = sum(p.numel() for name, p in model.named_parameters() if "embedding" in name)
-    return {"non_embedding": total - embedding, "embedding": embedding, "total": total}

@@ -13,7 +13,8 @@ from retrieval.config import Config, model_name
 from retrieval.data.batches import Steps
 from retrieval.models.backbones import build_encoder
 from retrieval.models.compiling import compiled_operations
-from retrieval.models.encoder import DualEncoder, count_parameters
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.parameters import count_parameters
 from retrieval.run.directory import MetricsLog, RunDirectory
 from retrieval.run.tracking import Mirror
 from retrieval.training.callbacks import (

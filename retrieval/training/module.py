@@ -12,6 +12,7 @@ from torch import Tensor
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Batch
 from retrieval.models.encoder import DualEncoder
+from retrieval.models.parameters import split_parameters
 from retrieval.training.sampling import Sampler
 from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
 from retrieval.training.strategies.base import Losses, Strategy
@@ -110,11 +111,12 @@ class RetrievalModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and linear decay to zero; no weight decay on biases and norms."""
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-        for name, parameter in self.encoder.named_parameters():
-            if parameter.requires_grad:
-                rate = self.rates.embedding if "embeddings" in name else self.rates.hidden
-                decay = self.train_config.weight_decay if parameter.ndim > 1 else 0.0
-                groups.setdefault((rate, decay), []).append(parameter)
+        split = split_parameters(self.encoder)
+        for rate, part in ((self.rates.embedding, split.embedding), (self.rates.hidden, split.other)):
+            for parameter in part.values():
+                if parameter.requires_grad:
+                    decay = self.train_config.weight_decay if parameter.ndim > 1 else 0.0
+                    groups.setdefault((rate, decay), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [
                 {"params": params, "lr": rate, "weight_decay": decay}

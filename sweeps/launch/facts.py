@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.config import ModelConfig, model_name
 from retrieval.run.identity import data_label
 from sweeps.launch.estimate import encoder_parameters
-from sweeps.launch.shape import checkpoint_shape, shaped, vocabulary
+from sweeps.launch.shape import checkpoint_shape, foreign_folder, shaped, vocabulary
 
 POSITIONS, SEGMENTS, NORM = 512, 2, 2
 """Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
@@ -19,8 +20,9 @@ POSITIONS, SEGMENTS, NORM = 512, 2, 2
 def facts(config: DictConfig) -> dict[str, Any]:
     """Every key of the configuration by its dotted name, and what follows from them.
 
-    ``size/…`` are parameters; those of a pretrained checkpoint are read from its ``config.json`` where that
-    is a local folder, and else follow from ``model.layers`` and ``model.hidden`` and BERT's vocabulary.
+    ``size/…`` are parameters; those of a pretrained checkpoint follow from its ``config.json``, whatever its
+    architecture, where that is in a local folder, and else from ``model.layers`` and ``model.hidden`` and
+    BERT's vocabulary.
     """
     sizes = parameters(config.model, vocabulary(config))
     flat = _flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
@@ -38,12 +40,30 @@ def facts(config: DictConfig) -> dict[str, Any]:
 
 def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, int]:
     """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
+    folder = foreign_folder(model)
+    if folder is not None:
+        return _sizes(*_counted(str(folder), int(model.projection)))
     shape = checkpoint_shape(model)
     if shape is not None:
         vocabulary = int(shape["vocab_size"])
     model = shaped(model)
     non_embedding = encoder_parameters(model)
     embedding = (vocabulary + POSITIONS + SEGMENTS + NORM) * int(model.hidden)
+    return _sizes(non_embedding, embedding)
+
+
+@cache
+def _counted(folder: str, projection: int) -> tuple[int, int]:
+    """N and embeddings of a checkpoint of any architecture, counted as a run counts them."""
+    from retrieval.models.backbones import unloaded_encoder
+    from retrieval.models.parameters import count_parameters
+
+    counted = count_parameters(unloaded_encoder(folder, projection))
+    return counted["non_embedding"], counted["embedding"]
+
+
+def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
+    """``size/params_…`` of an encoder with that many parameters outside embeddings, and in them."""
     return {
         "size/params_non_embedding": non_embedding,
         "size/params_embedding": embedding,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -33,17 +33,29 @@ def shaped(model: DictConfig | ModelConfig) -> DictConfig | ModelConfig:
 
 
 def checkpoint_shape(model: DictConfig | ModelConfig) -> Mapping[str, Any] | None:
-    """The ``config.json`` of a pretrained BERT in a local folder, else ``None``."""
+    """The ``config.json`` of a checkpoint in a local folder that has a BERT's keys, else ``None``."""
+    return next((shape for _, shape in _local(model) if set(SHAPE) <= set(shape)), None)
+
+
+def foreign_folder(model: DictConfig | ModelConfig) -> Path | None:
+    """The local folder of a pretrained checkpoint of another architecture than BERT, else ``None``."""
+    for folder, shape in _local(model):
+        if "model_type" in shape:
+            return folder if shape["model_type"] != "bert" else None
+    return None
+
+
+def _local(model: DictConfig | ModelConfig) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Local folders where a pretrained checkpoint may be, each with its ``config.json``."""
     if model.init != "pretrained" or not model.pretrained:
-        return None
+        return
     for folder in (Path(model.pretrained), Path(model.pretrained) / "0_Transformer"):
         try:
             shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if set(SHAPE) <= set(shape):
-                return cast(Mapping[str, Any], shape)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             continue
-    return None
+        if isinstance(shape, dict):
+            yield folder, shape
 
 
 def vocabulary(config: DictConfig) -> int:

@@ -11,7 +11,8 @@ from retrieval.config import ModelConfig
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models import bert
 from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import DualEncoder, count_parameters
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.parameters import count_parameters
 from tests.models.conftest import small_model
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from transformers import AutoModel, DistilBertConfig, LlamaConfig, RobertaConfig
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError
 from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import count_parameters
 from retrieval.models.flops import Work, encoder_flops
+from retrieval.models.parameters import count_parameters
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
@@ -26,6 +27,8 @@ from sweeps.launch.machines import ACCELERATORS, Calibration, Point
 from sweeps.launch.plan import Target, critical, plan_sweep
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
+
+SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 SMALL = [
     "data=synthetic",
@@ -120,6 +123,31 @@ def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     sizes = planning.parameters(model, len(_Tokenizer()))
     assert sizes["size/params_non_embedding"] == counted["non_embedding"]
     assert sizes["size/params_total"] == counted["total"]
+
+
+@pytest.mark.parametrize("subfolder", ["", "0_Transformer"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        RobertaConfig(**SHAPE, hidden_size=32, intermediate_size=48, max_position_embeddings=20),
+        LlamaConfig(**SHAPE, hidden_size=32, intermediate_size=48, num_key_value_heads=2),
+        DistilBertConfig(vocab_size=50, dim=32, n_layers=2, n_heads=4, hidden_dim=48),
+    ],
+    ids=lambda shape: shape.model_type,
+)
+def test_parameters_of_other_architectures_are_a_runs_own(shape: Any, subfolder: str, tmp_path: Path) -> None:
+    AutoModel.from_config(shape).save_pretrained(tmp_path / subfolder)
+    model = ModelConfig(init="pretrained", pretrained=str(tmp_path), projection=24)
+    counted = count_parameters(build_encoder(model, _Tokenizer(), 0, "32"))
+    sizes = planning.parameters(model, len(_Tokenizer()))
+    assert sizes == {f"size/params_{part}": number for part, number in counted.items()}
+
+
+def test_a_checkpoint_of_no_known_architecture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    model = ModelConfig(init="pretrained", pretrained=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"model\.pretrained=.*config\.json describes no model"):
+        planning.parameters(model, 50)
 
 
 def test_the_plan_counts_the_dev_sets(small: list[str]) -> None:

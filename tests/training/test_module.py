@@ -8,10 +8,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, T5Config, T5EncoderModel
 
-from retrieval.config import TrainConfig
+from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Steps
 from retrieval.models.encoder import DualEncoder
+from retrieval.models.parameters import split_parameters
 from retrieval.training.module import LearningRates, RetrievalModule
 from retrieval.training.sampling import Sampler
 from retrieval.training.strategies.base import TrainingData
@@ -57,3 +59,25 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
         torch.testing.assert_close(
             ours, theirs, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama", "t5"])
+def test_the_embeddings_have_their_own_rate(architecture: str, make: Make) -> None:
+    shape = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
+    wide = {"hidden_size": 32, "intermediate_size": 48}
+    backbone: torch.nn.Module = {
+        "bert": lambda: BertModel(BertConfig(**shape, **wide), add_pooling_layer=False),
+        "llama": lambda: LlamaModel(LlamaConfig(**shape, **wide)),
+        "t5": lambda: T5EncoderModel(T5Config(**shape, d_model=32, d_kv=8, d_ff=48)),
+    }[architecture]()
+    encoder = DualEncoder(backbone, ModelConfig(projection=24))
+    train = TrainConfig(steps=STEPS, batch_size=BATCH, weight_decay=0.1)
+    module = RetrievalModule(encoder, make("standard"), train, LearningRates(1e-3, 2e-3), 1)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in encoder.parameters())
+    fast = {id(parameter) for group in groups if group["initial_lr"] == 2e-3 for parameter in group["params"]}
+    assert fast == {id(parameter) for parameter in split_parameters(encoder).embedding.values()}
+    assert id(encoder.backbone.get_input_embeddings().weight) in fast  # type: ignore[operator]
+    for group in groups:
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}

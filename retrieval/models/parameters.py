@@ -1,0 +1,57 @@
+"""Which parameters of an encoder are embeddings: for its size N, and for its learning rates."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from retrieval.models.encoder import DualEncoder
+
+
+class Split(NamedTuple):
+    """Every parameter of an encoder once, by name, in the order of ``named_parameters``."""
+
+    embedding: dict[str, nn.Parameter]
+    other: dict[str, nn.Parameter]
+    """N counts these; the projection is one of them."""
+
+
+def split_parameters(encoder: DualEncoder) -> Split:
+    """The embeddings of an encoder, and all its other parameters.
+
+    Modules decide, whatever their names. Embeddings are the table of words, every other table of vectors
+    outside the layers (positions, types), and what else stands in an input block: the module that holds the
+    table of words and no layer. For a BERT this gives the parameters with "embedding" in their name, the
+    convention of arXiv 2403.18684: its input block has a layer norm, which N leaves out.
+
+    A table inside a layer, or with one number per attention head, is a part of attention (the relative bias
+    of T5 and MPNet), and N counts it. N also counts the matrix by which ALBERT and ELECTRA widen their words:
+    each token is multiplied by it. A tied weight is one parameter; an output head that shares the table of
+    words adds nothing.
+    """
+    backbone: Any = encoder.backbone
+    words: nn.Module = backbone.get_input_embeddings()
+    heads = getattr(backbone.config, "num_attention_heads", None)
+    in_layers = {id(module) for layers in _layers(backbone) for module in layers.modules()}
+    embedding = {id(parameter) for parameter in words.parameters()}
+    for module in backbone.modules():
+        is_table = isinstance(module, nn.Embedding) and module.embedding_dim != heads
+        is_block = module is not backbone and words in module.children() and not _layers(module)
+        if (is_table or is_block) and id(module) not in in_layers:
+            embedding |= {id(parameter) for parameter in module.parameters()}
+    split = Split({}, {})
+    for name, parameter in encoder.named_parameters():
+        (split.embedding if id(parameter) in embedding else split.other)[name] = parameter
+    return split
+
+
+def count_parameters(encoder: DualEncoder) -> dict[str, int]:
+    """Numbers in an encoder's parameters: ``non_embedding`` (N), ``embedding`` and ``total``."""
+    embedding, other = (sum(p.numel() for p in part.values()) for part in split_parameters(encoder))
+    return {"non_embedding": other, "embedding": embedding, "total": embedding + other}
+
+
+def _layers(module: nn.Module) -> list[nn.ModuleList]:
+    """The lists of layers within a module."""
+    return [inner for inner in module.modules() if isinstance(inner, nn.ModuleList)]
