@@ -10,12 +10,11 @@ import os
 import sys
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from retrieval.config import register_schema
-from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.run.messages import explain, quoted
+from retrieval.run.funnel import exit_status
+from retrieval.run.messages import quoted
 
 register_schema()
 
@@ -25,31 +24,15 @@ def run(config: DictConfig) -> None:
     """One run (without ``-m``)."""
     from retrieval.run_one import run_single
 
-    sys.exit(run_single(config))
+    # Hydra prints a line of its own about an error that reaches it.
+    sys.exit(exit_status(lambda: run_single(config)))
 
 
 def main() -> None:
-    """Turn every foreseeable error into one line and an exit status: 1 a run failed, 2 bad configuration."""
-    full_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    """Run the command line and exit: 0 done, 1 a run failed, 2 bad configuration or input."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     sys.argv[1:] = map(quoted, sys.argv[1:])
-    try:
-        run()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of --help closed it
-        os._exit(0)
-    except Exception as error:
-        if full_traceback:
-            raise
-        message = explain(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        # Some of Hydra's complaints about a configuration are an OSError, too.
-        misconfigured = isinstance(error, ConfigError | HydraException)
-        is_run = isinstance(error, ParetrieveError | OSError) and not misconfigured
-        sys.exit(1 if is_run else 2)
+    sys.exit(exit_status(run))
 
 
 if __name__ == "__main__":

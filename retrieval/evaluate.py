@@ -24,9 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, complete, register_schema
 from retrieval.config.validation import validate
-from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.errors import ConfigError
 from retrieval.run.files import write_json
-from retrieval.run.messages import explain
+from retrieval.run.funnel import command_status
+from retrieval.run.storage import writable_file, writable_folder
 
 if TYPE_CHECKING:
     from retrieval.evaluation.suite import Reference
@@ -58,12 +59,21 @@ def evaluate(
     ] = 1.0,
     batch_size: Annotated[int, typer.Option(help="Texts a forward pass.")] = 64,
     device: Annotated[str | None, typer.Option(help="Torch device.", show_default="automatic")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the metrics as JSON.", show_default=False, callback=writable_file),
+    ] = None,
     scores: Annotated[
-        Path | None, typer.Option(help="Folder for per-query scores (Parquet).", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder for per-query scores (Parquet).", show_default=False, callback=writable_folder
+        ),
     ] = None,
     attacked: Annotated[
-        Path | None, typer.Option(help="Write the attacked passages (JSON lines).", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Write the attacked passages (JSON lines).", show_default=False, callback=writable_file
+        ),
     ] = None,
 ) -> None:
     """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
@@ -188,25 +198,16 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     return UntrainedReference(typed, stores, place, precision)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 failed, 2 bad configuration."""
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+def build() -> typer.Typer:
+    """The application with its one command."""
+    app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
     app.command()(evaluate)
-    try:
-        app(args=arguments, prog_name="python -m retrieval.evaluate")
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else 0
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 1 if isinstance(error, ParetrieveError) and not isinstance(error, ConfigError) else 2
-    return 0
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 failed, 2 bad configuration or input."""
+    return command_status(build, arguments, "python -m retrieval.evaluate")
 
 
 if __name__ == "__main__":

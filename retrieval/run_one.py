@@ -6,39 +6,35 @@ import sys
 
 from omegaconf import DictConfig
 
-from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.errors import ConfigError
 
 
-def run_single(config: DictConfig) -> int:
-    """Run the cell, say where its result is; the exit status: 0 done, 1 failed, 2 bad configuration."""
+def run_single(config: DictConfig) -> None:
+    """Run the cell and say where its result is.
+
+    Raises:
+        ParetrieveError: an error with one line for people.
+    """
     from pathlib import Path
 
     from retrieval.config.validation import validate
     from retrieval.data import sources
     from retrieval.run.directory import RunDirectory
 
-    try:
-        validate(config)
-        if config.sweep.cells or config.sweep.where:
-            raise ConfigError("sweep.cells and sweep.where choose the cells of a sweep; add -m")
-        fingerprint = sources.fingerprint(config.data, Path(config.cache))
-        directory = RunDirectory.of(config, fingerprint)
-        directory.check_config(config)
-        if directory.finished() is not None:
-            print(f"already done: {directory.path}", file=sys.stderr)
-            return 0
-        print(f"run {directory.path}", file=sys.stderr)
-        from retrieval.pipeline import run_cell
+    validate(config)
+    if config.sweep.cells or config.sweep.where:
+        raise ConfigError("sweep.cells and sweep.where choose the cells of a sweep; add -m")
+    fingerprint = sources.fingerprint(config.data, Path(config.cache))
+    directory = RunDirectory.of(config, fingerprint)
+    directory.check_config(config)
+    if directory.finished() is not None:
+        print(f"already done: {directory.path}", file=sys.stderr)
+        return
+    print(f"run {directory.path}", file=sys.stderr)
+    from retrieval.pipeline import run_cell
 
-        result = run_cell(config)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ParetrieveError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    result = run_cell(config)
     for key in ("eff/contrastive_entropy", "eff/ndcg@10", "ood/contrastive_entropy", "ood/ndcg@10"):
         if key in result:
             print(f"{key:28s} {result[key]:.4f}")
     print(f"result: {directory.path / 'result.json'}")
-    return 0

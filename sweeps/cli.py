@@ -1,4 +1,4 @@
-"""The command line ``python -m sweeps``: builds it from the registry and turns errors into one line."""
+"""The command line ``python -m sweeps``: builds it from the registry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from retrieval.errors import ParetrieveError
+from retrieval.run.funnel import command_status
 from sweeps.commands import COMMANDS
 
 
@@ -17,9 +17,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="sweeps",
         help="Scaling laws, Pareto frontier and efficiency of finished sweeps.",
-        no_args_is_help=True,
         add_completion=False,
-        pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -34,12 +32,6 @@ def _root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 not satisfied (``--strict``), 2 bad input."""
-    try:
-        status = build()(args=arguments, prog_name="python -m sweeps", standalone_mode=True)
-    except SystemExit as leaving:
-        status = leaving.code
-    except ParetrieveError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return status if isinstance(status, int) else 0
+    """Run one command and return its exit status: 0 done, 1 failed or not satisfied, 2 bad input."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return command_status(build, given or ["--help"], "python -m sweeps")

@@ -12,8 +12,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from retrieval import config as schema
 from retrieval.config.beir_sets import BEIR_SETS
 from retrieval.config.data import SCHEMAS
-from retrieval.errors import ParetrieveError
-from retrieval.run.storage import storage_reason
+from retrieval.errors import ConfigError, DataError, ParetrieveError
+from retrieval.run.storage import place_reason, storage_reason
 
 
 def explain(error: BaseException) -> str | None:
@@ -31,8 +31,18 @@ def explain(error: BaseException) -> str | None:
         return _one_line(cause if isinstance(cause, OmegaConfBaseException) else error)
     if _raised_while_composing(error):
         return _one_line(error)
-    reason = storage_reason(error)
+    if isinstance(error, BrokenPipeError):
+        return "what reads the output ended before it was complete"
+    reason = storage_reason(error) or place_reason(error)
     return None if reason is None else f"cannot read or write: {reason}; name another place, or mend this one"
+
+
+def is_input(error: BaseException) -> bool:
+    """Whether the cause of an error with a line is what was asked for or handed in, not how it went."""
+    # Some of Hydra's complaints about a configuration are an OSError, too.
+    if isinstance(error, ConfigError | DataError | HydraException | OmegaConfBaseException):
+        return True
+    return not isinstance(error, ParetrieveError | OSError) and storage_reason(error) is None
 
 
 def _root(error: BaseException) -> BaseException:

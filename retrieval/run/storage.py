@@ -6,11 +6,15 @@ import contextlib
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from retrieval.errors import ConfigError, ParetrieveError, StorageError
 
-from retrieval.errors import ParetrieveError, StorageError
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 NUMBERS = (
     errno.ENOSPC,
@@ -48,6 +52,55 @@ def storage_reason(error: BaseException) -> str | None:
             return reason
         link = link.__cause__ or link.__context__
     return None
+
+
+def place_reason(error: BaseException) -> str | None:
+    """Why ``error`` itself says that nothing can be read or written where it was tried."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError) and error.filename:
+        return f"{error.strerror}: {str(error.filename)[:LONGEST_NAME]}"
+    return None
+
+
+def writable_file(path: Path | None) -> Path | None:
+    """Return ``path``, a file to write once the work is done; nothing is left there.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if path is not None:
+        with _refusing(path):
+            if path.exists() and not path.is_file():
+                raise ConfigError(f"cannot write {str(path)[:LONGEST_NAME]}: it is no file; name another")
+            _try(path.parent)
+    return path
+
+
+def writable_folder(path: Path | None) -> Path | None:
+    """Return ``path``, a folder to fill once the work is done; nothing is left there.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    if path is not None:
+        with _refusing(path):
+            _try(path)
+    return path
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {str(path)[:LONGEST_NAME]}: {error.strerror}; name another place, or mend this one"
+        ) from error
+
+
+def _try(folder: Path) -> None:
+    """Write to the part of ``folder`` that is there; what is missing can be made if that can be written."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    tempfile.TemporaryFile(dir=there).close()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from retrieval.run.storage import writable_file
+
 
 def run(
     budget: Annotated[list[float], typer.Option("--budget", help="Money to spend; repeatable.")],
@@ -24,7 +26,9 @@ def run(
         float,
         typer.Option("--training-per-pair", help="Price per parameter and pair, if training grows with D."),
     ] = 0.0,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file to write.", metavar="FILE", callback=writable_file)
+    ] = None,
 ) -> None:
     """Find the N and D that minimise a fitted law at a budget, with intervals from its bootstrap."""
     from retrieval.run.files import write_json

@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from retrieval.run.storage import writable_file
 from sweeps.commands.options import RunsOption, WandbOption, WhereOption, report_skipped
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="File to write: .csv or .parquet.", metavar="FILE")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="File to write: .csv or .parquet.", metavar="FILE", callback=writable_file
+        ),
+    ],
     runs: RunsOption = Path("runs"),
     wandb: WandbOption = None,
     where: WhereOption = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
+from sweeps.commands.options import JsonOption, RunsOption, TableOption, WandbOption, WhereOption, load
 
 MetricOption = Annotated[
     list[str] | None, typer.Option("--metric", help="Metric to compare; repeatable. Default: eff and ood.")
@@ -28,9 +28,7 @@ def run(
         str, typer.Option("--by", help="Columns whose values make a cell; '' for one cell of all runs.")
     ] = "model,frac",
     regret: RegretOption = False,
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "compare.json"
-    ),
+    out: JsonOption = Path("compare.json"),
     runs: RunsOption = Path("runs"),
     table: TableOption = None,
     wandb: WandbOption = None,
@@ -90,8 +88,8 @@ def describe(record: dict[str, Any]) -> list[str]:
         )
     lines += _regret_lines(record)
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines
 
 

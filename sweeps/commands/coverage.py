@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from retrieval.run.storage import writable_file
+
 
 def run(
     law: Annotated[
@@ -26,7 +28,9 @@ def run(
     draws: Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap draws; 0 skips it.")] = 400,
     processes: Annotated[int, typer.Option("--processes", min=1)] = os.cpu_count() or 1,
     seed: Annotated[int, typer.Option("--seed")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="CSV file to write.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="CSV file to write.", metavar="FILE", callback=writable_file)
+    ] = None,
 ) -> None:
     """Simulate sweeps from a known law and count how often each kind of interval holds the truth."""
     from retrieval.errors import ConfigError

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sweeps.commands.options import (
+    JsonOption,
     RunsOption,
     TableOption,
     WandbOption,
@@ -28,9 +29,7 @@ def _law_help() -> str:
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "efficiency.json"
-    ),
+    out: JsonOption = Path("efficiency.json"),
     baseline: Annotated[str, typer.Option("--baseline", help="Strategy to compare with.")] = "standard",
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategy to judge, as named in the report (fixed ω=0.25).")
@@ -96,6 +95,6 @@ def describe(record: dict[str, Any]) -> list[str]:
         lines += aligned(cells)
     lines += [f"  {resource}: not computed: {reason}" for resource, reason in record["refused"].items()]
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines

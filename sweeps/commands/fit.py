@@ -11,6 +11,7 @@ from sweeps.commands.options import (
     PAIRS,
     SIZE,
     DColumn,
+    JsonOption,
     NColumn,
     RunsOption,
     SeedColumn,
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "fit.json"
-    ),
+    out: JsonOption = Path("fit.json"),
     metric: Annotated[
         str, typer.Option("--metric", help="Key of the metric to fit.")
     ] = "eff/contrastive_entropy",
@@ -101,7 +100,7 @@ def run(
     _show(fits, refused, targets, by is not None)
     typer.echo(f"wrote {out}")
     errors = sorted(
-        {warning.code for fit in fits.values() for warning in fit.warnings if warning.severity == "error"}
+        {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
     )
     if strict and (errors or refused):
         typer.echo(f"--strict: {', '.join([*errors, *(f'{name} refused' for name in refused)])}", err=True)

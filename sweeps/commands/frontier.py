@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
+from sweeps.commands.options import JsonOption, RunsOption, TableOption, WandbOption, WhereOption, load
 
 FirstOption = Annotated[
     str | None, typer.Option("--x", help="First objective. Default: eff/contrastive_entropy.")
@@ -21,9 +21,7 @@ DevOption = Annotated[
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "frontier.json"
-    ),
+    out: JsonOption = Path("frontier.json"),
     x: FirstOption = None,
     y: SecondOption = None,
     dev: DevOption = False,
@@ -121,6 +119,6 @@ def describe(record: dict[str, Any]) -> list[str]:
     ends = "" if area["interval"] is None else f" [{area['interval'][0]:.4g}, {area['interval'][1]:.4g}]"
     lines.append(f"hypervolume {area['value']:.4g}{ends}, reference {area['reference']}")
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines

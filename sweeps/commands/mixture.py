@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, load
+from retrieval.run.storage import writable_folder
+from sweeps.commands.options import JsonOption, RunsOption, TableOption, WandbOption, WhereOption, load
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "mixture.json"
-    ),
+    out: JsonOption = Path("mixture.json"),
     eff: Annotated[
         str, typer.Option("--eff", help="Effectiveness; a dev metric if training is to read the file.")
     ] = "dev/eff/contrastive_entropy",
@@ -39,7 +38,8 @@ def run(
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Bootstrap draws.")] = 500,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
     figures: Annotated[
-        Path | None, typer.Option("--figures", help="Folder for the figures.", metavar="DIR")
+        Path | None,
+        typer.Option("--figures", help="Folder for the figures.", metavar="DIR", callback=writable_folder),
     ] = None,
 ) -> None:
     """Fit mixture laws over fixed-ω runs; the file is what strategy.rule=law strategy.mixture=FILE reads."""

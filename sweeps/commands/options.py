@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.run.storage import writable_file
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,6 +27,9 @@ WandbOption = Annotated[
 WhereOption = Annotated[
     list[str] | None,
     typer.Option("--where", help="Keep rows with COLUMN=VALUE[,VALUE]; repeatable.", metavar="COLUMN=VALUE"),
+]
+JsonOption = Annotated[
+    Path, typer.Option("--out", help="JSON file to write.", metavar="FILE", callback=writable_file)
 ]
 NColumn = Annotated[str, typer.Option("--n", help="Column of model sizes.", metavar="COL")]
 DColumn = Annotated[str, typer.Option("--d", help="Column of training pairs.", metavar="COL")]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.run.storage import writable_file
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -31,7 +33,8 @@ def run(
     ] = True,
     limit: Annotated[int, typer.Option("--limit", help="Rows shown; 0 = all.", min=0, metavar="N")] = 50,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything to a file.", metavar="FILE")
+        Path | None,
+        typer.Option("--json", help="Write everything to a file.", metavar="FILE", callback=writable_file),
     ] = None,
 ) -> None:
     """Check every cell of a sweep and print what it would cost: nothing is run."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.run.storage import writable_folder
 from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, report_skipped
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 def run(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the page, figures, tables and fits.", metavar="DIR")
+        Path,
+        typer.Option(
+            "--out",
+            help="Folder for the page, figures, tables and fits.",
+            metavar="DIR",
+            callback=writable_folder,
+        ),
     ] = Path("report"),
     runs: RunsOption = Path("runs"),
     table: TableOption = None,

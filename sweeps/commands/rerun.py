@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from retrieval.run.storage import writable_folder
+
 NOT_MEASURED = ("cost/", "run")
 """Beginnings of the keys of a result that differ from one execution to the next."""
 
@@ -15,7 +17,10 @@ NOT_MEASURED = ("cost/", "run")
 def run(
     directory: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of run directories to write to.", metavar="DIR")
+        Path,
+        typer.Option(
+            "--out", help="Folder of run directories to write to.", metavar="DIR", callback=writable_folder
+        ),
     ] = Path("reruns"),
 ) -> None:
     """Run RUN again from its config.yaml, elsewhere; exit status 1 if a measured number differs."""
@@ -33,9 +38,7 @@ def run(
     config.logger.name = "none"  # its W&B run is that of the first execution
     for line in other_code(before):
         typer.echo(f"note: {line}", err=True)
-    status = run_single(config)
-    if status:
-        raise typer.Exit(status)
+    run_single(config)
     expected = before.finished()
     if expected is None:
         typer.echo(f"{before.path} has no result to compare with")

@@ -11,6 +11,7 @@ from sweeps.commands.options import (
     PAIRS,
     SIZE,
     DColumn,
+    JsonOption,
     NColumn,
     RunsOption,
     SeedColumn,
@@ -23,9 +24,7 @@ from sweeps.commands.options import (
 
 
 def run(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.", metavar="FILE")] = Path(
-        "sensitivity.json"
-    ),
+    out: JsonOption = Path("sensitivity.json"),
     first: Annotated[str, typer.Option("--first", help="First metric.")] = "eff/contrastive_entropy",
     second: Annotated[str, typer.Option("--second", help="Second metric.")] = "ood/contrastive_entropy",
     law: Annotated[str, typer.Option("--law", help="Form fitted to both.")] = "joint",
@@ -69,7 +68,7 @@ def run(
         typer.echo("\n".join([f"[{name}]", *(f"  {line}" for line in found.verdicts())]))
         for metric, warnings in found.warnings.items():
             for item in warnings:
-                typer.echo(f"  {item.severity} {item.code} ({metric}): {item.message}")
+                typer.echo(f"  {item.level} {item.code} ({metric}): {item.message}")
     for name, reason in refused.items():
         typer.echo(f"[{name}] not analysed: {reason}", err=True)
     if not record:

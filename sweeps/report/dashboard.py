@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from retrieval.errors import ParetrieveError
+from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.run.tracking import has_wandb_key
 from sweeps.fitting.points import PAIRS, SIZE
 
@@ -82,10 +82,10 @@ def _scatter(title: str, x: str, y: str) -> PanelSpec:
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """Entity and project of ``ENTITY/PROJECT``; raises DashboardError on anything else."""
+    """Entity and project of ``ENTITY/PROJECT``; raises ConfigError on anything else."""
     entity, _, project = path.partition("/")
     if not entity or not project or "/" in project:
-        raise DashboardError(f"--wandb {path}: expected ENTITY/PROJECT")
+        raise ConfigError(f"--wandb {path}: expected ENTITY/PROJECT")
     return entity, project
 
 

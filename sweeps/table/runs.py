@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval.errors import first_line
 from retrieval.run.files import write_text
 from sweeps.errors import TableError, missing_column
 
@@ -141,7 +142,7 @@ def read_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
-        raise TableError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
+        raise TableError(f"{path}: cannot be read as a table: {first_line(error)}") from None
     if frame.empty:
         raise TableError(f"{path}: the table has no rows")
     return frame

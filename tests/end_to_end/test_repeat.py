@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
 from retrieval.run.directory import RunDirectory
+from retrieval.run.funnel import exit_status
 from retrieval.run_one import run_single
 from retrieval.training.checkpoints import Checkpoints
 from sweeps.cli import main
@@ -82,7 +83,7 @@ def test_a_directory_whose_configuration_was_changed_is_refused(
     with pytest.raises(ConfigError, match="was changed since the run was made") as refused:
         run_cell(config)
     assert (key if change != "syntax" else "syntax") in str(refused.value)
-    assert run_single(config) == 2
+    assert exit_status(lambda: run_single(config)) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["rerun", str(directory.path), "--out", str(tmp_path / "again")]) == 2
     assert directory.state() == state

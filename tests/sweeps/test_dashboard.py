@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from synthetic_runs import Sweep, table
 
+from retrieval.errors import ConfigError
 from sweeps.cli import main
 from sweeps.report import dashboard
 from sweeps.report.dashboard import DashboardError, panels, publish
@@ -63,7 +64,7 @@ def test_without_a_key_one_line_says_how_to_log_in(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("path", ["project", "/project", "team/", "a/b/c"])
 def test_malformed_project_is_refused(path: str) -> None:
-    with pytest.raises(DashboardError, match="expected ENTITY/PROJECT"):
+    with pytest.raises(ConfigError, match="expected ENTITY/PROJECT"):
         publish("workspace", path, "x")
 
 
