@@ -17,15 +17,15 @@ from sweeps.commands.options import (
     load,
     progress_bar,
 )
+from sweeps.fitting.laws import plain_names
 
-LawOption = Annotated[
-    str,
-    typer.Option(
-        "--law",
-        help="Where the baseline's curve comes from: interpolated (as measured), joint, additive, "
-        "single (a law a slice), or auto (joint where there are runs enough).",
-    ),
-]
+
+def _law_help() -> str:
+    names = ", ".join(plain_names({"N", "D"}))
+    return (
+        f"Where the baseline's curve comes from: interpolated (as measured), {names}, "
+        "single (a law a slice), or auto (joint where there are runs enough)."
+    )
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Metric to match; repeatable. Default: eff and ood.")
     ] = None,
-    law: LawOption = "auto",
+    law: Annotated[str, typer.Option("--law", help=_law_help())] = "auto",
     runs: RunsOption = Path("runs"),
     table: TableOption = None,
     wandb: WandbOption = None,

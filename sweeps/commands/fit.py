@@ -21,6 +21,7 @@ from sweeps.commands.options import (
     load,
     progress_bar,
 )
+from sweeps.fitting.laws import law_help
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def run(
     ] = "eff/contrastive_entropy",
     law: Annotated[
         str,
-        typer.Option("--law", help="auto, joint, additive, model, data, data-shifted; -no-floor, -bounded."),
+        typer.Option("--law", help=law_help()),
     ] = "joint",
     by: Annotated[str | None, typer.Option("--by", help="Fit each value of a column, e.g. strategy.")] = None,
     runs: RunsOption = Path("runs"),

@@ -16,7 +16,7 @@ from sweeps.errors import FitRefusedError
 from sweeps.fitting import checks
 from sweeps.fitting.bootstrap import Progress, bootstrap
 from sweeps.fitting.fit import Prepared, prepare_fit
-from sweeps.fitting.laws import Floats
+from sweeps.fitting.laws import Floats, alone
 from sweeps.fitting.points import PAIRS, SIZE, Columns
 
 MIN_LEVELS = 3
@@ -97,7 +97,7 @@ class FittedSource:
             return self._together
         along = columns.n if axis == "N" else columns.d
         levels = min(part[along].nunique() for part in parts)
-        form = {"N": "model", "D": "data"}[axis] + ("" if levels > MIN_LEVELS else "-no-floor")
+        form = alone(axis, floor=levels > MIN_LEVELS).name
         return self._fit(parts, form, columns)
 
     def _fit(self, parts: Parts, law: str, columns: Columns) -> FittedPair:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweeps.diagnostics import Diagnostic
 from sweeps.fitting.fit import FitOptions
-from sweeps.fitting.laws import Floats
+from sweeps.fitting.laws import LAWS, Floats, plain_names
 from sweeps.fitting.points import Columns
 
 Resource = Literal["N", "D", "FLOPs"]
@@ -19,14 +19,15 @@ Parts = tuple[pd.DataFrame, pd.DataFrame]
 
 INTERPOLATED = "interpolated"
 
-LAWS: dict[str, str] = {
-    "auto": "joint where both strategies have three sizes and three amounts of data, else single",
-    "joint": "the joint law of arXiv 2403.18684 in N and D, fitted to all runs at once",
-    "additive": "the additive law of Hoffmann et al. 2022 in N and D, fitted to all runs at once",
-    "single": "a law in one axis for each slice, two parameters with three levels, three with more",
-    INTERPOLATED: "no law: what was measured, joined by straight lines in ln metric against ln resource",
-}
-"""Where the baseline's curve comes from: name -> what it is."""
+
+def sources() -> dict[str, str]:
+    """Where the baseline's curve may come from: name -> what it is."""
+    return {
+        "auto": "joint where both strategies have three sizes and three amounts of data, else single",
+        **{name: f"{LAWS[name].help}, fitted to all runs at once" for name in plain_names({"N", "D"})},
+        "single": "a law in one axis for each slice, two parameters with three levels, three with more",
+        INTERPOLATED: "no law: what was measured, joined by straight lines in ln metric against ln resource",
+    }
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class EfficiencyOptions:
 
     metrics: tuple[str, ...] = ("eff/contrastive_entropy", "ood/contrastive_entropy")
     law: str = "auto"
-    """One of :data:`LAWS`."""
+    """One of :func:`sources`."""
     resources: tuple[Resource, ...] = ("N", "D", "FLOPs")
     fit: FitOptions = field(default_factory=FitOptions)
     """How laws are fitted; its ``level``, ``bootstrap`` and ``seed`` hold for ``interpolated`` too."""

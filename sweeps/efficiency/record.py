@@ -21,7 +21,7 @@ from sweeps.efficiency.curves import curves
 from sweeps.efficiency.fitted import Fits, FittedSource
 from sweeps.efficiency.measured import MeasuredSource
 from sweeps.efficiency.multipliers import doubts, row, rows
-from sweeps.efficiency.options import INTERPOLATED, LAWS, EfficiencyOptions, Parts, Source
+from sweeps.efficiency.options import INTERPOLATED, EfficiencyOptions, Parts, Source, sources
 from sweeps.errors import FitRefusedError, missing_column
 from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import FLOPS, label_runs
@@ -58,8 +58,8 @@ def efficiency(
         FitRefusedError: no resource varies enough for any multiplier.
     """
     options = options or EfficiencyOptions()
-    if options.law not in LAWS:
-        raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(LAWS)}")
+    if options.law not in sources():
+        raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(sources())}")
     parts = _select(runs, baseline, strategy, options)
     source = _source(parts, options, progress, {} if fitted is None else fitted)
     found, refused = _curves(parts, source, options)

@@ -104,12 +104,12 @@ def check_estimate(fit: Estimate, r2: dict[str, float], lack: dict[str, float] |
             f"{count} configurations for {law.size} parameters: the law passes through them whatever they are"
         )
         found.append(diagnose("SATURATED_FIT", text))
-    for name, value in zip(law.parameters, fit.published):
+    for place in law.places("exponent"):
+        name, value = law.parameters[place], fit.published[place]
         for bound in EXPONENT_BOUNDS:
-            if name in ("alpha", "beta") and abs(np.log(value / bound)) < 1e-3:
-                found.append(
-                    diagnose("EXPONENT_AT_BOUND", f"{name} = {value:.4g} is the end of its search range")
-                )
+            if abs(np.log(value / bound)) < 1e-3:
+                text = f"{name} = {value:.4g} is the end of its search range"
+                found.append(diagnose("EXPONENT_AT_BOUND", text))
     optimum = fit.optimum
     if optimum.agreeing < max(3, STARTS_SHARE * optimum.tried):
         text = f"{optimum.agreeing} of {optimum.tried} starts reached the best objective"
@@ -130,13 +130,14 @@ def check_intervals(
 ) -> list[Diagnostic]:
     """What the data leave undetermined, and whether profile and bootstrap agree."""
     found = []
-    low, high = intervals.get("delta", (1.0, 1.0))
-    if low is None or high is None or low <= 0:
-        shown = "is open" if high is None else f"reaches from 0 to {high:.4g}"
-        text = f"floor δ = {fit.published[-1]:.4g}, but its interval {shown}"
-        found.append(diagnose("FLOOR_NOT_IDENTIFIED", text))
-    for name in ("alpha", "beta"):
-        low, high = intervals.get(name, (1.0, 1.0))
+    for place in fit.law.places("floor"):
+        low, high = intervals[fit.law.parameters[place]]
+        if low is None or high is None or low <= 0:
+            shown = "is open" if high is None else f"reaches from 0 to {high:.4g}"
+            text = f"floor δ = {fit.published[place]:.4g}, but its interval {shown}"
+            found.append(diagnose("FLOOR_NOT_IDENTIFIED", text))
+    for name in fit.law.names("exponent"):
+        low, high = intervals[name]
         if low is None or high is None or high > WIDE_EXPONENT * low:
             ends = [f"{end:.3g}" if end is not None else "open" for end in (low, high)]
             text = f"{name} = {fit.published[fit.law.index(name)]:.3g}, interval {ends[0]} to {ends[1]}"
@@ -147,13 +148,15 @@ def check_intervals(
     if sample.discarded > DISCARDED_SHARE * total or len(sample.params) < sample.requested:
         text = f"{sample.discarded} of {total} draws left too few configurations or levels to fit"
         found.append(diagnose("BOOTSTRAP_UNSTABLE", text))
-    found += _disagreement(intervals, sample)
+    found += _disagreement(fit.law.names("exponent"), intervals, sample)
     return found
 
 
-def _disagreement(intervals: dict[str, Interval], sample: Bootstrap) -> list[Diagnostic]:
-    for name in ("alpha", "beta"):
-        low, high = intervals.get(name, (None, None))
+def _disagreement(
+    exponents: list[str], intervals: dict[str, Interval], sample: Bootstrap
+) -> list[Diagnostic]:
+    for name in exponents:
+        low, high = intervals[name]
         if low is None or high is None or high <= low or name not in sample.intervals:
             continue
         drawn = sample.intervals[name]
@@ -166,11 +169,12 @@ def _disagreement(intervals: dict[str, Interval], sample: Bootstrap) -> list[Dia
 
 def check_objective(fit: Estimate, other: Estimate, intervals: dict[str, Interval]) -> list[Diagnostic]:
     """OBJECTIVE_SENSITIVE when the other loss puts an exponent or the floor outside its interval."""
+    judged = set(fit.law.names("exponent") + fit.law.names("floor"))
     for name, here, there in zip(fit.law.parameters, fit.published, other.published):
         low, high = intervals[name]
         below, above = low is not None and there < low, high is not None and there > high
         exact = low is not None and low == high
-        if name not in ("A", "B", "D0") and not exact and (below or above):
+        if name in judged and not exact and (below or above):
             losses = ("least squares", "Huber") if fit.objective.huber is None else ("Huber", "least squares")
             text = f"{name} = {here:.4g} by {losses[0]} but {there:.4g} by {losses[1]}, outside its interval"
             return [diagnose("OBJECTIVE_SENSITIVE", text)]

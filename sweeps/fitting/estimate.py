@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.fitting.laws import LAWS, Floats, Law
+from sweeps.fitting.laws import LAWS, Floats, Law, Points, get_law
 from sweeps.fitting.points import Runs
 from sweeps.fitting.result import FitOptions, Holdout
-from sweeps.fitting.solver import Objective, Optimum, Points, minimise
+from sweeps.fitting.solver import Objective, Optimum, minimise
 
 HUBER_TUNING = 1.345
 """Huber's constant: 95 % efficiency for normal residuals (Huber and Ronchetti, Robust Statistics)."""
@@ -152,9 +152,9 @@ def leave_largest_out(runs: Runs, law: Law, options: FitOptions, between: float 
     return Holdout(len(errors), max(errors, key=abs), axis, points)
 
 
-def comparable_forms(law: Law, chance: float | None) -> list[Law]:
-    """Forms in the same axes as ``law``; bounded ones only where the chance level is known."""
-    return [other for other in LAWS.values() if other.axes == law.axes and (chance or not other.bounded)]
+def comparable_forms(axes: tuple[str, ...], chance: float | None) -> list[Law]:
+    """Forms in these axes; those that need the chance level only where it is known."""
+    return [law for law in LAWS.values() if law.axes == axes and (chance or not law.needs_chance)]
 
 
 def compare(runs: Runs, laws: list[Law], options: FitOptions, between: float = 0.0) -> dict[str, Any]:
@@ -181,8 +181,8 @@ def compare(runs: Runs, laws: list[Law], options: FitOptions, between: float = 0
 
 
 def family(name: str) -> str:
-    """Name without the ``-bounded`` suffix: far below chance the two are one form."""
-    return name.removesuffix("-bounded")
+    """Name shared by the forms that are one far below chance."""
+    return get_law(name).family
 
 
 def _verdict(forms: dict[str, dict[str, Any]]) -> dict[str, Any]:

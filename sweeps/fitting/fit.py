@@ -106,8 +106,7 @@ def prepare_fit(
     grouped = prepare(table, metric, axes, columns, options.chance)
     _refuse_flat(grouped, axes, columns)
     runs = grouped.as_points() if options.unit == "run" else grouped
-    any_form = next(form for form in (get_law(n) for n in ("joint", "model", "data")) if form.axes == axes)
-    forms = comparable_forms(any_form, grouped.chance)
+    forms = comparable_forms(axes, grouped.chance)
     comparison: dict[str, Any] = {}
     if law == "auto":
         law = str(compare(runs, forms, options)["preferred"])
@@ -271,9 +270,8 @@ def _covariance(fitted: Estimate) -> Floats:
     """Covariance with ln A, α, ln B, β, …: exponents themselves, not their logarithms."""
     law: Law = fitted.law
     scale = np.ones(law.size)
-    for name in ("alpha", "beta"):
-        if name in law.parameters:
-            scale[law.index(name)] = fitted.published[law.index(name)]
+    for place in law.places("exponent"):
+        scale[place] = fitted.published[place]
     return covariance(fitted.objective, fitted.optimum.theta) * np.outer(scale, scale)
 
 

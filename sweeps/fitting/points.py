@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from retrieval.run.metric_names import rises_with_quality
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import FitRefusedError, TableError, missing_column
-from sweeps.fitting.laws import Floats, chance_level
-from sweeps.fitting.solver import Points
+from sweeps.fitting.laws import Floats, Points, chance_level
 
 SIZE = "size/params_non_embedding"
 PAIRS = "size/train_pairs"

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from sweeps.fitting.laws import EXPONENT_BOUNDS, MAX_SHIFT, Floats
+from sweeps.fitting.laws import Floats
 from sweeps.fitting.solver import Objective, Pin
 
 _DOUBLINGS = 12
 _REFINEMENTS = 8
-_LOG_SCALE_LIMIT = 300.0
 _RISE_LIMIT = 1e12
 
 Interval = tuple[float | None, float | None]
@@ -167,10 +166,10 @@ def profile_intervals(objective: Objective, theta: Floats, cost: float, level: f
     for index, name in enumerate(law.parameters):
         walker = _Walker(objective, theta, cost, allowed, index)
         found = []
-        for side, limit in zip((-1, 1), _limits(objective, index)):
+        for side, limit in zip((-1, 1), law.limits(index, centre, _largest_floor(objective))):
             step, response = _first_step(spread, index, walker.start)
             position, logs = walker.end(side, step, response, limit)
-            found.append(_value(law.parameters[index], position, side))
+            found.append(law.end(index, position, side))
             ends.append(law.logs_to_centred(logs, centre))
         intervals[name] = (found[0], found[1])
         if walker.best_cost < least * (1 - 1e-6):
@@ -178,17 +177,10 @@ def profile_intervals(objective: Objective, theta: Floats, cost: float, level: f
     return Profile(intervals, np.stack(ends), better)
 
 
-def _limits(objective: Objective, index: int) -> tuple[float, float]:
-    """Where to stop looking, in the coordinates of :meth:`Law.to_logs`."""
-    name = objective.law.parameters[index]
-    if name in ("A", "B"):
-        return -_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT
-    if name in ("alpha", "beta"):
-        return float(np.log(EXPONENT_BOUNDS[0])), float(np.log(EXPONENT_BOUNDS[1]))
-    if name == "D0":
-        return 0.0, MAX_SHIFT * float(np.exp(objective.points.centre.log_d))
+def _largest_floor(objective: Objective) -> float:
+    """A floor lies below the largest value of the metric and below chance."""
     top = float(np.exp(objective.points.log_y.max()))
-    return 0.0, top if objective.chance is None else min(top, objective.chance * (1 - 1e-9))
+    return top if objective.chance is None else min(top, objective.chance * (1 - 1e-9))
 
 
 def _first_step(spread: Floats, index: int, start: Floats) -> tuple[float, Floats]:
@@ -199,10 +191,3 @@ def _first_step(spread: Floats, index: int, start: Floats) -> tuple[float, Float
     if not np.isfinite(variance) or variance <= 0:
         return max(0.05 * abs(float(start[index])), 1e-3), response
     return float(np.sqrt(variance)), spread[:, index] / variance
-
-
-def _value(name: str, position: float | None, side: int) -> float | None:
-    """End of an interval in published units; the natural bound 0 of floor and shift is a closed end."""
-    if position is None:
-        return 0.0 if side < 0 and name in ("delta", "D0") else None
-    return float(np.exp(position)) if name not in ("delta", "D0") else float(position)

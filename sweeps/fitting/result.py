@@ -199,7 +199,7 @@ class FitResult:
     def _slope(self, n: ArrayLike, d: ArrayLike, index: int) -> Floats:
         """d ln metric / d parameter, the parameter being ln A (ln B) for scales, by central differences."""
         sides = []
-        logarithm = self.form.parameters[index] in ("A", "B")
+        logarithm = index in self.form.places("scale")
         step = 1e-6 if logarithm else 1e-6 * max(abs(self.vector[index]), 1e-3)
         for sign in (1.0, -1.0):
             moved = self.vector

@@ -25,8 +25,6 @@ from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions
 
-EXPONENTS = {"N": "alpha", "D": "beta"}
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -131,6 +129,8 @@ def sensitivities(
     found = []
     for kind in ("exponent", "local"):
         for axis in axes:
+            if kind == "exponent" and fits[0].estimate.law.exponent(axis) is None:
+                continue
             estimates = [_value(fit, fit.estimate.published[None, :], kind, axis) for fit in fits]
             draws = [_value(fit, params, kind, axis) for fit, params in zip(fits, sample.params)]
             found.append(_difference(axis, kind, estimates, draws, options.level))
@@ -147,8 +147,9 @@ def _centre(fit: Prepared) -> tuple[float, float]:
 def _value(fit: Prepared, params: Floats, kind: str, axis: str) -> Floats:
     """Exponent or local slope [r] for published parameters [r, p]."""
     law = fit.estimate.law
-    if kind == "exponent":
-        exponents: Floats = params[:, law.index(EXPONENTS[axis])]
+    place = law.exponent(axis)
+    if kind == "exponent" and place is not None:
+        exponents: Floats = params[:, place]
         return exponents
     size, pairs = _centre(fit)
     step = 1e-4

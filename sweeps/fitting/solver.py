@@ -13,36 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
-from sweeps.fitting.laws import Centre, Floats, Law
+from sweeps.fitting.laws import Floats, Law, Points
 
 AGREEMENT = 1e-3
 """Starts whose objective is within this relative distance of the best agree with it."""
 
-_START_RANGE = (0.03, 3.0)
 _MAX_ITERATIONS = 400
 _START_ITERATIONS = 120
 """Starts that are slower than this are not worth waiting for; the best one is polished to the end."""
-
-
-@dataclass(frozen=True)
-class Points:
-    """What a law is fitted to. All arrays [m]; u and v are ln N and ln D less the centre."""
-
-    u: Floats
-    v: Floats
-    log_y: Floats
-    weight: Floats
-    """Relative weights with mean 1."""
-    centre: Centre
-
-    @classmethod
-    def of(cls, log_n: Floats, log_d: Floats, log_y: Floats, weight: Floats | None = None) -> Points:
-        """Points of ln N, ln D, ln metric; the centre is the mean of ln N and ln D."""
-        centre = Centre(float(log_n.mean()), float(log_d.mean()))
-        weights = np.ones_like(log_y) if weight is None else weight / weight.mean()
-        return cls(log_n - centre.log_n, log_d - centre.log_d, log_y, weights, centre)
 
 
 @dataclass(frozen=True)
@@ -110,7 +89,7 @@ class Objective:
 
     def _bounds(self) -> tuple[Floats, Floats]:
         top = float(np.exp(self.points.log_y.max()))
-        if self.law.bounded and self.chance is not None:
+        if self.law.needs_chance and self.chance is not None:
             top = min(top, self.chance * (1 - 1e-9))
         return self.law.bounds(top)
 
@@ -127,10 +106,8 @@ class Objective:
         values, jac = self.law.evaluate(theta, self.points.u, self.points.v, self.chance)
         jac /= values[:, :, None]
         if pin is not None:
-            name = self.law.parameters[pin.index]
-            if name in ("A", "B"):
-                slope = self.law.held_scale_slope(theta, pin.index, self.points.centre)
-                jac[:, :, pin.index + 1] += jac[:, :, pin.index] * slope[:, None]
+            for place, slope in self.law.held(theta, pin.index, self.points.centre):
+                jac[:, :, place] += jac[:, :, pin.index] * slope[:, None]
             jac[:, :, pin.index] = 0.0
         return np.log(values) - target, jac
 
@@ -205,60 +182,6 @@ class Objective:
         return np.clip(theta - np.clip(step, -3.0, 3.0), low, high), gain
 
 
-def starting_points(objective: Objective, count: int) -> Floats:
-    """At least ``count`` starts [r, p]: exponents on a logarithmic grid, the linear terms by NNLS.
-
-    Variable projection (Golub and Pereyra 1973) in its simplest use: given the exponents, scales and floor
-    enter linearly and non-negative least squares on relative errors gives them at once.
-    """
-    law, points = objective.law, objective.points
-    inner = len(law.axes) + law.shifted + (law.combine == "joint")
-    side = int(np.ceil(count ** (1.0 / inner) - 1e-9))
-    exponents = np.log(np.geomspace(*_START_RANGE, side))
-    axes: list[Floats] = [exponents for _ in law.axes]
-    if law.combine == "joint":
-        axes.append(np.linspace(-2.5, 2.5, side))
-    if law.shifted:
-        axes.append(np.geomspace(1e-2, 1e2, side))
-    grid = np.stack([part.ravel() for part in np.meshgrid(*axes, indexing="ij")], axis=1)
-    return np.stack([_project(law, points, row) for row in grid])
-
-
-def _project(law: Law, points: Points, outer: Floats) -> Floats:
-    """Centred parameters [p] with the linear ones solved for, given exponents (and balance or shift)."""
-    exponents = np.exp(outer[: len(law.axes)])
-    logs = []
-    for axis, exponent in zip(law.axes, exponents):
-        size = points.u if axis == "N" else points.v
-        if law.shifted:
-            size = np.log(np.exp(size) + outer[-1])
-        logs.append(-exponent * size)
-    offsets = np.zeros(len(law.axes))
-    if law.combine == "joint":
-        offsets = np.array([outer[-1], -outer[-1]]) / 2
-        beta = exponents[1]
-        columns = [np.exp(beta * np.logaddexp((logs[0] + offsets[0]) / beta, (logs[1] + offsets[1]) / beta))]
-    else:
-        columns = [np.exp(log) for log in logs]
-    if law.floor:
-        columns.append(np.ones_like(points.u))
-    root = np.sqrt(points.weight)
-    relative = np.stack(columns, axis=1) * (root / np.exp(points.log_y))[:, None]
-    coefficients, _ = optimize.nnls(relative, root)
-    # A term that NNLS drops still needs a finite logarithm to start from.
-    smallest = 1e-4 * float(np.exp(points.log_y).min())
-    theta = np.zeros(law.size)
-    for position in range(len(law.axes)):
-        column = 0 if law.combine == "joint" else position
-        theta[2 * position] = np.log(max(coefficients[column], smallest)) + offsets[position]
-        theta[2 * position + 1] = outer[position]
-    if law.shifted:
-        theta[law.index("D0")] = outer[-1]
-    if law.floor:
-        theta[-1] = coefficients[-1]
-    return theta
-
-
 @dataclass(frozen=True)
 class Optimum:
     """Best of many starts, in centred coordinates."""
@@ -271,8 +194,7 @@ class Optimum:
 
 def minimise(objective: Objective, starts: int, extra: Floats | None = None) -> Optimum:
     """Fit from at least ``starts`` starts (plus ``extra`` [k, p]) and polish the best."""
-    own = objective.law.starts(objective.points.log_y, starts)
-    first = starting_points(objective, starts) if own is None else own
+    first = objective.law.starts(objective.points, starts)
     if extra is not None:
         first = np.concatenate([first, np.atleast_2d(extra)])
     theta, cost = objective.solve(first, tolerance=1e-10, iterations=_START_ITERATIONS)

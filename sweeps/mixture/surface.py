@@ -6,12 +6,13 @@ ln residuals, least squares or Huber, weights from seeds): see :mod:`sweeps.fitt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sweeps.fitting.estimate import Estimate, estimate, huber
-from sweeps.fitting.laws import Floats, Law
+from sweeps.fitting.laws import Floats, Law, Parameter, Points
 from sweeps.fitting.points import Runs
 from sweeps.fitting.result import FitOptions
 from sweeps.fitting.solver import Objective
@@ -26,24 +27,25 @@ _MAX_LEVERAGE = 0.95
 _DRAW_TOLERANCE = 1e-7
 
 
-@dataclass(frozen=True, eq=False)
 class Bound(Law):
     """A form at the configurations of a table: a law of which the fitter knows only values and bounds."""
 
-    form: Form | None = None
-    inputs: Inputs | None = None
-    low: Floats = field(default_factory=lambda: np.empty(0))
-    high: Floats = field(default_factory=lambda: np.empty(0))
+    axes = ("D",)
 
-    @classmethod
-    def of(cls, form: Form, inputs: Inputs) -> Bound:
+    def __init__(self, form: Form, inputs: Inputs) -> None:
         """Bind ``form``; a parameter that these inputs do not determine is held by equal bounds."""
-        names = tuple(parameter.name for parameter in form.parameters)
+        self.form, self.inputs = form, inputs
+        self.name, self.formula, self.help = form.name, form.formula, form.source
+        self.kinds = tuple(Parameter(parameter.name, "coefficient") for parameter in form.parameters)
         free = form.free(inputs)
         ends = [(p.low, p.high) if f else (p.frozen, p.frozen) for p, f in zip(form.parameters, free)]
-        low, high = np.array(ends).T
-        kind = Law(form.name, ("D",), names, form.formula, "single", floor=False)
-        return cls(**vars(kind), form=form, inputs=inputs, low=low, high=high)
+        self.low, self.high = np.array(ends).T
+
+    def at(self, inputs: Inputs) -> Bound:
+        """The same form with the same bounds at other configurations."""
+        moved = copy(self)
+        moved.inputs = inputs
+        return moved
 
     @property
     def size(self) -> int:
@@ -54,34 +56,32 @@ class Bound(Law):
         """Lower and upper bounds [p]."""
         return self.low, self.high
 
-    def starts(self, log_y: Floats, count: int) -> Floats | None:
+    def starts(self, points: Points, count: int) -> Floats:
         """``count`` starts [r, p], spread evenly over the ranges of the parameters, scales solved for."""
-        form, inputs = self._bound()
+        form = self.form
         generator = np.random.default_rng(0)
         orders = [generator.permutation(count) for _ in self.parameters]
         even = (np.stack(orders, axis=1) + 0.5) / count
         ranges = np.array([parameter.start for parameter in form.parameters])
         theta = ranges[:, 0] + even * (ranges[:, 1] - ranges[:, 0])
         theta = np.where(self.low < self.high, theta, self.low)
-        return np.clip(form.project(theta, inputs, log_y), self.low, self.high)
+        return np.clip(form.project(theta, self.inputs, points.log_y), self.low, self.high)
+
+    def values(self, centred: Floats, u: Floats, v: Floats, chance: float | None = None) -> Floats:
+        """Values [r, m] at the bound configurations."""
+        return self.form.values(centred, self.inputs)
 
     def evaluate(
         self, centred: Floats, u: Floats, v: Floats, chance: float | None = None, jacobian: bool = True
     ) -> tuple[Floats, Floats]:
         """Values [r, m] at the bound configurations and their Jacobian by differences [r, m, p]."""
-        form, inputs = self._bound()
-        values = form.values(centred, inputs)
+        values = self.values(centred, u, v)
         jac = np.zeros((*values.shape, len(self.parameters) if jacobian else 0))
         for place in np.flatnonzero(self.low < self.high) if jacobian else ():
             moved = centred.copy()
             moved[:, place] += _STEP
-            jac[:, :, place] = (form.values(moved, inputs) - values) / _STEP
+            jac[:, :, place] = (self.values(moved, u, v) - values) / _STEP
         return values, jac
-
-    def _bound(self) -> tuple[Form, Inputs]:
-        assert self.form is not None
-        assert self.inputs is not None
-        return self.form, self.inputs
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,6 @@ class Surface:
 def form_of(fitted: Estimate) -> Form:
     """The form behind an estimate of :func:`fit`."""
     assert isinstance(fitted.law, Bound)
-    assert fitted.law.form is not None
     return fitted.law.form
 
 
@@ -122,7 +121,7 @@ def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Es
     ``options``, loss, Huber scale and number of starts count.
     """
     plain = replace(options, loss="least-squares", huber_scale=None)
-    squares = estimate(runs, Bound.of(form, inputs), plain)
+    squares = estimate(runs, Bound(form, inputs), plain)
     if options.loss == "least-squares":
         return squares, squares
     objective, optimum = huber(runs, squares.objective, squares.optimum, options)
@@ -180,7 +179,7 @@ def relative_slopes(part: Estimate, inputs: Inputs | None = None) -> Floats:
     theta, law = part.optimum.theta, part.law
     if inputs is not None:
         assert isinstance(law, Bound)
-        law = replace(law, inputs=inputs)
+        law = law.at(inputs)
     values, jac = law.evaluate(theta[None, :], part.points.u, part.points.v)
     low, high = law.bounds(np.inf)
     slopes: Floats = (jac[0] / values[0][:, None])[:, (theta > low) & (theta < high)]

@@ -12,13 +12,13 @@ import pandas as pd
 from retrieval.errors import ParetrieveError
 from sweeps.fitting.configurations import aggregate, label_order
 from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.laws import alone
 from sweeps.fitting.points import PAIRS, SIZE
 
 Axis = Literal["N", "D"]
 Fitting = Literal["full", "quick", "none"]
 
 COLUMN: dict[str, str] = {"N": SIZE, "D": PAIRS}
-LAW: dict[str, str] = {"N": "model", "D": "data"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Curve:
     @property
     def name(self) -> str:
         """File name of the curve's record, without suffix."""
-        words = f"{LAW[self.axis]}-{self.metric.split('/')[0]}-{self.label}-{self.where}".lower()
+        law, kind = alone(self.axis, floor=True).name, self.metric.split("/")[0]
+        words = f"{law}-{kind}-{self.label}-{self.where}".lower()
         return "-".join(re.findall(r"[a-z0-9.]+", words))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -89,7 +90,7 @@ def curve(
     points = _points(part, axis, metric)
     if fitted == "none" or len(points) < 3:
         return Curve(label, axis, metric, where, points, other=other)
-    law = LAW[axis] if len(points) >= 4 else f"{LAW[axis]}-no-floor"
+    law = alone(axis, floor=len(points) >= 4).name
     try:
         options = FitOptions(bootstrap=1000 if fitted == "full" else 0)
         fit = fit_law(part, law=law, metric=metric, options=options, compare_forms=fitted == "full")

@@ -106,7 +106,7 @@ def test_required_inverts_predict(name: str) -> None:
 def test_below_the_floor_nothing_suffices(name: str) -> None:
     law, chance = LAWS[name], chance_level(256)
     theta = law.vector({key: PARAMS[key] for key in law.parameters})
-    target = PARAMS["delta"] if law.floor else 0.0
+    target = PARAMS["delta"] if law.places("floor") else 0.0
     for axis in law.axes:
         assert np.isinf(required(law, theta, [target, target - 0.1], axis, 1e6, chance)).all()  # type: ignore[arg-type]
 

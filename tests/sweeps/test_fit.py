@@ -15,8 +15,8 @@ from scipy import optimize
 
 from retrieval.errors import DataError
 from sweeps.fitting.fit import FitOptions, FitResult, fit_law, load_fits
-from sweeps.fitting.laws import PUBLISHED, chance_level, get_law
-from sweeps.fitting.solver import Objective, Points, minimise, starting_points
+from sweeps.fitting.laws import PUBLISHED, Points, chance_level, get_law
+from sweeps.fitting.solver import Objective, minimise
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 RUNS = FitOptions(bootstrap=0, unit="run")
@@ -168,7 +168,7 @@ def test_at_least_fifty_starts_and_most_agree() -> None:
     table = law_table(seed_sd=0.02)
     points = Points.of(*[np.log(table[name].to_numpy()) for name in ("N", "D", "y")])
     objective = Objective(get_law("joint"), points)
-    assert len(starting_points(objective, 50)) >= 50
+    assert len(objective.law.starts(points, 50)) >= 50
     optimum = minimise(objective, 50)
     assert optimum.tried >= 50
     assert optimum.agreeing > 0.5 * optimum.tried

@@ -19,10 +19,10 @@ every_law = st.sampled_from(list(LAWS.values()))
 def random_centred(law: Law, seed: int) -> Floats:
     generator = np.random.default_rng(seed)
     theta = generator.normal(0, 0.5, law.size)
-    if law.floor:
-        theta[-1] = generator.uniform(0.01, 2.0)
-    if law.shifted:
-        theta[law.index("D0")] = generator.uniform(0.1, 2.0)
+    for place in law.places("floor"):
+        theta[place] = generator.uniform(0.01, 2.0)
+    for place in law.places("shift"):
+        theta[place] = generator.uniform(0.1, 2.0)
     return theta
 
 

@@ -8,9 +8,9 @@ from law_tables import COLUMNS, law_table
 from scipy import optimize, stats
 
 from sweeps.fitting.fit import FitOptions, fit_law
-from sweeps.fitting.laws import get_law
+from sweeps.fitting.laws import Points, get_law
 from sweeps.fitting.profile import covariance, profile_intervals
-from sweeps.fitting.solver import Objective, Pin, Points, minimise
+from sweeps.fitting.solver import Objective, Pin, minimise
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 

@@ -1,0 +1,46 @@
+"""The forms by name."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from retrieval.errors import ConfigError
+from sweeps.fitting.laws.base import Law
+
+LAWS: dict[str, Law] = {}
+"""Every form by name, in order of registration."""
+
+AnyLaw = TypeVar("AnyLaw", bound=type[Law])
+
+
+def register(law: AnyLaw) -> AnyLaw:
+    """Class decorator: makes the forms of a law known by name."""
+    for form in law.forms():
+        LAWS[form.name] = form
+    return law
+
+
+def get_law(name: str) -> Law:
+    """The form called ``name``; raises ConfigError naming the valid ones."""
+    if name not in LAWS:
+        raise ConfigError(f"law={name} does not exist; choose one of {', '.join(LAWS)} or auto")
+    return LAWS[name]
+
+
+def alone(axis: str, floor: bool) -> Law:
+    """The first form registered that depends on ``axis`` alone, with or without a floor to fit."""
+    return next(law for law in LAWS.values() if law.axes == (axis,) and bool(law.places("floor")) == floor)
+
+
+def plain_names(axes: set[str]) -> list[str]:
+    """Names of the forms in at least these axes that stand for their family: the first of each."""
+    seen: dict[str, str] = {}
+    for law in LAWS.values():
+        if axes <= set(law.axes):
+            seen.setdefault(type(law).__name__, law.name)
+    return list(seen.values())
+
+
+def law_help() -> str:
+    """One line that names every form, for the commands."""
+    return f"auto, {', '.join(LAWS)}."
