@@ -9,7 +9,7 @@ FRONTIER ?= frontier
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep frontier report test test-slow bench bench-gpu same lint sync clean
+.PHONY: help setup sweep frontier report test test-slow bench bench-gpu same codes lint sync clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ bench-gpu: $(READY)  ## the same on one NVIDIA GPU, in less than 8 minutes
 
 same: $(READY)  ## whether a change of the code changes a number: small cells at commit BASE and as it is
 	$(BIN)/python -m benchmarks.same --base $(BASE)
+
+codes: $(READY)  ## write docs/codes.md anew from the registries of codes
+	$(BIN)/python -m sweeps.codes
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

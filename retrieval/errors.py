@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from retrieval.codes import FAILURES, look_up
+
 
 class ParetrieveError(Exception):
     """An error that a person can act on; the message says what is wrong and how to mend it."""
@@ -20,11 +22,11 @@ class DownloadError(ParetrieveError):
 
 
 class TrainingError(ParetrieveError):
-    """Training cannot go on; ``code`` is a stable failure signature such as ``LOSS_NOT_FINITE``."""
+    """Training cannot go on; ``code`` is one of the registry, which gives the remedy."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
         self.code = code
+        super().__init__(f"{code}: {message}; {look_up(code, FAILURES).remedy}")
 
 
 class StorageError(ParetrieveError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from retrieval.codes import look_up
 from retrieval.errors import DataError
+from sweeps.codes import CODES
 
 _SHOWN = 8
 
@@ -15,11 +17,11 @@ class TableError(DataError):
 
 
 class FitRefusedError(DataError):
-    """Rows that must not share one fit, or too few of them; ``code`` is the diagnostic's stable name."""
+    """Rows that must not share one fit, or too few of them; ``code`` is one of the registry."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
-        self.code = code
+        self.code = look_up(code, CODES).name
 
 
 def missing_column(name: str, columns: Iterable[object]) -> TableError:

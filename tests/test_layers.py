@@ -9,12 +9,24 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 
-RETRIEVAL = ("errors", "config", "run", "data", "models", "search", "evaluation", "training", "pipeline")
+RETRIEVAL = (
+    "codes",
+    "errors",
+    "config",
+    "run",
+    "data",
+    "models",
+    "search",
+    "evaluation",
+    "training",
+    "pipeline",
+)
 """Each imports only itself and what stands before it; the entry points come after ``pipeline``."""
 
 ENTRY_POINTS = ("run_one", "worker", "evaluate")
 
 SWEEPS = (
+    "codes",
     "errors",
     "diagnostics",
     "table",
@@ -30,7 +42,7 @@ SWEEPS = (
     "__main__",
 )
 
-READS_ONLY = ("errors", "config", "run")
+READS_ONLY = ("codes", "errors", "config", "run")
 """What the rooms of ``sweeps`` that only read run directories may import from ``retrieval``."""
 
 

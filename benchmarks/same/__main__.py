@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"no cell {unknown}; --list shows them")
     except ValueError as wrong:
         return _refuse(str(wrong))
-    signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return _compare(given.base, given.head, cells, given.expect, renames)
     except CommitError as error:
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; nothing is left behind", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

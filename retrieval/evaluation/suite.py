@@ -19,9 +19,9 @@ from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
 from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
 from retrieval.evaluation.vectors import Encoder, KeptRows, encoded_shards
-from retrieval.run.metric_names import REFERENCES
+from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
-from retrieval.search.ranking import METRICS, rank, ranking_metrics
+from retrieval.search.ranking import rank, ranking_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
 """Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
 
-CONTRASTIVE_ENTROPY = "contrastive_entropy"
 DEV = "dev"
 """First part of the prefixes of dev sets."""
 QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
@@ -272,7 +271,7 @@ def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[
     for group in ("ood", f"{DEV}/ood"):
         domains = [prefix for prefix in prefixes if prefix.startswith(f"{group}/")]
         for start in ("", *(f"{reference}/" for reference in REFERENCES)):
-            for name in (CONTRASTIVE_ENTROPY, *METRICS):
+            for name in (CONTRASTIVE_ENTROPY, *RANKING):
                 keys = [f"{start}{domain}/{name}" for domain in domains]
                 values = [metrics[key] for key in keys if key in metrics]
                 if values:

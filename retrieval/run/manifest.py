@@ -42,7 +42,7 @@ MOST_DIFFERENCE = 2**20
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 """Names of environment variables whose values belong in no file."""
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """The source checkout, or ``site-packages`` of an installed copy (which has no ``.git``)."""
 
 

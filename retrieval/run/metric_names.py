@@ -2,3 +2,28 @@
 
 REFERENCES = ("bm25", "untrained")
 """Reference rows that stand beside a run's metrics; their names are the first part of their keys."""
+
+CONTRASTIVE_ENTROPY = "contrastive_entropy"
+
+RANKING = ("ndcg@10", "mrr@10", "recall@100")
+"""Metrics of a ranking, which every evaluation of a test set measures."""
+
+_RISING = ("ndcg", "mrr", "map", "recall", "precision", "success@", "accuracy", "hit")
+"""How the names of metrics begin that rise with quality; an attack's ``success_rate`` does not."""
+
+_SPEEDS = ("pairs_per_second", "mfu")
+"""What is better when it is more, and is no quality of a model."""
+
+
+def rises_with_quality(metric: str) -> bool:
+    """Whether a better model has a higher ``metric``; contrastive entropy, losses and costs fall."""
+    return _last(metric).startswith(_RISING)
+
+
+def larger_is_better(metric: str) -> bool:
+    """Whether a higher value of ``metric`` is better: one that rises with quality, or a speed."""
+    return _last(metric).startswith(_RISING + _SPEEDS)
+
+
+def _last(metric: str) -> str:
+    return metric.rsplit("/", 1)[-1].lower()

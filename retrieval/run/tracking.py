@@ -21,7 +21,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from retrieval.config import LoggerConfig
-from retrieval.run.metric_names import REFERENCES
+from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ Action = Callable[[Any], None]
 PROBE_SECONDS = 3.0
 """A server that does not answer a plain request within this long is not asked for more."""
 
-METRICS = ("contrastive_entropy", "ndcg@10", "mrr@10", "recall@100")
+METRICS = (CONTRASTIVE_ENTROPY, *RANKING)
 
 
 class Mirror:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from retrieval.data.cache import build_once, digest
 from retrieval.data.testset import EvaluationSet
-from retrieval.search.ranking import DEPTH, METRICS, Ranking, ranking_metrics, without_identical
+from retrieval.run.metric_names import RANKING
+from retrieval.search.ranking import DEPTH, Ranking, ranking_metrics, without_identical
 
 if TYPE_CHECKING:
     from retrieval.data.collection import Collection
@@ -100,7 +101,7 @@ def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArra
     folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint])
     build_once(folder, _builder(evaluation_set, cache), describe=f"BM25 baseline of {evaluation_set.name}")
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return {name: np.array(stored[name], dtype=np.float64) for name in METRICS}
+    return {name: np.array(stored[name], dtype=np.float64) for name in RANKING}
 
 
 def _builder(evaluation_set: EvaluationSet, cache: Path) -> Callable[[Path], None]:

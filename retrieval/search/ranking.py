@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from retrieval.data.segments import within
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ParetrieveError
+from retrieval.run.metric_names import RANKING
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
-METRICS = ("ndcg@10", "mrr@10", "recall@100")
 DEPTH = 100
 """Candidates that ranking metrics look at."""
 
@@ -239,7 +239,7 @@ def without_identical(ranking: Ranking, evaluation_set: EvaluationSet, k: int) -
 
 
 def ranking_metrics(ranking: Ranking, evaluation_set: EvaluationSet) -> dict[str, NDArray[np.float64]]:
-    """Return nDCG@10, MRR@10 and Recall@100 of every query as float64[q], keyed as in :data:`METRICS`.
+    """Return nDCG@10, MRR@10 and Recall@100 of every query as float64[q], keyed as in :data:`RANKING`.
 
     Computed by trec_eval through ir-measures: equal scores are ordered by descending passage id, nDCG
     takes grades as linear gains, and a query without results counts zero.
@@ -248,7 +248,7 @@ def ranking_metrics(ranking: Ranking, evaluation_set: EvaluationSet) -> dict[str
 
     measures = {"ndcg@10": ir_measures.nDCG @ 10, "mrr@10": ir_measures.RR, "recall@100": ir_measures.R @ 100}
     names = {measure: name for name, measure in measures.items()}
-    values = {name: np.zeros(len(evaluation_set.query_rows)) for name in METRICS}
+    values = {name: np.zeros(len(evaluation_set.query_rows)) for name in RANKING}
     run, qrels = _as_dictionaries(ranking, evaluation_set)
     for metric in ir_measures.pytrec_eval.evaluator(list(names), qrels).iter_calc(run):
         values[names[metric.measure]][int(metric.query_id)] = metric.value

@@ -157,7 +157,7 @@ class MetricsCallback(pl.Callback):
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(
                 "LOSS_NOT_FINITE",
-                f"not finite at step {step}: {values}; lower train.lr, or set train.precision=32",
+                f"not finite at step {step}: {values}",
             )
         values |= module.strategy.logged()
         values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]

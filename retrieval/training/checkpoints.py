@@ -63,8 +63,7 @@ class Checkpoints:
         if found != expected:
             raise TrainingError(
                 "CHECKPOINT_MISMATCH",
-                f"{path} holds other weights than this run's model: the code changed since it was written; "
-                f"delete {self.folder} to train anew",
+                f"{path} holds other weights than this run's model: the code changed since it was written",
             )
         return int(state["global_step"])
 

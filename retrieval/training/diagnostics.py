@@ -1,7 +1,6 @@
 """Named failure signatures of a finished training (DESIGN §3), for ``warnings`` in ``result.json``.
 
-Each has a stable code and a message with the numbers of this run. ``LOSS_NOT_FINITE`` is not among them:
-it ends a run.
+Each has a code of the registry, which gives the remedy, and a message with the numbers of this run.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.codes import WARNINGS, look_up
 from retrieval.training.omega import Target
 from retrieval.training.strategies.base import Strategy
 from retrieval.training.strategies.pareto import Pareto
@@ -44,7 +44,7 @@ Warning_ = dict[str, str]
 def diagnose(
     strategy: Strategy, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
 ) -> list[Warning_]:
-    """Warnings of a finished run: ``{"code", "message"}`` each.
+    """Warnings of a finished run: ``{"code", "message", "remedy"}`` each.
 
     ``lines``: of ``metrics.jsonl``; ``result``: what is measured so far, without it there is no word about
     the frontier.
@@ -69,7 +69,11 @@ def diagnose(
 
 
 def _named(findings: Iterable[tuple[str, str | None]]) -> list[Warning_]:
-    return [{"code": code, "message": message} for code, message in findings if message is not None]
+    return [
+        {"code": code, "message": message, "remedy": look_up(code, WARNINGS).remedy}
+        for code, message in findings
+        if message is not None
+    ]
 
 
 def chance_level(result: Mapping[str, Any]) -> str | None:
@@ -80,10 +84,7 @@ def chance_level(result: Mapping[str, Any]) -> str | None:
     chance = math.log(negatives + 1)
     if entropy < chance * (1 - CHANCE_TOLERANCE):
         return None
-    return (
-        f"eff/contrastive_entropy {entropy:.3f} is that of an encoder that knows nothing, {chance:.3f}; "
-        "train longer, or lower train.lr or strategy.perturbation.epsilon"
-    )
+    return f"eff/contrastive_entropy {entropy:.3f} is that of an encoder that knows nothing, {chance:.3f}"
 
 
 def oscillation(omegas: NDArray[np.float64]) -> str | None:
@@ -98,7 +99,7 @@ def oscillation(omegas: NDArray[np.float64]) -> str | None:
         return None
     return (
         f"in the later half of the run ω turned back at {turns:.0%} of the logged steps, by {swing:.2f} at "
-        "the median; lower strategy.eta or raise strategy.decay"
+        "the median"
     )
 
 
@@ -109,8 +110,7 @@ def saturation(omegas: NDArray[np.float64], bounds: tuple[float, float]) -> str 
         if share >= SATURATED_SHARE:
             return (
                 f"in the later half of the run ω was at its bound {bound:g} for {share:.0%} of the logged "
-                "steps: the target ratio cannot be met; take it from a frontier of this model and data "
-                "(strategy.frontier), or lower strategy.eta"
+                "steps"
             )
     return None
 
@@ -119,19 +119,18 @@ def divergence(ratios: NDArray[np.float64]) -> str | None:
     """``ratios`` ``[2, k]``, ln(R/E) by training losses and by dev contrastive entropy, disagree."""
     if not ratios.shape[1]:
         return None
-    fix = "training losses are no proxy here; set strategy.recalibrate to fewer steps"
     by_losses, by_entropy = ratios[:, -1].tolist()
     if abs(by_losses - by_entropy) > RATIO_TOLERANCE:
         return (
             f"R/E is {math.exp(by_losses):.2f} by training losses and {math.exp(by_entropy):.2f} by "
-            f"contrastive entropy on dev pairs; {fix}"
+            f"contrastive entropy on dev pairs"
         )
     if ratios.shape[1] >= LEAST_RECALIBRATIONS and ratios.std(axis=1).min() > 0:
         correlation = float(np.asarray(np.corrcoef(ratios))[0, 1])
         if correlation < 0:
             return (
                 f"over {ratios.shape[1]} recalibrations R/E by training losses and by contrastive entropy "
-                f"on dev pairs moved against each other (correlation {correlation:.2f}); {fix}"
+                f"on dev pairs moved against each other (correlation {correlation:.2f})"
             )
     return None
 

@@ -81,7 +81,7 @@ class MixtureFile:
         return _share(best), _share(_quantile(drawn, tail)), _share(_quantile(drawn, 1 - tail))
 
     def extrapolation(self, goal: str, params_non_embedding: float, train_pairs: float) -> str | None:
-        """A sentence that starts with ``OMEGA_EXTRAPOLATED`` where N or D is far outside the fitted range."""
+        """What lies far outside, for ``OMEGA_EXTRAPOLATED``, where N or D is far outside the fitted range."""
         law = self._law(goal)
         texts = []
         for axis, value, (low, high) in (
@@ -93,7 +93,7 @@ class MixtureFile:
                 texts.append(f"{axis}={value:.4g} lies {factor:.3g}× outside {low:.4g} to {high:.4g}")
         if not texts:
             return None
-        return f"OMEGA_EXTRAPOLATED: {'; '.join(texts)}; treat ω as a guess, or add fixed-ω runs closer to it"
+        return "; ".join(texts)
 
     def check(
         self,

@@ -183,8 +183,7 @@ class RefreshCallback(pl.Callback):
         if not is_complete(place):
             raise TrainingError(
                 "NEGATIVES_MISSING",
-                f"{place}: the negatives that this run was drawing from are gone, so it cannot be resumed; "
-                "delete the run directory to start anew",
+                f"{place}: the negatives that this run was drawing from are gone, so it cannot be resumed",
             )
         self.negatives.use(generation, NegativeLists.open(place))
 

@@ -88,8 +88,8 @@ def describe(record: dict[str, Any]) -> list[str]:
         )
     lines += _regret_lines(record)
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines
 
 

@@ -95,6 +95,6 @@ def describe(record: dict[str, Any]) -> list[str]:
         lines += aligned(cells)
     lines += [f"  {resource}: not computed: {reason}" for resource, reason in record["refused"].items()]
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines

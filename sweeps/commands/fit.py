@@ -99,7 +99,7 @@ def run(
     _show(fits, refused, targets, by is not None)
     typer.echo(f"wrote {out}")
     errors = sorted(
-        {warning.code for fit in fits.values() for warning in fit.warnings if warning.severity == "error"}
+        {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
     )
     if strict and (errors or refused):
         typer.echo(f"--strict: {', '.join([*errors, *(f'{name} refused' for name in refused)])}", err=True)

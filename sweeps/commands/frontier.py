@@ -119,6 +119,6 @@ def describe(record: dict[str, Any]) -> list[str]:
     ends = "" if area["interval"] is None else f" [{area['interval'][0]:.4g}, {area['interval'][1]:.4g}]"
     lines.append(f"hypervolume {area['value']:.4g}{ends}, reference {area['reference']}")
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines

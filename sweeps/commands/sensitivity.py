@@ -68,7 +68,7 @@ def run(
         typer.echo("\n".join([f"[{name}]", *(f"  {line}" for line in found.verdicts())]))
         for metric, warnings in found.warnings.items():
             for item in warnings:
-                typer.echo(f"  {item.severity} {item.code} ({metric}): {item.message}")
+                typer.echo(f"  {item.level} {item.code} ({metric}): {item.message}")
     for name, reason in refused.items():
         typer.echo(f"[{name}] not analysed: {reason}", err=True)
     if not record:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
-from sweeps.fitting.configurations import larger_is_better
+from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.points import refuse_mixtures
 from sweeps.frontier.trace import DEV
 

@@ -15,12 +15,13 @@ from typing import Any
 import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
+from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.cells import MEAN, ON_DEV, Cell, cells, comparable, fixed_omegas
 from sweeps.comparison.paired import difference, holm
 from sweeps.comparison.regret import regrets
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import missing_column
-from sweeps.fitting.configurations import label_runs, larger_is_better
+from sweeps.fitting.configurations import label_runs
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
 
 BEST_FIXED = "best-fixed"

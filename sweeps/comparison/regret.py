@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.cells import ON_DEV, Cell
 from sweeps.comparison.paired import difference
-from sweeps.fitting.configurations import larger_is_better
 
 
 def regrets(

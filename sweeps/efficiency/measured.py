@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.efficiency.interpolation import reached
 from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
-from sweeps.fitting.configurations import larger_is_better
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns, prepare
 from sweeps.fitting.result import FitOptions

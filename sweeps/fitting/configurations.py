@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from retrieval.config import DEFAULT_RULES
+from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
 
 FLOPS = "cost/train_flops"
@@ -21,20 +22,10 @@ FLOPS = "cost/train_flops"
 W = 256
 """Negatives of the contrastive entropy where a table does not state ``eval/negatives``."""
 
-_LARGER_IS_BETTER = (
-    *("ndcg", "mrr", "map", "recall", "precision", "success", "accuracy", "hit"),
-    *("pairs_per_second", "mfu"),
-)
 DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood"}
 """Settings of ``pareto`` that change what is trained: column -> value of a run that does not state it."""
 
 _IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
-
-
-def larger_is_better(metric: str) -> bool:
-    """Whether a higher value of ``metric`` is better; contrastive entropy, losses and costs are not."""
-    name = metric.rsplit("/", 1)[-1].lower()
-    return any(name.startswith(prefix) for prefix in _LARGER_IS_BETTER)
 
 
 def worst_by_chance(metric: str, negatives: int = W) -> float | None:

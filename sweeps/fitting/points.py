@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from retrieval.run.metric_names import rises_with_quality
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import FitRefusedError, TableError, missing_column
 from sweeps.fitting.laws import Floats, chance_level
@@ -25,8 +26,6 @@ SAME_LEVEL = 1e-3
 """Values of N (of D) this close, relatively, are one level: seeds may drop a few pairs more or fewer."""
 
 _SELECTION = "eval/selection"
-
-_HIGHER_IS_BETTER = ("ndcg", "mrr", "recall", "success", "precision", "map@", "hit_rate", "accuracy")
 
 ONE_VALUE = {
     "size/convention": ("MIXED_PARAM_CONVENTION", "parameter-count conventions"),
@@ -164,10 +163,7 @@ def prepare(
 
 def refuse_rising(metric: str) -> None:
     """Raise TableError on a metric that rises with quality."""
-    name = metric.rsplit("/", 1)[-1].lower()
-    if metric.startswith(COMPLEMENT):
-        return
-    if name.startswith(_HIGHER_IS_BETTER):
+    if rises_with_quality(metric) and not metric.startswith(COMPLEMENT):
         raise TableError(
             f"{metric} rises with quality and has no power law to a floor; "
             "fit a contrastive entropy, or 1 − metric with --complement"

@@ -70,8 +70,8 @@ def describe_warnings(warnings: list[Diagnostic]) -> list[str]:
     """One line a diagnostic and one for what to do about it."""
     lines = []
     for warning in warnings:
-        lines.append(f"  {warning.severity} {warning.code}: {warning.message}")
-        lines.append(f"      → {warning.action}")
+        lines.append(f"  {warning.level} {warning.code}: {warning.message}")
+        lines.append(f"      → {warning.remedy}")
     return lines
 
 

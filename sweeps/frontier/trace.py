@@ -16,13 +16,13 @@ import pandas as pd
 from scipy import stats
 
 from retrieval.errors import ConfigError, DataError
-from sweeps.diagnostics import Diagnostic
+from retrieval.run.metric_names import larger_is_better
+from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.configurations import (
     Configurations,
     W,
     aggregate,
     label_runs,
-    larger_is_better,
     worst_by_chance,
 )
 from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
@@ -258,25 +258,19 @@ def _warnings(record: dict[str, Any], means: Configurations, options: FrontierOp
     found = []
     if not len(means.residuals):
         text = f"none of the {len(means.table)} configurations has a second seed"
-        action = (
-            "run at least two seeds a configuration: without them no probability or interval can be given"
-        )
-        found.append(Diagnostic("SINGLE_SEED", "warning", text, action))
+        found.append(diagnose("SINGLE_SEED", text))
     front = sum(point["non_dominated"] for point in record["points"])
     if front < 3:
         text = f"{front} configuration(s) are non-dominated, so the knee is one of the frontier's ends"
-        action = "trace the frontier: strategy=pareto strategy.rule=fixed strategy.omega=0,0.25,0.5,0.75,1"
-        found.append(Diagnostic("FRONTIER_TOO_SHORT", "warning", text, action))
+        found.append(diagnose("FRONTIER_TOO_SHORT", text))
     if record["rho"] is None:
         text = f"ρ* = R*/E* is defined for two losses; {options.x} and {options.y} are not both losses"
-        action = "use contrastive entropies for strategy.frontier"
-        found.append(Diagnostic("RHO_UNDEFINED", "warning", text, action))
+        found.append(diagnose("RHO_UNDEFINED", text))
     repeated = means.table["seeds"].map(lambda seeds: len(set(seeds)) < len(seeds))
     if repeated.any():
         names = ", ".join(means.table.loc[repeated, "configuration"].head(3))
         text = f"several runs with the same seed in: {names}; they differ in a setting the name leaves out"
-        action = "select one setting with --where COLUMN=VALUE"
-        found.append(Diagnostic("MIXED_SETTINGS", "warning", text, action))
+        found.append(diagnose("MIXED_SETTINGS", text))
     return found
 
 

@@ -38,10 +38,10 @@ def describe(record: dict[str, Any]) -> list[str]:
     for said in record["predictions"]:
         at = f"N={said['params_non_embedding']:.4g}, D={said['train_pairs']:.4g}"
         lines.append(f"predicted at {at}: {_goals(said['optimum'])}")
-        lines += [f"  {item['severity']} {item['code']}: {item['message']}" for item in said["warnings"]]
+        lines += [f"  {item['level']} {item['code']}: {item['message']}" for item in said["warnings"]]
     for warning in record["warnings"]:
-        lines.append(f"{warning['severity']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['action']}")
+        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
+        lines.append(f"    → {warning['remedy']}")
     return lines
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval.codes import Code
 from retrieval.run.files import write_json
+from sweeps.codes import CODES
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
@@ -128,14 +130,11 @@ def _fit_findings(analysis: Analysis) -> list[Finding]:
     return [Finding(warning, name) for name, fit in named for warning in fit.warnings]
 
 
-RUN_CODES = {
-    "OMEGA_OSCILLATES": "lower strategy.eta or raise strategy.decay",
-    "OMEGA_SATURATED": "look at ρ*: one objective alone decides; give strategy.frontier or another ω range",
-    "PROXY_DIVERGED": "do not trust the training losses as a proxy; compare with fixed ω",
-    "FRONTIER_NOT_REACHED": "train longer, or aim at a frontier of runs of this size and data",
-    "LOSS_NOT_FINITE": "lower train.lr or set train.precision=32",
-}
-"""What to do about codes that runs themselves recorded."""
+_UNKNOWN = (
+    "another version of this project recorded this code",
+    "see the warnings in the run's result.json",
+)
+"""Meaning and remedy of a code that the registry does not hold."""
 
 
 def _run_findings(runs: pd.DataFrame) -> list[Finding]:
@@ -145,8 +144,8 @@ def _run_findings(runs: pd.DataFrame) -> list[Finding]:
     found = []
     for _, row in runs.iterrows():
         for code in str(row["warnings"] or "").split():
-            action = RUN_CODES.get(code, "see the warnings in the run's result.json")
-            diagnostic = Diagnostic(code, "warning", "recorded by the run", action)
+            kind = CODES.get(code) or Code(code, "warning", *_UNKNOWN)
+            diagnostic = Diagnostic(kind, "recorded by the run, with its numbers in result.json")
             found.append(Finding(diagnostic, str(row.get("run", "a run"))))
     return found
 
@@ -165,10 +164,7 @@ def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
     section = Section("omega", "Pareto training: how ω moved")
     traces = omega_traces(runs, folder)
     if not traces:
-        section.notes.append(
-            "NO_PARETO_RUNS: no run with a moving ω; "
-            "add some with `python train.py -m strategy=standard,pareto …`."
-        )
+        section.missing("NO_PARETO_RUNS")
         return section
     sized = {SIZE, PAIRS} <= set(runs)
     order = {
@@ -184,9 +180,7 @@ def _appendix(collected: Collected, analysis: Analysis, folder: Path | None) -> 
     fits = Section("fits", "Fitted laws")
     fits.tables.append(fits_table(analysis.curves, analysis.joint))
     if not analysis.fits:
-        fits.notes.append(
-            "NO_FIT: no strategy has the three sizes or three numbers of pairs that a law needs."
-        )
+        fits.missing("NO_FIT")
         fits.tables.clear()
     table = Section("runs", "Runs", [f"{collected.summary()}."])
     table.paragraphs += [f"Left out: {run.run}: {run.state} ({run.reason})." for run in collected.skipped]

@@ -42,7 +42,7 @@ def mixture_part(runs: pd.DataFrame) -> Tradeoff | None:
     try:
         record = to_json(fit_mixture(runs, MixtureOptions(eff, rob, by, fit=_FIT)))
     except ParetrieveError as error:
-        part.section.notes.append(f"NO_MIXTURE_LAW: {error}")
+        part.section.missing("NO_MIXTURE_LAW", str(error))
         return part
     part.records["mixture"] = record
     part.findings = [Finding(Diagnostic.from_json(item), "mixture law") for item in record["warnings"]]

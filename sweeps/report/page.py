@@ -10,7 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from retrieval.codes import look_up
 from retrieval.run.files import write_text
+from sweeps.codes import CODES
 from sweeps.diagnostics import Diagnostic
 from sweeps.report.figures.style import FORMATS, Panel, inline_svg, save
 from sweeps.report.tables import PageTable
@@ -27,7 +29,12 @@ class Section:
     tables: list[PageTable] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is missing and why, with a stable code first."""
+    """What is missing and why, with a code of the registry first."""
+
+    def missing(self, code: str, message: str | None = None) -> None:
+        """Note what is not there: ``message``, or else the code's meaning, and the remedy."""
+        kind = look_up(code, CODES)
+        self.notes.append(f"{code}: {message or kind.meaning}; {kind.remedy}.")
 
 
 @dataclass(frozen=True)
@@ -95,4 +102,4 @@ def grouped(findings: list[Finding]) -> list[tuple[Diagnostic, list[Finding]]]:
     for finding in findings:
         codes.setdefault(finding.diagnostic.code, []).append(finding)
     groups = [(members[0].diagnostic, members) for members in codes.values()]
-    return sorted(groups, key=lambda group: rank[group[0].severity])
+    return sorted(groups, key=lambda group: rank[group[0].level])

@@ -29,11 +29,9 @@ def ranking_section(runs: pd.DataFrame) -> Section:
         if curves:
             section.panels.append(ranking_panel(curves, _bm25(runs, metric), f"ranking-{prefix}"))
     if not section.panels:
-        section.notes.append(
-            f"NO_RANKING_METRIC: the runs have no {RANKING}; evaluate with eval=quick or full."
-        )
+        section.missing("NO_RANKING_METRIC")
     elif not any(_bm25(runs, f"{prefix}/{RANKING}") is not None for prefix in ("eff", "ood")):
-        section.notes.append("NO_BM25: the runs have no BM25 baseline; evaluate with eval.bm25=true.")
+        section.missing("NO_BM25")
     return section
 
 
@@ -84,7 +82,7 @@ def cost_section(runs: pd.DataFrame) -> Section:
     section = Section("cost", "Cost")
     said = totals(runs)
     if not said:
-        section.notes.append("NO_COST: the runs recorded no cost.")
+        section.missing("NO_COST")
         return section
     section.paragraphs.append(f"All runs together: {', '.join(said)}.")
     section.panels = _cost_panels(runs)

@@ -50,15 +50,13 @@ def scaling(runs: pd.DataFrame, axis: Axis) -> Scaling:
     if other is None or levels < 2:
         what = "training fractions" if axis == "D" else "model sizes"
         option = "data.frac=0.1,0.3,1" if axis == "D" else "model=bert-tiny,bert-mini,bert-small"
-        section.notes.append(
-            f"FEWER_THAN_3_LEVELS: the runs have {levels} of the {what} a curve needs; "
-            f"a law needs three or more (for example {option})."
+        section.missing(
+            "FEWER_THAN_3_LEVELS",
+            f"the runs have {levels} of the {what} a curve needs (for more, give {option})",
         )
         return found
     if levels < 3:
-        section.notes.append(
-            f"FEWER_THAN_3_LEVELS: {levels} values of {axis} give a line, not a law; run three or more."
-        )
+        section.missing("FEWER_THAN_3_LEVELS", f"{levels} values of {axis} give a line, not a law")
     if axis == "D":
         section.paragraphs.append(
             "Contrastive entropy is −ln of the probability that a relevant passage gets among random "

@@ -70,8 +70,8 @@ def lead(
     pareto = records.get("efficiency-pareto")
     if pareto is not None and "D" in pareto["headline"]:
         said.append(_worth(pareto))
-    errors = {item.diagnostic.code for item in findings if item.diagnostic.severity == "error"}
-    cautions = {item.diagnostic.code for item in findings if item.diagnostic.severity == "warning"}
+    errors = {item.diagnostic.code for item in findings if item.diagnostic.level == "error"}
+    cautions = {item.diagnostic.code for item in findings if item.diagnostic.level == "warning"}
     counts = [f"{len(c)} {plural(w, len(c))}" for c, w in ((errors, "error"), (cautions, "warning")) if c]
     if counts:
         codes = ", ".join([*sorted(errors), *sorted(cautions)][:4])

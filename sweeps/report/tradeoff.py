@@ -38,7 +38,7 @@ def frontier_part(runs: pd.DataFrame) -> Tradeoff:
     try:
         record = frontier(runs, FrontierOptions(by=by))
     except ParetrieveError as error:
-        part.section.notes.append(f"NO_FRONTIER: {error}")
+        part.section.missing("NO_FRONTIER", str(error))
         return part
     part.records["frontier"] = record
     part.findings = [Finding(Diagnostic.from_json(item), "frontier") for item in record["warnings"]]
@@ -48,10 +48,7 @@ def frontier_part(runs: pd.DataFrame) -> Tradeoff:
     part.section.panels += [panel for panel in drawn if panel]
     part.section.tables = [_frontier_table(record)]
     if runs["label"].nunique() == 1:
-        part.section.notes.append(
-            "ONE_STRATEGY: all runs have one strategy, so the frontier shows scale alone; "
-            "add others with `python train.py -m strategy=standard,pareto …`."
-        )
+        part.section.missing("ONE_STRATEGY")
     return part
 
 

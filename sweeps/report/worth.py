@@ -29,9 +29,8 @@ def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
     labels = [label for label in labels_for_curves(runs) if label != baseline]
     if baseline not in set(runs["label"]) or not labels:
         have = ", ".join(sorted(runs["label"].unique()))
-        part.section.notes.append(
-            f"NO_COMPARISON: a multiplier compares {baseline} with another strategy; the runs have {have}."
-        )
+        text = f"a multiplier compares {baseline} with another strategy; the runs have {have}"
+        part.section.missing("NO_COMPARISON", text)
         return part
     fitted: Fits = {}
     for label in labels:

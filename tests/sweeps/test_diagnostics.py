@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,28 @@ import pandas as pd
 import pytest
 from law_tables import COLUMNS, JOINT, PAIRS, SIZES, law_table
 
-from sweeps.diagnostics import CODES, Diagnostic, diagnose
+from retrieval.errors import TrainingError
+from sweeps.codes import CODES, documented
+from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.report.page import Section
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+ENVIRONMENT = (
+    "CUDA_",
+    "MKL_",
+    "OMP_",
+    "OPENBLAS_",
+    "PARETRIEVE_",
+    "PYTORCH_",
+    "RAY_",
+    "RAYON_",
+    "SUBMITIT_",
+    "WANDB_",
+)
+"""How the names of environment variables begin: they are written as codes are, and are none."""
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 SOUND = {"seeds": 3, "seed_sd": 0.01}
@@ -36,7 +57,7 @@ def test_a_sound_sweep_has_no_warning() -> None:
     assert fit(law_table(**SOUND), options=FitOptions(bootstrap=100), compare=True).codes == []
 
 
-def test_every_code_has_a_severity_and_something_to_do() -> None:
+def test_every_code_has_a_level_a_meaning_and_something_to_do() -> None:
     listed = (
         "FLOOR_NOT_IDENTIFIED EXPONENT_AT_BOUND FEWER_THAN_3_LEVELS SATURATED_FIT LACK_OF_FIT LOW_R2 "
         "HIGH_R2_BAD_EXTRAPOLATION NON_MONOTONE STARTS_DISAGREE OBJECTIVE_SENSITIVE COLLINEAR_N_D "
@@ -44,17 +65,66 @@ def test_every_code_has_a_severity_and_something_to_do() -> None:
         "MULTIPLIER_NOT_CONSTANT SELECTED_ON_TEST MIXED_PARAM_CONVENTION MIXED_NEGATIVES_W SINGLE_SEED"
     )
     assert set(listed.split()) <= set(CODES)
-    for code, (severity, action) in CODES.items():
-        assert severity in ("error", "warning", "info")
-        assert action
-        found = diagnose(code, "numbers")
+    for name, code in CODES.items():
+        assert (code.name, code.level in ("error", "warning", "info")) == (name, True)
+        assert code.meaning
+        assert code.remedy
+        found = diagnose(name, "numbers")
         assert Diagnostic.from_json(found.to_json()) == found
 
 
 def test_every_code_is_documented() -> None:
-    docs = Path(__file__).resolve().parents[2] / "docs"
-    page = "".join((docs / name).read_text(encoding="utf-8") for name in ("fitting.md", "comparing.md"))
-    assert [code for code in CODES if f"`{code}`" not in page] == []
+    page = (REPOSITORY / "docs" / "codes.md").read_text(encoding="utf-8")
+    assert page == documented(), "write docs/codes.md anew with: make codes"
+    assert [code for code in CODES if f"| `{code}` |" not in page] == []
+
+
+def test_no_other_page_lists_codes() -> None:
+    pages = [path for path in (REPOSITORY / "docs").glob("*.md") if path.name != "codes.md"]
+    listed = {
+        path.name: re.findall(r"^\| `([A-Z0-9]+(?:_[A-Z0-9]+)+)` \|", path.read_text(), re.M)
+        for path in pages
+    }
+    assert {name: codes for name, codes in listed.items() if codes} == {}
+
+
+def test_what_is_raised_is_what_is_registered() -> None:
+    raised = set().union(*map(raised_codes, modules()))
+    assert raised - set(CODES) == set(), "raised, but not in the registry"
+    assert set(CODES) - raised == set(), "in the registry, but never raised"
+
+
+def test_codes_that_are_not_in_the_registry_are_refused() -> None:
+    for raise_code in (diagnose, FitRefusedError, TrainingError, Section("a", "A").missing):
+        with pytest.raises(ValueError, match="NO_SUCH_CODE is no code of the registry"):
+            raise_code("NO_SUCH_CODE", "numbers")
+
+
+def modules() -> list[Path]:
+    """The modules that may raise a code: all but the registries."""
+    paths = [path for package in ("retrieval", "sweeps") for path in (REPOSITORY / package).rglob("*.py")]
+    return [path for path in paths if path.name != "codes.py"]
+
+
+def raised_codes(path: Path) -> set[str]:
+    """Literals that look like codes, alone or before a colon; those compared with are not raised."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [node for top in tree.body if not is_export(top) for node in ast.walk(top)]
+    compared = {id(part) for node in nodes if isinstance(node, ast.Compare) for part in ast.walk(node)}
+    texts = [
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in compared
+    ]
+    found = (re.match(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:: |$)", text) for text in texts)
+    return {match[1] for match in found if match and not match[1].startswith(ENVIRONMENT)}
+
+
+def is_export(node: ast.stmt) -> bool:
+    """Whether a statement is ``__all__ = …``."""
+    return isinstance(node, ast.Assign) and any(
+        isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
+    )
 
 
 def test_single_seed() -> None:

@@ -15,8 +15,9 @@ from synthetic_runs import Sweep, table
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.files import plain
+from retrieval.run.metric_names import larger_is_better
 from sweeps.cli import main
-from sweeps.fitting.configurations import aggregate, label_order, label_runs, larger_is_better, strategy_label
+from sweeps.fitting.configurations import aggregate, label_order, label_runs, strategy_label
 from sweeps.frontier.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
 from sweeps.frontier.trace import FrontierOptions, frontier
 
@@ -169,6 +170,7 @@ def test_labels_tell_fixed_omega_rules_and_bases_apart() -> None:
     assert label(strategy="pareto", base_strategy="hard-negative") == "pareto (hard-negative)"
     assert larger_is_better("ood/stdlib/ndcg@10")
     assert not larger_is_better("eff/contrastive_entropy")
+    assert not larger_is_better("adv/success_rate")
 
 
 def test_means_are_geometric_and_incomplete_runs_left_out() -> None:

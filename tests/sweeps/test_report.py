@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ import pytest
 from synthetic_runs import Sweep, table, write_runs
 
 from sweeps.cli import main
+from sweeps.codes import CODES
 from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.report.build import ReportOptions, build_report
@@ -232,8 +234,15 @@ def test_efficiency_is_shown_by_law_and_as_measured_for_every_amount_of_data(dem
 
 
 def test_codes_recorded_by_runs_reach_the_page(tmp_path: Path) -> None:
-    sweep = Sweep(**{**TINY.__dict__, "extra": {"warnings": [{"code": "OMEGA_SATURATED"}]}})
-    assert "OMEGA_SATURATED" in report(tmp_path, sweep).read_text(encoding="utf-8")
+    codes = ["OMEGA_SATURATED", "AT_CHANCE_LEVEL", "FROM_ANOTHER_VERSION"]
+    sweep = Sweep(**{**TINY.__dict__, "extra": {"warnings": [{"code": code} for code in codes]}})
+    page = report(tmp_path, sweep).read_text(encoding="utf-8")
+    for code in codes[:2]:
+        assert code in page
+        assert html.escape(CODES[code].meaning) in page
+        assert html.escape(CODES[code].remedy) in page
+    assert "FROM_ANOTHER_VERSION" in page
+    assert "another version of this project recorded this code" in page
 
 
 def test_table_without_contrastive_entropy_is_refused(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_every_code_has_its_run(make: Make) -> None:
 
 def test_a_message_holds_the_numbers_of_the_run(make: Make) -> None:
     (warning,) = diagnose(make(), lines([0.3, 0.7] * 10), {})
-    assert warning.keys() == {"code", "message"}
+    assert warning.keys() == {"code", "message", "remedy"}
     assert "0.40" in warning["message"]
     assert "\n" not in warning["message"]
 

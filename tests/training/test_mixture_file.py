@@ -68,7 +68,7 @@ def test_extrapolation_is_said_beyond_twice_the_range(tmp_path: Path) -> None:
     assert law.extrapolation("knee", 9.9e6, 501) is None
     said = law.extrapolation("knee", 2e7, 1e2)
     assert said is not None
-    assert said.startswith("OMEGA_EXTRAPOLATED: N=2e+07 lies 4× outside 5e+05 to 5e+06; D=100 lies 10×")
+    assert said.startswith("N=2e+07 lies 4× outside 5e+05 to 5e+06; D=100 lies 10×")
 
 
 def test_conditions_must_be_the_runs_own(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from retrieval.config import EvalConfig
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.attacks.targets import Target
 from retrieval.evaluation.contrastive_entropy import negative_candidates
-from retrieval.evaluation.suite import CONTRASTIVE_ENTROPY, SetScores
+from retrieval.evaluation.suite import SetScores
+from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
 from retrieval.search.ranking import DEPTH, FloatArray, Ranking, check_finite, ranking_metrics, top_k
 
 _BLOCK_ELEMENTS = 8_000_000

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sweeps.fitting.configurations import label_order, larger_is_better
+from retrieval.run.metric_names import larger_is_better
+from sweeps.fitting.configurations import label_order
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.report.figures.curves import metric_name, objective_name
 from sweeps.report.figures.style import (

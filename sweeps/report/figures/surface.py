@@ -44,7 +44,7 @@ def surface_panel(label: str, metric: str, fit: FitResult, name: str) -> Panel:
             f"{objective_name(metric)} of {label} under {fit.form.formula}: level lines of the contrastive "
             "entropy, and the configurations (white rings) filled with what was observed."
         )
-        errors = [item.code for item in fit.warnings if item.severity == "error"]
+        errors = [item.code for item in fit.warnings if item.level == "error"]
         if errors:
             caption += f" This fit carries {', '.join(dict.fromkeys(errors))}: do not read numbers off it."
         return Panel(name, caption, figure)

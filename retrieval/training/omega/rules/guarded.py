@@ -82,7 +82,7 @@ class Guarded(Repeats):
         message = (
             f"{every} steps on the robustness data in place of in-domain steps change the robust-dev loss by "
             f"{-100 * slope:+.1f} % ({len(gains)} pairs of stretches, p = {self.help:.2g}), so ω was "
-            "withdrawn; name robust-training domains nearer to data.robust_dev, or use strategy=standard"
+            "withdrawn"
         )
         return [("ROBUST_DATA_NO_HELP", message)]
 

@@ -59,5 +59,4 @@ class Law(Rule):
         """Whether the law was asked far beyond what it was fitted on."""
         if self.extrapolation is None:
             return []
-        code, _, message = self.extrapolation.partition(": ")
-        return [(code, message)]
+        return [("OMEGA_EXTRAPOLATED", self.extrapolation)]

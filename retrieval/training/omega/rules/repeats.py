@@ -52,6 +52,6 @@ class Repeats(Rule):
         where = self.facts.where
         message = (
             f"{where['steps']} steps of {where['batch_size']} pairs repeat none of {where['train_pairs']} "
-            "in-domain pairs, so ω is 0 and the run is its base strategy; train longer, or set strategy.omega"
+            "in-domain pairs, so ω is 0 and the run is its base strategy"
         )
         return [("OMEGA_ZERO", message)]
