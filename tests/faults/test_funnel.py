@@ -125,7 +125,8 @@ def test_a_bad_line_of_sweeps(
 
 
 @pytest.mark.parametrize(
-    "line", ["", "--nope", "--run /nonexistent", "--model m data.frak=1", "--model m eval=x"]
+    "line",
+    ["", "--nope", "--run /nonexistent", "--model /nonexistent", "--model m data.frak=1", "--model m eval=x"],
 )
 def test_a_bad_line_of_evaluate(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(line.split()) == 2
@@ -134,8 +135,12 @@ def test_a_bad_line_of_evaluate(line: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
     arguments = ["coverage", "--processes", "1", "--simulations", "100000", "--sizes", "4"]
+    code = (  # tests that run in the background inherit an ignored Ctrl-C
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from sweeps.cli import main; sys.exit(main())"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "sweeps", *arguments], cwd=tmp_path, text=True, stderr=subprocess.PIPE,
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, text=True, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     time.sleep(0.1)

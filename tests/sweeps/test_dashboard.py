@@ -47,7 +47,7 @@ def test_without_the_package_one_line_says_what_to_install(
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    assert main(["dashboard", "--wandb", "team/project"]) == 2
+    assert main(["dashboard", "--wandb", "team/project"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "pip install 'paretrieve[dashboards]'; `python -m sweeps report` draws the same" in error
