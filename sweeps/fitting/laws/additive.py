@@ -23,7 +23,7 @@ class Additive(PowerLaw):
     def combine(self, logs: Sequence[Floats], centred: Floats) -> tuple[Floats, Sequence[Floats]]:
         """The sum of the terms."""
         total = np.logaddexp(logs[0], logs[1])
-        return np.exp(total), [np.exp(logs[0] - total), np.exp(logs[1] - total)]
+        return np.exp(total), [logs[0] - total, logs[1] - total]
 
     def weight(self, power: Floats) -> Floats:
         """A term is proportional to its scale."""

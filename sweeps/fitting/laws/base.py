@@ -234,25 +234,16 @@ class Law(ABC):
 
     def bounds(self, upper_floor: float) -> tuple[Floats, Floats]:
         """Lower and upper bounds [p] in centred coordinates; the floor lies between 0 and ``upper_floor``."""
-        low, high = np.full(self.size, -np.inf), np.full(self.size, np.inf)
-        for place in self.places("exponent"):
-            low[place], high[place] = np.log(EXPONENT_BOUNDS[0]), np.log(EXPONENT_BOUNDS[1])
-        for place in self.places("shift"):
-            low[place], high[place] = 0.0, MAX_SHIFT
-        for place in self.places("floor"):
-            low[place], high[place] = 0.0, upper_floor
+        ends = [_range(kind.role, upper_floor) or (-np.inf, np.inf) for kind in self.kinds]
+        low, high = np.array(ends).T
         return low, high
 
     def limits(self, index: int, centre: Centre, upper_floor: float) -> tuple[float, float]:
         """Where the search for an interval's ends stops, in the coordinates of :meth:`to_logs`."""
         kind = self.kinds[index]
-        if kind.role == "exponent":
-            return float(np.log(EXPONENT_BOUNDS[0])), float(np.log(EXPONENT_BOUNDS[1]))
-        if kind.role == "shift":
-            return 0.0, MAX_SHIFT * float(np.exp(centre.of(kind.axis)))
-        if kind.role == "floor":
-            return 0.0, upper_floor
-        return -_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT
+        low, high = _range(kind.role, upper_floor) or (-_LOG_SCALE_LIMIT, _LOG_SCALE_LIMIT)
+        unit = float(np.exp(centre.of(kind.axis))) if kind.role == "shift" else 1.0
+        return low, high * unit
 
     def end(self, index: int, position: float | None, side: int) -> float | None:
         """End of an interval in published units; the natural bound 0 of floor and shift is a closed end."""
@@ -260,3 +251,16 @@ class Law(ABC):
         if position is None:
             return 0.0 if side < 0 and kind.role in ("floor", "shift") else None
         return float(np.exp(position)) if kind.logarithmic else float(position)
+
+
+def _range(role: Role, upper_floor: float) -> tuple[float, float] | None:
+    """Where a parameter of this role is searched, in centred coordinates; ``None`` for no limit."""
+    match role:
+        case "exponent":
+            return float(np.log(EXPONENT_BOUNDS[0])), float(np.log(EXPONENT_BOUNDS[1]))
+        case "shift":
+            return 0.0, MAX_SHIFT
+        case "floor":
+            return 0.0, upper_floor
+        case _:
+            return None

@@ -32,7 +32,7 @@ class DataShifted(SingleTerm):
         """ln(D + D0), about the centre."""
         return [np.log(np.exp(v) + shift)]
 
-    def complete(self, jac: Floats, centred: Floats, logs: Sequence[Floats], x: Floats, v: Floats) -> None:
+    def complete(self, jac: Floats, centred: Floats, shares: Sequence[Floats], x: Floats, v: Floats) -> None:
         """d x / d D0 = −x·β/(D + D0)."""
         jac[:, :, 2] = -x * np.exp(centred[:, 1, None]) / (np.exp(v)[None, :] + centred[:, 2, None])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrieval.errors import ConfigError
 from sweeps.fitting.laws.base import Parameter
 from sweeps.fitting.laws.coordinates import Floats
 
@@ -69,7 +68,8 @@ class Bounded(Floor):
     def above(self, centred: Floats, x: Floats, jac: Floats, chance: float | None) -> tuple[Floats, Floats]:
         """Metric and Jacobian, the latter scaled by d metric / d x."""
         delta = centred[:, -1, None]
-        room = np.maximum(_known(chance) - delta, 1e-12)
+        assert chance is not None  # the law has checked
+        room = np.maximum(chance - delta, 1e-12)
         kept = room / (x + room)
         if jac.shape[2]:
             jac *= (kept**2)[:, :, None]
@@ -78,15 +78,10 @@ class Bounded(Floor):
 
     def reducible(self, params: Floats, target: Floats, chance: float | None) -> Floats:
         """y = x·c/(x + c) solved for x; at chance level and above every amount suffices."""
+        assert chance is not None  # the law has checked
         floor = params[..., -1]
-        excess, room = target - floor, _known(chance) - floor
+        excess, room = target - floor, chance - floor
         return np.where(excess < room, excess * room / np.maximum(room - excess, 1e-300), np.inf)
-
-
-def _known(chance: float | None) -> float:
-    if chance is None:
-        raise ConfigError("the law needs the chance level: give the number of negatives W")
-    return chance
 
 
 FLOORS: tuple[Floor, ...] = (Floor(), NoFloor(), Bounded())

@@ -25,15 +25,12 @@ class Joint(PowerLaw):
         power = np.exp(centred[:, 3, None])
         first, second = logs[0] / power, logs[1] / power
         total = np.logaddexp(first, second)
-        return np.exp(power * total), [np.exp(first - total), np.exp(second - total)]
+        return np.exp(power * total), [first - total, second - total]
 
-    def complete(self, jac: Floats, centred: Floats, logs: Sequence[Floats], x: Floats, v: Floats) -> None:
+    def complete(self, jac: Floats, centred: Floats, shares: Sequence[Floats], x: Floats, v: Floats) -> None:
         """d/dβ [β·ln(p + q)] with p = exp(t_N/β), q = exp(t_D/β) is the entropy of their shares."""
-        power = np.exp(centred[:, 3, None])
-        first, second = logs[0] / power, logs[1] / power
-        total = np.logaddexp(first, second)
-        entropy = np.exp(first - total) * (total - first) + np.exp(second - total) * (total - second)
-        jac[:, :, 3] += x * entropy * power
+        entropy = sum(np.exp(share) * -share for share in shares)
+        jac[:, :, 3] += x * entropy * np.exp(centred[:, 3, None])
 
     def solve(self, params: Floats, excess: Floats, axis: str, other: Floats) -> Floats:
         """x^{1/β} less the other term, solved for N or D; ``inf`` where the other term alone is larger."""

@@ -63,14 +63,14 @@ class PowerLaw(Separable):
 
     @abstractmethod
     def combine(self, logs: Sequence[Floats], centred: Floats) -> tuple[Floats, Sequence[Floats]]:
-        """Reducible part x [r, k] of the terms' logarithms, and each term's share of d ln x / d t."""
+        """Reducible part x [r, k] of the terms' logarithms, and ln of each term's share of d ln x / d t."""
 
     @abstractmethod
     def solve(self, params: Floats, excess: Floats, axis: str, other: Floats) -> Floats:
         """Amount of ``axis`` at which the reducible part equals ``excess`` > 0."""
 
-    def complete(self, jac: Floats, centred: Floats, logs: Sequence[Floats], x: Floats, v: Floats) -> None:
-        """Add to the Jacobian what depends on more than the terms."""
+    def complete(self, jac: Floats, centred: Floats, shares: Sequence[Floats], x: Floats, v: Floats) -> None:
+        """Add to the Jacobian what depends on more than the terms; ``shares``: from :meth:`combine`."""
 
     def weight(self, power: Floats) -> Floats:
         """d t / d ln scale of a term with exponent ``power``: the scale stands inside the power."""
@@ -94,8 +94,7 @@ class PowerLaw(Separable):
         self, centred: Floats, u: Floats, v: Floats, chance: float | None = None, jacobian: bool = True
     ) -> tuple[Floats, Floats]:
         """Values [r, k] and Jacobian [r, k, p]; without ``jacobian`` the second is empty."""
-        if self.needs_chance and chance is None:
-            raise ConfigError(f"law {self.name} needs the chance level: give the number of negatives W")
+        self._check_chance(chance)
         jac = np.zeros((centred.shape[0], u.shape[0], self.size if jacobian else 0))
         end = 2 * len(self.terms)
         sizes = self.sizes(centred[:, end : end + len(self.more)], u[None, :], v[None, :])
@@ -103,20 +102,24 @@ class PowerLaw(Separable):
         logs = [centred[:, 2 * i, None] - powers[i] * size for i, size in enumerate(sizes)]
         x, shares = self.combine(logs, centred)
         if jacobian:
-            for i, (share, power, size) in enumerate(zip(shares, powers, sizes)):
+            for i, (log_share, power, size) in enumerate(zip(shares, powers, sizes)):
+                share = np.exp(log_share)
                 jac[:, :, 2 * i] = x * share
                 jac[:, :, 2 * i + 1] = -x * share * power * size
-            self.complete(jac, centred, logs, x, v)
+            self.complete(jac, centred, shares, x, v)
         return self.floor.above(centred, x, jac, chance)
 
     def inverse(
         self, params: Floats, target: Floats, axis: str, other: Floats, chance: float | None = None
     ) -> Floats:
         """Amount of ``axis`` at which the law predicts ``target``; ``inf`` where none does."""
-        if self.needs_chance and chance is None:
-            raise ConfigError(f"law {self.name} needs the chance level: give the number of negatives W")
+        self._check_chance(chance)
         excess = self.floor.reducible(params, target, chance)
         return np.where(excess > 0, self.solve(params, excess, axis, other), np.inf)
+
+    def _check_chance(self, chance: float | None) -> None:
+        if self.needs_chance and chance is None:
+            raise ConfigError(f"law {self.name} needs the chance level: give the number of negatives W")
 
     # -- coordinates ---------------------------------------------------------------------------------
 
@@ -195,8 +198,8 @@ class SingleTerm(PowerLaw):
     """One term alone."""
 
     def combine(self, logs: Sequence[Floats], centred: Floats) -> tuple[Floats, Sequence[Floats]]:
-        """The term itself."""
-        return np.exp(logs[0]), [np.ones_like(logs[0])]
+        """The term itself, whose share is 1."""
+        return np.exp(logs[0]), [np.zeros_like(logs[0])]
 
     def solve(self, params: Floats, excess: Floats, axis: str, other: Floats) -> Floats:
         """x = (A/N)^α solved for N."""
