@@ -54,7 +54,7 @@ def run(
                 for what, value, ends in parts
             ]
             typer.echo(f"{prefix} {', '.join(shown)}; interior in {best.interior:.0%} of replicates")
-            typer.echo("\n".join(describe_warnings(best.warnings)), nl=bool(best.warnings))
+            typer.echo("\n".join(describe_warnings(best.warnings, indent="  ")), nl=bool(best.warnings))
     if out is not None:
         write_json(out, {"costs": costs.__dict__, "groups": record})
         typer.echo(f"wrote {out}")

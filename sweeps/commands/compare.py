@@ -66,7 +66,7 @@ def run(
 
 def describe(record: dict[str, Any]) -> list[str]:
     """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
-    from sweeps.fitting.present import aligned
+    from sweeps.fitting.present import aligned, describe_warnings
 
     names = list(record["counts"])
     lines = [
@@ -87,10 +87,7 @@ def describe(record: dict[str, Any]) -> list[str]:
             f"{count['baseline']}, undecided in {count['undecided']}"
         )
     lines += _regret_lines(record)
-    for warning in record["warnings"]:
-        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['remedy']}")
-    return lines
+    return lines + describe_warnings(record["warnings"])
 
 
 def _entry(entry: dict[str, Any]) -> str:

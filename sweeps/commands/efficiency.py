@@ -79,7 +79,7 @@ def run(
 def describe(record: dict[str, Any]) -> list[str]:
     """Lines for the terminal: the multipliers at every level run, what is refused, every warning."""
     from sweeps.efficiency.multipliers import IN_WORDS, written
-    from sweeps.fitting.present import aligned
+    from sweeps.fitting.present import aligned, describe_warnings
 
     percent = f"{100 * record['level']:g} %"
     lines = [
@@ -94,7 +94,4 @@ def describe(record: dict[str, Any]) -> list[str]:
         cells += [["", f"{row['scale']:,.6g}", *(written(row, name) for name in names)] for row in group]
         lines += aligned(cells)
     lines += [f"  {resource}: not computed: {reason}" for resource, reason in record["refused"].items()]
-    for warning in record["warnings"]:
-        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['remedy']}")
-    return lines
+    return lines + describe_warnings(record["warnings"])

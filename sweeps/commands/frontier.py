@@ -105,6 +105,8 @@ def _corner(text: str | None) -> tuple[float, float] | None:
 
 def describe(record: dict[str, Any]) -> list[str]:
     """Lines for the terminal: the frontier, the knee, what it means for ω, every warning."""
+    from sweeps.fitting.present import describe_warnings
+
     front = [point for point in record["points"] if point["non_dominated"]]
     lines = [f"{len(front)} of {len(record['points'])} configurations are non-dominated:"]
     for point in sorted(front, key=lambda point: point["x"]):
@@ -118,7 +120,4 @@ def describe(record: dict[str, Any]) -> list[str]:
     area = record["hypervolume"]
     ends = "" if area["interval"] is None else f" [{area['interval'][0]:.4g}, {area['interval'][1]:.4g}]"
     lines.append(f"hypervolume {area['value']:.4g}{ends}, reference {area['reference']}")
-    for warning in record["warnings"]:
-        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['remedy']}")
-    return lines
+    return lines + describe_warnings(record["warnings"])

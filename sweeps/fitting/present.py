@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sweeps.diagnostics import Diagnostic
@@ -45,7 +45,7 @@ def describe(fit: FitResult, name: str | None = None) -> list[str]:
     else:
         what = f"hold-out of the largest {held.axis} ({held.n} configurations)"
         lines.append(f"  {what}: worst error {held.relative_error:+.2%}")
-    return lines + _forms(fit) + describe_warnings(fit.warnings)
+    return lines + _forms(fit) + describe_warnings(fit.warnings, indent="  ")
 
 
 def _interval(ends: tuple[float | None, float | None]) -> str:
@@ -66,12 +66,13 @@ def _forms(fit: FitResult) -> list[str]:
     return [f"  ΔAICc (hold-out error): {', '.join(parts)}", f"  preferred form: {preferred}, {verdict}"]
 
 
-def describe_warnings(warnings: list[Diagnostic]) -> list[str]:
-    """One line a diagnostic and one for what to do about it."""
+def describe_warnings(warnings: Iterable[Diagnostic | Mapping[str, str]], indent: str = "") -> list[str]:
+    """One line a diagnostic, or its entry in a record, and one for what to do about it."""
     lines = []
     for warning in warnings:
-        lines.append(f"  {warning.level} {warning.code}: {warning.message}")
-        lines.append(f"      → {warning.remedy}")
+        said = warning.to_json() if isinstance(warning, Diagnostic) else warning
+        lines.append(f"{indent}{said['level']} {said['code']}: {said['message']}")
+        lines.append(f"{indent}    → {said['remedy']}")
     return lines
 
 
@@ -82,4 +83,4 @@ def describe_prediction(prediction: dict[str, Any]) -> list[str]:
     line += f", law {_interval((mean[0], mean[1]))}, new run {_interval((run[0], run[1]))}"
     if prediction["observed"] is not None:
         line += f"; observed {prediction['observed']:.5g}, error {prediction['relative_error']:+.2%}"
-    return [line, *describe_warnings([Diagnostic.from_json(item) for item in prediction["warnings"]])]
+    return [line, *describe_warnings(prediction["warnings"], indent="  ")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeps.fitting.present import describe_warnings
+
 
 def describe(record: dict[str, Any]) -> list[str]:
     """Lines that state the forms, why these, the best ω of every cell, and every diagnostic."""
@@ -39,10 +41,7 @@ def describe(record: dict[str, Any]) -> list[str]:
         at = f"N={said['params_non_embedding']:.4g}, D={said['train_pairs']:.4g}"
         lines.append(f"predicted at {at}: {_goals(said['optimum'])}")
         lines += [f"  {item['level']} {item['code']}: {item['message']}" for item in said["warnings"]]
-    for warning in record["warnings"]:
-        lines.append(f"{warning['level']} {warning['code']}: {warning['message']}")
-        lines.append(f"    → {warning['remedy']}")
-    return lines
+    return lines + describe_warnings(record["warnings"])
 
 
 def _form(record: dict[str, Any], key: str, name: str) -> list[str]:
