@@ -79,8 +79,10 @@ def evaluate(
     """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
     if (run is None) == (model is None):
         raise ConfigError("give either --run RUN or --model FOLDER-OR-HUB-ID")
-    if model is not None and model.startswith(("/", "./", "../")) and not Path(model).is_dir():
-        raise ConfigError(f"--model {model}: no such folder; give a sentence-transformers folder or a hub id")
+    if model is not None:
+        from retrieval.search.sentence_transformer import check_folder
+
+        check_folder(model, "--model ")
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
     config = _compose(overrides or [], run)

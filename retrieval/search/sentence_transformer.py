@@ -90,11 +90,21 @@ def sentence_transformer_encoder(
     )
 
 
+def check_folder(model: str | Path, option: str = "") -> None:
+    """Refuse a missing folder; text that is no explicit path may be a hub id.
+
+    Raises:
+        ConfigError: there is none; the line begins with ``option``.
+    """
+    is_path = isinstance(model, Path) or model.startswith(("/", "./", "../"))
+    if is_path and not Path(model).is_dir():
+        raise ConfigError(f"{option}{model}: no such folder; give a sentence-transformers folder or a hub id")
+
+
 def _load(model: str | Path, device: str | None) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    if isinstance(model, Path) and not model.is_dir():
-        raise ConfigError(f"{model}: no such folder; give a sentence-transformers folder or a hub id")
+    check_folder(model)
     try:
         return SentenceTransformer(str(model), device=device)
     except (OSError, ValueError) as error:
