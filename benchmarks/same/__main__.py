@@ -14,9 +14,11 @@ from types import FrameType
 
 from benchmarks.same.cells import CELLS, Cell, chosen
 from benchmarks.same.collection import write_collection
-from benchmarks.same.commits import WORKTREE, CommitError, resolve, worktree
+from benchmarks.same.commits import WORKTREE, resolve, worktree
 from benchmarks.same.compare import IGNORED, Values, differences
 from benchmarks.same.running import Outcome, Side, started
+from retrieval.errors import ConfigError
+from retrieval.run.funnel import exit_status
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,25 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for cell in CELLS:
             print(f"{cell.name:15s} {cell.about}\n{'':15s} {' '.join(cell.arguments)}")
         return 0
-    if given.base is None:
-        return _refuse("--base REV is needed; --help explains")
-    try:
-        cells = chosen(given.cells.split(",")) if given.cells else list(CELLS)
-        renames = _renames(given.rename)
-    except KeyError as unknown:
-        return _refuse(f"no cell {unknown}; --list shows them")
-    except ValueError as wrong:
-        return _refuse(str(wrong))
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        return _compare(given.base, given.head, cells, given.expect, renames)
-    except CommitError as error:
-        return _refuse(str(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing is left behind", file=sys.stderr)
-        return 130
+        return exit_status(lambda: _run(given))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.base is None:
+        raise ConfigError("--base REV is needed; --help explains")
+    cells = chosen(given.cells.split(",")) if given.cells else list(CELLS)
+    return _compare(given.base, given.head, cells, given.expect, _renames(given.rename))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,7 +98,7 @@ def _renames(given: Sequence[str]) -> dict[str, str]:
     pairs = [one.split("=") for one in given]
     for pair in pairs:
         if len(pair) != 2 or not all(pair):
-            raise ValueError(f"--rename {'='.join(pair)} is not OLD=NEW")
+            raise ConfigError(f"--rename {'='.join(pair)} is not OLD=NEW")
     return {pair[0]: pair[1] for pair in pairs}
 
 
@@ -160,11 +155,6 @@ def report(base: Outcome, head: Outcome, expected: Sequence[str]) -> tuple[list[
 
 def _keys(base: Values, head: Values) -> int:
     return len({*base.result, *head.result}) + len({*base.log, *head.log})
-
-
-def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 def _terminated(signum: int, _: FrameType | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from retrieval.errors import ConfigError
 
 DATA = (
     "data=synthetic",
@@ -120,13 +122,16 @@ CELLS = (
 )
 
 
-def chosen(names: Iterable[str]) -> list[Cell]:
+def chosen(names: Sequence[str]) -> list[Cell]:
     """The cells of these names, and those that they read, in the order of :data:`CELLS`.
 
     Raises:
-        KeyError: There is no cell of a name.
+        ConfigError: There is no cell of a name.
     """
     known = {cell.name: cell for cell in CELLS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"no cell {unknown[0]!r}; --list shows them")
     wanted = {known[name] for name in names}
     wanted |= {known[cell.needs] for cell in wanted if cell.needs is not None}
     return [cell for cell in CELLS if cell in wanted]

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval.errors import ConfigError
+
 WORKTREE = "WORKTREE"
 """Stands for the files as they are, uncommitted and new ones included, ignored ones not."""
 
 NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
-class CommitError(Exception):
+class CommitError(ConfigError):
     """A revision or a repository that git cannot use, in one line."""
 
 
