@@ -105,7 +105,7 @@ WARNINGS = by_name(
     Code(
         "ROBUST_DATA_NO_HELP",
         "warning",
-        "the rule guarded set ω to 0 because robust steps raise the robust-dev loss",
+        "a rule of ω set it to 0 because robust steps do not lower the robust-dev loss",
         "name robust-training domains nearer to data.robust_dev, or use strategy=standard",
     ),
     Code(

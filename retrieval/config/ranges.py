@@ -10,7 +10,7 @@ GRADIENT_RULES = ("upgrad", "mgda", "pcgrad")
 """Rules that choose ω from the gradients of the two losses."""
 
 PLAIN_RULES = (
-    *("fixed", "schedule", "repeats", "guarded", "gap", "dev"),
+    *("fixed", "schedule", "repeats", "guarded", "proxy", "gap", "dev"),
     *("law", "dro", "linear", "soup", "anchor"),
 )
 RULES = ("auto", *PLAIN_RULES, *GRADIENT_RULES)

@@ -116,6 +116,8 @@ def _strategy(config: Config) -> None:
     _mixture(config)
     if rule in ("repeats", "guarded"):
         _reject_unused(config, ("omega",), f"strategy.rule={rule} takes ω from the number of pairs")
+    if rule == "proxy":
+        _proxy(config)
     if rule != "schedule" and strategy.schedule != "constant":
         raise ConfigError(
             f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={rule}; "
@@ -123,6 +125,18 @@ def _strategy(config: Config) -> None:
         )
     if rule in GRADIENT_RULES:
         _gradient_rule(config)
+
+
+def _proxy(config: Config) -> None:
+    strategy = config.strategy
+    _reject_unused(config, ("omega",), "strategy.rule=proxy chooses ω itself")
+    for key, only in (("robust", "ood"), ("mixing", "steps")):
+        value = getattr(strategy, key)
+        if value != only:
+            raise ConfigError(
+                f"strategy.rule=proxy works with strategy.{key}={only} only, not with {value}; choose "
+                "strategy.rule=dro or fixed"
+            )
 
 
 def _mixture(config: Config) -> None:

@@ -31,11 +31,12 @@ from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.prepared import PreparedData
 from retrieval.training.processes import Group
 from retrieval.training.progress import ProgressBar, StepReport
+from retrieval.training.proxy import Proxies
 from retrieval.training.recalibration import recalibration_batch
 from retrieval.training.refresh import refresh_callbacks
 from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting, Strategy
+from retrieval.training.strategies.base import Setting, Strategy, TrainingData
 from retrieval.training.strategies.pareto import Pareto
 
 
@@ -88,6 +89,8 @@ def train(
     start = checkpoints.step(module)
     metrics = MetricsCallback(cell.trainer.log_every, [])
     callbacks = _omega_callbacks(cell, data, encoder, strategy, metrics)
+    if start == 0:
+        _train_proxies(cell, data, training, strategy, metrics)
     negatives = training.in_domain.negatives
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
     callbacks += [metrics, HeapCallback()]
@@ -107,6 +110,28 @@ def train(
     return Trained(encoder.to(device), strategy, metrics, sampler, pairs, counts, device)
 
 
+def _train_proxies(
+    cell: Config, data: PreparedData, training: TrainingData, strategy: Strategy, metrics: MetricsCallback
+) -> None:
+    """What a rule of ω wants to know before the first step; a resumed run has it in its checkpoint."""
+    if not isinstance(strategy, Pareto) or not strategy.controller.rule.trains_proxies:
+        return
+    steps, batch_size = cell.train.steps, cell.train.batch_size
+    samples = dev_samples(data, strategy, batch_size, cell.seed)
+    proxies = Proxies(
+        strategy,
+        training,
+        samples,
+        len(data.tokenizer),
+        steps,
+        batch_size,
+        cell.seed,
+        show=cell.trainer.progress,
+    )
+    strategy.controller.before_training(proxies)
+    metrics.measured_before(proxies.work, proxies.seconds)
+
+
 def _omega_callbacks(
     cell: Config, data: PreparedData, encoder: DualEncoder, strategy: Strategy, metrics: MetricsCallback
 ) -> list[pl.Callback]:
@@ -115,7 +140,7 @@ def _omega_callbacks(
         return []
     callbacks: list[pl.Callback] = [OmegaCallback(strategy)]
     rule = strategy.controller.rule
-    if rule.measures:
+    if rule.measures and not rule.trains_proxies:
         samples = dev_samples(data, strategy, cell.train.batch_size, cell.seed)
         measure = DevLosses(encoder, strategy, samples, metrics)
         if rule.measures_while_training:

@@ -66,11 +66,15 @@ Samples = Mapping[str, tuple[DevSample, ...]]
 def dev_samples(data: PreparedData, strategy: Pareto, batch_size: int, seed: int) -> Samples:
     """The fixed dev pairs that the rule of ``strategy`` asks for.
 
+    ``strategy.measure_pairs`` of each collection at most; of proxies, which are cheap, four times as many.
+
     Raises:
         ConfigError: there are none, or fewer than one block.
     """
     wanted, robust = strategy.controller.rule.measures, strategy.config.robust
     rule, count = strategy.controller.rule.name, strategy.config.measure_pairs
+    if strategy.controller.rule.trains_proxies:
+        count *= 4
     made: dict[str, tuple[DevSample, ...]] = {}
     if "eff" in wanted or robust != "ood":
         if evaluation_split(data.in_domain) == DEV or DEV not in data.in_domain.splits:

@@ -29,6 +29,7 @@ class Sampler:
         seed: Of the run.
         rank: This process among ``world`` that train the run; all make the same choices.
         world: Number of processes.
+        omega: A fixed ω in place of the strategy's.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Sampler:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        omega: float | None = None,
     ) -> None:
+        self.omega = omega
         self.strategy, self.seed, self.rank, self.world = strategy, seed, rank, world
         self._in_domain = data.in_domain
         self.lanes: tuple[Lane, ...] = strategy.lanes(data, batch_size) if strategy.by_steps else ()
@@ -69,7 +72,7 @@ class Sampler:
     def _term(self) -> str:
         if self.strategy.rob is None:
             return EFF
-        self.credit += float(self.strategy.omega)
+        self.credit += float(self.strategy.omega) if self.omega is None else self.omega
         if self.credit <= 0.5 + TIE:
             return EFF
         self.credit -= 1.0

@@ -52,6 +52,18 @@ def test_at_omega_0_a_run_is_its_base_to_the_bit(small: Compose, options: tuple[
     assert found["cost/train_flops"] == expected["cost/train_flops"]
 
 
+def test_proxies_choose_a_fixed_omega_and_change_nothing_else(small: Compose) -> None:
+    by_proxy = small(*PARETO, *RULES["proxy"], "data.queries=400", "train.steps=60")
+    found = run_cell(by_proxy)
+    assert 0 < found["omega/mean"] <= 0.9
+    fixed = (*PARETO, "data.frac=0.2", "data.queries=400", "train.steps=60", "strategy.rule=fixed")
+    same = small(*fixed, f"strategy.omega={found['omega/initial']}")
+    expected = run_cell(same)
+    assert same_weights(by_proxy, same)
+    assert found["cost/measure_flops"] > 0
+    assert found["cost/train_flops"] == expected["cost/train_flops"] + found["cost/measure_flops"]
+
+
 def test_at_omega_1_in_domain_pairs_are_never_seen(small: Compose) -> None:
     result = run_cell(small(*PARETO, "strategy.rule=fixed", "strategy.omega=1"))
     assert "train/eff/steps" not in result
@@ -60,6 +72,7 @@ def test_at_omega_1_in_domain_pairs_are_never_seen(small: Compose) -> None:
 
 RULES = {
     "guarded": ("strategy.rule=guarded", "strategy.measure_every=1", "data.frac=0.2"),
+    "proxy": ("strategy.rule=proxy", "data.frac=0.2"),
     "dro": ("strategy.rule=dro", "strategy.eta=2", "strategy.robust=both", "strategy.base=adversarial"),
     "gap": ("strategy.rule=gap", "strategy.measure_every=2"),
     "dev": ("strategy.rule=dev", "strategy.measure_every=2"),
@@ -72,7 +85,7 @@ RULES = {
     ("rule", "step"),
     [
         *(("dro", 1), ("dro", 6), ("gap", 5), ("dev", 8), ("soup", 7), ("soup", 10)),
-        *(("cool-down", 5), ("guarded", 9)),
+        *(("cool-down", 5), ("guarded", 9), ("proxy", 4)),
     ],
 )
 def test_a_run_stopped_at_any_step_resumes_to_the_same_bits(
@@ -130,7 +143,7 @@ def poison(folder: Path) -> None:
             judged.write_text("\n".join([head, *rows]) + "\n")
 
 
-@pytest.mark.parametrize("rule", ["guarded", "gap", "dev", "soup", "dro"])
+@pytest.mark.parametrize("rule", ["guarded", "proxy", "gap", "dev", "soup", "dro"])
 def test_poisoned_test_judgements_change_no_step(tmp_path: Path, cache: Path, rule: str) -> None:
     results: list[dict[str, Any]] = []
     configs = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,11 @@ class OmegaController(OmegaState):
         # A fixed ω of 0 or 1 is a legitimate point of the curve; only moving rules are clipped.
         bounds = (config.omega_min, config.omega_max) if self.rule.moves else (0.0, 1.0)
         super().__init__(self.rule.start(), facts.target, config.decay, bounds)
+
+    def before_training(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
+        """Let the rule choose ω of the first step; see :meth:`Rule.before_training`."""
+        self.rule.before_training(trial)
+        self._move(self.rule.start())
 
     def update(self, eff: Tensor | None, rob: Tensor | None) -> None:
         """One step: take its losses, then the rule moves ω, then clipping.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -41,6 +41,8 @@ class Rule(ABC):
     """Dev losses that the rule asks for: ``eff``, ``rob``."""
     measures_while_training: ClassVar[bool] = True
     """Whether it asks every ``strategy.measure_every`` steps; else when its callback does."""
+    trains_proxies: ClassVar[bool] = False
+    """Whether :meth:`before_training` is called before the first step."""
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         self.config, self.facts = config, facts
@@ -54,6 +56,10 @@ class Rule(ABC):
         """ω of the first step: as configured, or ω₀ = R*/(E* + R*)."""
         given = self.config.omega
         return self.facts.target.initial_omega if given is None else float(given)
+
+    def before_training(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
+        """Choose :meth:`start` by ``trial(ω, repeat)``: E_dev and R_dev of a proxy trained with ω."""
+        raise NotImplementedError
 
     @abstractmethod
     def after_step(self, control: OmegaState) -> Tensor | float:

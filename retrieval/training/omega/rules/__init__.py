@@ -12,10 +12,11 @@ from retrieval.training.omega.rules import (
     guarded,
     law,
     linear,
+    proxy,
     repeats,
     schedule,
     soup,
 )
 
-MODULES = (anchor, dev, dro, fixed, gap, gradients, guarded, law, linear, repeats, schedule, soup)
+MODULES = (anchor, dev, dro, fixed, gap, gradients, guarded, law, linear, proxy, repeats, schedule, soup)
 """In alphabetical order."""

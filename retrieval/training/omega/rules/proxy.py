@@ -1,0 +1,128 @@
+"""``proxy``: the ω that is best for small models which are trained before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from retrieval.config import StrategyConfig
+from retrieval.training.omega.rule import Facts, Rule
+from retrieval.training.omega.state import OmegaState
+
+Floats = NDArray[np.float64]
+
+OMEGAS = (0.1, 0.3, 0.75)
+"""ω of the proxies beside 0, evenly spaced in √ω."""
+
+REPEATS = 3
+"""Proxies of each ω."""
+
+MOST = 0.9
+"""Largest ω that is chosen: beyond the largest that was tried the parabola is a guess."""
+
+
+class Proxy(Rule):
+    """``ω = argmin_ω E(ω) + R(ω)``, with E and R the dev losses of proxies that were trained before the run.
+
+    The proxies are :class:`retrieval.training.proxy.Proxies`. The change of E + R from ω = 0 to ω is taken
+    for b·√ω + c·ω, fitted by least squares to the means over the repeats. ω is the smallest one up to .9
+    whose value is within one standard error over the repeats of the least (the rule of Breiman et al. 1984,
+    §3.4.3, for the size of a tree): where nothing is gained beyond noise, the run is its base strategy.
+
+    This project's own rule, after the proxies of DoReMi (Xie et al. 2023, arXiv 2305.10429), which weighs
+    domains by training losses. It assumes that the proxies rank mixtures as the run's model does, and that
+    robust-dev domains stand for the unknown ones.
+    """
+
+    name = "proxy"
+    moves = False
+    measures = ("eff", "rob")
+    measures_while_training = False
+    trains_proxies = True
+
+    def __init__(self, config: StrategyConfig, facts: Facts) -> None:
+        super().__init__(config, facts)
+        self.chosen = 0.0
+        self.losses: list[list[list[float]]] = []
+        """E_dev and R_dev of the proxies ``[repeat][ω][2]``, ω = 0 first."""
+
+    def before_training(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
+        """Train the proxies and choose ω."""
+        self.losses = [[list(trial(omega, repeat)) for omega in (0.0, *OMEGAS)] for repeat in range(REPEATS)]
+        self.chosen = choose(self.changes().sum(axis=2))
+
+    def changes(self) -> Floats:
+        """Dev losses less those of ω = 0: float64 ``[repeat, ω, 2]``."""
+        losses = np.array(self.losses, dtype=np.float64)
+        difference: Floats = losses[:, 1:] - losses[:, :1]
+        return difference
+
+    def start(self) -> float:
+        """The chosen ω; 0 before the proxies were trained."""
+        return self.chosen
+
+    def after_step(self, control: OmegaState) -> Tensor | float:
+        """The same."""
+        return self.chosen
+
+    def result(self) -> dict[str, Any]:
+        """The chosen ω and what the proxies say that it changes."""
+        eff, rob = (self.at_best(self.changes()[:, :, place])[0] for place in (0, 1))
+        return {"omega/initial": self.chosen, "omega/proxy_eff": eff, "omega/proxy_rob": rob}
+
+    def at_best(self, changes: Floats) -> tuple[float, float]:
+        """Mean change of a loss and its standard error, at the chosen ω or, where that is 0, at the best."""
+        best = int(np.argmin(self.changes().sum(axis=2).mean(axis=0)))
+        if self.chosen:
+            return gain(changes, self.chosen)
+        return float(changes[:, best].mean()), error(changes[:, best])
+
+    def findings(self) -> list[tuple[str, str]]:
+        """That the robustness data are of no help here."""
+        mean, spread = self.at_best(self.changes()[:, :, 1])
+        if self.chosen or mean + spread < 0:
+            return super().findings()
+        message = (
+            f"robust steps change the robust-dev loss of the proxies by {mean:+.3f} ± {spread:.3f} nats "
+            f"({REPEATS} proxies of each ω, standard error), so ω is 0"
+        )
+        return [("ROBUST_DATA_NO_HELP", message)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the proxies said."""
+        return {"chosen": self.chosen, "losses": self.losses}
+
+
+def choose(changes: Floats) -> float:
+    """The smallest ω, to two digits, whose loss is within a standard error of the least one.
+
+    ``changes``: loss less that of ω = 0, float64 ``[repeat, ω]`` for the ω of ``OMEGAS``.
+    """
+    tried = np.linspace(0, MOST, 1 + round(100 * MOST))
+    slope, curve = parabola(changes.mean(axis=0))
+    expected = slope * np.sqrt(tried) + curve * tried
+    best = int(np.argmin(expected))
+    _, spread = gain(changes, tried[best])
+    return round(float(tried[np.argmax(expected <= expected[best] + spread)]), 2)
+
+
+def parabola(values: Floats) -> Floats:
+    """Coefficients b and c of ``b·√ω + c·ω`` by least squares over ``OMEGAS``: float64 ``[2]``."""
+    omegas = np.array(OMEGAS)
+    found: Floats = np.linalg.lstsq(np.stack([np.sqrt(omegas), omegas], axis=1), values, rcond=None)[0]
+    return found
+
+
+def gain(changes: Floats, omega: float) -> tuple[float, float]:
+    """Mean change at ``omega`` by the parabola of each repeat, and its standard error."""
+    found = np.array([parabola(row) @ [omega**0.5, omega] for row in changes])
+    return float(found.mean()), error(found)
+
+
+def error(values: Floats) -> float:
+    """Standard error of a mean."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)

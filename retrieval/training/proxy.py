@@ -1,0 +1,130 @@
+"""A proxy: a bag-of-words model, trained on the run's batches with a given ω before the run.
+
+What a mixture of training data brings is a property of the data first, so that a small model ranks mixtures
+as a large one does (Xie et al. 2023, arXiv 2305.10429; Ye et al. 2024, arXiv 2403.16952).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from retrieval.data.batches import Batch
+from retrieval.data.layout import TokenBatch
+from retrieval.models.flops import BACKWARD, FORWARD, Work
+from retrieval.training.losses import contrastive_loss
+from retrieval.training.measurement import Samples
+from retrieval.training.sampling import Sampler
+from retrieval.training.strategies.base import Strategy, TrainingData
+
+WIDTH, SCALE, RATE = 128, 20.0, 5e-3
+"""Numbers in a vector, factor of the cosine, Adam's initial rate."""
+
+
+class BagOfWords(nn.Module):
+    """``f(x) = n(Σ_t e^{a_t}·n(v_t))`` over the tokens t of a text, n(v) = v/‖v‖; v_t and a_t are learned.
+
+    Without the inner normalisation a token that no step has seen would count for ever less beside the others,
+    whose vectors grow, and the loss on other domains would say how often their words occur in the training.
+    """
+
+    def __init__(self, vocabulary: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.vectors = nn.Parameter(torch.randn(vocabulary, WIDTH, generator=generator) / WIDTH**0.5)
+        self.weights = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, tokens: TokenBatch) -> Tensor:
+        """Vectors of all sequences in the caller's order: fp32 ``[n, WIDTH]``."""
+        ids = tokens.ids[: tokens.tokens]
+        texts = torch.repeat_interleave(torch.from_numpy(tokens.sizes))
+        terms = self.weights[ids].exp()[:, None] * F.normalize(F.embedding(ids, self.vectors), dim=-1)
+        sums = terms.new_zeros(len(tokens.sizes), WIDTH).index_add(0, texts, terms)
+        return F.normalize(sums, dim=-1)[tokens.inverse]
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Work]:
+        """Mean contrastive loss of the blocks, 0-d, and the FLOPs of a forward pass."""
+        vectors = self(batch.tokens)
+        losses, scores = [], 0
+        for block in batch.blocks.values():
+            queries, passages = vectors[block.queries], vectors[block.passages]
+            losses.append(contrastive_loss(SCALE * queries, passages, block.labels, block.excluded))
+            scores += len(queries) * len(passages)
+        return torch.stack(losses).mean(), Work(other=2.0 * WIDTH * (batch.tokens.tokens + scores))
+
+
+class Proxies:
+    """Trains proxies of a run, one a call, and counts what they take.
+
+    The proxies see the batches that the run would see with a fixed ω, for as many steps. They are trained on
+    the CPU, and no random state outside them changes.
+
+    Args:
+        strategy: The run's; its losses are chosen by steps.
+        data: What the run trains on.
+        samples: Dev pairs of E_dev and R_dev, on the CPU.
+        vocabulary: Number of token ids.
+        steps: Of the run.
+        batch_size: Pairs of a step.
+        seed: Of the run.
+        show: Whether to draw a progress bar.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        data: TrainingData,
+        samples: Samples,
+        vocabulary: int,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        show: bool = False,
+    ) -> None:
+        self.strategy, self.data, self.samples = strategy, data, samples
+        self.vocabulary, self.steps, self.batch_size, self.seed = vocabulary, steps, batch_size, seed
+        self.show = show
+        self.work, self.seconds = Work(), 0.0
+
+    def __call__(self, omega: float, repeat: int) -> tuple[float, float]:
+        """E_dev and R_dev of the proxy number ``repeat`` that was trained with ``omega``.
+
+        Proxies of the same number start from the same weights and draw the same streams of pairs.
+        """
+        start = time.perf_counter()
+        seed = int(np.random.SeedSequence([self.seed, repeat]).generate_state(1)[0])
+        proxy = BagOfWords(self.vocabulary, seed)
+        sampler = Sampler(self.strategy, self.data, self.batch_size, seed, omega=omega)
+        optimizer = torch.optim.Adam(proxy.parameters(), RATE, fused=True)
+        for step in tqdm(
+            range(self.steps),
+            f"proxy {repeat + 1} of ω = {omega:g}",
+            disable=not self.show,
+            leave=False,
+            mininterval=0.5,
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1 + math.cos(math.pi * step / self.steps)) / 2
+            loss, work = proxy.loss(sampler.batch(step))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            self.work += Work(other=(FORWARD + BACKWARD) * work.other)
+        found = self._measure(proxy, "eff"), self._measure(proxy, "rob")
+        self.seconds += time.perf_counter() - start
+        return found
+
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
+    def _measure(self, proxy: BagOfWords, side: str) -> float:
+        losses = []
+        for sample in self.samples[side]:
+            loss, work = proxy.loss(sample.batch)
+            losses.append(float(loss))
+            self.work += work
+        return sum(losses) / len(losses)
