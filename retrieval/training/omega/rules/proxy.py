@@ -84,11 +84,11 @@ class Proxy(Rule):
     def findings(self) -> list[tuple[str, str]]:
         """That the robustness data are of no help here."""
         mean, spread = self.at_best(self.changes()[:, :, 1])
-        if self.chosen or mean + spread < 0:
+        if mean + spread < 0:
             return super().findings()
         message = (
             f"robust steps change the robust-dev loss of the proxies by {mean:+.3f} ± {spread:.3f} nats "
-            f"({REPEATS} proxies of each ω, standard error), so ω is 0"
+            f"({REPEATS} proxies of each ω, standard error); ω is {self.chosen:g}"
         )
         return [("ROBUST_DATA_NO_HELP", message)]
 
