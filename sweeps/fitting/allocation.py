@@ -57,11 +57,6 @@ class CostModel:
         return pairs
 
 
-FANG_2024 = CostModel(annotation=0.6, training=3.22e-8, inference=0.43)
-"""arXiv 2403.18684, in dollars: 0.6 a pair; 10,000 steps of 256 pairs with 256 passages on A100s at 25 %
-utilisation; inference on 30e12 texts of 512 tokens."""
-
-
 @dataclass(frozen=True)
 class Allocation:
     """Best N and D for a budget."""

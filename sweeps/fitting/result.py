@@ -127,18 +127,6 @@ class FitResult:
         """Interval for one new run at (N, D): the law's uncertainty plus scatter between runs."""
         return self._band(n, d, level, spread=float(self.noise["run_sd"] or 0.0))
 
-    def local_exponents(self, n: ArrayLike, d: ArrayLike) -> dict[str, Floats]:
-        """−∂ln metric/∂ln N and −∂ln metric/∂ln D at (N, D), floor included; keys ``N`` and ``D``."""
-        step = 1e-4
-        slopes = {}
-        for axis in self.form.axes:
-            up, down = np.exp(step), np.exp(-step)
-            factor = (up, 1.0, down, 1.0) if axis == "N" else (1.0, up, 1.0, down)
-            high = self.predict(np.multiply(n, factor[0]), np.multiply(d, factor[1]))
-            low = self.predict(np.multiply(n, factor[2]), np.multiply(d, factor[3]))
-            slopes[axis] = -(np.log(high) - np.log(low)) / (2 * step)
-        return slopes
-
     def prediction(self, N: float, D: float, observed: float | None = None) -> dict[str, Any]:
         """One predicted point with both bands, its error when ``observed`` is known, and what is doubtful."""
         value = float(self.predict(N, D))

@@ -32,8 +32,6 @@ STEPS, PER_STEP = "train/steps", "train/pairs_per_step"
 MIN_OMEGAS = 3
 """Levels of ω that a cell must have to be used: two say which is better, not where the best lies."""
 
-SAME_OMEGA = 1e-6
-
 _AGREE = ("size/convention", NEGATIVES, "eval/pool", "data", "data/fingerprint")
 
 

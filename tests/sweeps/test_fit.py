@@ -328,12 +328,6 @@ def test_delta_method_bands_agree_with_bootstrap_ones() -> None:
     assert widths[0] == pytest.approx(widths[1], rel=0.35)
 
 
-def test_local_exponents_are_those_of_a_power_law() -> None:
-    table = law_table("additive-no-floor", {"A": 40.0, "alpha": 0.34, "B": 1e-9, "beta": 0.38})
-    fit = fit_law(table, law="model-no-floor", metric="y", columns=COLUMNS, options=QUICK)
-    assert fit.local_exponents(1e6, 1.0)["N"] == pytest.approx(0.34, rel=1e-4)
-
-
 def test_record_round_trips_through_json(tmp_path) -> None:
     table = law_table(seeds=2, seed_sd=0.01)
     fit = fit_law(table, metric="y", columns=COLUMNS, options=FitOptions(bootstrap=25))

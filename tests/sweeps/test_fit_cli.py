@@ -1,4 +1,4 @@
-"""`python -m sweeps collect|fit|sensitivity|allocate|coverage`: output, exit status, errors of one line."""
+"""`python -m sweeps collect|fit|sensitivity|allocate`: output, exit status, errors of one line."""
 
 from __future__ import annotations
 
@@ -196,15 +196,6 @@ def test_sensitivity_and_allocation_run_from_the_command_line(
     assert main(["allocate", "--fit", str(record), "--budget", "20000", *costs]) == 0
     assert "budget 2e+04: N = " in capsys.readouterr().out
     assert main(["allocate", "--fit", str(record), "--budget", "20000", "--annotation", "0.6"]) == 2
-
-
-def test_coverage_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "coverage.csv"
-    arguments = ["--published", "fang2024-msmarco-model", "--simulations", "2", "--bootstrap", "0"]
-    assert main(["coverage", *arguments, "--processes", "1", "--out", str(out)]) == 0
-    assert list(pd.read_csv(out).columns) == ["interval", "A", "alpha", "delta"]
-    assert "profile-runs" in capsys.readouterr().out
-    assert main(["coverage", "--published", "nobody"]) == 2
 
 
 def test_joint_fit_of_200_runs_with_1000_replicates_takes_less_than_a_minute(table: Path) -> None:
