@@ -14,7 +14,6 @@ from typing import cast
 from retrieval.codes import CODES as RUN_CODES
 from retrieval.codes import FAILURES, WARNINGS, Code, Level, by_name
 
-
 _ENTRY = re.compile(r"(\w+) (error|warning|info): (.+?) → (.+)")
 
 

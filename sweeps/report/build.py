@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.records import Record
 from sweeps.report.curves import Curve
 from sweeps.report.figures.omega import omega_panels
 from sweeps.report.figures.style import FORMATS
@@ -53,7 +53,7 @@ class Analysis:
     sections: list[Section] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     joint: list[tuple[str, str, FitResult]] = field(default_factory=list)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
     """Records of frontier, efficiency and sensitivities by file name."""
     findings: list[Finding] = field(default_factory=list)
 
@@ -202,4 +202,4 @@ def _write_records(analysis: Analysis, collected: Collected, out: Path) -> None:
     for label, metric, fit in analysis.joint:
         write_json(out / "fits" / f"joint-{metric.split('/')[0]}-{slug(label)}.json", fit.to_json())
     for name, record in analysis.records.items():
-        write_json(out / f"{slug(name)}.json", record)
+        write_json(out / f"{slug(name)}.json", record.to_json())

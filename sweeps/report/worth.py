@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.diagnostics import Diagnostic
 from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
 from sweeps.efficiency.multipliers import IN_WORDS, written
 from sweeps.efficiency.options import INTERPOLATED
+from sweeps.efficiency.record import Efficiency, Row
 from sweeps.fitting.fit import FitOptions
 from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
 from sweeps.report.curves import labels_for_curves
@@ -56,7 +54,7 @@ def _add(
         return
     part.records[name] = record
     concerns = name.replace("-", ", ", 1)
-    part.findings += [Finding(Diagnostic.from_json(item), concerns) for item in record["warnings"]]
+    part.findings += [Finding(item, concerns) for item in record.warnings]
 
 
 def _show(part: Tradeoff, baseline: str) -> None:
@@ -67,42 +65,42 @@ def _show(part: Tradeoff, baseline: str) -> None:
         f"Under “{INTERPOLATED}” the baseline's means are joined by lines and nothing is said beyond them "
         "(“> 3” is more than the largest amount it was run with); other laws are fitted and reach beyond.",
     ]
-    records = list(part.records.values())
+    records = [record for record in part.records.values() if isinstance(record, Efficiency)]
     part.section.tables = [_headlines(records)]
     levels = _levels(records)
     if levels.rows:
         part.section.tables.append(levels)
-    for suffix in ("", f"-{INTERPOLATED}"):
-        names = [name for name in part.records if name.endswith(INTERPOLATED) == bool(suffix)]
-        if names:
-            pareto = f"efficiency-pareto{suffix}"
-            record = part.records[pareto if pareto in names else names[0]]
-            drawn = [resource for resource in record["headline"] if resource == "D" or not suffix]
+    for measured in (False, True):
+        found = [record for record in records if (record.law == INTERPOLATED) == measured]
+        if found:
+            record = next((one for one in found if one.strategy == "pareto"), found[0])
+            drawn = [resource for resource in record.headline if resource == "D" or not measured]
             part.section.panels += [efficiency_panel(record, resource) for resource in drawn]
 
 
-def _headlines(records: list[dict[str, Any]]) -> PageTable:
+def _headlines(records: list[Efficiency]) -> PageTable:
     """One row a strategy, law and resource: the largest scale run."""
     rows = [
-        [record["strategy"], resource, head["at"]["name"], f"{head['scale']:.3g}", *_cells(head)]
+        [record.strategy, resource, head.at.name, f"{head.scale:.3g}", *_cells(head)]
         for record in records
-        for resource, head in record["headline"].items()
+        for resource, head in record.headline.items()
     ]
     headings = ["strategy", "on", "at", "scale", *NAMES.values(), "law"]
     numeric = [False, False, False, *[True] * (1 + len(NAMES)), False]
     return PageTable(headings, numeric, rows, "tables/efficiency.csv")
 
 
-def _levels(records: list[dict[str, Any]]) -> PageTable:
+def _levels(records: list[Efficiency]) -> PageTable:
     """One row a strategy, model, number of training pairs and law."""
-    found = [(record["strategy"], row) for record in records for row in record["levels"]]
-    found = [(strategy, row) for strategy, row in found if row["resource"] == "D"]
-    found.sort(key=lambda item: (item[0], item[1]["at"]["name"], item[1]["scale"]))
-    rows = [[strategy, row["at"]["name"], f"{row['scale']:,.0f}", *_cells(row)] for strategy, row in found]
+    found = [
+        (record.strategy, level.row) for record in records for level in record.levels if level.resource == "D"
+    ]
+    found.sort(key=lambda item: (item[0], item[1].at.name, item[1].scale))
+    rows = [[strategy, row.at.name, f"{row.scale:,.0f}", *_cells(row)] for strategy, row in found]
     headings = ["strategy", "at", "training pairs D", *NAMES.values(), "law"]
     numeric = [False, False, *[True] * (1 + len(NAMES)), False]
     return PageTable(headings, numeric, rows, "tables/efficiency-levels.csv")
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [*(written(row, name) if name in row else "" for name in NAMES), row["law"]]
+def _cells(row: Row) -> list[str]:
+    return [*(written(row, name) if name in row.by else "" for name in NAMES), row.law]

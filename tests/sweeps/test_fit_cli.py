@@ -14,7 +14,7 @@ import pytest
 from law_tables import JOINT, law_table
 
 from sweeps.cli import main
-from sweeps.fitting.result import load_fits
+from sweeps.fitting.groups import FitFile
 
 COLUMNS = ["--n", "N", "--d", "D", "--y", "y", "--bootstrap", "40", "--starts", "50"]
 
@@ -75,7 +75,7 @@ def test_run_directories_are_the_default_source_and_groups_are_fitted_apart(
     out = tmp_path / "fit.json"
     arguments = ["--runs", str(tmp_path / "runs"), "--bootstrap", "20", "--starts", "50", "--out", str(out)]
     assert main(["fit", *arguments, "--by", "strategy"]) == 0
-    fits = load_fits(out)
+    fits = FitFile.load(out).groups
     assert set(fits) == {"standard", "pareto"}
     assert fits["pareto"].params["delta"] < fits["standard"].params["delta"]
     assert main(["fit", *arguments]) == 2
@@ -205,7 +205,7 @@ def test_joint_fit_of_200_runs_with_1000_replicates_takes_less_than_a_minute(tab
     begin = time.process_time()  # which other processes do not stretch as they do the time on the wall
     assert fit(table, "--bootstrap", "1000", "--starts", "96") == 0
     assert time.process_time() - begin < 60
-    result = load_fits(table.parent / "fit.json")["all"]
+    result = FitFile.load(table.parent / "fit.json").groups["all"]
     assert (result.n_runs, result.bootstrap.params.shape) == (200, (1000, 5))
 
 

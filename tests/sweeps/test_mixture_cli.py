@@ -12,7 +12,7 @@ from retrieval.training.mixture_file import load_mixture
 from sweeps.cli import main
 from sweeps.fitting.result import FitOptions
 from sweeps.mixture.fit import fit_mixture
-from sweeps.mixture.record import to_json
+from sweeps.mixture.recorded import mixture_record
 from sweeps.mixture.result import MixtureOptions
 from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.mixtures import mixture_part
@@ -107,7 +107,7 @@ def test_figures_of_several_sizes_have_names_of_their_own() -> None:
         forms=("effective-data",), fit=FitOptions(loss="least-squares", starts=16, bootstrap=20)
     )
     table = mixture_table(pairs=PAIRS, sizes=(TINY, MINI), omegas=(0, 0.25, 0.5))
-    names = [panel.name for panel in mixture_panels(to_json(fit_mixture(table, options)))]
+    names = [panel.name for panel in mixture_panels(mixture_record(fit_mixture(table, options)))]
     assert len(names) == len(set(names)) == 5
     assert names[0] == f"mixture-eff-{TINY}"
 
@@ -117,7 +117,7 @@ def test_section_of_the_report() -> None:
     part = mixture_part(table)
     assert part is not None
     assert len(part.section.panels) == 3
-    assert part.records["mixture"]["metrics"] == {"eff": EFF, "rob": ROB}
+    assert part.records["mixture"].to_json()["metrics"] == {"eff": EFF, "rob": ROB}
     assert len(part.section.tables[0].rows) == 3
     assert mixture_part(table[table["strategy"] == "standard"]) is None
     few = mixture_part(table[table["omega/final"].fillna(0).isin([0, 0.25])])

@@ -7,7 +7,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from sweeps.cli import main
 from sweeps.codes import CODES
 from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
+from sweeps.frontier.trace import frontier
 from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
@@ -112,29 +112,16 @@ def test_whole_sweep_has_joint_laws_and_sensitivities(tmp_path: Path) -> None:
     assert not notes
 
 
-def cell(frac: float, second_is_dominated: bool) -> dict[str, Any]:
-    """One cell of a frontier record: two strategies at bert-tiny."""
-    other = (2.5, 3.9) if second_is_dominated else (2.5, 3.1)
-    points = [
-        {"x": x, "y": y, "non_dominated": kept, "size/train_pairs": 1e4 * frac, "label": label}
-        for label, (x, y), kept in (
-            ("standard", (2.0, 3.5), True),
-            ("pareto", other, not second_is_dominated),
-        )
-    ]
-    knee = {"x": 2.0, "y": 3.5}
-    return {"where": {"model": "bert-tiny", "frac": frac}, "points": points, "knee": knee}
-
-
 @pytest.mark.parametrize("second_is_dominated", [False, True])
 def test_frontier_moves_only_where_there_are_two_frontiers(second_is_dominated: bool) -> None:
-    record = {
-        "x": "eff/contrastive_entropy",
-        "y": "ood/contrastive_entropy",
-        "groups": [cell(0.1, False), cell(1.0, second_is_dominated)],
-    }
-    panel = moving_panel(record)
-    assert (panel is None) == second_is_dominated
+    better = {0.1: (2.5, 3.1), 1.0: (2.5, 3.9) if second_is_dominated else (2.5, 3.1)}
+    rows = [
+        {"model": "bert-tiny", "frac": frac, "strategy": strategy, "eff/contrastive_entropy": eff}
+        | {"ood/contrastive_entropy": ood}
+        for frac, other in better.items()
+        for strategy, (eff, ood) in (("standard", (2.0, 3.5)), ("pooled", other))
+    ]
+    assert (moving_panel(frontier(pd.DataFrame(rows))) is None) == second_is_dominated
 
 
 def test_figures_come_in_three_formats(tmp_path: Path) -> None:
