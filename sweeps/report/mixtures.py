@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.fitting.result import FitOptions
 from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
 from sweeps.mixture.fit import fit_mixture
 from sweeps.mixture.present import omega
@@ -21,15 +20,13 @@ from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable
 from sweeps.report.tradeoff import Tradeoff
-
-_FIT = FitOptions(loss="huber", starts=24, bootstrap=200)
-"""Fewer starts and draws than the command has."""
+from sweeps.report.written import Written
 
 MAX_SIZES = 3
 """Model sizes whose curves are drawn, the smallest ones left out."""
 
 
-def mixture_part(runs: pd.DataFrame) -> Tradeoff | None:
+def mixture_part(runs: pd.DataFrame, written: Written) -> Tradeoff | None:
     """The mixture law of the fixed-ω runs, in dev metrics where the runs have them; ``None`` without any.
 
     Runs that do not make a law leave a note with the reason.
@@ -41,13 +38,14 @@ def mixture_part(runs: pd.DataFrame) -> Tradeoff | None:
     eff, rob = (DEV_EFFECTIVENESS, DEV_ROBUSTNESS) if dev else (EFFECTIVENESS, ROBUSTNESS)
     by = tuple(name for name in ("model", "frac") if name in runs)
     try:
-        record = mixture_record(fit_mixture(runs, MixtureOptions(eff, rob, by, fit=_FIT)))
+        record = written.find(Mixture, part.section)
+        record = record or mixture_record(fit_mixture(runs, MixtureOptions(eff, rob, by)))
     except ParetrieveError as error:
         part.section.missing("NO_MIXTURE_LAW", str(error))
         return part
     part.records["mixture"] = record
     part.findings = [Finding(item, "mixture law") for item in record.warnings]
-    part.section.paragraphs = [_sentence(record)]
+    part.section.paragraphs.append(_sentence(record))
     part.section.panels = _panels(record)
     part.section.tables = [_table(record)]
     return part

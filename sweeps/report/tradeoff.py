@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.fitting.fit import FitOptions
-from sweeps.fitting.sensitivity import sensitivities
+from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
 from sweeps.frontier.record import Front, Frontier
 from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
 from sweeps.records import Record
@@ -17,9 +16,7 @@ from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.plane import cell_panel, cells_panel, moving_panel, plane_panel
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable, cell, percent, without_blank
-
-DRAWS = 200
-"""Paired bootstrap draws of the report; the commands use 1,000."""
+from sweeps.report.written import Written
 
 
 @dataclass
@@ -31,18 +28,20 @@ class Tradeoff:
     findings: list[Finding] = field(default_factory=list)
 
 
-def frontier_part(runs: pd.DataFrame) -> Tradeoff:
+def frontier_part(runs: pd.DataFrame, written: Written) -> Tradeoff:
     """The frontier over all runs and of every model and fraction."""
     part = Tradeoff(Section("frontier", "Effectiveness against robustness"))
     by = tuple(name for name in ("model", "frac") if name in runs)
     try:
-        record = frontier(runs, FrontierOptions(by=by))
+        # One that steers is drawn in dev metrics; the page reports test metrics.
+        record = written.find(Frontier, part.section, lambda found: not found.steers)
+        record = record or frontier(runs, FrontierOptions(by=by))
     except ParetrieveError as error:
         part.section.missing("NO_FRONTIER", str(error))
         return part
     part.records["frontier"] = record
     part.findings = [Finding(item, "frontier") for item in record.warnings]
-    part.section.paragraphs = [_knee_sentence(record.front), *_moving_sentences(record)]
+    part.section.paragraphs += [_knee_sentence(record.front), *_moving_sentences(record)]
     part.section.panels = [plane_panel(record)]
     drawn = (cell_panel(record), cells_panel(record), moving_panel(record))
     part.section.panels += [panel for panel in drawn if panel]
@@ -92,17 +91,17 @@ def _frontier_table(front: Front) -> PageTable:
     return without_blank(PageTable(headings, [False, True, True, True, True], rows, "tables/frontier.csv"))
 
 
-def sensitivity_part(runs: pd.DataFrame) -> Tradeoff:
+def sensitivity_part(runs: pd.DataFrame, written: Written) -> Tradeoff:
     """Whether effectiveness and robustness respond differently to N and to D, by strategy."""
     part = Tradeoff(Section("sensitivity", "Sensitivity to size and data"))
     rows = []
+    file = written.find(SensitivityFile, part.section, lambda found: found.by == "strategy")
     for label in labels_for_curves(runs, limit=3):
         table = runs[runs["label"] == label].drop(columns="strategy", errors="ignore")
         try:
-            found = sensitivities(
-                table.dropna(subset=[EFFECTIVENESS, ROBUSTNESS]),
-                *(EFFECTIVENESS, ROBUSTNESS),
-                options=FitOptions(bootstrap=DRAWS),
+            written_one = file.groups.get(label) if file else None
+            found = written_one or sensitivities(
+                table.dropna(subset=[EFFECTIVENESS, ROBUSTNESS]), EFFECTIVENESS, ROBUSTNESS
             )
         except (ParetrieveError, KeyError) as error:
             part.section.notes.append(f"{label}: {str(error).strip(chr(39))}")

@@ -6,22 +6,23 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.efficiency import EfficiencyOptions, Fits, efficiency
-from sweeps.efficiency.multipliers import IN_WORDS, written
+from sweeps.efficiency.multipliers import IN_WORDS
+from sweeps.efficiency.multipliers import written as in_words
 from sweeps.efficiency.options import INTERPOLATED
 from sweeps.efficiency.record import Efficiency, Row
-from sweeps.fitting.fit import FitOptions
 from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.efficiency import efficiency_panel
 from sweeps.report.page import Finding, Section
 from sweeps.report.tables import PageTable
-from sweeps.report.tradeoff import DRAWS, Tradeoff
+from sweeps.report.tradeoff import Tradeoff
+from sweeps.report.written import Written
 
 NAMES = {EFFECTIVENESS: "effectiveness", ROBUSTNESS: "OOD robustness"} | IN_WORDS
 """What a row of the tables holds, in this order."""
 
 
-def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
+def efficiency_part(runs: pd.DataFrame, written: Written, baseline: str = "standard") -> Tradeoff:
     """Multipliers of every strategy over the baseline; curves are drawn for the most interesting one."""
     part = Tradeoff(Section("efficiency", f"What {baseline} needs to match the others"))
     labels = [label for label in labels_for_curves(runs) if label != baseline]
@@ -33,32 +34,39 @@ def efficiency_part(runs: pd.DataFrame, baseline: str = "standard") -> Tradeoff:
     fitted: Fits = {}
     for label in labels:
         for law, suffix in (("auto", ""), (INTERPOLATED, f"-{INTERPOLATED}")):
-            _add(part, runs, (baseline, label), law, f"efficiency-{label}{suffix}", fitted)
+            try:
+                record = _record(part, runs, (baseline, label), law, fitted, written)
+            except ParetrieveError as error:
+                note = f"{label}: {error}"
+                if note not in part.section.notes:
+                    part.section.notes.append(note)
+                continue
+            name = f"efficiency-{label}{suffix}"
+            part.records[name] = record
+            concerns = name.replace("-", ", ", 1)
+            part.findings += [Finding(item, concerns) for item in record.warnings]
     if part.records:
         _show(part, baseline)
     return part
 
 
-def _add(
-    part: Tradeoff, runs: pd.DataFrame, pair: tuple[str, str], law: str, name: str, fitted: Fits
-) -> None:
-    """One comparison under one law: its record and findings, or the reason why there is none."""
+def _record(
+    part: Tradeoff, runs: pd.DataFrame, pair: tuple[str, str], law: str, fitted: Fits, written: Written
+) -> Efficiency:
+    """One comparison under one law: as the command wrote it, or else computed."""
+
+    def wanted(record: Efficiency) -> bool:
+        same = (record.law == INTERPOLATED) == (law == INTERPOLATED)
+        return same and (record.baseline, record.strategy) == pair
+
     metrics = tuple(name for name in (EFFECTIVENESS, ROBUSTNESS) if name in runs and runs[name].notna().any())
-    options = EfficiencyOptions(metrics=metrics, law=law, fit=FitOptions(bootstrap=DRAWS))
-    try:
-        record = efficiency(runs, *pair, options, fitted=fitted)
-    except ParetrieveError as error:
-        note = f"{pair[1]}: {error}"
-        if note not in part.section.notes:
-            part.section.notes.append(note)
-        return
-    part.records[name] = record
-    concerns = name.replace("-", ", ", 1)
-    part.findings += [Finding(item, concerns) for item in record.warnings]
+    options = EfficiencyOptions(metrics=metrics, law=law)
+    found = written.find(Efficiency, part.section, wanted)
+    return found or efficiency(runs, *pair, options, fitted=fitted)
 
 
 def _show(part: Tradeoff, baseline: str) -> None:
-    part.section.paragraphs = [
+    part.section.paragraphs += [
         f"The multiplier m at a scale solves L_{baseline}(m · scale) = L_strategy(scale). “To match both” is "
         f"the larger of the metrics' multipliers: what {baseline} needs to be as good in both. “In each” is "
         "the smaller: it needs at least that in each of them.",
@@ -103,4 +111,4 @@ def _levels(records: list[Efficiency]) -> PageTable:
 
 
 def _cells(row: Row) -> list[str]:
-    return [*(written(row, name) if name in row.by else "" for name in NAMES), row.law]
+    return [*(in_words(row, name) if name in row.by else "" for name in NAMES), row.law]
