@@ -35,7 +35,7 @@ frontier: $(FRONTIER)/mixture.json $(FRONTIER)/frontier.json  ## fixed ω traces
 		strategy.mixture=$(FRONTIER)/mixture.json runs=$(FRONTIER)/runs
 	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=dro \
 		strategy.frontier=$(FRONTIER)/frontier.json runs=$(FRONTIER)/runs
-	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $(FRONTIER)/test-plane.json
+	$(BIN)/python -m sweeps frontier --runs $(FRONTIER)/runs --out $(FRONTIER)/frontier-test.json
 	$(BIN)/python -m sweeps compare --runs $(FRONTIER)/runs --baseline standard --strategy pareto \
 		--regret --out $(FRONTIER)/compare.json
 	@$(MAKE) --no-print-directory report RUNS=$(FRONTIER)/runs REPORT=$(FRONTIER)/report

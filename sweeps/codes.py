@@ -1,383 +1,178 @@
 """Stable codes of the analysis, and the registry that joins them with the codes of the runs.
 
-``python -m sweeps.codes`` writes the page ``docs/codes.md`` anew.
+A code is written ``NAME level: meaning`` and, below it, ``→ remedy``. ``python -m sweeps.codes`` writes the
+page ``docs/codes.md`` anew.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from retrieval.codes import CODES as RUN_CODES
-from retrieval.codes import FAILURES, WARNINGS, Code, by_name
+from retrieval.codes import FAILURES, WARNINGS, Code, Level, by_name
 
-FITS = by_name(
-    Code(
-        "FLOOR_NOT_IDENTIFIED",
-        "warning",
-        "the floor's interval includes 0, or is open",
-        "do not report the floor as a finding; add larger models or more data, or use the -no-floor form",
-    ),
-    Code(
-        "EXPONENT_AT_BOUND",
-        "error",
-        "an exponent ended on the limit of its search range (0.005 to 8)",
-        "the data do not determine this exponent; widen the range of N or D",
-    ),
-    Code(
-        "EXPONENT_NOT_IDENTIFIED",
-        "warning",
-        "an exponent's interval is open, or its ends differ tenfold",
-        "quote the interval, not the number; widen the range of N or D, or use the -no-floor form",
-    ),
-    Code(
-        "FEWER_THAN_3_LEVELS",
-        "error",
-        "an axis has fewer than three values (with one value the fit is refused)",
-        "run at least three values of this axis, log-spaced over a factor of 10",
-    ),
-    Code(
-        "SATURATED_FIT",
-        "error",
-        "no more configurations than parameters",
-        "add configurations or choose a form with fewer parameters",
-    ),
-    Code(
-        "LACK_OF_FIT",
-        "warning",
-        "deviations from the law exceed seed noise (pure-error F test, 1 %)",
-        "the form misses structure that seeds can see; compare --law auto, and quote the residual scatter",
-    ),
-    Code(
-        "LOW_R2",
-        "warning",
-        "R² of ln metric below .90",
-        "the law explains little; look at the residuals before using it",
-    ),
-    Code(
-        "HIGH_R2_BAD_EXTRAPOLATION",
-        "warning",
-        "R² of .95 or more, but a held-out point is missed by over 2 % and three residual deviations",
-        "do not extrapolate from this fit; R² describes the fitted range only",
-    ),
-    Code(
-        "NON_MONOTONE",
-        "warning",
-        "the metric rises with N or D, significantly (1 %, Bonferroni) and by over 0.5 %",
-        "check those runs for divergence, too few steps or a wrong learning rate",
-    ),
-    Code(
-        "STARTS_DISAGREE",
-        "error",
-        "fewer than 5 % of the starts, or fewer than three, reached the best objective",
-        "raise --starts; if it stays, the optimum is not unique and neither is the law",
-    ),
-    Code(
-        "OBJECTIVE_SENSITIVE",
-        "warning",
-        "least squares and Huber disagree: an exponent or the floor leaves its interval",
-        "report both objectives; look for outlying configurations",
-    ),
-    Code(
-        "COLLINEAR_N_D",
-        "error",
-        "ln N and ln D are correlated at .95 or more",
-        "vary N at fixed D and D at fixed N, so that their exponents can be told apart",
-    ),
-    Code(
-        "FORM_AMBIGUOUS",
-        "warning",
-        "another form is within 2 AICc",
-        "report the predictions of both forms; more or larger runs would decide",
-    ),
-    Code(
-        "BETTER_FORM_EXISTS",
-        "warning",
-        "another form is better by 4 AICc or more",
-        "fit the better form, or say why this one is wanted",
-    ),
-    Code(
-        "ABOVE_CHANCE_PREDICTION",
-        "warning",
-        "the law exceeds ln(W + 1), inside the fitted range or at a prediction",
-        "use the -bounded form of the law, or stay inside the fitted range",
-    ),
-    Code(
-        "EXTRAPOLATION_FACTOR",
-        "warning",
-        "a prediction lies more than 4 × outside the fitted range of N or D",
-        "treat the prediction as a guess, or run closer to the target",
-    ),
-    Code(
-        "SELECTED_ON_TEST",
-        "error",
-        "eval/selection is test, or the metric is a best or minimum over training",
-        "evaluate the last step, or the step chosen on development queries",
-    ),
-    Code(
-        "MIXED_PARAM_CONVENTION",
-        "error",
-        "refused: size/convention differs between rows",
-        "count parameters in one way in all runs of a fit",
-    ),
-    Code(
-        "MIXED_NEGATIVES_W",
-        "error",
-        "refused: eval/negatives differs between rows of a contrastive entropy",
-        "evaluate all runs of a fit with the same number of negatives",
-    ),
-    Code(
-        "MIXED_EVALUATION",
-        "error",
-        "refused: eval/pool differs between rows",
-        "evaluate all runs of a fit on the same pool (eval=quick or eval=full)",
-    ),
-    Code(
-        "MIXED_COLLECTION",
-        "error",
-        "refused: data or data/fingerprint differs between rows",
-        "fit one collection at a time: --where data=NAME",
-    ),
-    Code(
-        "MIXED_STRATEGY",
-        "error",
-        "refused: strategy, base strategy, ω rule or kind of robustness data differs",
-        "fit one strategy at a time: --by strategy, or --where strategy=NAME",
-    ),
-    Code(
-        "SINGLE_SEED",
-        "warning",
-        "a configuration has one seed, or all have, so noise and lack of fit are unknown and "
-        "intervals are missing",
-        "run at least two seeds a configuration",
-    ),
-    Code(
-        "INTERVALS_DISAGREE",
-        "warning",
-        "profile and bootstrap intervals of an exponent differ threefold in width",
-        "quote the wider of the profile and the bootstrap interval",
-    ),
-    Code(
-        "BOOTSTRAP_UNSTABLE",
-        "warning",
-        "over half of the bootstrap draws had to be discarded",
-        "too few configurations to resample; rely on the profile intervals",
-    ),
-    Code(
-        "MIXED_SETTINGS",
-        "warning",
-        "several runs of one seed stand in one cell or configuration: they differ in a setting "
-        "that its name leaves out",
-        "select one setting with --where COLUMN=VALUE",
-    ),
-    Code(
-        "SLICE_USED",
-        "info",
-        "a law in one axis was fitted to one value of the other",
-        "choose another slice with --where, or fit a law in both N and D",
-    ),
-    Code(
-        "DUPLICATE_ROWS", "info", "rows of the same run were left out", "nothing to do: every run counts once"
-    ),
-    Code(
-        "ALL_GROUPS_REFUSED",
-        "error",
-        "refused: none of the groups of --by can be fitted",
-        "read the reason of each group in the message, and mend the table or choose other columns for --by",
-    ),
-)
+_ENTRY = re.compile(r"(\w+) (error|warning|info): (.+?) → (.+)")
+
+
+def _read(text: str) -> dict[str, Code]:
+    """The codes in ``text``; raises ValueError where one is not written as it should be."""
+    codes = []
+    for entry in re.split(r"\n(?=\w)", text.strip()):
+        match = _ENTRY.fullmatch(" ".join(entry.split()))
+        if match is None:
+            raise ValueError(f"not a code: {entry}")
+        codes.append(Code(match[1], cast(Level, match[2]), match[3], match[4]))
+    return by_name(*codes)
+
+
+FITS = _read("""
+FLOOR_NOT_IDENTIFIED warning: the floor's interval includes 0, or is open
+    → do not report the floor as a finding; add larger models or more data, or use the -no-floor form
+EXPONENT_AT_BOUND error: an exponent ended on the limit of its search range (0.005 to 8)
+    → the data do not determine this exponent; widen the range of N or D
+EXPONENT_NOT_IDENTIFIED warning: an exponent's interval is open, or its ends differ tenfold
+    → quote the interval, not the number; widen the range of N or D, or use the -no-floor form
+FEWER_THAN_3_LEVELS error: an axis has fewer than three values (with one value the fit is refused)
+    → run at least three values of this axis, log-spaced over a factor of 10
+SATURATED_FIT error: no more configurations than parameters
+    → add configurations or choose a form with fewer parameters
+LACK_OF_FIT warning: deviations from the law exceed seed noise (pure-error F test, 1 %)
+    → the form misses structure that seeds can see; compare --law auto, and quote the residual scatter
+LOW_R2 warning: R² of ln metric below .90
+    → the law explains little; look at the residuals before using it
+HIGH_R2_BAD_EXTRAPOLATION warning: R² of .95 or more, but a held-out point is missed by over 2 % and three
+    residual deviations
+    → do not extrapolate from this fit; R² describes the fitted range only
+NON_MONOTONE warning: the metric rises with N or D, significantly (1 %, Bonferroni) and by over 0.5 %
+    → check those runs for divergence, too few steps or a wrong learning rate
+STARTS_DISAGREE error: fewer than 5 % of the starts, or fewer than three, reached the best objective
+    → raise --starts; if it stays, the optimum is not unique and neither is the law
+OBJECTIVE_SENSITIVE warning: least squares and Huber disagree: an exponent or the floor leaves its interval
+    → report both objectives; look for outlying configurations
+COLLINEAR_N_D error: ln N and ln D are correlated at .95 or more
+    → vary N at fixed D and D at fixed N, so that their exponents can be told apart
+FORM_AMBIGUOUS warning: another form is within 2 AICc
+    → report the predictions of both forms; more or larger runs would decide
+BETTER_FORM_EXISTS warning: another form is better by 4 AICc or more
+    → fit the better form, or say why this one is wanted
+ABOVE_CHANCE_PREDICTION warning: the law exceeds ln(W + 1), inside the fitted range or at a prediction
+    → use the -bounded form of the law, or stay inside the fitted range
+EXTRAPOLATION_FACTOR warning: a prediction lies more than 4 × outside the fitted range of N or D
+    → treat the prediction as a guess, or run closer to the target
+SELECTED_ON_TEST error: eval/selection is test, or the metric is a best or minimum over training
+    → evaluate the last step, or the step chosen on development queries
+MIXED_PARAM_CONVENTION error: refused: size/convention differs between rows
+    → count parameters in one way in all runs of a fit
+MIXED_NEGATIVES_W error: refused: eval/negatives differs between rows of a contrastive entropy
+    → evaluate all runs of a fit with the same number of negatives
+MIXED_EVALUATION error: refused: eval/pool differs between rows
+    → evaluate all runs of a fit on the same pool (eval=quick or eval=full)
+MIXED_COLLECTION error: refused: data or data/fingerprint differs between rows
+    → fit one collection at a time: --where data=NAME
+MIXED_STRATEGY error: refused: strategy, base strategy, ω rule or kind of robustness data differs
+    → fit one strategy at a time: --by strategy, or --where strategy=NAME
+SINGLE_SEED warning: a configuration has one seed, or all have, so noise and lack of fit are unknown and
+    intervals are missing
+    → run at least two seeds a configuration
+INTERVALS_DISAGREE warning: profile and bootstrap intervals of an exponent differ threefold in width
+    → quote the wider of the profile and the bootstrap interval
+BOOTSTRAP_UNSTABLE warning: over half of the bootstrap draws had to be discarded
+    → too few configurations to resample; rely on the profile intervals
+MIXED_SETTINGS warning: several runs of one seed stand in one cell or configuration: they differ in a setting
+    that its name leaves out
+    → select one setting with --where COLUMN=VALUE
+SLICE_USED info: a law in one axis was fitted to one value of the other
+    → choose another slice with --where, or fit a law in both N and D
+DUPLICATE_ROWS info: rows of the same run were left out
+    → nothing to do: every run counts once
+ALL_GROUPS_REFUSED error: refused: none of the groups of --by can be fitted
+    → read the reason of each group in the message, and mend the table or choose other columns for --by
+""")
 """Of scaling laws; the other analyses raise some of them too."""
 
-MIXTURES = by_name(
-    Code(
-        "NO_FIXED_OMEGA",
-        "error",
-        "refused: the table holds no run of strategy=pareto strategy.rule=fixed",
-        "run strategy=pareto strategy.rule=fixed with three or more values of strategy.omega",
-    ),
-    Code(
-        "FEWER_THAN_3_OMEGAS",
-        "warning",
-        "a cell has fewer than three values of ω and is left out (refused when no cell has three)",
-        "run at least three values of ω (0 is the base strategy) in that cell",
-    ),
-    Code(
-        "MIXED_BUDGET",
-        "error",
-        "refused: several train/steps or train/pairs_per_step",
-        "keep one value of train/steps and of train/pairs_per_step with --where",
-    ),
-    Code(
-        "MIXED_CELL",
-        "error",
-        "refused: a cell of --by holds several N or D",
-        "name the columns that tell its runs apart in --by",
-    ),
-    Code(
-        "OMEGA_AT_EDGE",
-        "warning",
-        "the best ω lies beyond the values that ran in a cell (0 and 1 are no edges)",
-        "add values of ω beyond the edge until the best lies between two of them",
-    ),
-    Code(
-        "OMEGA_NOT_IDENTIFIED",
-        "warning",
-        "the interval of the best ω is wider than 0.4",
-        "any ω in the interval does about as well; add values of ω or seeds if the difference matters",
-    ),
-    Code(
-        "OMEGA_LAW_COARSE",
-        "warning",
-        "logit ω* = a + b·ln D + c·ln N misses the joint law's optimum by over .05",
-        "use the cell's own optimum, or fit over a narrower range of N and D",
-    ),
-    Code(
-        "OMEGA_CLIPPED",
-        "info",
-        "the best ω is below .005 or above .995 within the range",
-        "nothing to do: the best ω is 0 or 1 there, and its logit is taken at the limit",
-    ),
-    Code(
-        "MIXTURE_HOLDOUT_MISSED",
-        "warning",
-        "fitted without the largest N (or D), the interval of its best ω misses the one fitted with all runs",
-        "do not use ω* beyond the fitted range; add fixed-ω runs at the largest N or D",
-    ),
-    Code(
-        "TEST_METRICS",
-        "info",
-        "the metrics are not dev metrics, so training refuses the file",
-        "fit dev/eff/… and dev/ood/… to steer training; this file is for reporting",
-    ),
-)
+MIXTURES = _read("""
+NO_FIXED_OMEGA error: refused: the table holds no run of strategy=pareto strategy.rule=fixed
+    → run strategy=pareto strategy.rule=fixed with three or more values of strategy.omega
+FEWER_THAN_3_OMEGAS warning: a cell has fewer than three values of ω and is left out (refused when no cell
+    has three)
+    → run at least three values of ω (0 is the base strategy) in that cell
+MIXED_BUDGET error: refused: several train/steps or train/pairs_per_step
+    → keep one value of train/steps and of train/pairs_per_step with --where
+MIXED_CELL error: refused: a cell of --by holds several N or D
+    → name the columns that tell its runs apart in --by
+OMEGA_AT_EDGE warning: the best ω lies beyond the values that ran in a cell (0 and 1 are no edges)
+    → add values of ω beyond the edge until the best lies between two of them
+OMEGA_NOT_IDENTIFIED warning: the interval of the best ω is wider than 0.4
+    → any ω in the interval does about as well; add values of ω or seeds if the difference matters
+OMEGA_LAW_COARSE warning: logit ω* = a + b·ln D + c·ln N misses the joint law's optimum by over .05
+    → use the cell's own optimum, or fit over a narrower range of N and D
+OMEGA_CLIPPED info: the best ω is below .005 or above .995 within the range
+    → nothing to do: the best ω is 0 or 1 there, and its logit is taken at the limit
+MIXTURE_HOLDOUT_MISSED warning: fitted without the largest N (or D), the interval of its best ω misses the
+    one fitted with all runs
+    → do not use ω* beyond the fitted range; add fixed-ω runs at the largest N or D
+TEST_METRICS info: the metrics are not dev metrics, so training refuses the file
+    → fit dev/eff/… and dev/ood/… to steer training; this file is for reporting
+""")
 """Of mixture laws."""
 
-COMPARISONS = by_name(
-    Code(
-        "MULTIPLIER_NOT_CONSTANT",
-        "warning",
-        "exponents differ, so an efficiency multiplier depends on scale",
-        "quote the multiplier together with the scale it holds at",
-    ),
-    Code(
-        "TARGET_BELOW_FLOOR",
-        "warning",
-        "an efficiency target lies below the baseline's floor, so the multiplier is unbounded",
-        "no amount of this resource reaches the target under the fitted law",
-    ),
-    Code(
-        "BEYOND_BASELINE_RANGE",
-        "info",
-        "a measured multiplier needs more than the baseline was run with",
-        "quote it as 'more than', or run the baseline with more of this resource",
-    ),
-    Code(
-        "BELOW_BASELINE_RANGE",
-        "info",
-        "a measured multiplier needs less than the baseline was run with",
-        "quote it as 'less than', or run the baseline with less of this resource",
-    ),
-    Code(
-        "LEVELS_POOLED",
-        "info",
-        "the baseline's mean rises from one level to the next",
-        "the rise is taken for noise and the levels for one point; more seeds there would tell",
-    ),
-    Code(
-        "SEEDS_NOT_SHARED",
-        "warning",
-        "a seed was run on one side alone",
-        "run both sides with the same seeds, so that what a seed does to both cancels",
-    ),
-    Code(
-        "CELLS_LEFT_OUT",
-        "info",
-        "a cell has one of the two strategies alone",
-        "run the missing side there, with the seeds of the other",
-    ),
-    Code(
-        "NO_COMMON_UNIT",
-        "info",
-        "the metrics are not all contrastive entropies, so they have no mean",
-        "compare contrastive entropies for a mean in nats",
-    ),
-    Code(
-        "NO_DEV_METRICS",
-        "info",
-        "no fixed ω can be chosen on dev in some cell",
-        "measure dev metrics (data.robust_dev): a fixed ω that is chosen on test metrics is nobody's choice",
-    ),
-    Code(
-        "NO_MULTIPLIER",
-        "error",
-        "refused: no resource gives a multiplier",
-        "read the reason of each resource in the message; run both strategies at three or more values of it",
-    ),
-)
+COMPARISONS = _read("""
+MULTIPLIER_NOT_CONSTANT warning: exponents differ, so an efficiency multiplier depends on scale
+    → quote the multiplier together with the scale it holds at
+TARGET_BELOW_FLOOR warning: an efficiency target lies below the baseline's floor, so the multiplier is
+    unbounded
+    → no amount of this resource reaches the target under the fitted law
+BEYOND_BASELINE_RANGE info: a measured multiplier needs more than the baseline was run with
+    → quote it as 'more than', or run the baseline with more of this resource
+BELOW_BASELINE_RANGE info: a measured multiplier needs less than the baseline was run with
+    → quote it as 'less than', or run the baseline with less of this resource
+LEVELS_POOLED info: the baseline's mean rises from one level to the next
+    → the rise is taken for noise and the levels for one point; more seeds there would tell
+SEEDS_NOT_SHARED warning: a seed was run on one side alone
+    → run both sides with the same seeds, so that what a seed does to both cancels
+CELLS_LEFT_OUT info: a cell has one of the two strategies alone
+    → run the missing side there, with the seeds of the other
+NO_COMMON_UNIT info: the metrics are not all contrastive entropies, so they have no mean
+    → compare contrastive entropies for a mean in nats
+NO_DEV_METRICS info: no fixed ω can be chosen on dev in some cell
+    → measure dev metrics (data.robust_dev): a fixed ω that is chosen on test metrics is nobody's choice
+NO_MULTIPLIER error: refused: no resource gives a multiplier
+    → read the reason of each resource in the message; run both strategies at three or more values of it
+""")
 """Of strategies compared."""
 
-FRONTIERS = by_name(
-    Code(
-        "FRONTIER_TOO_SHORT",
-        "warning",
-        "fewer than three configurations are non-dominated, so the knee is one of the frontier's ends",
-        "trace the frontier: strategy=pareto strategy.rule=fixed strategy.omega=0,0.25,0.5,0.75,1",
-    ),
-    Code(
-        "RHO_UNDEFINED",
-        "warning",
-        "ρ* is defined for two losses, and the metrics are not both losses",
-        "use contrastive entropies for strategy.frontier",
-    ),
-)
+FRONTIERS = _read("""
+FRONTIER_TOO_SHORT warning: fewer than three configurations are non-dominated, so the knee is one of the
+    frontier's ends
+    → trace the frontier: strategy=pareto strategy.rule=fixed strategy.omega=0,0.25,0.5,0.75,1
+RHO_UNDEFINED warning: ρ* is defined for two losses, and the metrics are not both losses
+    → use contrastive entropies for strategy.frontier
+""")
 """Of frontiers."""
 
-REPORTS = by_name(
-    Code(
-        "NO_PARETO_RUNS",
-        "info",
-        "no run has a moving ω",
-        "add some with python train.py -m strategy=standard,pareto …",
-    ),
-    Code(
-        "NO_FIT",
-        "info",
-        "no strategy has the three sizes or three numbers of pairs that a law needs",
-        "run three or more values of model or data.frac",
-    ),
-    Code(
-        "NO_MIXTURE_LAW",
-        "info",
-        "the runs with fixed ω do not give a mixture law",
-        "run strategy=pareto strategy.rule=fixed with three or more values of strategy.omega in a cell",
-    ),
-    Code(
-        "NO_COMPARISON",
-        "info",
-        "the runs lack the baseline, or any other strategy",
-        "add the other side with python train.py -m strategy=standard,pareto …",
-    ),
-    Code(
-        "NO_FRONTIER",
-        "info",
-        "the runs do not give a frontier",
-        "evaluate both metrics in every run: eval=quick or full",
-    ),
-    Code(
-        "ONE_STRATEGY",
-        "info",
-        "all runs have one strategy, so the frontier shows scale alone",
-        "add others with python train.py -m strategy=standard,pareto …",
-    ),
-    Code("NO_RANKING_METRIC", "info", "the runs have no nDCG@10", "evaluate with eval=quick or full"),
-    Code("NO_BM25", "info", "the runs have no BM25 baseline", "evaluate with eval.bm25=true"),
-    Code(
-        "NO_COST",
-        "info",
-        "the runs recorded no cost",
-        "nothing to do if the table comes from elsewhere; runs of this project record their cost",
-    ),
-)
+REPORTS = _read("""
+NO_PARETO_RUNS info: no run has a moving ω
+    → add some with python train.py -m strategy=standard,pareto …
+NO_FIT info: no strategy has the three sizes or three numbers of pairs that a law needs
+    → run three or more values of model or data.frac
+NO_MIXTURE_LAW info: the runs with fixed ω do not give a mixture law
+    → run strategy=pareto strategy.rule=fixed with three or more values of strategy.omega in a cell
+NO_COMPARISON info: the runs lack the baseline, or any other strategy
+    → add the other side with python train.py -m strategy=standard,pareto …
+NO_FRONTIER info: the runs do not give a frontier
+    → evaluate both metrics in every run: eval=quick or full
+ONE_STRATEGY info: all runs have one strategy, so the frontier shows scale alone
+    → add others with python train.py -m strategy=standard,pareto …
+NO_RANKING_METRIC info: the runs have no nDCG@10
+    → evaluate with eval=quick or full
+NO_BM25 info: the runs have no BM25 baseline
+    → evaluate with eval.bm25=true
+NO_COST info: the runs recorded no cost
+    → nothing to do if the table comes from elsewhere; runs of this project record their cost
+""")
 """Of what a report lacks."""
 
 CODES = by_name(

@@ -29,6 +29,7 @@ SWEEPS = (
     "codes",
     "errors",
     "diagnostics",
+    "records",
     "table",
     "fitting",
     "frontier",

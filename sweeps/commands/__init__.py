@@ -22,6 +22,5 @@ COMMANDS: dict[str, str] = {
     "dashboard": "sweeps.commands.dashboard",
     "sensitivity": "sweeps.commands.sensitivity",
     "allocate": "sweeps.commands.allocate",
-    "coverage": "sweeps.commands.coverage",
 }
 """Command name -> module, in the order of ``python -m sweeps --help``."""

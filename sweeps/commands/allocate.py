@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from retrieval.run.storage import writable_file
+
+if TYPE_CHECKING:
+    from sweeps.fitting.allocation import Allocation
 
 
 def run(
@@ -32,17 +35,17 @@ def run(
 ) -> None:
     """Find the N and D that minimise a fitted law at a budget, with intervals from its bootstrap."""
     from retrieval.run.files import write_json
-    from sweeps.fitting.allocation import CostModel, allocate
+    from sweeps.fitting.allocation import AllocationFile, CostModel, allocate
+    from sweeps.fitting.groups import FitFile
     from sweeps.fitting.present import describe_warnings, number
-    from sweeps.fitting.result import load_fits
 
     costs = CostModel(annotation, training, inference, training_per_pair)
-    record: dict[str, list[object]] = {}
-    for name, result in load_fits(fit).items():
-        record[name] = []
+    found: dict[str, list[Allocation]] = {}
+    for name, result in FitFile.load(fit).groups.items():
+        found[name] = []
         for amount in budget:
             best = allocate(result, costs, amount)
-            record[name].append(best.to_json())
+            found[name].append(best)
             prefix = f"[{name}] budget {number(amount)}:"
             if best.reason:
                 typer.echo(f"{prefix} {best.reason}")
@@ -56,5 +59,5 @@ def run(
             typer.echo(f"{prefix} {', '.join(shown)}; interior in {best.interior:.0%} of replicates")
             typer.echo("\n".join(describe_warnings(best.warnings, indent="  ")), nl=bool(best.warnings))
     if out is not None:
-        write_json(out, {"costs": costs.__dict__, "groups": record})
+        write_json(out, AllocationFile(costs, found).to_json())
         typer.echo(f"wrote {out}")

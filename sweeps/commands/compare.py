@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import JsonOption, RunsOption, TableOption, WandbOption, WhereOption, load
+from sweeps.commands.options import (
+    JsonOption,
+    LevelOption,
+    RunsOption,
+    TableOption,
+    WandbOption,
+    WhereOption,
+    load,
+)
+
+if TYPE_CHECKING:
+    from sweeps.comparison.record import Comparison
 
 MetricOption = Annotated[
     list[str] | None, typer.Option("--metric", help="Metric to compare; repeatable. Default: eff and ood.")
@@ -33,7 +44,7 @@ def run(
     table: TableOption = None,
     wandb: WandbOption = None,
     where: WhereOption = None,
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    level: LevelOption = 0.95,
 ) -> None:
     """Compare a strategy with a baseline in every cell, seed by seed.
 
@@ -51,88 +62,48 @@ def run(
     """
     from retrieval.run.files import write_json
     from sweeps.comparison import CompareOptions, compare
+    from sweeps.table.source import Source
 
     options = CompareOptions(
         by=tuple(name.strip() for name in by.split(",") if name.strip()), level=level, regret=regret
     )
     if metric:
         options = CompareOptions(tuple(metric), options.by, level, regret)
-    record = compare(load(runs, table, wandb, where), baseline, strategy, options)
-    write_json(out, record)
+    frame = load(runs, table, wandb, where)
+    record = compare(frame, baseline, strategy, options, Source.of(frame, where or ()))
+    write_json(out, record.to_json())
     for line in describe(record):
         typer.echo(line)
     typer.echo(f"wrote {out}")
 
 
-def describe(record: dict[str, Any]) -> list[str]:
+def describe(record: Comparison) -> list[str]:
     """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
+    from sweeps.comparison.present import judged, regret_rows, verdict
     from sweeps.fitting.present import aligned, describe_warnings
 
-    names = list(record["counts"])
+    names = list(record.counts)
     lines = [
-        f"{record['strategy']} less {record['baseline']}: mean difference over seeds, "
-        f"{100 * record['level']:g} % interval, p ({record['correction']}), * decided"
+        f"{record.strategy} less {record.baseline}: mean difference over seeds, "
+        f"{100 * record.level:g} % interval, p ({record.correction}), * decided"
     ]
-    chosen = any(cell["baseline"] != record["baseline"] for cell in record["cells"])
+    chosen = any(cell.baseline != record.baseline for cell in record.cells)
     heading = ["cell", *(["baseline"] if chosen else []), "pairs", *names]
     rows = [heading]
-    for cell in record["cells"]:
-        pairs = cell["by"][names[0]]["n"]
-        words = [cell["name"], *([cell["baseline"]] if chosen else []), str(pairs)]
-        rows.append([*words, *(_entry(cell["by"][name]) for name in names)])
+    for cell in record.cells:
+        words = [cell.name, *([cell.baseline] if chosen else []), str(cell.by[names[0]].n)]
+        rows.append([*words, *(judged(cell.by[name]) for name in names)])
     lines += aligned(rows, left=len(heading) - len(names) - 1)
-    for name, count in record["counts"].items():
+    for name, count in record.counts.items():
         lines.append(
-            f"{name}: better in {count['strategy']} of {len(record['cells'])} cells, worse in "
-            f"{count['baseline']}, undecided in {count['undecided']}"
+            f"{name}: better in {count.strategy} of {len(record.cells)} cells, worse in "
+            f"{count.baseline}, undecided in {count.undecided}"
         )
-    lines += _regret_lines(record)
-    return lines + describe_warnings(record["warnings"])
-
-
-def _entry(entry: dict[str, Any]) -> str:
-    """``-0.123 [-0.150, -0.096] p=.002*``; without seeds enough the difference alone."""
-    text = f"{entry['difference']:+.4f}"
-    if entry["low"] is None:
-        return text
-    mark = "*" if entry["better"] else " "
-    return f"{text} [{entry['low']:+.4f}, {entry['high']:+.4f}] p={entry['p_holm']:.3f}{mark}"
-
-
-def _regret_lines(record: dict[str, Any]) -> list[str]:
-    """The worst and the mean regret of every policy, the best chosen in both ways, and the verdict."""
-    from sweeps.fitting.present import aligned
-
-    if record["regret"] is None:
-        return []
-    omegas, lines = record["regret"]["candidates"], []
-    for name, ways in record["regret"]["by"].items():
-        known = {way: found for way, found in ways.items() if found is not None}
-        cells = len(record["regret"]["cells"])
+    regret = record.regret
+    for name, ways in regret.by.items() if regret else ():
+        assert regret is not None
+        cells = len(regret.cells)
         lines.append(f"regret in {name} against the best fixed ω of each of {cells} cells:")
-        words = {"reported": f"chosen by {name}", "dev": "chosen on dev"}
-        rows = [["", *(part for way in known for part in (f"worst, {words[way]}", "mean"))]]
-        labels = list(next(iter(known.values()))["policies"]) if known else []
-        for label in labels:
-            row = [f"{label} (ω = 0)" if label == "standard" and label in omegas else label]
-            for found in known.values():
-                policy = found["policies"][label]
-                where = f" ({policy['worst_cell']})" if policy["worst_cell"] else ""
-                row += [_nats(policy["worst"]) + where, _nats(policy["mean"])]
-            rows.append(row)
-        lines += aligned(rows, left=1)
-        lines += [_verdict(record["strategy"], found["verdict"], words[way]) for way, found in known.items()]
-    return lines
-
-
-def _verdict(strategy: str, verdict: dict[str, Any], words: str) -> str:
-    if verdict["better_than_any_single"] is None:
-        return f"  {words}: no single ω was run in all cells, so there is nothing to hold {strategy} against"
-    than = "below" if verdict["better_than_any_single"] else "not below"
-    least = f"{verdict['best_single']}, {_nats(verdict['best_single_worst'])}"
-    own = _nats(verdict["strategy_worst"])
-    return f"  {words}: worst regret of {strategy} {own}, {than} that of every single ω (least: {least})"
-
-
-def _nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+        lines += aligned(regret_rows(regret, name), left=1)
+        lines += [f"  {verdict(record.strategy, words, way)}" for words, way in ways.known(name).items()]
+    return lines + describe_warnings(record.warnings)

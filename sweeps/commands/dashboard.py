@@ -32,7 +32,6 @@ def run(
 def _conclusions(runs: Path) -> list[str]:
     """The sentences at the head of the report on these runs."""
     from sweeps.errors import TableError
-    from sweeps.fitting.configurations import label_runs
     from sweeps.report.build import analyse
     from sweeps.report.summary import lead
     from sweeps.table.runs import collect_runs
@@ -40,5 +39,5 @@ def _conclusions(runs: Path) -> list[str]:
     collected = collect_runs(runs)
     if collected.frame.empty:
         raise TableError(f"{runs} holds no finished run ({collected.summary()})")
-    found = analyse(label_runs(collected.frame), None)
+    found = analyse(collected.frame, None)
     return lead(found.runs, found.curves, found.records, found.findings)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeps.commands.options import (
     JsonOption,
+    LevelOption,
     RunsOption,
+    SeedOption,
     TableOption,
     WandbOption,
     WhereOption,
@@ -18,6 +20,9 @@ from sweeps.commands.options import (
     progress_bar,
 )
 from sweeps.fitting.laws import plain_names
+
+if TYPE_CHECKING:
+    from sweeps.efficiency.record import Efficiency
 
 
 def _law_help() -> str:
@@ -42,9 +47,9 @@ def run(
     table: TableOption = None,
     wandb: WandbOption = None,
     where: WhereOption = None,
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    level: LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Paired bootstrap draws.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """How many times as much N, D or FLOPs the baseline needs to be as good as the strategy.
 
@@ -62,6 +67,7 @@ def run(
     from retrieval.run.files import write_json
     from sweeps.efficiency import EfficiencyOptions, efficiency
     from sweeps.fitting.result import FitOptions
+    from sweeps.table.source import Source
 
     fit = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
     options = EfficiencyOptions(law=law, fit=fit)
@@ -69,29 +75,28 @@ def run(
         options = EfficiencyOptions(metrics=tuple(metric), law=law, fit=fit)
     frame = load(runs, table, wandb, where)
     with progress_bar("paired bootstrap") as step:
-        record = efficiency(frame, baseline, strategy, options, step)
-    write_json(out, record)
+        record = efficiency(frame, baseline, strategy, options, step, source=Source.of(frame, where or ()))
+    write_json(out, record.to_json())
     for line in describe(record):
         typer.echo(line)
     typer.echo(f"wrote {out}")
 
 
-def describe(record: dict[str, Any]) -> list[str]:
+def describe(record: Efficiency) -> list[str]:
     """Lines for the terminal: the multipliers at every level run, what is refused, every warning."""
     from sweeps.efficiency.multipliers import IN_WORDS, written
     from sweeps.fitting.present import aligned, describe_warnings
 
-    percent = f"{100 * record['level']:g} %"
-    lines = [
-        f"{record['baseline']} needs so many times as much as {record['strategy']} ({percent} intervals):"
-    ]
-    names = {**{name: name for name in record["metrics"]}, **IN_WORDS}
-    slices = groupby(record["levels"], key=lambda row: (row["resource"], row["at"]["name"]))
-    laws = {(item["resource"], item["at"]["name"]): item["law"] for item in record["curves"]}
+    percent = f"{100 * record.level:g} %"
+    lines = [f"{record.baseline} needs so many times as much as {record.strategy} ({percent} intervals):"]
+    names = {**{name: name for name in record.metrics}, **IN_WORDS}
+    slices = groupby(record.levels, key=lambda level: (level.resource, level.row.at.name))
+    laws = {(curve.resource, curve.at.name): curve.law for curve in record.curves}
     for (resource, place), group in slices:
         lines.append(f"  on {resource}, {place}, {laws[resource, place]}:")
         cells = [["", resource, *names.values()]]
-        cells += [["", f"{row['scale']:,.6g}", *(written(row, name) for name in names)] for row in group]
+        rows = [level.row for level in group]
+        cells += [["", f"{row.scale:,.6g}", *(written(row, name) for name in names)] for row in rows]
         lines += aligned(cells)
-    lines += [f"  {resource}: not computed: {reason}" for resource, reason in record["refused"].items()]
-    return lines + describe_warnings(record["warnings"])
+    lines += [f"  {resource}: not computed: {reason}" for resource, reason in record.refused.items()]
+    return lines + describe_warnings(record.warnings)

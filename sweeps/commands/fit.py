@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sweeps.commands.options import (
     PAIRS,
     SIZE,
+    BootstrapOption,
     DColumn,
     JsonOption,
+    LevelOption,
     NColumn,
     RunsOption,
     SeedColumn,
+    SeedOption,
     TableOption,
     WandbOption,
     WhereOption,
@@ -26,89 +30,98 @@ from sweeps.fitting.laws import law_help
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeps.fitting.groups import FitFile
     from sweeps.fitting.points import Columns
-    from sweeps.fitting.result import FitOptions, FitResult
+    from sweeps.fitting.result import FitOptions
+
+MetricOption = Annotated[str, typer.Option("--metric", help="Key of the metric to fit.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Fit each value of a column, e.g. strategy.")]
+YOption = Annotated[
+    str | None, typer.Option("--y", help="Column to fit, the same as --metric.", metavar="COL")
+]
+HeldOutOption = Annotated[
+    str | None,
+    typer.Option("--held-out", help="Rows to predict, not to fit: COLUMN=VALUE.", metavar="COLUMN=VALUE"),
+]
+PredictOption = Annotated[
+    list[str] | None, typer.Option("--predict", help="Also predict at N,D; repeatable.", metavar="N,D")
+]
+LossOption = Annotated[
+    Literal["least-squares", "huber"], typer.Option("--loss", help="Loss of ln residuals.")
+]
+HuberOption = Annotated[
+    float | None, typer.Option("--huber-scale", help="Where Huber turns linear; default: from residuals.")
+]
+UnitOption = Annotated[
+    Literal["configuration", "run"], typer.Option("--unit", help="What counts as a point.")
+]
+StartsOption = Annotated[int, typer.Option("--starts", min=50, help="Least number of starts.")]
+ChanceOption = Annotated[
+    float | None,
+    typer.Option("--chance", help="Chance level of the metric; default: ln(W+1) if W is known."),
+]
+ComplementOption = Annotated[
+    bool, typer.Option("--complement", help="Fit 1 − metric (for nDCG and its like).")
+]
+DropOption = Annotated[
+    bool, typer.Option("--drop-invalid", help="Leave out rows without a positive number, and count them.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an error-level diagnostic.")]
 
 
 def run(
     out: JsonOption = Path("fit.json"),
-    metric: Annotated[
-        str, typer.Option("--metric", help="Key of the metric to fit.")
-    ] = "eff/contrastive_entropy",
-    law: Annotated[
-        str,
-        typer.Option("--law", help=law_help()),
-    ] = "joint",
-    by: Annotated[str | None, typer.Option("--by", help="Fit each value of a column, e.g. strategy.")] = None,
+    metric: MetricOption = "eff/contrastive_entropy",
+    law: Annotated[str, typer.Option("--law", help=law_help())] = "joint",
+    by: ByOption = None,
     runs: RunsOption = Path("runs"),
     table: TableOption = None,
     wandb: WandbOption = None,
     where: WhereOption = None,
     n: NColumn = SIZE,
     d: DColumn = PAIRS,
-    y: Annotated[
-        str | None, typer.Option("--y", help="Column to fit, the same as --metric.", metavar="COL")
-    ] = None,
+    y: YOption = None,
     seed_column: SeedColumn = "seed",
-    held_out: Annotated[
-        str | None,
-        typer.Option("--held-out", help="Rows to predict, not to fit: COLUMN=VALUE.", metavar="COLUMN=VALUE"),
-    ] = None,
-    predict: Annotated[
-        list[str] | None, typer.Option("--predict", help="Also predict at N,D; repeatable.", metavar="N,D")
-    ] = None,
-    loss: Annotated[
-        Literal["least-squares", "huber"], typer.Option("--loss", help="Loss of ln residuals.")
-    ] = "least-squares",
-    huber_scale: Annotated[
-        float | None, typer.Option("--huber-scale", help="Where Huber turns linear; default: from residuals.")
-    ] = None,
-    unit: Annotated[
-        Literal["configuration", "run"], typer.Option("--unit", help="What counts as a point.")
-    ] = "configuration",
-    starts: Annotated[int, typer.Option("--starts", min=50, help="Least number of starts.")] = 96,
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap replicates.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
-    chance: Annotated[
-        float | None,
-        typer.Option("--chance", help="Chance level of the metric; default: ln(W+1) if W is known."),
-    ] = None,
-    complement: Annotated[
-        bool, typer.Option("--complement", help="Fit 1 − metric (for nDCG and its like).")
-    ] = False,
-    drop_invalid: Annotated[
-        bool, typer.Option("--drop-invalid", help="Leave out rows without a positive number, and count them.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 on an error-level diagnostic.")
-    ] = False,
+    held_out: HeldOutOption = None,
+    predict: PredictOption = None,
+    loss: LossOption = "least-squares",
+    huber_scale: HuberOption = None,
+    unit: UnitOption = "configuration",
+    starts: StartsOption = 96,
+    level: LevelOption = 0.95,
+    bootstrap: BootstrapOption = 1000,
+    seed: SeedOption = 0,
+    chance: ChanceOption = None,
+    complement: ComplementOption = False,
+    drop_invalid: DropOption = False,
+    strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
     from retrieval.run.files import write_json
     from sweeps.fitting.points import Columns
     from sweeps.fitting.result import FitOptions
+    from sweeps.table.source import Source
 
-    frame, metric = _frame(load(runs, table, wandb, where), y or metric, complement, drop_invalid)
+    loaded = load(runs, table, wandb, where)
+    frame, metric = _frame(loaded, y or metric, complement, drop_invalid)
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
     columns = Columns(n=n, d=d, seed=seed_column)
-    fits, refused, record = _fit(frame[~apart], by, law, metric, columns, options)
-    targets = _targets(frame[apart], metric, columns, predict or [])
-    _attach(record, fits, targets, by is not None)
-    write_json(out, record)
-    _show(fits, refused, targets, by is not None)
+    points = _points(frame[apart], metric, columns, predict or [])
+    file = _fit(frame[~apart], by, law, metric, columns, options)
+    fits = {
+        name: replace(fit, predictions=[fit.prediction(*point) for point in points])
+        for name, fit in file.groups.items()
+    }
+    file = replace(file, groups=fits, source=Source.of(loaded, where or ()) if held_out is None else None)
+    write_json(out, file.to_json())
+    _show(file)
     typer.echo(f"wrote {out}")
-    errors = sorted(
-        {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
-    )
-    if strict and (errors or refused):
-        typer.echo(f"--strict: {', '.join([*errors, *(f'{name} refused' for name in refused)])}", err=True)
+    found = {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
+    if strict and (found or file.refused):
+        reasons = [*sorted(found), *(f"{name} refused" for name in file.refused)]
+        typer.echo(f"--strict: {', '.join(reasons)}", err=True)
         raise typer.Exit(1)
-
-
-Target = tuple[float, float, float | None]
-"""N, D and the observed metric of a held-out row (None for ``--predict``)."""
 
 
 def _frame(
@@ -160,54 +173,44 @@ def _held_out(frame: pd.DataFrame, condition: str | None) -> pd.Series:
 
 def _fit(
     frame: pd.DataFrame, by: str | None, law: str, metric: str, columns: Columns, options: FitOptions
-) -> tuple[dict[str, FitResult], dict[str, str], dict[str, Any]]:
-    """Fits by group name, refused groups with the reason, and the record for ``fit.json``."""
+) -> FitFile:
     from sweeps.fitting.fit import fit_law
-    from sweeps.fitting.groups import fit_groups
+    from sweeps.fitting.groups import ALONE, FitFile, fit_groups
 
     with progress_bar("bootstrap") as progress:
         if by is None:
             fit = fit_law(frame, law=law, metric=metric, columns=columns, options=options, progress=progress)
-            return {"all": fit}, {}, fit.to_json()
-        grouped = fit_groups(
+            return FitFile(None, {ALONE: fit}, {})
+        return fit_groups(
             frame, by, law=law, metric=metric, columns=columns, options=options, progress=progress
         )
-    return grouped.fits, grouped.refused, grouped.to_json()
 
 
-def _targets(frame: pd.DataFrame, metric: str, columns: Columns, predict: list[str]) -> list[Target]:
-    """Points to predict: held-out rows, then those of ``--predict``."""
+def _points(
+    frame: pd.DataFrame, metric: str, columns: Columns, predict: list[str]
+) -> list[tuple[float, float, float | None]]:
+    """N, D and, where known, the metric of the points to predict: held-out rows, then ``--predict``."""
     from sweeps.errors import TableError
 
-    targets: list[Target] = []
+    points: list[tuple[float, float, float | None]] = []
     for _, row in frame.iterrows():
-        sizes = {
-            axis: float(row[name]) if name in row else 1.0
-            for axis, name in (("N", columns.n), ("D", columns.d))
-        }
-        targets.append((sizes["N"], sizes["D"], float(row[metric])))
+        n, d = (float(row[name]) if name in row else 1.0 for name in (columns.n, columns.d))
+        points.append((n, d, float(row[metric])))
     for text in predict:
         try:
             size, pairs = (float(part) for part in text.split(","))
         except ValueError:
             raise TableError(f"--predict {text}: expected two numbers N,D such as 8.5e7,5e5") from None
-        targets.append((size, pairs, None))
-    return targets
+        points.append((size, pairs, None))
+    return points
 
 
-def _attach(record: dict[str, Any], fits: dict[str, FitResult], targets: list[Target], grouped: bool) -> None:
-    """Write predictions of the targets, with bands and doubts, into the record of each fit."""
-    for name, fit in fits.items():
-        place = record["groups"][name] if grouped else record
-        place["predictions"] = [fit.prediction(*target) for target in targets]
-
-
-def _show(fits: dict[str, FitResult], refused: dict[str, str], targets: list[Target], grouped: bool) -> None:
+def _show(file: FitFile) -> None:
     from sweeps.fitting.present import describe, describe_prediction
 
-    for name, fit in fits.items():
-        lines = describe(fit, name if grouped else None)
-        lines += [line for target in targets for line in describe_prediction(fit.prediction(*target))]
+    for name, fit in file.groups.items():
+        lines = describe(fit, name if file.by is not None else None)
+        lines += [line for said in fit.predictions or () for line in describe_prediction(said)]
         typer.echo("\n".join(lines))
-    for name, reason in refused.items():
+    for name, reason in file.refused.items():
         typer.echo(f"[{name}] not fitted: {reason}")

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import JsonOption, RunsOption, TableOption, WandbOption, WhereOption, load
+from sweeps.commands.options import (
+    BootstrapOption,
+    JsonOption,
+    LevelOption,
+    RunsOption,
+    SeedOption,
+    TableOption,
+    WandbOption,
+    WhereOption,
+    load,
+)
+
+if TYPE_CHECKING:
+    from sweeps.frontier.record import Frontier
 
 FirstOption = Annotated[
     str | None, typer.Option("--x", help="First objective. Default: eff/contrastive_entropy.")
@@ -39,9 +52,9 @@ def run(
     table: TableOption = None,
     wandb: WandbOption = None,
     where: WhereOption = None,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap replicates.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    bootstrap: BootstrapOption = 1000,
+    seed: SeedOption = 0,
+    level: LevelOption = 0.95,
 ) -> None:
     """Find the non-dominated runs, the knee of their frontier, ρ* = R*/E* and the hypervolume.
 
@@ -53,6 +66,7 @@ def run(
     """
     from retrieval.run.files import write_json
     from sweeps.frontier.trace import FrontierOptions, frontier
+    from sweeps.table.source import Source
 
     first, second = _objectives(x, y, dev)
     options = FrontierOptions(
@@ -65,8 +79,9 @@ def run(
         seed=seed,
         level=level,
     )
-    record = frontier(load(runs, table, wandb, where), options)
-    write_json(out, record)
+    frame = load(runs, table, wandb, where)
+    record = frontier(frame, options, Source.of(frame, where or ()))
+    write_json(out, record.to_json())
     for line in [*describe(record), purpose(record, out)]:
         typer.echo(line)
     typer.echo(f"wrote {out}")
@@ -84,9 +99,9 @@ def _objectives(x: str | None, y: str | None, dev: bool) -> tuple[str, str]:
     return x or defaults[0], y or defaults[1]
 
 
-def purpose(record: dict[str, Any], out: Path) -> str:
+def purpose(record: Frontier, out: Path) -> str:
     """One line on what the frontier is for."""
-    if record["steers"]:
+    if record.steers:
         return f"for training: strategy=pareto strategy.frontier={out}"
     return "for reporting, it is drawn in test metrics; for training: python -m sweeps frontier --dev"
 
@@ -103,21 +118,20 @@ def _corner(text: str | None) -> tuple[float, float] | None:
     return x, y
 
 
-def describe(record: dict[str, Any]) -> list[str]:
+def describe(record: Frontier) -> list[str]:
     """Lines for the terminal: the frontier, the knee, what it means for ω, every warning."""
     from sweeps.fitting.present import describe_warnings
 
-    front = [point for point in record["points"] if point["non_dominated"]]
-    lines = [f"{len(front)} of {len(record['points'])} configurations are non-dominated:"]
-    for point in sorted(front, key=lambda point: point["x"]):
-        chance = point["probability_non_dominated"]
+    front = record.front
+    lines = [f"{len(front.best)} of {len(front.points)} configurations are non-dominated:"]
+    for point in front.best:
+        chance = point.probability_non_dominated
         sure = "" if chance is None else f"   P(non-dominated) {chance:.2f}"
-        lines.append(f"  {point['configuration']:40} {point['x']:9.4f} {point['y']:9.4f}{sure}")
-    knee = record["knee"]
-    lines.append(f"knee ({knee['rule']}): {knee['configuration']}, {knee['x']:.4f}, {knee['y']:.4f}")
-    if record["rho"] is not None:
-        lines.append(f"ρ* = R*/E* = {record['rho']:.4f}, ω₀ = R*/(E*+R*) = {record['omega_0']:.4f}")
-    area = record["hypervolume"]
-    ends = "" if area["interval"] is None else f" [{area['interval'][0]:.4g}, {area['interval'][1]:.4g}]"
-    lines.append(f"hypervolume {area['value']:.4g}{ends}, reference {area['reference']}")
-    return lines + describe_warnings(record["warnings"])
+        lines.append(f"  {point.configuration:40} {point.x:9.4f} {point.y:9.4f}{sure}")
+    knee, area = front.knee, front.hypervolume
+    lines.append(f"knee ({knee.rule}): {knee.configuration}, {knee.x:.4f}, {knee.y:.4f}")
+    if front.rho is not None:
+        lines.append(f"ρ* = R*/E* = {front.rho:.4f}, ω₀ = R*/(E*+R*) = {front.omega_0:.4f}")
+    ends = "" if area.interval is None else f" [{area.interval[0]:.4g}, {area.interval[1]:.4g}]"
+    lines.append(f"hypervolume {area.value:.4g}{ends}, reference {area.reference}")
+    return lines + describe_warnings(record.warnings)

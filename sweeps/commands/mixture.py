@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from retrieval.run.storage import writable_folder
-from sweeps.commands.options import JsonOption, RunsOption, TableOption, WandbOption, WhereOption, load
+from sweeps.commands.options import (
+    JsonOption,
+    LevelOption,
+    RunsOption,
+    SeedOption,
+    TableOption,
+    WandbOption,
+    WhereOption,
+    load,
+)
+
+if TYPE_CHECKING:
+    from sweeps.mixture.record import Mixture
 
 
 def run(
@@ -34,9 +46,9 @@ def run(
     loss: Annotated[
         Literal["huber", "least-squares"], typer.Option("--loss", help="Loss of ln residuals.")
     ] = "huber",
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    level: LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Bootstrap draws.")] = 500,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
+    seed: SeedOption = 0,
     figures: Annotated[
         Path | None,
         typer.Option("--figures", help="Folder for the figures.", metavar="DIR", callback=writable_folder),
@@ -47,8 +59,9 @@ def run(
     from sweeps.fitting.result import FitOptions
     from sweeps.mixture.fit import fit_mixture
     from sweeps.mixture.present import describe
-    from sweeps.mixture.record import to_json
+    from sweeps.mixture.recorded import mixture_record
     from sweeps.mixture.result import MixtureOptions
+    from sweeps.table.source import Source
 
     options = MixtureOptions(
         eff,
@@ -58,8 +71,9 @@ def run(
         FitOptions(loss=loss, starts=50, level=level, bootstrap=bootstrap, seed=seed),
     )
     points = [_point(text) for text in predict or []]
-    record = to_json(fit_mixture(load(runs, table, wandb, where), options), points)
-    write_json(out, record)
+    frame = load(runs, table, wandb, where)
+    record = mixture_record(fit_mixture(frame, options), points, Source.of(frame, where or ()))
+    write_json(out, record.to_json())
     for line in describe(record):
         typer.echo(line)
     if figures is not None:
@@ -79,7 +93,7 @@ def _point(text: str) -> tuple[float, float]:
     return n, d
 
 
-def _draw(record: dict[str, object], folder: Path) -> None:
+def _draw(record: Mixture, folder: Path) -> None:
     from sweeps.report.figures.mixture import mixture_panels
     from sweeps.report.figures.style import save
 

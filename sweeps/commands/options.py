@@ -36,6 +36,9 @@ DColumn = Annotated[str, typer.Option("--d", help="Column of training pairs.", m
 SeedColumn = Annotated[
     str, typer.Option("--seed-column", help="Column of seeds (replicates).", metavar="COL")
 ]
+LevelOption = Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")]
+BootstrapOption = Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap replicates.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 
 SIZE = "size/params_non_embedding"
 PAIRS = "size/train_pairs"

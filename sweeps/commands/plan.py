@@ -50,10 +50,10 @@ def run(
     if device is not None and device.lower() not in ACCELERATORS:
         raise ConfigError(f"--device {device} is not known; valid: {', '.join(ACCELERATORS)}")
     composed = compose_command(overrides or [])
-    from sweeps.launch.plan import Target, plan_sweep  # PyTorch waits until every cell is composed
+    from sweeps.launch.plan import Hardware, plan_sweep  # PyTorch waits until every cell is composed
 
     accelerator = ACCELERATORS[device.lower()] if device else None
-    plan = plan_sweep(composed, Target(accelerator, count, slots), data)
+    plan = plan_sweep(composed, Hardware(accelerator, count, slots), data)
     if json_file is not None:
         write_json(json_file, plan.record())
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)

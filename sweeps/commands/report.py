@@ -31,6 +31,14 @@ def run(
     title: Annotated[
         str, typer.Option("--title", help="Heading of the page.")
     ] = "How effectiveness and robustness scale",
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            "--records",
+            help="Folder of what fit, frontier … wrote. Default: beside the runs folder, or here.",
+            metavar="DIR",
+        ),
+    ] = None,
     formats: Annotated[
         str, typer.Option("--formats", help="Formats of the figures' files; svg is always written.")
     ] = "svg,pdf,png",
@@ -41,7 +49,8 @@ def run(
     collected = _collect(runs, table, wandb, where)
     report_skipped(collected.skipped)
     folder = runs if table is None and wandb is None else None
-    options = ReportOptions(title=title, runs_folder=folder, formats=_formats(formats))
+    beside = records or (folder.resolve().parent if folder is not None else Path())
+    options = ReportOptions(title, folder, _formats(formats), beside)
     page = build_report(collected, out, options)
     typer.echo(f"{collected.summary()}; wrote {page}")
 

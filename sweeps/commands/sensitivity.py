@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,15 +12,20 @@ from sweeps.commands.options import (
     SIZE,
     DColumn,
     JsonOption,
+    LevelOption,
     NColumn,
     RunsOption,
     SeedColumn,
+    SeedOption,
     TableOption,
     WandbOption,
     WhereOption,
     load,
     progress_bar,
 )
+
+if TYPE_CHECKING:
+    from sweeps.fitting.sensitivity import Sensitivities
 
 
 def run(
@@ -36,9 +41,9 @@ def run(
     n: NColumn = SIZE,
     d: DColumn = PAIRS,
     seed_column: SeedColumn = "seed",
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Level of intervals.")] = 0.95,
+    level: LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap replicates.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Compare how two metrics of the same runs respond to model size and data (paired bootstrap)."""
     from retrieval.errors import DataError
@@ -47,31 +52,35 @@ def run(
     from sweeps.fitting.groups import split
     from sweeps.fitting.points import Columns
     from sweeps.fitting.result import FitOptions
-    from sweeps.fitting.sensitivity import sensitivities
+    from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
+    from sweeps.table.source import Source
 
     frame = load(runs, table, wandb, where)
     options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
     columns = Columns(n=n, d=d, seed=seed_column)
     groups = split(frame, by) if by in frame else {"all": frame}
-    record: dict[str, object] = {}
+    found: dict[str, Sensitivities] = {}
     refused: dict[str, str] = {}
     for name, rows in groups.items():
         try:
             with progress_bar(f"bootstrap {name}") as progress:
-                found = sensitivities(
+                found[name] = sensitivities(
                     rows, first, second, law=law, columns=columns, options=options, progress=progress
                 )
         except DataError as error:
             refused[name] = str(error)
-            continue
-        record[name] = found.to_json()
-        typer.echo("\n".join([f"[{name}]", *(f"  {line}" for line in found.verdicts())]))
-        for metric, warnings in found.warnings.items():
+    _show(found, refused)
+    if not found:
+        raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
+    write_json(out, SensitivityFile(by, found, refused, Source.of(frame, where or ())).to_json())
+    typer.echo(f"wrote {out}")
+
+
+def _show(found: dict[str, Sensitivities], refused: dict[str, str]) -> None:
+    for name, one in found.items():
+        typer.echo("\n".join([f"[{name}]", *(f"  {line}" for line in one.verdicts)]))
+        for metric, warnings in one.warnings.items():
             for item in warnings:
                 typer.echo(f"  {item.level} {item.code} ({metric}): {item.message}")
     for name, reason in refused.items():
         typer.echo(f"[{name}] not analysed: {reason}", err=True)
-    if not record:
-        raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
-    write_json(out, {"by": by, "groups": record, "refused": refused})
-    typer.echo(f"wrote {out}")

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-
-@dataclass(frozen=True)
-class Difference:
-    """Second less first, in the metric's own unit."""
-
-    first: float
-    second: float
-    """Means over the seeds that count."""
-    low: float | None
-    high: float | None
-    p: float | None
-    """Two-sided, of no difference; ``None`` with the interval where seeds are too few."""
-    n: int
-    """Pairs; 0 where nothing is paired."""
-    df: float | None
-    method: str
-    """``paired``, ``unpaired`` (Welch 1947) or ``none``."""
-
-    @property
-    def estimate(self) -> float:
-        """Mean difference."""
-        return self.second - self.first
-
-    def to_json(self) -> dict[str, Any]:
-        """``difference, low, high, p, n, df, method``."""
-        return {
-            "difference": self.estimate,
-            "low": self.low,
-            "high": self.high,
-            "p": self.p,
-            "n": self.n,
-            "df": self.df,
-            "method": self.method,
-        }
+from sweeps.comparison.record import Judged
 
 
-def difference(first: pd.Series, second: pd.Series, level: float) -> Difference:
-    """Difference of two sets of runs.
+def difference(first: pd.Series, second: pd.Series, level: float) -> Judged:
+    """Second less first of two sets of runs.
 
     Seeds that both have are paired, and the others left out: a t interval over the seeds' differences. With
     fewer than two of those but two or more runs on each side, Welch's interval. Else no interval.
@@ -73,15 +38,15 @@ def difference(first: pd.Series, second: pd.Series, level: float) -> Difference:
 
 def _judged(
     a: np.ndarray, b: np.ndarray, error: float, df: float, level: float, n: int, method: str
-) -> Difference:
+) -> Judged:
     means = float(a.mean()), float(b.mean())
-    if not df:
-        return Difference(*means, None, None, None, n, None, "none")
     gap = means[1] - means[0]
+    if not df:
+        return Judged(*means, gap, None, None, None, n, None, "none")
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
     # Runs that are the same to the bit differ by nothing, with certainty.
     p = float(2 * stats.t.sf(abs(gap) / error, df)) if error > 0 else float(gap == 0)
-    return Difference(*means, gap - half, gap + half, p, n, df, method)
+    return Judged(*means, gap, gap - half, gap + half, p, n, df, method)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:

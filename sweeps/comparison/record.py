@@ -1,208 +1,161 @@
-"""A strategy against a baseline in every cell, seed by seed.
-
-In a cell (a model and a fraction of the data, unless ``by`` says otherwise) runs of one seed form a pair. The
-mean difference, its t interval over seeds and the p value of no difference are given for every metric and for
-the mean over the metrics; p values are corrected over the cells by Holm's method, each metric by itself.
-"""
+"""``compare.json``: what ``python -m sweeps compare`` writes and the report reads."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-import pandas as pd
-
-from retrieval.errors import ConfigError, DataError
-from retrieval.run.metric_names import larger_is_better
-from sweeps.comparison.cells import MEAN, ON_DEV, Cell, cells, comparable, fixed_omegas
-from sweeps.comparison.paired import difference, holm
-from sweeps.comparison.regret import regrets
-from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.errors import missing_column
-from sweeps.fitting.configurations import label_runs
-from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
-
-BEST_FIXED = "best-fixed"
-"""The baseline that is, in each cell, the fixed ω with the best dev metrics."""
+from sweeps.diagnostics import Diagnostic
+from sweeps.records import OPTIONAL, Record
+from sweeps.table.source import Source
 
 
 @dataclass(frozen=True)
-class CompareOptions:
-    """What is compared and how; all of it is written to ``compare.json``."""
+class Judged(Record):
+    """Strategy less baseline in one cell and metric."""
 
-    metrics: tuple[str, ...] = (EFFECTIVENESS, ROBUSTNESS)
-    by: tuple[str, ...] = ("model", "frac")
-    level: float = 0.95
-    regret: bool = False
-
-
-def compare(
-    runs: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions | None = None
-) -> dict[str, Any]:
-    """Compare two strategies as the record written to ``compare.json``.
-
-    Args:
-        runs: one row a run with the columns of ``result.json``.
-        baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, or ``best-fixed``.
-        strategy: a label.
-        options: metrics, cells, level, whether to add regrets.
-
-    Returns: ``baseline, strategy, metrics, by, level, correction, cells, counts, regret, warnings``. Every
-        cell has ``where, name, baseline`` (the label), ``omega, seeds`` and, in ``by``, for each metric and
-        for ``mean``: ``baseline, strategy`` (means), ``difference`` (strategy less baseline), ``low, high,
-        p, p_holm, n`` (pairs), ``df, method, better``.
-
-    Raises:
-        ConfigError: unknown label or column of cells.
-        DataError: no cell has both.
-        TableError: unknown metric, or no dev metrics to choose ω by.
-    """
-    options = options or CompareOptions()
-    labelled = label_runs(runs)
-    _check(labelled, baseline, strategy, options)
-    found = cells(labelled, options.metrics, options.by)
-    fixed = fixed_omegas(labelled)
-    pairs = _pairs(found, baseline, strategy, fixed, options)
-    lines = [_line(cell, chosen, strategy, options, fixed) for cell, chosen in pairs]
-    names = [*options.metrics, *([MEAN] if comparable(options.metrics) else [])]
-    _correct(lines, names, options.level)
-    regret = regrets(found, strategy, fixed, names, options.level) if options.regret else None
-    warnings = [*_warnings(found, pairs, lines, strategy), *_limits(options.metrics, regret)]
-    return {
-        "baseline": baseline,
-        "strategy": strategy,
-        "metrics": list(options.metrics),
-        "by": list(options.by),
-        "level": options.level,
-        "chosen_on": list(DEV) if baseline == BEST_FIXED else None,
-        "correction": f"Holm over {len(lines)} cells, each metric by itself",
-        "cells": lines,
-        "counts": {name: _count(lines, name) for name in names},
-        "regret": regret,
-        "warnings": [item.to_json() for item in warnings],
-    }
+    baseline: float
+    strategy: float
+    """Means over the seeds that count."""
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    """Two-sided, of no difference; ``None`` with the interval where seeds are too few."""
+    n: int
+    """Pairs; 0 where nothing is paired."""
+    df: float | None
+    method: str
+    """``paired``, ``unpaired`` (Welch 1947) or ``none``."""
+    p_holm: float | None = None
+    """Corrected over the cells."""
+    better: str | None = None
+    """``strategy`` or ``baseline`` where that is decided."""
 
 
-def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions) -> None:
-    known = sorted(labelled["label"].unique())
-    if strategy not in known:
-        raise ConfigError(f"--strategy {strategy}: no such runs; the table has {', '.join(known)}")
-    if baseline not in (*known, BEST_FIXED):
-        raise ConfigError(
-            f"--baseline {baseline}: no such runs; the table has {', '.join(known)}, or say {BEST_FIXED}"
-        )
-    if baseline == strategy:
-        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
-    for metric in options.metrics:
-        if metric not in labelled:
-            raise missing_column(metric, labelled.columns)
-    if (baseline == BEST_FIXED or options.regret) and not fixed_omegas(labelled):
-        raise ConfigError(
-            "no run keeps ω: add some with strategy=pareto strategy.rule=fixed strategy.omega=0.25,0.5"
-        )
-    lacking = [metric for metric in DEV if metric not in labelled]
-    if baseline == BEST_FIXED and lacking:
-        raise ConfigError(
-            f"--baseline {BEST_FIXED} chooses ω on dev metrics, and the table lacks {lacking[0]}: "
-            "measure it (data.robust_dev), or name a baseline"
-        )
+@dataclass(frozen=True)
+class Seeds(Record):
+    """Which seeds were run."""
+
+    shared: list[Any]
+    baseline_only: list[Any]
+    strategy_only: list[Any]
 
 
-def _pairs(
-    found: Sequence[Cell], baseline: str, strategy: str, fixed: dict[str, float], options: CompareOptions
-) -> list[tuple[Cell, str]]:
-    """Cells with both sides, and the baseline's label in each; DataError where there is none."""
-    pairs = []
-    for cell in found:
-        chosen = cell.best(list(fixed), ON_DEV) if baseline == BEST_FIXED else baseline
-        if chosen in cell.values and strategy in cell.values:
-            pairs.append((cell, str(chosen)))
-    if not pairs:
-        where = ", ".join(options.by) or "all runs"
-        raise DataError(f"no cell of {where} has both {baseline} and {strategy}; run both in one cell")
-    return pairs
+@dataclass(frozen=True)
+class Line(Record):
+    """One cell."""
+
+    where: dict[str, Any]
+    name: str
+    baseline: str
+    """Label of the baseline here."""
+    omega: float | None
+    """Of a baseline that keeps it."""
+    seeds: Seeds
+    by: dict[str, Judged]
+    """By metric, and ``mean``."""
 
 
-def _line(
-    cell: Cell, chosen: str, strategy: str, options: CompareOptions, fixed: dict[str, float]
-) -> dict[str, Any]:
-    """One cell of the record, p values not yet corrected."""
-    first, second = cell.values[chosen], cell.values[strategy]
-    shared = first.index.intersection(second.index)
-    by = {}
-    for name in first.columns.drop(ON_DEV, errors="ignore"):
-        found = difference(first[name], second[name], options.level)
-        by[name] = {"baseline": found.first, "strategy": found.second, **found.to_json()}
-    seeds = {
-        "shared": shared.tolist(),
-        "baseline_only": first.index.difference(shared).tolist(),
-        "strategy_only": second.index.difference(shared).tolist(),
-    }
-    return {
-        "where": cell.where,
-        "name": cell.name,
-        "baseline": chosen,
-        "omega": fixed.get(chosen),
-        "seeds": seeds,
-        "by": by,
-    }
-
-
-def _correct(lines: Sequence[dict[str, Any]], names: Sequence[str], level: float) -> None:
-    """Add ``p_holm`` and ``better`` to every cell."""
-    for name in names:
-        entries = [line["by"][name] for line in lines]
-        for entry, p in zip(entries, holm([entry["p"] for entry in entries])):
-            entry["p_holm"] = p
-            entry["better"] = None
-            if p is not None and p < 1 - level:
-                risen = entry["difference"] > 0
-                entry["better"] = "strategy" if risen == larger_is_better(name) else "baseline"
-
-
-def _count(lines: Sequence[dict[str, Any]], name: str) -> dict[str, int]:
+@dataclass(frozen=True)
+class Count(Record):
     """In how many cells each side is better, after correction."""
-    found = Counter(line["by"][name]["better"] or "undecided" for line in lines)
-    return {key: found[key] for key in ("strategy", "baseline", "undecided")}
+
+    strategy: int
+    baseline: int
+    undecided: int
 
 
-def _warnings(
-    found: Sequence[Cell],
-    pairs: Sequence[tuple[Cell, str]],
-    lines: Sequence[dict[str, Any]],
-    strategy: str,
-) -> list[Diagnostic]:
-    """What is uneven in the cells."""
-    alone = [line for line in lines if any(entry["method"] == "none" for entry in line["by"].values())]
-    names = {
-        "SINGLE_SEED": [line["name"] for line in alone],
-        "SEEDS_NOT_SHARED": [
-            line["name"] for line in lines if line["seeds"]["baseline_only"] or line["seeds"]["strategy_only"]
-        ],
-        "CELLS_LEFT_OUT": [cell.name for cell in found if all(cell is not kept for kept, _ in pairs)],
-        "MIXED_SETTINGS": [cell.name for cell, chosen in pairs if {chosen, strategy} & set(cell.repeated)],
-    }
-    texts = {
-        "SINGLE_SEED": "difference without interval",
-        "SEEDS_NOT_SHARED": "seeds of one side alone are left out, or nothing is paired (method unpaired)",
-        "CELLS_LEFT_OUT": "one of the two was not run",
-        "MIXED_SETTINGS": "several runs of one seed, averaged",
-    }
-    warnings = [
-        diagnose(code, f"{texts[code]}: {'; '.join(where)}") for code, where in names.items() if where
-    ]
-    return warnings
+@dataclass(frozen=True)
+class CellRegret(Record):
+    """What a policy loses in one cell; positive is worse than the best, in the metric's unit."""
+
+    regret: float
+    low: float | None
+    high: float | None
+    n: int
+    df: float | None
 
 
-def _limits(metrics: Sequence[str], regret: dict[str, Any] | None) -> list[Diagnostic]:
-    """What the record does not hold, and why."""
-    found = []
-    if regret is not None and any(ways["dev"] is None for ways in regret["by"].values()):
-        text = "no regret against a fixed ω chosen on dev: in some cell no fixed ω has dev metrics"
-        found.append(diagnose("NO_DEV_METRICS", text))
-    if not comparable(metrics):
-        text = f"{', '.join(metrics)} have no common unit, so no mean over them is given"
-        found.append(diagnose("NO_COMMON_UNIT", text))
-    return found
+@dataclass(frozen=True)
+class Policy(Record):
+    """Regret of one label."""
+
+    worst: float | None
+    worst_cell: str | None
+    mean: float | None
+    missing: list[str]
+    """Cells that it was not run in."""
+    cells: dict[str, CellRegret]
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """Whether the strategy's worst regret is below that of every single ω that was run in all cells."""
+
+    strategy_worst: float | None
+    best_single: str | None
+    best_single_worst: float | None
+    better_than_any_single: bool | None
+
+
+@dataclass(frozen=True)
+class Against(Record):
+    """Regrets against the best fixed ω of each cell, chosen in one way."""
+
+    best: dict[str, str]
+    """Cell -> label."""
+    policies: dict[str, Policy]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Ways(Record):
+    """Both ways to choose the best; ``None`` where it cannot be chosen."""
+
+    reported: Against | None
+    """By the metric that is reported."""
+    dev: Against | None
+    """On dev metrics."""
+
+    def known(self, metric: str) -> dict[str, Against]:
+        """Those that there are, by how the best was chosen."""
+        ways = {f"chosen by {metric}": self.reported, "chosen on dev": self.dev}
+        return {words: found for words, found in ways.items() if found is not None}
+
+
+@dataclass(frozen=True)
+class Regret(Record):
+    """Regret of the strategy and of every fixed ω."""
+
+    candidates: dict[str, float]
+    """Label -> ω."""
+    cells: list[str]
+    by: dict[str, Ways]
+    """By metric, and ``mean``."""
+
+    def title(self, label: str) -> str:
+        """The label, with its ω where that is not in its name."""
+        return f"{label} (ω = 0)" if label == "standard" and label in self.candidates else label
+
+
+@dataclass(frozen=True)
+class Comparison(Record):
+    """The whole record."""
+
+    command: ClassVar[str] = "compare"
+
+    baseline: str
+    strategy: str
+    metrics: list[str]
+    by: list[str]
+    level: float
+    chosen_on: list[str] | None
+    """What the baseline is chosen on in each cell, if it is."""
+    correction: str
+    cells: list[Line]
+    counts: dict[str, Count]
+    """By metric, and ``mean``."""
+    regret: Regret | None
+    warnings: list[Diagnostic]
+    source: Source | None = field(default=None, metadata=OPTIONAL)

@@ -9,18 +9,18 @@ on dev metrics (which can be done honestly).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.cells import ON_DEV, Cell
 from sweeps.comparison.paired import difference
+from sweeps.comparison.record import Against, CellRegret, Policy, Regret, Verdict, Ways
 
 
 def regrets(
     found: Sequence[Cell], strategy: str, fixed: Mapping[str, float], names: Sequence[str], level: float
-) -> dict[str, Any]:
+) -> Regret:
     """Regret of ``strategy`` and of every fixed ω, for every metric.
 
     Args:
@@ -29,21 +29,13 @@ def regrets(
         fixed: label -> ω.
         names: metrics, and ``mean``.
         level: of the intervals.
-
-    Returns: ``candidates`` (label -> ω), ``cells`` (names) and, in ``by``, for every metric ``reported`` and
-        ``dev`` (how the best was chosen; ``None`` without dev metrics), each with ``best`` (cell -> label),
-        ``policies`` and ``verdict``. A policy has ``worst, worst_cell, mean, missing`` and ``cells`` (cell ->
-        ``regret, low, high, n, df``); positive is worse than the best, in the metric's unit.
     """
     usable = [cell for cell in found if strategy in cell.values and set(fixed) & set(cell.values)]
     by = {
-        name: {
-            way: _against(usable, strategy, fixed, (name, column), level)
-            for way, column in (("reported", name), ("dev", ON_DEV))
-        }
+        name: Ways(*(_against(usable, strategy, fixed, (name, column), level) for column in (name, ON_DEV)))
         for name in names
     }
-    return {"candidates": dict(fixed), "cells": [cell.name for cell in usable], "by": by}
+    return Regret(dict(fixed), [cell.name for cell in usable], by)
 
 
 def _against(
@@ -52,59 +44,50 @@ def _against(
     fixed: Mapping[str, float],
     columns: tuple[str, str],
     level: float,
-) -> dict[str, Any] | None:
+) -> Against | None:
     """Regrets in the first of ``columns`` against the fixed ω that is best in the second."""
     name, column = columns
-    best = {cell.name: cell.best(list(fixed), column) for cell in usable}
-    if not usable or None in best.values():
+    chosen = {cell.name: cell.best(list(fixed), column) for cell in usable}
+    best = {where: label for where, label in chosen.items() if label is not None}
+    if not usable or len(best) < len(chosen):
         return None
     policies = {
-        label: _policy([(cell, str(best[cell.name])) for cell in usable], label, name, level)
+        label: _policy([(cell, best[cell.name]) for cell in usable], label, name, level)
         for label in dict.fromkeys([strategy, *fixed])
     }
-    return {"best": best, "policies": policies, "verdict": _verdict(policies, strategy, fixed)}
+    return Against(best, policies, _verdict(policies, strategy, fixed))
 
 
-def _policy(pairs: Sequence[tuple[Cell, str]], label: str, name: str, level: float) -> dict[str, Any]:
+def _policy(pairs: Sequence[tuple[Cell, str]], label: str, name: str, level: float) -> Policy:
     """Regret of one label in every cell, and the worst of them."""
-    ran = [(cell, best) for cell, best in pairs if label in cell.values]
-    cells = {cell.name: _regret(cell, best, label, name, level) for cell, best in ran}
-    sizes = {where: float(entry["regret"]) for where, entry in cells.items()}
-    worst = max(sizes, key=lambda where: sizes[where]) if sizes else None
-    return {
-        "worst": sizes[worst] if worst is not None else None,
-        "worst_cell": worst,
-        "mean": float(np.mean(list(sizes.values()))) if sizes else None,
-        "missing": [cell.name for cell, _ in pairs if label not in cell.values],
-        "cells": cells,
+    cells = {
+        cell.name: _regret(cell, best, label, name, level) for cell, best in pairs if label in cell.values
     }
+    missing = [cell.name for cell, _ in pairs if label not in cell.values]
+    if not cells:
+        return Policy(None, None, None, missing, cells)
+    worst = max(cells, key=lambda where: cells[where].regret)
+    mean = float(np.mean([entry.regret for entry in cells.values()]))
+    return Policy(cells[worst].regret, worst, mean, missing, cells)
 
 
-def _regret(cell: Cell, best: str, label: str, name: str, level: float) -> dict[str, Any]:
+def _regret(cell: Cell, best: str, label: str, name: str, level: float) -> CellRegret:
     first, second = cell.values[best][name], cell.values[label][name]
     if larger_is_better(name):
         first, second = second, first
     found = difference(first, second, level)
-    return {"regret": found.estimate, "low": found.low, "high": found.high, "n": found.n, "df": found.df}
+    return CellRegret(found.difference, found.low, found.high, found.n, found.df)
 
 
-def _verdict(
-    policies: Mapping[str, Mapping[str, Any]], strategy: str, fixed: Mapping[str, float]
-) -> dict[str, Any]:
-    """Whether the strategy's worst regret is below that of every single ω that was run in all cells.
-
-    Of point estimates; the intervals of the cells say how sure they are.
-    """
+def _verdict(policies: Mapping[str, Policy], strategy: str, fixed: Mapping[str, float]) -> Verdict:
+    """Of point estimates; the intervals of the cells say how sure they are."""
     everywhere = {
-        label: float(policies[label]["worst"])
+        label: worst
         for label in fixed
-        if label != strategy and not policies[label]["missing"]
+        if label != strategy and not policies[label].missing and (worst := policies[label].worst) is not None
     }
-    single = min(everywhere, key=lambda label: everywhere[label]) if everywhere else None
-    own = policies[strategy]["worst"]
-    return {
-        "strategy_worst": own,
-        "best_single": single,
-        "best_single_worst": everywhere[single] if single is not None else None,
-        "better_than_any_single": own < everywhere[single] if single is not None else None,
-    }
+    own = policies[strategy].worst
+    if not everywhere or own is None:
+        return Verdict(own, None, None, None)
+    single = min(everywhere, key=lambda label: everywhere[label])
+    return Verdict(own, single, everywhere[single], own < everywhere[single])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -13,18 +11,19 @@ from sweeps.efficiency.options import (
     Axis,
     EfficiencyOptions,
     Multipliers,
+    MultiplierSource,
     Parts,
     Resource,
-    Source,
 )
+from sweeps.efficiency.record import Curve, Place, Summary
 from sweeps.errors import FitRefusedError
 from sweeps.fitting.configurations import FLOPS
 from sweeps.fitting.points import PAIRS, SIZE, Columns
 
 
 def curves(
-    parts: Parts, resource: Resource, source: Source, options: EfficiencyOptions
-) -> list[dict[str, Any]]:
+    parts: Parts, resource: Resource, source: MultiplierSource, options: EfficiencyOptions
+) -> list[Curve]:
     """Curves of one resource, one for every value of the other, the largest last.
 
     On FLOPs only the slice with the most training pairs counts.
@@ -47,11 +46,10 @@ def curves(
             continue
         pair = source.pair((first, second), axis, columns, resource)
         levels = np.unique(second[along].to_numpy(float))
-        found.append(
-            {"resource": resource, "at": {"name": _name(second, across, value), across: float(value)}}
-            | _curve(pair, axis, levels, float(value), options)
-            | {"baseline_range": [float(first[along].min()), float(first[along].max())]}
-        )
+        place = Place(name=_name(second, across, value), other={across: float(value)})
+        reach = [float(first[along].min()), float(first[along].max())]
+        scale, by = _summaries(pair, axis, levels, float(value), options)
+        found.append(Curve(resource, place, pair.forms, scale, levels.tolist(), by, reach))
     if not found:
         least = source.levels(resource)
         enough = str(least[0]) if least[0] == least[1] else f"{least[0]} (the strategy {least[1]})"
@@ -66,10 +64,10 @@ def _name(part: pd.DataFrame, across: str, value: float) -> str:
     return f"{value:,.0f}" + (" pairs" if across == PAIRS else "")
 
 
-def _curve(
+def _summaries(
     pair: Multipliers, axis: Axis, levels: np.ndarray, other: float, options: EfficiencyOptions
-) -> dict[str, Any]:
+) -> tuple[list[float], dict[str, Summary]]:
+    """The scales [s] of a slice, and the multipliers there."""
     scale = pair.scale(levels)
     found = {name: pair.multiplier(k, axis, scale, other) for k, name in enumerate(options.metrics)}
-    by = summaries(found, options.fit.level, pair.forms == INTERPOLATED)
-    return {"law": pair.forms, "scale": scale.tolist(), "ran": levels.tolist(), "by": by}
+    return scale.tolist(), summaries(found, options.fit.level, pair.forms == INTERPOLATED)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.efficiency.options import INTERPOLATED
+from sweeps.efficiency.record import Curve, Row, Summary
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.result import EXTRAPOLATION_LIMIT
 
@@ -35,7 +36,7 @@ IN_WORDS = {BOTH: "to match both", EACH: "in each"}
 
 def summaries(
     found: dict[str, tuple[Floats, Floats]], level: float, measured: bool = False
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Summary]:
     """Every metric's multiplier with its interval, and those of ``both`` and ``each``.
 
     In every draw the larger (the smaller) of the metrics' multipliers is taken, but for one end. The larger
@@ -53,12 +54,12 @@ def summaries(
     by = {name: summary(one, drawn, level, measured) for name, (one, drawn) in found.items()}
     by[BOTH] = summary(np.max(values, axis=0), np.max(draws, axis=0), level, measured)
     by[EACH] = summary(np.min(values, axis=0), np.min(draws, axis=0), level, measured)
-    if by[BOTH]["low"] is not None:
+    if by[BOTH].low is not None:
         sets = [(one, _known(drawn)) for one, drawn in found.values()]
         tail = (1 - level) / 2
-        by[BOTH]["low"] = _written(_lower_end(sets, tail), measured)
+        by[BOTH] = replace(by[BOTH], low=_written(_lower_end(sets, tail), measured))
         mirrored = [(-one, -drawn) for one, drawn in sets]
-        by[EACH]["high"] = _written(-_lower_end(mirrored, tail), measured)
+        by[EACH] = replace(by[EACH], high=_written(-_lower_end(mirrored, tail), measured))
     return by
 
 
@@ -71,7 +72,7 @@ def _lower_end(found: list[tuple[Floats, Floats]], tail: float) -> Floats:
     return np.asarray(np.choose(contenders - 1, shared))
 
 
-def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = False) -> dict[str, Any]:
+def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = False) -> Summary:
     """Estimate, percentile interval and share of unbounded draws; no interval with too few draws.
 
     Draws whose law cannot be evaluated (an exponent so near 0 that its scale overflows) are left out.
@@ -82,14 +83,13 @@ def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = Fa
         level: of the interval.
         measured: whether 0 means "less than the least amount measured" and is written so.
     """
-    record: dict[str, Any] = {"multiplier": _written(multiplier, measured)}
+    estimate = _written(multiplier, measured)
     known = _known(draws)
     if len(known) < max(MIN_DRAWS, 0.9 * len(draws)):
-        return record | {"low": None, "high": None, "unbounded_share": None}
+        return Summary(estimate, None, None, None)
     low, high = _ends(multiplier, known, (1 - level) / 2)
     share = np.isinf(known).mean(axis=0)
-    record |= {"low": _written(low, measured), "high": _written(high, measured)}
-    return record | {"unbounded_share": share.tolist()}
+    return Summary(estimate, _written(low, measured), _written(high, measured), share.tolist())
 
 
 def _known(draws: Floats) -> Floats:
@@ -112,63 +112,37 @@ def _written(values: Floats, measured: bool) -> list[float | str]:
     ]
 
 
-def row(item: dict[str, Any], position: int) -> dict[str, Any]:
-    """The multipliers of a curve at one scale: ``at, law, scale, range`` and a record for each name.
-
-    ``range`` holds the least and the largest multiplier that the baseline's runs can show at this scale.
-    """
-    scale = item["scale"][position]
-    return {
-        "at": item["at"],
-        "law": item["law"],
-        "scale": scale,
-        "range": [amount / scale for amount in item["baseline_range"]],
-        **{
-            name: {key: None if values is None else values[position] for key, values in summary.items()}
-            for name, summary in item["by"].items()
-        },
-    }
-
-
-def rows(item: dict[str, Any]) -> list[dict[str, Any]]:
-    """:func:`row` at every level at which the strategy was run, with the curve's resource."""
-    return [
-        {"resource": item["resource"]} | row(item, position)
-        for position, scale in enumerate(item["scale"])
-        if scale in item["ran"]
-    ]
-
-
-def doubts(curves: list[dict[str, Any]], strategy: str) -> list[Diagnostic]:
+def doubts(curves: list[Curve], strategy: str) -> list[Diagnostic]:
     """What limits the multipliers, one finding a code, metric and resource."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for item in curves:
-        for name, summary in item["by"].items():
+        for name, summary in item.by.items():
             if name in (BOTH, EACH):
                 continue
             for code, text in _curve_doubts(item, summary):
-                found.setdefault((code, name, item["resource"]), []).append(f"{item['at']['name']}{text}")
+                found.setdefault((code, name, item.resource), []).append(f"{item.at.name}{text}")
     return [
         diagnose(code, f"{name}, {strategy}, multiplier on {resource}: {'; '.join(places)}")
         for (code, name, resource), places in found.items()
     ]
 
 
-def _curve_doubts(item: dict[str, Any], summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    values = summary["multiplier"]
+def _curve_doubts(item: Curve, summary: Summary) -> Iterator[tuple[str, str]]:
+    values = summary.multiplier
     finite = [value for value in values if not isinstance(value, str)]
     if finite and max(finite) / max(min(finite), 1e-12) > NOT_CONSTANT:
         yield "MULTIPLIER_NOT_CONSTANT", f" ({min(finite):.3g} to {max(finite):.3g})"
-    if item["law"] == INTERPOLATED:
+    if item.law == INTERPOLATED:
         yield from _outside(item, values)
         return
     if UNBOUNDED in values:
-        first = item["scale"][values.index(UNBOUNDED)]
+        first = item.scale[values.index(UNBOUNDED)]
         yield "TARGET_BELOW_FLOOR", f" (from {first:.3g} on)"
-    if values[-1] == UNBOUNDED:
+    last = values[-1]
+    if isinstance(last, str):
         return
-    needed = values[-1] * item["scale"][-1]
-    least, most = item["baseline_range"]
+    needed = last * item.scale[-1]
+    least, most = item.baseline_range
     if needed > EXTRAPOLATION_LIMIT * most:
         reach = f"{needed / most:.3g} × the largest"
     elif needed < least / EXTRAPOLATION_LIMIT:
@@ -178,28 +152,31 @@ def _curve_doubts(item: dict[str, Any], summary: dict[str, Any]) -> Iterator[tup
     yield "EXTRAPOLATION_FACTOR", f" (the baseline would need {reach} it was run with)"
 
 
-def _outside(item: dict[str, Any], values: list[float | str]) -> Iterator[tuple[str, str]]:
+def _outside(item: Curve, values: list[float | str]) -> Iterator[tuple[str, str]]:
     """Where a measured multiplier lies outside what the baseline was run with."""
-    least, most = item["baseline_range"]
+    least, most = item.baseline_range
     for code, written, end, sign in (
         ("BEYOND_BASELINE_RANGE", UNBOUNDED, most, ">"),
         ("BELOW_BASELINE_RANGE", BELOW, least, "<"),
     ):
-        places = [scale for scale, value in zip(item["scale"], values) if value == written]
+        places = [scale for scale, value in zip(item.scale, values) if value == written]
         if places:
             yield code, " (" + ", ".join(f"{sign} {end / at:.3g}× at {at:.4g}" for at in places) + ")"
 
 
-def written(line: dict[str, Any], name: str) -> str:
-    """The multiplier ``name`` of a :func:`row` with its interval: ``2.5× [2.1, 3]``.
+def written(line: Row, name: str, bare: bool = False) -> str:
+    """The multiplier ``name`` of a row with its interval: ``2.5× [2.1, 3]``.
 
     What no amount reaches is ``unbounded``; what lies outside the baseline's runs, ``> 4.2×`` or ``< 0.5×``.
+    ``bare``: without the interval.
     """
-    limits = line["range"] if line["law"] == INTERPOLATED else None
-    value, low, high = (line[name][key] for key in ("multiplier", "low", "high"))
-    one = _figures(value, limits)
+    limits = line.range if line.law == INTERPOLATED else None
+    found = line.by[name]
+    one = _figures(found.multiplier, limits)
     one += "" if one == UNBOUNDED else "×"
-    return one if low is None else f"{one} [{_figures(low, limits)}, {_figures(high, limits)}]"
+    if bare or found.low is None or found.high is None:
+        return one
+    return f"{one} [{_figures(found.low, limits)}, {_figures(found.high, limits)}]"
 
 
 def _figures(value: float | str, limits: list[float] | None) -> str:

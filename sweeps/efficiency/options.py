@@ -56,7 +56,7 @@ class Multipliers(Protocol):
         """Multiplier [s] of metric k at the scales, and its draws [r, s]; ``inf``: no amount suffices."""
 
 
-class Source(Protocol):
+class MultiplierSource(Protocol):
     """Makes :class:`Multipliers` of slices, and collects what is to be said about them."""
 
     law: str

@@ -1,130 +1,129 @@
-"""Efficiency: how many times as much N, D or FLOPs the baseline needs to match a strategy.
+"""``efficiency.json``: what ``python -m sweeps efficiency`` writes and the report reads.
 
-With curves L_b of the baseline and L_s of the strategy, the multiplier on data at D is the m that solves
-``L_b(N, m·D) = L_s(N, D)``; on model size and on training FLOPs likewise. L_b is a fitted law, or what was
-measured joined by lines. Two multipliers are always given for all metrics together: *to match both* is the
-larger of the metrics' multipliers, *in each* the smaller. Where the strategy's value lies at or below what
-the baseline's law can reach, the multiplier is unbounded. arXiv 2505.24279 reports an efficiency without
-defining it; this definition is the common one of compute multipliers and is ours to answer for.
+A multiplier is a number, ``"unbounded"`` (no amount suffices, or none that was measured) or ``"below"`` (the
+least amount measured is already more than enough).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-import numpy as np
-import pandas as pd
-
-from retrieval.errors import ConfigError, ParetrieveError
 from sweeps.diagnostics import Diagnostic
-from sweeps.efficiency.curves import curves
-from sweeps.efficiency.fitted import Fits, FittedSource
-from sweeps.efficiency.measured import MeasuredSource
-from sweeps.efficiency.multipliers import doubts, row, rows
-from sweeps.efficiency.options import INTERPOLATED, EfficiencyOptions, Parts, Source, sources
-from sweeps.errors import FitRefusedError, missing_column
-from sweeps.fitting.bootstrap import Progress
-from sweeps.fitting.configurations import FLOPS, label_runs
-from sweeps.fitting.points import PAIRS, SIZE, levels_of
+from sweeps.records import OPTIONAL, SPREAD, Record
+from sweeps.table.source import Source
+
+Written = float | str
 
 
-def efficiency(
-    runs: pd.DataFrame,
-    baseline: str = "standard",
-    strategy: str = "pareto",
-    options: EfficiencyOptions | None = None,
-    progress: Progress | None = None,
-    fitted: Fits | None = None,
-) -> dict[str, Any]:
-    """Multipliers of ``strategy`` over ``baseline`` as the record written to ``efficiency.json``.
+@dataclass(frozen=True)
+class Summary(Record):
+    """Multipliers [s] at the scales of a curve, with their intervals; ``None`` with too few draws."""
 
-    Args:
-        runs: one row a run with the columns of ``result.json``.
-        baseline, strategy: labels as :func:`sweeps.fitting.configurations.label_runs` gives them.
-        options: metrics, form of the law, resources, fit.
-        progress: called with (done, total) bootstrap draws of each set of fits.
-        fitted: fits already made of the same table with the same options, filled as fits are made: several
-            strategies compared with one baseline share its fits.
+    multiplier: list[Written]
+    low: list[Written] | None
+    high: list[Written] | None
+    unbounded_share: list[float] | None
 
-    Returns: ``baseline, strategy, metrics, law, level, headline, levels, curves, refused, warnings``. Every
-        curve has ``resource, at, scale, ran, baseline_range`` and, for each metric, for ``both`` and for
-        ``each``, ``multiplier, low, high`` (numbers, ``"unbounded"`` or ``"below"``) and
-        ``unbounded_share``. ``levels`` has one row for every level at which the strategy was run,
-        ``headline`` the row of the largest for every resource.
-
-    Raises:
-        ConfigError: unknown strategy or law.
-        TableError: unknown metric.
-        FitRefusedError: no resource varies enough for any multiplier.
-    """
-    options = options or EfficiencyOptions()
-    if options.law not in sources():
-        raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(sources())}")
-    parts = _select(runs, baseline, strategy, options)
-    source = _source(parts, options, progress, {} if fitted is None else fitted)
-    found, refused = _curves(parts, source, options)
-    return {
-        "baseline": baseline,
-        "strategy": strategy,
-        "metrics": list(options.metrics),
-        "law": source.law,
-        "level": options.fit.level,
-        # Curves of a resource are in order of the other one, so the largest stays.
-        "headline": {item["resource"]: row(item, -1) for item in found},
-        "levels": [line for item in found for line in rows(item)],
-        "curves": found,
-        "refused": refused,
-        "warnings": _warnings([*source.warnings, *doubts(found, strategy)]),
-    }
+    def at(self, position: int) -> Multiplier:
+        """The multiplier at one scale."""
+        parts = (self.low, self.high, self.unbounded_share)
+        found: list[Any] = [None if values is None else values[position] for values in parts]
+        return Multiplier(self.multiplier[position], *found)
 
 
-def _curves(
-    parts: Parts, source: Source, options: EfficiencyOptions
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Curves of all resources, and by resource the reason why there is none; refused where there are none."""
-    found: list[dict[str, Any]] = []
-    refused: dict[str, str] = {}
-    for resource in options.resources:
-        try:
-            found += curves(parts, resource, source, options)
-        except ParetrieveError as error:
-            refused[resource] = str(error)
-    if not found:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        raise FitRefusedError("NO_MULTIPLIER", f"no resource gives a multiplier: {reasons}")
-    return found, refused
+@dataclass(frozen=True)
+class Multiplier(Record):
+    """One multiplier."""
+
+    multiplier: Written
+    low: Written | None
+    high: Written | None
+    unbounded_share: float | None
 
 
-def _warnings(found: list[Diagnostic]) -> list[dict[str, str]]:
-    unique = {(item.code, item.message): item for item in found}
-    return [item.to_json() for item in unique.values()]
+@dataclass(frozen=True, kw_only=True)
+class Place(Record):
+    """Where a slice lies: the other resource."""
+
+    name: str
+    other: dict[str, float] = field(metadata=SPREAD)
+    """Column and value."""
 
 
-def _source(parts: Parts, options: EfficiencyOptions, progress: Progress | None, fitted: Fits) -> Source:
-    if options.law == INTERPOLATED:
-        return MeasuredSource(options)
-    return FittedSource(parts, options, progress, fitted)
+@dataclass(frozen=True, kw_only=True)
+class Row(Record):
+    """All multipliers at one scale."""
+
+    at: Place
+    law: str
+    scale: float
+    range: list[float]
+    """The least and the largest multiplier that the baseline's runs can show at this scale."""
+    by: dict[str, Multiplier] = field(metadata=SPREAD)
+    """By metric, and ``both`` and ``each``."""
 
 
-def _select(runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions) -> Parts:
-    """The labelled runs of both strategies that have every metric."""
-    labelled = label_runs(runs)
-    known = sorted(labelled["label"].unique())
-    for option, name in (("--baseline", baseline), ("--strategy", strategy)):
-        if name not in known:
-            raise ConfigError(f"{option} {name}: no such runs; the table has {', '.join(known)}")
-    if baseline == strategy:
-        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
-    for metric in options.metrics:
-        if metric not in runs:
-            raise missing_column(metric, runs.columns)
-    # A fit refuses a table of several strategies; within one label they are one.
-    labelled = labelled.dropna(subset=list(options.metrics)).drop(columns="strategy", errors="ignore")
-    labelled = labelled[labelled["label"].isin([baseline, strategy])]
-    for column in (SIZE, PAIRS, FLOPS):
-        if column in labelled:
-            values = np.array(pd.to_numeric(labelled[column], errors="coerce"), dtype=np.float64)
-            finite = np.isfinite(values)
-            values[finite] = levels_of(values[finite])
-            labelled = labelled.assign(**{column: values})
-    return labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]
+@dataclass(frozen=True, kw_only=True)
+class Level(Record):
+    """The row of one level at which the strategy was run."""
+
+    resource: str
+    row: Row = field(metadata=SPREAD)
+
+
+@dataclass(frozen=True)
+class Curve(Record):
+    """Multipliers on one resource along one slice."""
+
+    resource: str
+    at: Place
+    law: str
+    scale: list[float]
+    ran: list[float]
+    """The scales at which the strategy was run."""
+    by: dict[str, Summary]
+    """By metric, and ``both`` and ``each``."""
+    baseline_range: list[float]
+
+    def row(self, position: int) -> Row:
+        """The multipliers at one scale."""
+        scale = self.scale[position]
+        return Row(
+            at=self.at,
+            law=self.law,
+            scale=scale,
+            range=[amount / scale for amount in self.baseline_range],
+            by={name: summary.at(position) for name, summary in self.by.items()},
+        )
+
+    def levels(self) -> list[Level]:
+        """The rows at which the strategy was run."""
+        ran = [position for position, scale in enumerate(self.scale) if scale in self.ran]
+        return [Level(resource=self.resource, row=self.row(position)) for position in ran]
+
+
+@dataclass(frozen=True)
+class Efficiency(Record):
+    """The whole record."""
+
+    command: ClassVar[str] = "efficiency"
+
+    baseline: str
+    strategy: str
+    metrics: list[str]
+    law: str
+    level: float
+    headline: dict[str, Row]
+    """For every resource the row of the largest scale that was run."""
+    levels: list[Level]
+    curves: list[Curve]
+    """Those of one resource in order of the other."""
+    refused: dict[str, str]
+    """Resource -> why it has no curve."""
+    warnings: list[Diagnostic]
+    source: Source | None = field(default=None, metadata=OPTIONAL)
+
+    def last(self, resource: str) -> Curve:
+        """The curve of ``resource`` at the largest amount of the other."""
+        return [curve for curve in self.curves if curve.resource == resource][-1]

@@ -7,7 +7,7 @@ term ``training_per_pair``·N·D for trainings whose length grows with the data.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from scipy import optimize
@@ -16,6 +16,7 @@ from retrieval.errors import ConfigError
 from sweeps.diagnostics import Diagnostic
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.result import FitResult
+from sweeps.records import Record
 
 _GRID = 400
 _SPAN = 1e8
@@ -23,7 +24,7 @@ _SPAN = 1e8
 
 
 @dataclass(frozen=True)
-class CostModel:
+class CostModel(Record):
     """Prices in one currency; N in parameters and D in pairs, as in the fit."""
 
     annotation: float
@@ -57,13 +58,8 @@ class CostModel:
         return pairs
 
 
-FANG_2024 = CostModel(annotation=0.6, training=3.22e-8, inference=0.43)
-"""arXiv 2403.18684, in dollars: 0.6 a pair; 10,000 steps of 256 pairs with 256 passages on A100s at 25 %
-utilisation; inference on 30e12 texts of 512 tokens."""
-
-
 @dataclass(frozen=True)
-class Allocation:
+class Allocation(Record):
     """Best N and D for a budget."""
 
     budget: float
@@ -81,9 +77,16 @@ class Allocation:
     """Empty, or why there is no interior optimum."""
     warnings: list[Diagnostic]
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able record."""
-        return {**self.__dict__, "warnings": [warning.to_json() for warning in self.warnings]}
+
+@dataclass(frozen=True)
+class AllocationFile(Record):
+    """What ``python -m sweeps allocate --out`` writes."""
+
+    command: ClassVar[str] = "allocate"
+
+    costs: CostModel
+    groups: dict[str, list[Allocation]]
+    """Group of the fit -> one for each budget."""
 
 
 def allocate(fit: FitResult, costs: CostModel, budget: float) -> Allocation:

@@ -22,7 +22,7 @@ from sweeps.fitting.estimate import Estimate, comparable_forms, compare, estimat
 from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.fitting.points import Columns, Runs, prepare
 from sweeps.fitting.profile import Profile, covariance, noise_scale, profile_intervals
-from sweeps.fitting.result import Bootstrap, FitOptions, FitResult, Holdout, load_fits
+from sweeps.fitting.result import Bootstrap, FitOptions, FitResult, Holdout
 
 __all__ = [
     "Bootstrap",
@@ -33,7 +33,6 @@ __all__ = [
     "Prepared",
     "fit_law",
     "fit_prepared",
-    "load_fits",
     "prepare_fit",
 ]
 
@@ -164,6 +163,7 @@ def fit_prepared(prepared: Prepared, options: FitOptions, progress: Progress | N
         chance=fitted.objective.chance,
         options=options,
         comparison=prepared.comparison,
+        formula=law.formula,
     )
 
 

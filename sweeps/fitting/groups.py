@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 
@@ -14,20 +14,38 @@ from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
+from sweeps.records import OPTIONAL, Record
+from sweeps.table.source import Source
+
+ALONE = "all"
+"""Name of the one group of a fit without ``--by``."""
 
 
 @dataclass(frozen=True)
-class GroupedFits:
-    """Fits by group, and the groups that could not be fitted with the reason."""
+class FitFile(Record):
+    """``fit.json``: fits by group and those refused; the file of one fit alone is its record."""
 
-    by: str
-    fits: dict[str, FitResult]
+    command: ClassVar[str] = "fit"
+
+    by: str | None
+    groups: dict[str, FitResult]
     refused: dict[str, str]
+    """Group -> reason."""
+    source: Source | None = field(default=None, metadata=OPTIONAL)
 
     def to_json(self) -> dict[str, Any]:
-        """``fit.json`` of a grouped fit: ``by``, ``groups`` and ``refused``."""
-        groups = {name: fit.to_json() for name, fit in self.fits.items()}
-        return {"by": self.by, "groups": groups, "refused": self.refused}
+        """The record; without ``by`` that of the one fit."""
+        if self.by is not None:
+            return super().to_json()
+        return replace(self.groups[ALONE], source=self.source).to_json()
+
+    @classmethod
+    def decode(cls, data: Any, where: str) -> Self:
+        """Either kind of file."""
+        if isinstance(data, dict) and "groups" not in data:
+            fit = FitResult.decode(data, where)
+            return cls(None, {ALONE: fit}, {}, fit.source)
+        return super().decode(data, where)
 
 
 def split(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
@@ -51,7 +69,7 @@ def fit_groups(
     columns: Columns | None = None,
     options: FitOptions | None = None,
     progress: Progress | None = None,
-) -> GroupedFits:
+) -> FitFile:
     """Fit each group; arguments as :func:`sweeps.fitting.fit.fit_law`.
 
     A group that is refused (too few sizes, say) does not stop the others. Raises FitRefusedError when all
@@ -78,4 +96,4 @@ def fit_groups(
     if not fits:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise FitRefusedError("ALL_GROUPS_REFUSED", f"no group of {by} can be fitted: {reasons}")
-    return GroupedFits(by, fits, refused)
+    return FitFile(by, fits, refused)

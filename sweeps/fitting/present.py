@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sweeps.diagnostics import Diagnostic
-from sweeps.fitting.result import FitResult
+from sweeps.fitting.result import FitResult, Prediction
 
 
 def number(value: float | None) -> str:
@@ -48,7 +48,7 @@ def describe(fit: FitResult, name: str | None = None) -> list[str]:
     return lines + _forms(fit) + describe_warnings(fit.warnings, indent="  ")
 
 
-def _interval(ends: tuple[float | None, float | None]) -> str:
+def _interval(ends: Sequence[float | None]) -> str:
     return f"{number(ends[0])} … {number(ends[1])}"
 
 
@@ -66,21 +66,19 @@ def _forms(fit: FitResult) -> list[str]:
     return [f"  ΔAICc (hold-out error): {', '.join(parts)}", f"  preferred form: {preferred}, {verdict}"]
 
 
-def describe_warnings(warnings: Iterable[Diagnostic | Mapping[str, str]], indent: str = "") -> list[str]:
-    """One line a diagnostic, or its entry in a record, and one for what to do about it."""
+def describe_warnings(warnings: Iterable[Diagnostic], indent: str = "") -> list[str]:
+    """One line a diagnostic, and one for what to do about it."""
     lines = []
     for warning in warnings:
-        said = warning.to_json() if isinstance(warning, Diagnostic) else warning
-        lines.append(f"{indent}{said['level']} {said['code']}: {said['message']}")
-        lines.append(f"{indent}    → {said['remedy']}")
+        lines.append(f"{indent}{warning.level} {warning.code}: {warning.message}")
+        lines.append(f"{indent}    → {warning.remedy}")
     return lines
 
 
-def describe_prediction(prediction: dict[str, Any]) -> list[str]:
+def describe_prediction(said: Prediction) -> list[str]:
     """Lines for one entry of ``predictions`` in ``fit.json``."""
-    mean, run = prediction["mean_band"], prediction["run_band"]
-    line = f"  predicted at N={prediction['N']:.4g}, D={prediction['D']:.4g}: {prediction['predicted']:.5g}"
-    line += f", law {_interval((mean[0], mean[1]))}, new run {_interval((run[0], run[1]))}"
-    if prediction["observed"] is not None:
-        line += f"; observed {prediction['observed']:.5g}, error {prediction['relative_error']:+.2%}"
-    return [line, *describe_warnings(prediction["warnings"], indent="  ")]
+    line = f"  predicted at N={said.N:.4g}, D={said.D:.4g}: {said.predicted:.5g}"
+    line += f", law {_interval(said.mean_band)}, new run {_interval(said.run_band)}"
+    if said.observed is not None:
+        line += f"; observed {said.observed:.5g}, error {said.relative_error:+.2%}"
+    return [line, *describe_warnings(said.warnings, indent="  ")]

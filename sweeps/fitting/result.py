@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from retrieval.errors import DataError
-from retrieval.run.files import plain
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.laws import Floats, Law, get_law
+from sweeps.records import OPTIONAL, Record
+from sweeps.table.source import Source
 
 EXTRAPOLATION_LIMIT = 4.0
 """Predictions farther than this factor outside the fitted range of N or D are flagged."""
 
 
 @dataclass(frozen=True)
-class FitOptions:
+class FitOptions(Record):
     """How to fit. Every field changes numbers, and all are written to ``fit.json``."""
 
     loss: Literal["least-squares", "huber"] = "least-squares"
@@ -40,7 +38,7 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
-class Holdout:
+class Holdout(Record):
     """Prediction of points left out of the fit: the largest level of each axis in turn."""
 
     n: int
@@ -53,7 +51,7 @@ class Holdout:
 
 
 @dataclass(frozen=True)
-class Bootstrap:
+class Bootstrap(Record):
     """Cluster bootstrap: configurations are resampled, then seeds within them."""
 
     params: Floats
@@ -64,7 +62,24 @@ class Bootstrap:
 
 
 @dataclass(frozen=True)
-class FitResult:
+class Prediction(Record):
+    """A fitted law at one size."""
+
+    N: float
+    D: float
+    predicted: float
+    mean_band: list[float]
+    """Interval of the law itself."""
+    run_band: list[float]
+    """Interval for one new run."""
+    observed: float | None
+    relative_error: float | None
+    """(predicted − observed)/observed."""
+    warnings: list[Diagnostic]
+
+
+@dataclass(frozen=True)
+class FitResult(Record):
     """One fitted law. N in parameters, D in training pairs, unless the table used other units."""
 
     law: str
@@ -99,6 +114,11 @@ class FitResult:
     options: FitOptions = field(default_factory=FitOptions)
     comparison: dict[str, Any] = field(default_factory=dict)
     """``forms`` (``aicc, delta_aicc, holdout`` of each), ``preferred`` and ``verdict``."""
+    formula: str = ""
+    predictions: list[Prediction] | None = field(default=None, metadata=OPTIONAL)
+    """At rows held out and at sizes asked for."""
+    source: Source | None = field(default=None, metadata=OPTIONAL)
+    """Of a fit that is a file of its own."""
 
     @property
     def form(self) -> Law:
@@ -127,32 +147,12 @@ class FitResult:
         """Interval for one new run at (N, D): the law's uncertainty plus scatter between runs."""
         return self._band(n, d, level, spread=float(self.noise["run_sd"] or 0.0))
 
-    def local_exponents(self, n: ArrayLike, d: ArrayLike) -> dict[str, Floats]:
-        """−∂ln metric/∂ln N and −∂ln metric/∂ln D at (N, D), floor included; keys ``N`` and ``D``."""
-        step = 1e-4
-        slopes = {}
-        for axis in self.form.axes:
-            up, down = np.exp(step), np.exp(-step)
-            factor = (up, 1.0, down, 1.0) if axis == "N" else (1.0, up, 1.0, down)
-            high = self.predict(np.multiply(n, factor[0]), np.multiply(d, factor[1]))
-            low = self.predict(np.multiply(n, factor[2]), np.multiply(d, factor[3]))
-            slopes[axis] = -(np.log(high) - np.log(low)) / (2 * step)
-        return slopes
-
-    def prediction(self, N: float, D: float, observed: float | None = None) -> dict[str, Any]:
+    def prediction(self, n: float, d: float, observed: float | None = None) -> Prediction:
         """One predicted point with both bands, its error when ``observed`` is known, and what is doubtful."""
-        value = float(self.predict(N, D))
-        mean, run = self.mean_band(N, D), self.run_band(N, D)
-        return {
-            "N": N,
-            "D": D,
-            "predicted": value,
-            "mean_band": [float(mean[0]), float(mean[1])],
-            "run_band": [float(run[0]), float(run[1])],
-            "observed": observed,
-            "relative_error": None if observed is None else value / observed - 1,
-            "warnings": [warning.to_json() for warning in self.check(N, D)],
-        }
+        value = float(self.predict(n, d))
+        law, run = (tuple(map(float, band)) for band in (self.mean_band(n, d), self.run_band(n, d)))
+        error = None if observed is None else value / observed - 1
+        return Prediction(n, d, value, [*law], [*run], observed, error, self.check(n, d))
 
     def check(self, n: float, d: float) -> list[Diagnostic]:
         """What is doubtful about predicting at (N, D): far extrapolation, or a value above chance."""
@@ -207,58 +207,9 @@ class FitResult:
             sides.append(np.log(self.form.predict(moved, n, d, self.chance)))
         return (sides[0] - sides[1]) / (2 * step)
 
-    def to_json(self) -> dict[str, Any]:
-        """The ``fit.json`` record, JSON-able, numbers at full precision, non-finite numbers as null."""
-        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        data |= {
-            "formula": self.form.formula,
-            "holdout": asdict(self.holdout),
-            "warnings": [warning.to_json() for warning in self.warnings],
-            "bootstrap": asdict(self.bootstrap) if self.bootstrap else None,
-            "options": asdict(self.options),
-            "points": self.points.to_dict(orient="list"),
-        }
-        record: dict[str, Any] = plain(data)
-        return record
-
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> FitResult:
-        """Inverse of :meth:`to_json`; raises DataError when a key is missing."""
-        try:
-            fields = {name: data[name] for name in cls.__dataclass_fields__}
-            if fields["bootstrap"] is not None:
-                sample = dict(fields["bootstrap"])
-                sample["params"] = np.array(sample["params"], dtype=np.float64)
-                sample["intervals"] = {name: tuple(ends) for name, ends in sample["intervals"].items()}
-                fields["bootstrap"] = Bootstrap(**sample)
-            fields |= {
-                "intervals": {name: tuple(ends) for name, ends in data["intervals"].items()},
-                "range": {name: tuple(ends) for name, ends in data["range"].items()},
-                "aicc": {name: np.inf if value is None else value for name, value in data["aicc"].items()},
-                "holdout": Holdout(**data["holdout"]),
-                "warnings": [Diagnostic.from_json(item) for item in data["warnings"]],
-                "covariance": np.array(data["covariance"], dtype=np.float64),
-                "options": FitOptions(**data["options"]),
-                "points": pd.DataFrame(data["points"]),
-            }
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"not a fit record: {error}; write it with `python -m sweeps fit --out`"
-            ) from None
-        return cls(**fields)
-
-
-def load_fits(path: Path) -> dict[str, FitResult]:
-    """Read ``fit.json``: group name -> result; the one group of an ungrouped fit is called ``all``.
-
-    Raises DataError when the file is missing, is not JSON or is not a fit record.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a fit record: {error}") from None
-    if isinstance(data, dict) and "groups" in data:
-        return {name: FitResult.from_json(item) for name, item in data["groups"].items()}
-    if not isinstance(data, dict):
-        raise DataError(f"{path}: not a fit record: expected an object, got {type(data).__name__}")
-    return {"all": FitResult.from_json(data)}
+    def decode(cls, data: Any, where: str) -> Self:
+        """As any record, but that an AICc that is not defined is infinite."""
+        fit = super().decode(data, where)
+        aicc = {name: np.inf if np.isnan(value) else value for name, value in fit.aicc.items()}
+        return replace(fit, aicc=aicc)

@@ -11,8 +11,8 @@ doubling a resource gives where the runs are. Exponents depend on the floor, loc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,12 @@ from sweeps.fitting.fit import Prepared, prepare_fit
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions
+from sweeps.records import OPTIONAL, Record
+from sweeps.table.source import Source
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Record):
     """One sensitivity of two metrics to one resource."""
 
     resource: str
@@ -54,17 +56,19 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Sensitivities:
+class Sensitivities(Record):
     """Sensitivities of two metrics, tested against each other."""
 
     first: str
     second: str
     law: str
-    differences: list[Difference]
-    draws: int
     level: float
+    draws: int
     centre: dict[str, float]
     """Geometric means of N and D, where the local slopes are taken."""
+    differences: list[Difference]
+    verdicts: list[str]
+    """One sentence for each of them."""
     warnings: dict[str, list[Diagnostic]]
 
     def find(self, resource: str, kind: str = "local") -> Difference:
@@ -74,23 +78,18 @@ class Sensitivities:
                 return item
         raise KeyError(f"{resource} {kind}")
 
-    def verdicts(self) -> list[str]:
-        """One sentence for each resource and kind."""
-        return [item.verdict(self.first, self.second, 1 - self.level) for item in self.differences]
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able record, with the verdicts."""
-        return {
-            "first": self.first,
-            "second": self.second,
-            "law": self.law,
-            "level": self.level,
-            "draws": self.draws,
-            "centre": self.centre,
-            "differences": [item.__dict__ for item in self.differences],
-            "verdicts": self.verdicts(),
-            "warnings": {name: [item.to_json() for item in found] for name, found in self.warnings.items()},
-        }
+@dataclass(frozen=True)
+class SensitivityFile(Record):
+    """``sensitivity.json``."""
+
+    command: ClassVar[str] = "sensitivity"
+
+    by: str
+    groups: dict[str, Sensitivities]
+    refused: dict[str, str]
+    """Group -> why it is not analysed."""
+    source: Source | None = field(default=None, metadata=OPTIONAL)
 
 
 def sensitivities(
@@ -132,11 +131,13 @@ def sensitivities(
             if kind == "exponent" and fits[0].estimate.law.exponent(axis) is None:
                 continue
             estimates = [_value(fit, fit.estimate.published[None, :], kind, axis) for fit in fits]
-            draws = [_value(fit, params, kind, axis) for fit, params in zip(fits, sample.params)]
-            found.append(_difference(axis, kind, estimates, draws, options.level))
+            drawn = [_value(fit, params, kind, axis) for fit, params in zip(fits, sample.params)]
+            found.append(_difference(axis, kind, estimates, drawn, options.level))
     warnings = {fit.metric: _doubts(fit) for fit in fits}
     centre = dict(zip(("N", "D"), _centre(fits[0])))
-    return Sensitivities(first, second, law, found, len(sample.params[0]), options.level, centre, warnings)
+    said = [item.verdict(first, second, 1 - options.level) for item in found]
+    draws = len(sample.params[0])
+    return Sensitivities(first, second, law, options.level, draws, centre, found, said, warnings)
 
 
 def _centre(fit: Prepared) -> tuple[float, float]:

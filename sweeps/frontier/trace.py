@@ -27,6 +27,8 @@ from sweeps.fitting.configurations import (
 )
 from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
 from sweeps.frontier.hypervolume import KNEE_RULES, Floats, dominates, hypervolume, knee, non_dominated
+from sweeps.frontier.record import Cell, Change, Front, Frontier, Hypervolume, Knee, Point
+from sweeps.table.source import Source
 
 EFFECTIVENESS = "eff/contrastive_entropy"
 ROBUSTNESS = "ood/contrastive_entropy"
@@ -54,16 +56,16 @@ class FrontierOptions:
     level: float = 0.95
 
 
-def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict[str, Any]:
+def frontier(
+    runs: pd.DataFrame, options: FrontierOptions | None = None, source: Source | None = None
+) -> Frontier:
     """Frontier of a table of runs as the record written to ``frontier.json``.
 
     Args:
         runs: one row a run with the columns of ``result.json``; runs without both metrics are left out
             and counted in ``n_left_out``.
         options: metrics, grouping, knee rule, bootstrap.
-
-    Returns: ``x, y, steers, knee, rho, omega_0, points, hypervolume, by, groups, scaling, n_runs,
-        n_left_out, warnings``; see docs/comparing.md. ``steers``: see :func:`steers`.
+        source: where the runs come from, for the record.
 
     Raises:
         ConfigError: unknown metric, knee rule or grouping column.
@@ -76,24 +78,24 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> dict
     if not len(means.table):
         raise DataError(f"no run has both {options.x} and {options.y}; run them with eval=quick or eval=full")
     reference = options.reference or _reference(runs, means, options)
-    record = _one(means, options, reference)
+    front = _front(means, options, reference)
     used = int(means.table["n_runs"].sum())
-    record |= {
-        "steers": steers(options),
-        "by": list(options.by),
-        "n_runs": used,
-        "n_left_out": len(runs) - used,
-    }
     groups = []
     if options.by:
         for values, part in means.table.groupby(list(options.by), sort=True):
             where = dict(zip(options.by, values))
-            groups.append({"where": where} | _one(_subset(means, part), options, reference))
-    record["groups"] = groups
-    record["scaling"] = _scaling(means, groups, options)
-    warnings = _warnings(record, means, options)
-    record["warnings"] = [warning.to_json() for warning in warnings]
-    return record
+            groups.append(Cell(where=where, front=_front(_subset(means, part), options, reference)))
+    return Frontier(
+        front=front,
+        steers=steers(options),
+        by=list(options.by),
+        n_runs=used,
+        n_left_out=len(runs) - used,
+        groups=groups,
+        scaling=_scaling(means, groups, options),
+        warnings=_warnings(front, means, options),
+        source=source,
+    )
 
 
 def steers(options: FrontierOptions) -> bool:
@@ -140,47 +142,54 @@ def _reference(runs: pd.DataFrame, means: Configurations, options: FrontierOptio
     return corner[0], corner[1]
 
 
-def _one(means: Configurations, options: FrontierOptions, reference: tuple[float, float]) -> dict[str, Any]:
+def _front(means: Configurations, options: FrontierOptions, reference: tuple[float, float]) -> Front:
     """Frontier of one set of configurations, all in the metrics' own units."""
     signs = _signs(options)
-    points = means.table[[options.x, options.y]].to_numpy(float)
-    minimised = points * signs
+    values = means.table[[options.x, options.y]].to_numpy(float)
+    minimised = values * signs
     corner = (reference[0] * signs[0], reference[1] * signs[1])
     best = knee(minimised, options.knee)
-    kept, above = non_dominated(minimised), dominates(minimised)
     noise = _noise(means, options, corner)
     area = float(hypervolume(minimised, corner))
+    e, r = float(values[best, 0]), float(values[best, 1])
+    ratio = _is_ratio(options) and e > 0 and r > 0
+    name = str(means.table["configuration"].iloc[best])
+    return Front(
+        x=options.x,
+        y=options.y,
+        knee=Knee(e, r, options.knee, name, KNEE_RULES[options.knee][1]),
+        rho=r / e if ratio else None,
+        rho_interval=list(noise.rho) if noise and ratio else None,
+        omega_0=r / (e + r) if ratio else None,
+        points=_points(means, options, minimised, noise),
+        hypervolume=Hypervolume(
+            area, list(_reverse(area, noise.areas, options.level)) if noise else None, list(reference)
+        ),
+    )
+
+
+def _points(
+    means: Configurations, options: FrontierOptions, minimised: Floats, noise: _Noise | None
+) -> list[Point]:
+    kept, above = non_dominated(minimised), dominates(minimised)
     names = means.table["configuration"].tolist()
-    rows = [
-        {
-            key: _scalar(row[key])
-            for key in ("configuration", "label", "model", "frac", SIZE, PAIRS)
-            if key in row
-        }
-        | {"runs": row["runs"], "seeds": row["seeds"], "x": points[i, 0], "y": points[i, 1]}
-        | {"sd_x": _scalar(row[f"{options.x}|sd"]), "sd_y": _scalar(row[f"{options.y}|sd"])}
-        | {"non_dominated": bool(kept[i])}
-        | {"probability_non_dominated": noise.probability[i] if noise else None}
-        | {"dominated_by": [names[j] for j in np.flatnonzero(above[:, i])]}
+    return [
+        Point(
+            configuration=names[i],
+            label=str(row["label"]),
+            size={key: _scalar(row[key]) for key in ("model", "frac", SIZE, PAIRS) if key in row},
+            runs=row["runs"],
+            seeds=row["seeds"],
+            x=float(row[options.x]),
+            y=float(row[options.y]),
+            sd_x=_scalar(row[f"{options.x}|sd"]),
+            sd_y=_scalar(row[f"{options.y}|sd"]),
+            non_dominated=bool(kept[i]),
+            probability_non_dominated=noise.probability[i] if noise else None,
+            dominated_by=[names[j] for j in np.flatnonzero(above[:, i])],
+        )
         for i, (_, row) in enumerate(means.table.iterrows())
     ]
-    e, r = float(points[best, 0]), float(points[best, 1])
-    ratio = _is_ratio(options) and e > 0 and r > 0
-    return {
-        "x": options.x,
-        "y": options.y,
-        "knee": {"x": e, "y": r, "rule": options.knee, "configuration": names[best]}
-        | {"rule_in_words": KNEE_RULES[options.knee][1]},
-        "rho": r / e if ratio else None,
-        "rho_interval": list(noise.rho) if noise and ratio else None,
-        "omega_0": r / (e + r) if ratio else None,
-        "points": rows,
-        "hypervolume": {
-            "value": area,
-            "interval": list(_reverse(area, noise.areas, options.level)) if noise else None,
-            "reference": list(reference),
-        },
-    }
 
 
 def _is_ratio(options: FrontierOptions) -> bool:
@@ -220,9 +229,7 @@ def _reverse(value: float, draws: Floats, level: float) -> tuple[float, float]:
     return float(2 * value - high), float(2 * value - low)
 
 
-def _scaling(
-    means: Configurations, groups: Sequence[dict[str, Any]], options: FrontierOptions
-) -> dict[str, Any]:
+def _scaling(means: Configurations, groups: Sequence[Cell], options: FrontierOptions) -> dict[str, Change]:
     """How the knee moves per doubling of N and of D.
 
     Least squares of ln x and ln y of the groups' knees on log2 N and log2 D; a change of −0.1 is one
@@ -231,7 +238,7 @@ def _scaling(
     if not groups or not means.logarithmic or not {SIZE, PAIRS} <= set(means.table):
         return {}
     cells = means.table.groupby(list(options.by), sort=True)[[SIZE, PAIRS]].median().to_numpy(float)
-    knees = np.log([[group["knee"]["x"], group["knee"]["y"]] for group in groups])
+    knees = np.log([[group.front.knee.x, group.front.knee.y] for group in groups])
     axes = [k for k in (0, 1) if len(np.unique(cells[:, k])) > 1 and np.isfinite(cells[:, k]).all()]
     design = np.column_stack([np.ones(len(cells)), *(np.log2(cells[:, k]) for k in axes)])
     freedom = len(cells) - design.shape[1]
@@ -240,30 +247,29 @@ def _scaling(
     solution, *_ = np.linalg.lstsq(design, knees, rcond=None)
     residual = ((knees - design @ solution) ** 2).sum(axis=0)
     spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
-    found: dict[str, Any] = {}
+    found = {}
     for position, k in enumerate(axes, start=1):
-        entry: dict[str, Any] = {}
-        for objective, name in enumerate(("x", "y")):
-            slope = float(solution[position, objective])
-            entry[name] = float(np.expm1(slope))
+        slopes, intervals = solution[position], []
+        for objective, slope in enumerate(slopes):
             half = stats.t.ppf((1 + options.level) / 2, freedom) if freedom else np.nan
             half *= spread[position] * np.sqrt(residual[objective] / max(freedom, 1))
             ends = [float(np.expm1(slope - half)), float(np.expm1(slope + half))]
-            entry[f"{name}_interval"] = ends if freedom else None
-        found["ND"[k]] = entry
+            intervals.append(ends if freedom else None)
+        change = [float(np.expm1(slope)) for slope in slopes]
+        found["ND"[k]] = Change(change[0], intervals[0], change[1], intervals[1])
     return found
 
 
-def _warnings(record: dict[str, Any], means: Configurations, options: FrontierOptions) -> list[Diagnostic]:
+def _warnings(front: Front, means: Configurations, options: FrontierOptions) -> list[Diagnostic]:
     found = []
     if not len(means.residuals):
         text = f"none of the {len(means.table)} configurations has a second seed"
         found.append(diagnose("SINGLE_SEED", text))
-    front = sum(point["non_dominated"] for point in record["points"])
-    if front < 3:
-        text = f"{front} configuration(s) are non-dominated, so the knee is one of the frontier's ends"
+    best = len(front.best)
+    if best < 3:
+        text = f"{best} configuration(s) are non-dominated, so the knee is one of the frontier's ends"
         found.append(diagnose("FRONTIER_TOO_SHORT", text))
-    if record["rho"] is None:
+    if front.rho is None:
         text = f"ρ* = R*/E* is defined for two losses; {options.x} and {options.y} are not both losses"
         found.append(diagnose("RHO_UNDEFINED", text))
     repeated = means.table["seeds"].map(lambda seeds: len(set(seeds)) < len(seeds))

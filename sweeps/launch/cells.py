@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from retrieval.run.directory import RunDirectory, now
 from retrieval.run.files import read_json, write_json
 from retrieval.run.ownership import lives, owner
-from sweeps.launch.estimate import Work
+from sweeps.launch.need import Need
 from sweeps.launch.process import Child
 
 CellState = Literal["waiting", "elsewhere", "running", "done", "failed", "stopped"]
@@ -35,7 +35,7 @@ class Cell:
     config: DictConfig
     """Resolved configuration, without Hydra's part."""
     run: RunDirectory
-    work: Work
+    work: Need
     data: str
     """Key of the data that the cell needs prepared."""
     state: CellState = "waiting"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import ModelConfig, model_name
 from retrieval.run.identity import data_label
-from sweeps.launch.estimate import encoder_parameters
+from sweeps.launch.need import encoder_parameters
 from sweeps.launch.shape import checkpoint_shape, foreign_folder, shaped, vocabulary
 
 POSITIONS, SEGMENTS, NORM = 512, 2, 2

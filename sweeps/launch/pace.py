@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from sweeps.launch.cells import Cell
-from sweeps.launch.slots import Plan, Task, makespan
+from sweeps.launch.packing import Load, Plan, makespan
 
 BEFORE_EVALUATION = ("data", "train")
 """Phases of :meth:`retrieval.run.directory.RunDirectory.progress` that come before the measuring."""
@@ -46,7 +46,7 @@ class Track:
 
 
 class Pace:
-    """Corrects the estimates of :mod:`sweeps.launch.estimate` by what cells really take."""
+    """Corrects the estimates of :mod:`sweeps.launch.need` by what cells really take."""
 
     def __init__(self, plan: Plan, memory: int | None, gpu: bool) -> None:
         self._plan, self._memory, self._gpu = plan, memory, gpu
@@ -96,7 +96,7 @@ class Pace:
         if progress.trained == 1:
             track.measuring = now
 
-    def _task(self, cell: Cell) -> Task:
+    def _task(self, cell: Cell) -> Load:
         train = cell.work.train * correction(self._training, cell)
         evaluate = cell.work.evaluate * correction(self._measuring or self._training, cell)
         track = self._tracks.get(cell.index)
@@ -106,7 +106,7 @@ class Pace:
                 # It is never over before it says so.
                 passed = (time.monotonic() - track.measuring) * self._faster(cell)
                 evaluate = max(evaluate - passed, 0.05 * evaluate)
-        return Task((train + evaluate) / self._faster(cell), cell.units, cell.work.memory)
+        return Load((train + evaluate) / self._faster(cell), cell.units, cell.work.memory)
 
     def _faster(self, cell: Cell) -> float:
         """How many times faster than the estimate's one core the cell is expected to be."""

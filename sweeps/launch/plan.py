@@ -14,11 +14,11 @@ from retrieval.run.resources import available_cores, available_gpus, available_m
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
 from sweeps.launch.contents import read_contents
-from sweeps.launch.estimate import estimate
 from sweeps.launch.facts import facts, parameters
 from sweeps.launch.machines import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration
+from sweeps.launch.need import estimate
+from sweeps.launch.packing import Load, Plan, plan_slots, timeline
 from sweeps.launch.probe import calibrate
-from sweeps.launch.slots import Plan, Task, plan_slots, timeline
 from sweeps.launch.sweep import Options, make_cells
 from sweeps.launch.workload import Contents, assumed_contents, workload
 
@@ -30,7 +30,7 @@ RECORD_BYTES = 800_000
 
 
 @dataclass(frozen=True)
-class Target:
+class Hardware:
     """Where the cells would run."""
 
     device: Accelerator | None = None
@@ -104,7 +104,7 @@ class SweepPlan:
         return {**asdict(self), "totals": self.totals()}
 
 
-def plan_sweep(composed: Sequence[Composed], target: Target, with_data: bool = True) -> SweepPlan:
+def plan_sweep(composed: Sequence[Composed], target: Hardware, with_data: bool = True) -> SweepPlan:
     """Check every cell, then estimate and schedule them.
 
     Args:
@@ -173,7 +173,7 @@ def _contents(cells: Sequence[Cell], with_data: bool) -> dict[str, Contents]:
     return {key: read(cell.config) for key, cell in first.items()}
 
 
-def _slots(waiting: Sequence[Cell], target: Target, gpus: int) -> Plan:
+def _slots(waiting: Sequence[Cell], target: Hardware, gpus: int) -> Plan:
     works = [cell.work for cell in waiting]
     if not works:
         return Plan((), (), (), target.slots or target.count, 0.0)
@@ -189,7 +189,7 @@ def _times(waiting: Sequence[Cell], plan: Plan, accelerated: bool) -> tuple[list
         cell.work.seconds if accelerated else cell.work.on(threads)
         for cell, threads in zip(waiting, plan.threads, strict=True)
     ]
-    tasks = [Task(durations[n], plan.units[n], waiting[n].work.memory) for n in plan.order]
+    tasks = [Load(durations[n], plan.units[n], waiting[n].work.memory) for n in plan.order]
     memory = None if accelerated else available_memory()
     begun = dict(zip(plan.order, timeline([], tasks, plan.capacity, memory), strict=True))
     return [begun[n] for n in range(len(waiting))], durations
@@ -227,14 +227,14 @@ def _disk(parameters: int, each: int) -> int:
     return RECORD_BYTES + each * parameters
 
 
-def _name(target: Target, gpus: int) -> str:
+def _name(target: Hardware, gpus: int) -> str:
     if target.device is not None:
         return f"{target.count} × {target.device.name}"
     return f"this machine, {gpus} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
 
 
 def _assumptions(
-    target: Target,
+    target: Hardware,
     gpus: bool,
     calibration: Calibration | None,
     contents: dict[str, Contents],

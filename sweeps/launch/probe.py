@@ -35,8 +35,8 @@ from sweeps.launch.calibration import (
     known,
     probed_threads,
 )
-from sweeps.launch.estimate import START_SECONDS, estimate
 from sweeps.launch.machines import Calibration, Point
+from sweeps.launch.need import START_SECONDS, estimate
 from sweeps.launch.workload import Contents
 
 LENGTHS = (13, 36)

@@ -12,9 +12,9 @@ from typing import Any
 from sweeps.launch.cells import Cell, CellState, SweepRecord
 from sweeps.launch.display import Display
 from sweeps.launch.pace import Pace
+from sweeps.launch.packing import Plan, fits
 from sweeps.launch.process import Child, Job
 from sweeps.launch.signals import on_request_to_end
-from sweeps.launch.slots import Plan, fits
 
 TICK_SECONDS = 0.5
 ELSEWHERE_SECONDS = 2.0

@@ -18,10 +18,10 @@ from sweeps.launch.calibration import calibrated
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
-from sweeps.launch.estimate import estimate
+from sweeps.launch.need import estimate
+from sweeps.launch.packing import Plan, plan_slots
 from sweeps.launch.process import Child, Job, resolve, start_server
 from sweeps.launch.scheduler import Scheduler
-from sweeps.launch.slots import Plan, plan_slots
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or a termination signal, as a shell has it for SIGINT."""

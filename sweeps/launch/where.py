@@ -1,4 +1,10 @@
-"""``sweep.where``: an expression over the facts of a cell, read as a tree of allowed operations."""
+"""``sweep.where``: an expression over the facts of a cell, read as a tree of allowed operations.
+
+No package does this as safely. ``pandas.DataFrame.query`` and numexpr hand text to Python's ``eval``.
+simpleeval (before 1.0.5, CVE-2026-32640) and asteval (GHSA-vp47-9734-prjw) let expressions escape, because
+both resolve attributes and call functions. Neither exists here: what is not listed below is refused. Names
+with slashes, facts without a value and hints on mistyped names would have to be written around any of them.
+"""
 
 from __future__ import annotations
 

@@ -1,178 +1,184 @@
-"""``mixture.json``: a fitted mixture law as the record that training, reports and people read."""
+"""``mixture.json``: what ``python -m sweeps mixture`` writes and training, the report and people read.
+
+Mappings with the keys ``eff`` and ``rob`` hold something of each objective, those with ``knee``, ``eff`` and
+``rob`` something of each goal.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-import numpy as np
+from sweeps.diagnostics import Diagnostic
+from sweeps.records import OPTIONAL, SPREAD, Record
+from sweeps.table.source import Source
 
-from retrieval.run.files import plain
-from sweeps.fitting.estimate import Estimate
-from sweeps.fitting.laws import Floats
-from sweeps.fitting.points import Runs
-from sweeps.mixture.checks import check_point
-from sweeps.mixture.compare import Candidate
-from sweeps.mixture.optimum import GOALS, OptimumLaw, interval
-from sweeps.mixture.result import HeldOut, MixtureResult
-from sweeps.mixture.surface import form_of
-
-KIND = "mixture"
 VERSION = 1
-_CURVE = np.linspace(0.0, 1.0, 41)
-"""ω at which the predicted frontier is written."""
 
 
-def to_json(result: MixtureResult, predict: list[tuple[float, float]] | None = None) -> dict[str, Any]:
-    """The record, JSON-able, at full precision; ``predict``: further (N, D) at which ω* is wanted."""
-    options, comparison = result.options, result.comparison
-    forms, own = result.surface.forms, result.draws.parts[0][1]
-    level = options.fit.level
-    record: dict[str, Any] = {
-        "kind": KIND,
-        "version": VERSION,
-        "metrics": {"eff": options.eff, "rob": options.rob},
-        "steers": options.steers,
-        "conditions": result.prepared.conditions,
-        "by": list(options.by),
-        "level": level,
-        "loss": options.fit.loss,
-        "bootstrap": options.fit.bootstrap,
-        "seed": options.fit.seed,
-        "n_runs": result.prepared.n_runs,
-        "n_left_out": result.prepared.n_left_out,
-        "n_configs": len(result.sample.inputs.omega),
-        "form": {"eff": forms[0].name, "rob": forms[1].name},
-        "formula": {"eff": forms[0].formula, "rob": forms[1].formula},
-        "chosen_by": comparison.chosen_by,
-        "forms": {"eff": _forms(comparison.eff), "rob": _forms(comparison.rob)},
-        "params": {
-            "eff": _params(result.surface.eff, own[0], level),
-            "rob": _params(result.surface.rob, own[1], level),
-        },
-        "rmse_log": {"eff": _rmse(result.surface.eff), "rob": _rmse(result.surface.rob)},
-        "holdout": [row for held in result.held for row in _held(held)],
-        "optimum": {goal: _optimum(result, result.optimum[goal]) for goal in GOALS},
-        "cells": _cells(result),
-        "predictions": [_prediction(result, n, d) for n, d in predict or []],
-        "warnings": [warning.to_json() for warning in result.warnings],
-    }
-    done: dict[str, Any] = plain(record)
-    return done
+@dataclass(frozen=True)
+class Conditions(Record):
+    """How the runs behind a law were trained: the one value of each."""
+
+    train_steps: int
+    pairs_per_step: float
+    robust: str | None
+    base_strategy: str | None
+    data: str | None
+    mixing: str
 
 
-def _forms(candidates: list[Candidate]) -> dict[str, Any]:
-    """Forms of one objective, best first."""
-    least = min(item.aicc for item in candidates)
-    return {
-        item.form.name: {
-            "formula": item.form.formula,
-            "source": item.form.source,
-            "parameters": item.estimate.law.size,
-            "aicc": item.aicc,
-            "delta_aicc": item.aicc - least,
-            "weight": item.weight,
-            "rmse_log": _rmse(item.estimate),
-            "holdout": item.error,
-            "errors": item.errors,
-        }
-        for item in candidates
-    }
+@dataclass(frozen=True)
+class FormFit(Record):
+    """One form fitted to one objective."""
+
+    formula: str
+    source: str
+    parameters: int
+    aicc: float
+    delta_aicc: float
+    weight: float
+    rmse_log: float
+    holdout: float | None
+    """Root mean square of all hold-out errors."""
+    errors: dict[str, list[float]]
+    """Axis left out -> relative errors."""
 
 
-def _params(part: Estimate, draws: Floats, level: float) -> dict[str, Any]:
-    form = form_of(part)
-    inputs = part.law.inputs  # type: ignore[attr-defined]
-    own, drawn = form.publish(part.optimum.theta[None, :], inputs), form.publish(draws, inputs)
-    found = {}
-    for name, value in own.items():
-        low, high = interval(drawn[name], level)
-        found[name] = {"value": value[0], "low": low, "high": high}
-    return found
+@dataclass(frozen=True)
+class Bounded(Record):
+    """A parameter with its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
-def _rmse(part: Estimate) -> float:
-    return float(np.sqrt((part.residuals**2).mean()))
+@dataclass(frozen=True)
+class Omega(Record):
+    """A best ω with its interval."""
+
+    omega: float
+    low: float
+    high: float
 
 
-def _held(held: HeldOut) -> list[dict[str, Any]]:
-    rows = []
-    for i, place in enumerate(held.sample.used):
-        cell = held.sample.cells[place]
-        knee = {name: getattr(held.predicted, name)["knee"][i] for name in ("omega", "low", "high")}
-        rows.append(
-            {"axis": held.axis, **cell.where, "params_non_embedding": cell.n, "train_pairs": cell.d}
-            | {"goal": "knee", "predicted": knee, "fitted": held.fitted[i], "regret": held.regret[i]}
-        )
-    return rows
+@dataclass(frozen=True, kw_only=True)
+class Held(Record):
+    """The knee's ω of a cell, predicted without the largest level of an axis."""
+
+    axis: str
+    where: dict[str, Any] = field(metadata=SPREAD)
+    params_non_embedding: float
+    train_pairs: float
+    goal: str
+    predicted: Omega
+    fitted: float
+    """With all runs."""
+    regret: float
+    """E + R [nats] at the predicted ω less its least, under the law fitted to all runs."""
 
 
-def _optimum(result: MixtureResult, law: OptimumLaw) -> dict[str, Any]:
-    inputs = result.sample.inputs
-    low, high = interval(law.draws, result.options.fit.level)
-    names = ("intercept", "ln_train_pairs", "ln_params_non_embedding")
-    return {
-        **dict(zip(names, law.coefficients)),
-        "low": dict(zip(names, low)),
-        "high": dict(zip(names, high)),
-        "draws": law.draws,
-        "max_error": law.max_error,
-        "clipped": law.clipped,
-        "one_level": [name for name, axis in (("D", "D"), ("N", "N")) if inputs.levels(axis) == 1],
-        "range": {
-            "params_non_embedding": [inputs.n.min(), inputs.n.max()],
-            "train_pairs": [inputs.d.min(), inputs.d.max()],
-        },
-    }
+@dataclass(frozen=True)
+class FittedRange(Record):
+    """Least and largest N and D that were fitted."""
+
+    params_non_embedding: list[float]
+    train_pairs: list[float]
 
 
-def _cells(result: MixtureResult) -> list[dict[str, Any]]:
-    sample, inputs = result.sample, result.sample.inputs
-    eff, rob = np.exp(sample.eff.means()), np.exp(sample.rob.means())
-    counts = sample.eff.counts
-    ranges = [_ranges(runs) for runs in (sample.eff, sample.rob)]
-    found = []
-    for place, cell in enumerate(sample.cells):
-        curve = result.surface.values(inputs.at(_CURVE, np.array(cell.n), np.array(cell.d)))
-        members = np.flatnonzero(sample.cell == place)
-        found.append(
-            {
-                **cell.where,
-                "params_non_embedding": cell.n,
-                "train_pairs": cell.d,
-                "n_runs": counts[members].sum(),
-                "optimum": {
-                    goal: {
-                        name: getattr(result.cells, name)[goal][place] for name in ("omega", "low", "high")
-                    }
-                    for goal in GOALS
-                },
-                "frontier": [
-                    {"omega": o, "eff": e, "rob": r} for o, e, r in zip(_CURVE, curve[0][0], curve[1][0])
-                ],
-                "measured": [
-                    {"omega": inputs.omega[i], "eff": eff[i], "rob": rob[i], "n": counts[i]}
-                    | {"eff_range": ranges[0][i], "rob_range": ranges[1][i]}
-                    for i in members
-                ],
-            }
-        )
-    return found
+@dataclass(frozen=True)
+class Optimum(Record):
+    """The law of a goal's best ω: logit ω* = a + b·ln D + c·ln N."""
+
+    intercept: float
+    ln_train_pairs: float
+    ln_params_non_embedding: float
+    low: dict[str, float]
+    high: dict[str, float]
+    draws: list[list[float]]
+    """a, b, c of every draw, [r, 3]."""
+    max_error: float
+    clipped: bool
+    one_level: list[str]
+    """Axes of which the table has one value, so that the coefficient is 0 and not fitted."""
+    range: FittedRange
 
 
-def _ranges(runs: Runs) -> list[list[float]]:
-    """Smallest and largest value over the seeds of each configuration."""
-    values = np.exp(runs.log_y)
-    parts = [values[runs.cluster == place] for place in range(len(runs.counts))]
-    return [[float(part.min()), float(part.max())] for part in parts]
+@dataclass(frozen=True)
+class OnFrontier(Record):
+    """A point of the predicted frontier."""
+
+    omega: float
+    eff: float
+    rob: float
 
 
-def _prediction(result: MixtureResult, n: float, d: float) -> dict[str, Any]:
-    found = result.at(n, d)
-    return {
-        "params_non_embedding": n,
-        "train_pairs": d,
-        "optimum": {
-            goal: {name: getattr(found, name)[goal][0] for name in ("omega", "low", "high")} for goal in GOALS
-        },
-        "warnings": [warning.to_json() for warning in check_point(result.sample, n, d)],
-    }
+@dataclass(frozen=True)
+class Measured(Record):
+    """A configuration: means over seeds with their ranges."""
+
+    omega: float
+    eff: float
+    rob: float
+    n: int
+    eff_range: list[float]
+    rob_range: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureCell(Record):
+    """A model size and a number of pairs that were run."""
+
+    where: dict[str, Any] = field(metadata=SPREAD)
+    params_non_embedding: float
+    train_pairs: float
+    n_runs: int
+    optimum: dict[str, Omega]
+    frontier: list[OnFrontier]
+    measured: list[Measured]
+
+
+@dataclass(frozen=True)
+class OmegaPrediction(Record):
+    """The best ω at a size that was asked for."""
+
+    params_non_embedding: float
+    train_pairs: float
+    optimum: dict[str, Omega]
+    warnings: list[Diagnostic]
+
+
+@dataclass(frozen=True)
+class Mixture(Record):
+    """The whole record."""
+
+    command: ClassVar[str] = "mixture"
+
+    kind: Literal["mixture"]
+    version: int
+    metrics: dict[str, str]
+    steers: bool
+    """Whether training may read the file: both metrics are dev metrics."""
+    conditions: Conditions
+    by: list[str]
+    level: float
+    loss: str
+    bootstrap: int
+    seed: int
+    n_runs: int
+    n_left_out: int
+    n_configs: int
+    form: dict[str, str]
+    formula: dict[str, str]
+    chosen_by: str
+    forms: dict[str, dict[str, FormFit]]
+    """Best first."""
+    params: dict[str, dict[str, Bounded]]
+    rmse_log: dict[str, float]
+    holdout: list[Held]
+    optimum: dict[str, Optimum]
+    cells: list[MixtureCell]
+    predictions: list[OmegaPrediction]
+    warnings: list[Diagnostic]
+    source: Source | None = field(default=None, metadata=OPTIONAL)

@@ -25,14 +25,13 @@ from sweeps.fitting.points import (
     refuse_rising,
 )
 from sweeps.mixture.forms import Inputs
+from sweeps.mixture.record import Conditions
 
 OMEGA, RULE, ROBUST, MIXING = "omega/final", "omega/rule", "omega/robust", "omega/mixing"
 STEPS, PER_STEP = "train/steps", "train/pairs_per_step"
 
 MIN_OMEGAS = 3
 """Levels of ω that a cell must have to be used: two say which is better, not where the best lies."""
-
-SAME_OMEGA = 1e-6
 
 _AGREE = ("size/convention", NEGATIVES, "eval/pool", "data", "data/fingerprint")
 
@@ -82,8 +81,7 @@ class Prepared:
     """What the table gave."""
 
     sample: Sample
-    conditions: dict[str, Any]
-    """``train_steps, pairs_per_step, robust, base_strategy, data, mixing``: the one value of each."""
+    conditions: Conditions
     n_runs: int
     n_left_out: int
     notes: list[Diagnostic] = field(default_factory=list)
@@ -108,7 +106,7 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     refuse_rising(eff)
     refuse_rising(rob)
     rows, mixing = _fixed(table)
-    conditions = _conditions(rows) | {"mixing": mixing}
+    conditions = _conditions(rows, mixing)
     refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
     complete = rows[[eff, rob]].notna().all(axis=1)
     if not complete.any():
@@ -181,11 +179,11 @@ def _single(frame: pd.DataFrame, fixed: pd.Series, column: str, default: str | N
     return values[0] if values else default
 
 
-def _conditions(rows: pd.DataFrame) -> dict[str, Any]:
+def _conditions(rows: pd.DataFrame, mixing: str) -> Conditions:
     """The training conditions that the law holds for; each has one value or the table is refused."""
     fixed = rows["strategy"] == "pareto"
-    found: dict[str, Any] = {}
-    for key, column in (("train_steps", STEPS), ("pairs_per_step", PER_STEP)):
+    budget = []
+    for column in (STEPS, PER_STEP):
         values = np.unique(levels_of(positive(rows, column)))
         if len(values) > 1:
             shown = ", ".join(f"{value:g}" for value in values[:4]) + (", …" if len(values) > 4 else "")
@@ -194,14 +192,16 @@ def _conditions(rows: pd.DataFrame) -> dict[str, Any]:
                 f"the runs have {len(values)} values of {column} ({shown}), and a law holds for one; "
                 f"choose with --where {column}={values[-1]:g}",
             )
-        found[key] = float(values[0])
-    found["train_steps"] = int(found["train_steps"])
-    found["robust"] = _single(rows, fixed, ROBUST, None)
-    found["base_strategy"] = _single(rows, fixed, "base_strategy", "standard")
-    found["data"] = (
-        str(rows["data"].dropna().iloc[0]) if "data" in rows and rows["data"].notna().any() else None
+        budget.append(float(values[0]))
+    data = rows["data"].dropna() if "data" in rows else pd.Series(dtype=str)
+    return Conditions(
+        train_steps=int(budget[0]),
+        pairs_per_step=budget[1],
+        robust=_single(rows, fixed, ROBUST, None),
+        base_strategy=_single(rows, fixed, "base_strategy", "standard"),
+        data=str(data.iloc[0]) if len(data) else None,
+        mixing=mixing,
     )
-    return found
 
 
 def _distinct(
@@ -247,7 +247,7 @@ def _enough(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, list[D
     return rows[keep].reset_index(drop=True), [diagnose("FEWER_THAN_3_OMEGAS", text)]
 
 
-def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], conditions: dict[str, Any]) -> Sample:
+def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], conditions: Conditions) -> Sample:
     rows = rows.reset_index(drop=True)
     n, d = levels_of(positive(rows, SIZE)), levels_of(positive(rows, PAIRS))
     keys = rows[list(by)].astype(str).agg("\0".join, axis=1) if by else pd.Series("", index=rows.index)
@@ -260,7 +260,7 @@ def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], condition
     _, first, cluster = np.unique(np.stack([own, omega]), axis=1, return_index=True, return_inverse=True)
     cluster = cluster.ravel()
     seeds = [str(seed) for seed in rows.get("seed", pd.Series(range(len(rows))))]
-    seen = conditions["train_steps"] * conditions["pairs_per_step"]
+    seen = conditions.train_steps * conditions.pairs_per_step
     inputs = Inputs(omega[first], n[first], d[first], seen, _mean(n[first]), _mean(d[first]))
     parts = [Runs(n, d, np.log(positive(rows, metric)), cluster, seeds, order, None) for metric in (eff, rob)]
     cells = []

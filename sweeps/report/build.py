@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,8 @@ from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.records import Record
+from sweeps.report.comparisons import comparison_part
 from sweeps.report.curves import Curve
 from sweeps.report.figures.omega import omega_panels
 from sweeps.report.figures.style import FORMATS
@@ -30,6 +31,7 @@ from sweeps.report.tables import fits_table, runs_table, write_csv
 from sweeps.report.traces import omega_traces
 from sweeps.report.tradeoff import frontier_part, sensitivity_part
 from sweeps.report.worth import efficiency_part
+from sweeps.report.written import Written
 from sweeps.table.runs import Collected, write_table
 
 
@@ -42,6 +44,8 @@ class ReportOptions:
     """Run directories, for ω traces and provenance; ``None`` where the table came from elsewhere."""
     formats: tuple[str, ...] = tuple(FORMATS)
     """File formats of the figures; ``svg`` must be among them."""
+    records: Path | None = None
+    """Folder of what the commands wrote; ``None`` for none."""
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Analysis:
     sections: list[Section] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     joint: list[tuple[str, str, FitResult]] = field(default_factory=list)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
     """Records of frontier, efficiency and sensitivities by file name."""
     findings: list[Finding] = field(default_factory=list)
 
@@ -86,7 +90,7 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
         raise TableError(
             f"no run has a contrastive entropy ({', '.join(OBJECTIVES)}); evaluate with eval=quick"
         )
-    analysis = analyse(label_runs(collected.frame), options.runs_folder)
+    analysis = analyse(collected.frame, options.runs_folder, options.records)
     analysis.sections += _appendix(collected, analysis, options.runs_folder)
     page = Page(
         options.title,
@@ -100,19 +104,22 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
     return write_page(page, out, options.formats)
 
 
-def analyse(runs: pd.DataFrame, folder: Path | None) -> Analysis:
+def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = None) -> Analysis:
     """All sections that show results, with the fits and records behind them."""
+    runs, written = label_runs(table), Written(records, table)
     analysis = Analysis(runs)
-    data, model = scaling(runs, "D"), scaling(runs, "N")
+    data, model = scaling(runs, "D", written), scaling(runs, "N", written)
     analysis.curves = [*data.curves, *model.curves]
-    analysis.joint = joint_fits(runs)
+    surface = Section("surface", "Size and data together")
+    analysis.joint = joint_fits(runs, written, surface)
     analysis.sections = [data.section, model.section]
     if analysis.joint:
-        analysis.sections.append(_surface(analysis.joint))
-    mixture = mixture_part(runs)
-    parts = [frontier_part(runs), *([mixture] if mixture else []), efficiency_part(runs)]
+        analysis.sections.append(_surface(surface, analysis.joint))
+    optional = (mixture_part(runs, written), comparison_part(runs, written))
+    parts = [frontier_part(runs, written), *(part for part in optional if part)]
+    parts.append(efficiency_part(runs, written))
     if analysis.joint:
-        parts.append(sensitivity_part(runs))
+        parts.append(sensitivity_part(runs, written))
     for part in parts:
         analysis.sections.append(part.section)
         analysis.records |= part.records
@@ -150,8 +157,7 @@ def _run_findings(runs: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def _surface(joint: list[tuple[str, str, FitResult]]) -> Section:
-    section = Section("surface", "Size and data together")
+def _surface(section: Section, joint: list[tuple[str, str, FitResult]]) -> Section:
     first = joint[0][0]
     for label, metric, fit in joint:
         if label in (first, "pareto"):
@@ -202,4 +208,4 @@ def _write_records(analysis: Analysis, collected: Collected, out: Path) -> None:
     for label, metric, fit in analysis.joint:
         write_json(out / "fits" / f"joint-{metric.split('/')[0]}-{slug(label)}.json", fit.to_json())
     for name, record in analysis.records.items():
-        write_json(out / f"{slug(name)}.json", record)
+        write_json(out / f"{slug(name)}.json", record.to_json())

@@ -73,7 +73,13 @@ def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:
 
 
 def curve(
-    runs: pd.DataFrame, label: str, axis: Axis, metric: str, other: float, fitted: Fitting = "full"
+    runs: pd.DataFrame,
+    label: str,
+    axis: Axis,
+    metric: str,
+    other: float,
+    fitted: Fitting = "full",
+    known: FitResult | None = None,
 ) -> Curve:
     """The curve of one strategy along ``axis`` at N (or D) = ``other``.
 
@@ -81,6 +87,7 @@ def curve(
         runs: labelled runs of all strategies (:func:`sweeps.fitting.configurations.label_runs`).
         fitted: ``quick`` fits without bootstrap and without comparing forms, for panels that show no
             band; ``none`` is for metrics that follow no law.
+        known: the law, where it has been fitted already.
 
     The law has a floor from four levels on; three levels determine no more than scale and exponent.
     """
@@ -88,11 +95,11 @@ def curve(
     part = runs[(runs["label"] == label) & (runs[across] == other) & runs[metric].notna()]
     where = _slice_name(part, axis, other)
     points = _points(part, axis, metric)
-    if fitted == "none" or len(points) < 3:
-        return Curve(label, axis, metric, where, points, other=other)
+    if known is not None or fitted == "none" or len(points) < 3:
+        return Curve(label, axis, metric, where, points, known, other=other)
     law = alone(axis, floor=len(points) >= 4).name
     try:
-        options = FitOptions(bootstrap=1000 if fitted == "full" else 0)
+        options = FitOptions() if fitted == "full" else FitOptions(bootstrap=0)
         fit = fit_law(part, law=law, metric=metric, options=options, compare_forms=fitted == "full")
     except ParetrieveError as error:
         return Curve(label, axis, metric, where, points, refusal=str(error), other=other)

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import FitResult, fit_law
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_for_curves
 from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import Section
 from sweeps.report.tables import PageTable, interval, percent
+from sweeps.report.written import Written
 
 OBJECTIVES = ("eff/contrastive_entropy", "ood/contrastive_entropy", "adv/contrastive_entropy")
 
@@ -37,7 +38,7 @@ def measured(runs: pd.DataFrame) -> list[str]:
     return [metric for metric in OBJECTIVES if metric in runs and runs[metric].notna().any()]
 
 
-def scaling(runs: pd.DataFrame, axis: Axis) -> Scaling:
+def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> Scaling:
     """Curves of every strategy and objective along ``axis``, all with fits where there are enough levels."""
     section = Section("data" if axis == "D" else "model", TITLES[axis])
     found = Scaling(section)
@@ -63,7 +64,17 @@ def scaling(runs: pd.DataFrame, axis: Axis) -> Scaling:
             "irrelevant ones, in nats: lower is better, and ln(W + 1) is guessing."
         )
     for metric in measured(runs):
-        curves = [curve(runs, label, axis, metric, other) for label in labels_for_curves(runs)]
+        curves = [
+            curve(
+                runs,
+                label,
+                axis,
+                metric,
+                other,
+                known=written.fit(section, label, metric, (axis,), other),
+            )
+            for label in labels_for_curves(runs)
+        ]
         curves = [item for item in curves if len(item.points)]
         if not curves:
             continue
@@ -147,7 +158,7 @@ def exponents_table(curves: Sequence[Curve]) -> PageTable:
     return PageTable(headings, [False] * 3 + [True] * 3, rows)
 
 
-def joint_fits(runs: pd.DataFrame) -> list[tuple[str, str, FitResult]]:
+def joint_fits(runs: pd.DataFrame, written: Written, section: Section) -> list[tuple[str, str, FitResult]]:
     """The joint law of every strategy and objective with at least three sizes and three numbers of pairs."""
     fits = []
     if not {SIZE, PAIRS} <= set(runs):
@@ -158,7 +169,8 @@ def joint_fits(runs: pd.DataFrame) -> list[tuple[str, str, FitResult]]:
             if min(part[SIZE].nunique(), part[PAIRS].nunique()) < 3:
                 continue
             try:
-                fit = fit_law(part, law="joint", metric=metric, options=FitOptions(bootstrap=0))
+                known = written.fit(section, label, metric, ("N", "D"))
+                fit = known or fit_law(part, law="joint", metric=metric)
             except ParetrieveError:
                 continue
             fits.append((label, metric, fit))

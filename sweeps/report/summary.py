@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, row, written
+from sweeps.efficiency.multipliers import BOTH, EACH, IN_WORDS, written
+from sweeps.efficiency.record import Efficiency
 from sweeps.fitting.configurations import label_order
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.frontier.record import Frontier
 from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
+from sweeps.records import Record
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.style import quantity
@@ -18,7 +20,7 @@ from sweeps.report.page import Fact, Finding
 from sweeps.report.tables import with_interval
 
 
-def facts(runs: pd.DataFrame, records: dict[str, dict[str, Any]]) -> list[Fact]:
+def facts(runs: pd.DataFrame, records: Mapping[str, Record]) -> list[Fact]:
     """Numbers at the head of the page."""
     count = runs["configuration"].nunique()
     found = [
@@ -30,15 +32,14 @@ def facts(runs: pd.DataFrame, records: dict[str, dict[str, Any]]) -> list[Fact]:
     if PAIRS in runs:
         found.append(Fact(_span(runs[PAIRS]), f"training pairs D, {_count(runs[PAIRS], 'amount')}"))
     frontier = records.get("frontier")
-    if frontier is not None and frontier["rho"] is not None:
-        found.append(Fact(f"{frontier['rho']:.2f}", "ρ* = R*/E* at the frontier's knee"))
+    if isinstance(frontier, Frontier) and frontier.front.rho is not None:
+        found.append(Fact(f"{frontier.front.rho:.2f}", "ρ* = R*/E* at the frontier's knee"))
     pareto = records.get("efficiency-pareto")
-    if pareto is not None and "D" in pareto["headline"]:
-        head = pareto["headline"]["D"]
-        where = f"at {quantity(head['scale'])} pairs"
-        bare = {name: {**head[name], "low": None} for name in (BOTH, EACH)}
-        both, each = (written({**head, **bare}, name) for name in (BOTH, EACH))
-        found.append(Fact(both, f"data {pareto['baseline']} needs to match both of pareto's, {where}"))
+    if isinstance(pareto, Efficiency) and "D" in pareto.headline:
+        head = pareto.headline["D"]
+        where = f"at {quantity(head.scale)} pairs"
+        both, each = (written(head, name, bare=True) for name in (BOTH, EACH))
+        found.append(Fact(both, f"data {pareto.baseline} needs to match both of pareto's, {where}"))
         found.append(Fact(each, f"data it needs in each of them, {where}"))
     return found
 
@@ -61,14 +62,14 @@ def plural(word: str, count: int) -> str:
 def lead(
     runs: pd.DataFrame,
     curves: Sequence[Curve],
-    records: dict[str, dict[str, Any]],
+    records: Mapping[str, Record],
     findings: Sequence[Finding],
 ) -> list[str]:
     """Two or three sentences: what was run, how it scales, what to be careful about."""
     said = [_what(runs)]
     said += _scales(curves)
     pareto = records.get("efficiency-pareto")
-    if pareto is not None and "D" in pareto["headline"]:
+    if isinstance(pareto, Efficiency) and "D" in pareto.headline:
         said.append(_worth(pareto))
     errors = {item.diagnostic.code for item in findings if item.diagnostic.level == "error"}
     cautions = {item.diagnostic.code for item in findings if item.diagnostic.level == "warning"}
@@ -79,21 +80,21 @@ def lead(
     return said
 
 
-def _worth(record: dict[str, Any]) -> str:
+def _worth(record: Efficiency) -> str:
     """How much data the baseline needs, at the least and at the most data that were run."""
-    curve = [item for item in record["curves"] if item["resource"] == "D"][-1]
-    small, large = row(curve, 0), row(curve, -1)
-    first, last = (quantity(line["scale"]) for line in (small, large))
+    curve = record.last("D")
+    small, large = curve.row(0), curve.row(-1)
+    first, last = (quantity(line.scale) for line in (small, large))
     names = {name: f"on {objective_in_text(name)}" for name in (EFFECTIVENESS, ROBUSTNESS)}
     names |= IN_WORDS
     parts = [
         f"{words} {written(small, name)} at {first} and {written(large, name)} at {last}"
         for name, words in names.items()
-        if name in curve["by"]
+        if name in curve.by
     ]
     return (
-        f"Times as many training pairs as {record['strategy']} that {record['baseline']} needs for the same "
-        f"value, {curve['at']['name']}: {'; '.join(parts)} ({100 * record['level']:g} % intervals)."
+        f"Times as many training pairs as {record.strategy} that {record.baseline} needs for the same "
+        f"value, {curve.at.name}: {'; '.join(parts)} ({100 * record.level:g} % intervals)."
     )
 
 

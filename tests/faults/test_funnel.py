@@ -22,7 +22,7 @@ from tests.conftest import REPOSITORY
 
 NOWHERE = "/proc/x/out.json"
 WRITERS = [
-    "collect", "fit", "frontier", "mixture", "efficiency", "compare", "report", "sensitivity", "coverage",
+    "collect", "fit", "frontier", "mixture", "efficiency", "compare", "report", "sensitivity",
     "rerun RUN", "export RUN", "allocate --budget 1 --annotation 1",
 ]  # fmt: skip
 
@@ -134,7 +134,9 @@ def test_a_bad_line_of_evaluate(line: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
-    arguments = ["coverage", "--processes", "1", "--simulations", "100000", "--sizes", "4"]
+    table = REPOSITORY / "docs" / "results" / "pareto-by-steps" / "runs.csv"
+    arguments = ["fit", "--table", str(table), "--where", "data=pydocs", "--where", "strategy=standard"]
+    arguments += ["--law", "data", "--bootstrap", "200000"]
     code = (  # tests that run in the background inherit an ignored Ctrl-C
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from sweeps.cli import main; sys.exit(main())"

@@ -13,10 +13,10 @@ from retrieval.run.directory import RunDirectory
 from sweeps.launch import pace as module
 from sweeps.launch.cells import Cell
 from sweeps.launch.display import duration, progress_line
-from sweeps.launch.estimate import Work, estimate
+from sweeps.launch.need import Need, estimate
 from sweeps.launch.pace import Pace
+from sweeps.launch.packing import plan_slots
 from sweeps.launch.process import Child
-from sweeps.launch.slots import plan_slots
 
 
 class Clock:
@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make_cells(folder: Path, count: int, work: Work) -> list[Cell]:
+def make_cells(folder: Path, count: int, work: Need) -> list[Cell]:
     return [
         Cell(n, [], cell_config(folder, "x"), RunDirectory(folder / f"model_{n}_hash"), work, "data")
         for n in range(count)
@@ -48,7 +48,7 @@ def report(cell: Cell, step: int, phase: str = "train", pid: int = 7) -> None:
 
 
 def test_estimates_hold_until_a_cell_reports(tmp_path: Path) -> None:
-    cells = make_cells(tmp_path, 4, Work(train=50, parameters=10**6, evaluate=10))
+    cells = make_cells(tmp_path, 4, Need(train=50, parameters=10**6, evaluate=10))
     pace = Pace(plan_slots([cell.work for cell in cells], 2), None, gpu=False)
     assert pace.seconds_left(cells) == 120
     begin(cells[0])
@@ -59,7 +59,7 @@ def test_estimates_hold_until_a_cell_reports(tmp_path: Path) -> None:
 
 
 def test_observed_pace_corrects_training_and_evaluation(tmp_path: Path, clock: Clock) -> None:
-    cells = make_cells(tmp_path, 2, Work(train=50, parameters=10**6, evaluate=10))
+    cells = make_cells(tmp_path, 2, Need(train=50, parameters=10**6, evaluate=10))
     pace = Pace(plan_slots([cell.work for cell in cells], 1), None, gpu=False)
     begin(cells[0])
     report(cells[0], 0)
@@ -81,7 +81,7 @@ def test_observed_pace_corrects_training_and_evaluation(tmp_path: Path, clock: C
 
 
 def test_a_resumed_cell_counts_only_its_own_steps(tmp_path: Path, clock: Clock) -> None:
-    cells = make_cells(tmp_path, 1, Work(train=100, parameters=10**6))
+    cells = make_cells(tmp_path, 1, Need(train=100, parameters=10**6))
     pace = Pace(plan_slots([cell.work for cell in cells], 1), None, gpu=False)
     begin(cells[0])
     report(cells[0], 50)
@@ -93,7 +93,7 @@ def test_a_resumed_cell_counts_only_its_own_steps(tmp_path: Path, clock: Clock) 
 
 
 def test_several_threads_are_expected_to_be_faster(tmp_path: Path) -> None:
-    cells = make_cells(tmp_path, 1, Work(train=100, parameters=10**8))
+    cells = make_cells(tmp_path, 1, Need(train=100, parameters=10**8))
     plan = plan_slots([cell.work for cell in cells], 2)
     cells[0].threads = plan.threads[0]
     assert Pace(plan, None, gpu=False).seconds_left(cells) == pytest.approx(plan.seconds)

@@ -17,8 +17,9 @@ from scipy import stats
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.files import plain
+from sweeps import comparison
 from sweeps.cli import main
-from sweeps.comparison import CompareOptions, compare
+from sweeps.comparison import CompareOptions
 from sweeps.comparison.paired import difference, holm
 from sweeps.errors import FitRefusedError, TableError
 
@@ -27,6 +28,11 @@ WITH_REGRET = CompareOptions(regret=True)
 
 Values = Mapping[str, tuple[float, float]]
 """Strategy (``standard``, ``pareto dev``, or ω of a fixed run) -> eff and ood."""
+
+
+def compare(*given: Any) -> dict[str, Any]:
+    """The record as it is written."""
+    return comparison.compare(*given).to_json()
 
 
 def row(name: str, frac: float, seed: int, eff: float, ood: float, dev: float | None) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def test_paired_interval_and_p_are_those_of_the_t_test() -> None:
     assert (found.n, found.df, found.method) == (4, 3, "paired")
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.estimate == pytest.approx(float((second - first).mean()))
+    assert found.difference == pytest.approx(float((second - first).mean()))
 
 
 def test_without_shared_seeds_the_interval_is_welchs() -> None:
@@ -92,7 +98,7 @@ def test_seeds_of_one_side_alone_are_left_out() -> None:
     first = pd.Series([1.0, 2.0, 9.0], index=[1, 2, 3])
     found = difference(first, pd.Series([1.5, 2.7, 50.0], index=[1, 2, 4]), 0.95)
     assert found.n == 2
-    assert found.estimate == pytest.approx(0.6)
+    assert found.difference == pytest.approx(0.6)
 
 
 def test_equal_runs_differ_by_nothing_and_constant_shifts_are_certain() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from retrieval.errors import ConfigError
 from retrieval.run.files import plain
 from sweeps.cli import main
-from sweeps.efficiency import EfficiencyOptions, efficiency
+from sweeps.efficiency import EfficiencyOptions
+from sweeps.efficiency import efficiency as compute
 from sweeps.efficiency.inverse import required
 from sweeps.efficiency.multipliers import summary as summarise
 from sweeps.errors import FitRefusedError, TableError
@@ -26,6 +27,11 @@ EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"
 LEVELS = (1000, 2000, 4000, 8000, 16000, 32000)
 PARAMS = {"A": 3.0e4, "alpha": 0.5, "B": 5e3, "beta": 0.8, "D0": 300.0, "delta": 0.2}
 QUICK = EfficiencyOptions(fit=FitOptions(bootstrap=60))
+
+
+def efficiency(*given: Any, **options: Any) -> dict[str, Any]:
+    """The record as it is written."""
+    return compute(*given, **options).to_json()
 
 
 def data_law(b: float, delta: float = 0.3) -> object:
@@ -194,11 +200,11 @@ def test_command_writes_json_and_says_it_in_words(
 def test_interval_holds_the_estimate_and_lives_without_overflowing_draws() -> None:
     draws = np.linspace(2.0, 3.0, 100)[:, None].repeat(2, axis=1)
     draws[:5] = np.nan
-    summary = summarise(np.array([2.5, 1.0]), draws, 0.9)
+    summary = summarise(np.array([2.5, 1.0]), draws, 0.9).to_json()
     assert summary["low"] == pytest.approx([2.0 + 10 / 99, 1.0], abs=0.02)
     assert summary["high"] == pytest.approx([3.0 - 5 / 99, 3.0 - 5 / 99], abs=0.02)
     draws[:20] = np.nan
-    assert summarise(np.array([2.5, 1.0]), draws, 0.9)["low"] is None
+    assert summarise(np.array([2.5, 1.0]), draws, 0.9).low is None
 
 
 def test_too_few_configurations_give_no_interval() -> None:

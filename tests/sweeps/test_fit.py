@@ -14,7 +14,8 @@ from law_tables import COLUMNS, JOINT, OLMO, OLMO_COLUMNS, law_table
 from scipy import optimize
 
 from retrieval.errors import DataError
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law, load_fits
+from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.groups import FitFile
 from sweeps.fitting.laws import PUBLISHED, Points, chance_level, get_law
 from sweeps.fitting.solver import Objective, minimise
 
@@ -328,18 +329,12 @@ def test_delta_method_bands_agree_with_bootstrap_ones() -> None:
     assert widths[0] == pytest.approx(widths[1], rel=0.35)
 
 
-def test_local_exponents_are_those_of_a_power_law() -> None:
-    table = law_table("additive-no-floor", {"A": 40.0, "alpha": 0.34, "B": 1e-9, "beta": 0.38})
-    fit = fit_law(table, law="model-no-floor", metric="y", columns=COLUMNS, options=QUICK)
-    assert fit.local_exponents(1e6, 1.0)["N"] == pytest.approx(0.34, rel=1e-4)
-
-
 def test_record_round_trips_through_json(tmp_path) -> None:
     table = law_table(seeds=2, seed_sd=0.01)
     fit = fit_law(table, metric="y", columns=COLUMNS, options=FitOptions(bootstrap=25))
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(fit.to_json(), allow_nan=False))
-    back = load_fits(path)["all"]
+    back = FitFile.load(path).groups["all"]
     assert back.to_json() == fit.to_json()
     assert back.run_band(1e6, 1e4) == fit.run_band(1e6, 1e4)
     pinned = {"law", "metric", "params", "intervals", "r2", "rmse_log", "n_runs", "n_configs", "aicc"}
@@ -350,14 +345,14 @@ def test_record_round_trips_through_json(tmp_path) -> None:
 def test_records_that_are_not_fits_are_refused(tmp_path, text: str) -> None:
     path = tmp_path / "fit.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="fit record"):
-        load_fits(path)
+    with pytest.raises(DataError, match="sweeps fit"):
+        FitFile.load(path)
 
 
 def test_prediction_reports_error_and_doubts() -> None:
     fit = fit_law(law_table(seed_sd=0.001), metric="y", columns=COLUMNS, options=replace(QUICK, chance=5.549))
     inside = fit.prediction(1e6, 1e4, observed=2.0)
-    assert inside["relative_error"] == pytest.approx(inside["predicted"] / 2.0 - 1)
-    assert inside["warnings"] == []
-    codes = [item["code"] for item in fit.prediction(1e3, 1e2)["warnings"]]
+    assert inside.relative_error == pytest.approx(inside.predicted / 2.0 - 1)
+    assert inside.warnings == []
+    codes = [item.code for item in fit.prediction(1e3, 1e2).warnings]
     assert codes == ["EXTRAPOLATION_FACTOR", "EXTRAPOLATION_FACTOR", "ABOVE_CHANCE_PREDICTION"]

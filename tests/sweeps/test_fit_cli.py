@@ -1,4 +1,4 @@
-"""`python -m sweeps collect|fit|sensitivity|allocate|coverage`: output, exit status, errors of one line."""
+"""`python -m sweeps collect|fit|sensitivity|allocate`: output, exit status, errors of one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from law_tables import JOINT, law_table
 
 from sweeps.cli import main
-from sweeps.fitting.result import load_fits
+from sweeps.fitting.groups import FitFile
 
 COLUMNS = ["--n", "N", "--d", "D", "--y", "y", "--bootstrap", "40", "--starts", "50"]
 
@@ -75,7 +75,7 @@ def test_run_directories_are_the_default_source_and_groups_are_fitted_apart(
     out = tmp_path / "fit.json"
     arguments = ["--runs", str(tmp_path / "runs"), "--bootstrap", "20", "--starts", "50", "--out", str(out)]
     assert main(["fit", *arguments, "--by", "strategy"]) == 0
-    fits = load_fits(out)
+    fits = FitFile.load(out).groups
     assert set(fits) == {"standard", "pareto"}
     assert fits["pareto"].params["delta"] < fits["standard"].params["delta"]
     assert main(["fit", *arguments]) == 2
@@ -198,15 +198,6 @@ def test_sensitivity_and_allocation_run_from_the_command_line(
     assert main(["allocate", "--fit", str(record), "--budget", "20000", "--annotation", "0.6"]) == 2
 
 
-def test_coverage_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "coverage.csv"
-    arguments = ["--published", "fang2024-msmarco-model", "--simulations", "2", "--bootstrap", "0"]
-    assert main(["coverage", *arguments, "--processes", "1", "--out", str(out)]) == 0
-    assert list(pd.read_csv(out).columns) == ["interval", "A", "alpha", "delta"]
-    assert "profile-runs" in capsys.readouterr().out
-    assert main(["coverage", "--published", "nobody"]) == 2
-
-
 def test_joint_fit_of_200_runs_with_1000_replicates_takes_less_than_a_minute(table: Path) -> None:
     sizes, pairs = np.geomspace(4e5, 8.6e7, 8), np.geomspace(5e3, 5e5, 5)
     frame = law_table(sizes=sizes, pairs=pairs, seeds=5, seed_sd=0.01, configuration_sd=0.02)
@@ -214,7 +205,7 @@ def test_joint_fit_of_200_runs_with_1000_replicates_takes_less_than_a_minute(tab
     begin = time.process_time()  # which other processes do not stretch as they do the time on the wall
     assert fit(table, "--bootstrap", "1000", "--starts", "96") == 0
     assert time.process_time() - begin < 60
-    result = load_fits(table.parent / "fit.json")["all"]
+    result = FitFile.load(table.parent / "fit.json").groups["all"]
     assert (result.n_runs, result.bootstrap.params.shape) == (200, (1000, 5))
 
 

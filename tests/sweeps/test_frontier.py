@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +19,20 @@ from retrieval.run.files import plain
 from retrieval.run.metric_names import larger_is_better
 from sweeps.cli import main
 from sweeps.fitting.configurations import aggregate, label_order, label_runs, strategy_label
+from sweeps.frontier import trace
 from sweeps.frontier.hypervolume import KNEE_RULES, dominates, hypervolume, knee, non_dominated
-from sweeps.frontier.trace import FrontierOptions, frontier
+from sweeps.frontier.trace import FrontierOptions
 
 X, Y = "eff/contrastive_entropy", "ood/contrastive_entropy"
 
 grids = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=25).map(
     lambda rows: np.array(rows, dtype=float)
 )
+
+
+def frontier(*given: Any) -> dict[str, Any]:
+    """The record as it is written."""
+    return trace.frontier(*given).to_json()
 
 
 def runs(points: list[tuple[float, float]], seeds: int = 1, **columns: object) -> pd.DataFrame:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeps.cli import main
-from sweeps.efficiency import EfficiencyOptions, efficiency
+from sweeps.efficiency import EfficiencyOptions
+from sweeps.efficiency import efficiency as compute
 from sweeps.efficiency.interpolation import falling, reached
 from sweeps.efficiency.measured import Series, joined
 from sweeps.efficiency.multipliers import summaries, written
+from sweeps.efficiency.record import Row
 from sweeps.errors import FitRefusedError
 from sweeps.fitting.fit import FitOptions
 from sweeps.fitting.laws import Floats
@@ -68,7 +70,7 @@ def measured(table: pd.DataFrame, draws: int = 200, metrics: tuple[str, ...] = (
     options = EfficiencyOptions(
         metrics=metrics, law="interpolated", resources=("D",), fit=FitOptions(bootstrap=draws)
     )
-    return efficiency(table, options=options)
+    return compute(table, options=options).to_json()
 
 
 def codes(record: dict[str, Any]) -> set[str]:
@@ -76,7 +78,8 @@ def codes(record: dict[str, Any]) -> set[str]:
 
 
 def at(record: dict[str, Any], d: float) -> dict[str, Any]:
-    return next(row for row in record["levels"] if row["scale"] == d)
+    row = next(row for row in record["levels"] if row["scale"] == d)
+    return {key: value for key, value in row.items() if key != "resource"}
 
 
 @pytest.mark.parametrize("k", [1.0, 1.7, 4.0])
@@ -98,7 +101,7 @@ def test_beyond_the_largest_amount_is_more_than_and_said_by_code() -> None:
     assert row["both"]["multiplier"] == row[OOD]["multiplier"] == "unbounded"
     assert row["both"]["unbounded_share"] == 1.0
     assert row["range"] == [1000 / 16000, 2.0]
-    assert written(row, "both") == "> 2× [> 2, > 2]"
+    assert written(Row.from_json(row), "both") == "> 2× [> 2, > 2]"
     assert "BEYOND_BASELINE_RANGE" in codes(record)
     assert "TARGET_BELOW_FLOOR" not in codes(record)
     assert record["headline"]["D"]["each"]["multiplier"] == "unbounded"
@@ -108,7 +111,7 @@ def test_below_the_least_amount_is_less_than_and_said_by_code() -> None:
     record = measured(runs({EFF: 0.25, OOD: 1.0}))
     row = at(record, 2000)
     assert row["each"]["multiplier"] == row[EFF]["multiplier"] == "below"
-    assert written(row, "each") == "< 0.5× [< 0.5, < 0.5]"
+    assert written(Row.from_json(row), "each") == "< 0.5× [< 0.5, < 0.5]"
     assert row["both"]["multiplier"] == pytest.approx(1.0)
     assert "BELOW_BASELINE_RANGE" in codes(record)
 
@@ -233,7 +236,7 @@ def test_along_n_and_flops_too() -> None:
             value = (n * worth) ** -0.2
             row = {"strategy": strategy, "seed": 1, N: n, D: 1000, "cost/train_flops": 6 * n}
             rows.append(row | {EFF: value, OOD: value})
-    record = efficiency(pd.DataFrame(rows), options=EfficiencyOptions(law="interpolated"))
+    record = compute(pd.DataFrame(rows), options=EfficiencyOptions(law="interpolated")).to_json()
     assert record["headline"]["N"]["scale"] == 4e6
     found = {row["resource"]: row["both"]["multiplier"] for row in record["levels"] if row["scale"] < 7e6}
     assert found["FLOPs"] == pytest.approx(1.5)
@@ -284,7 +287,7 @@ def simulated(
     found = {name: pair.multiplier(k, "D", place, 1e6) for k, name in enumerate(SLOPES)}
     numbers = {"unbounded": np.inf, "below": 0.0}
     by = summaries(found, 0.95, measured=True)
-    ends = {name: [one[end][0] for end in ("low", "high")] for name, one in by.items()}
+    ends = {name: [one.to_json()[end][0] for end in ("low", "high")] for name, one in by.items()}
     return {name: tuple(numbers.get(end, end) for end in pair) for name, pair in ends.items()}
 
 

@@ -31,7 +31,7 @@ from sweeps.fitting.result import FitOptions
 from sweeps.mixture.fit import fit_mixture
 from sweeps.mixture.forms import FORMS
 from sweeps.mixture.optimum import EDGE, GOALS
-from sweeps.mixture.record import to_json
+from sweeps.mixture.recorded import mixture_record
 from sweeps.mixture.result import MixtureOptions, MixtureResult
 
 OWN = ("effective-data", ROB_FORM)
@@ -39,6 +39,11 @@ FIT = FitOptions(loss="huber", starts=20, bootstrap=100)
 QUICK = MixtureOptions(fit=FIT, forms=OWN)
 PLAIN = replace(QUICK, fit=replace(FIT, loss="least-squares", bootstrap=20))
 FEW = (1431, 7152, 28608)
+
+
+def to_json(*given: Any) -> dict[str, Any]:
+    """The record as it is written."""
+    return mixture_record(*given).to_json()
 
 
 def codes(result: MixtureResult) -> set[str]:
@@ -320,7 +325,7 @@ def test_the_base_strategy_is_omega_zero() -> None:
     table["base_strategy"] = "denoising"
     table.loc[table["strategy"] == "standard", "strategy"] = "denoising"
     result = fit_mixture(table, PLAIN)
-    assert result.prepared.conditions["base_strategy"] == "denoising"
+    assert result.prepared.conditions.base_strategy == "denoising"
     assert result.prepared.n_runs == len(table)
 
 
@@ -328,7 +333,7 @@ def test_weighted_losses_are_another_treatment() -> None:
     table = mixture_table(pairs=FEW, omegas=(0, 0.1, 0.25, 0.5))
     table["omega/mixing"] = np.where(table["strategy"] == "pareto", "loss", None)
     result = fit_mixture(table, PLAIN)
-    assert result.prepared.conditions["mixing"] == "loss"
+    assert result.prepared.conditions.mixing == "loss"
     assert 0.0 not in result.sample.inputs.omega
     table.loc[table["omega/final"] == 0.25, "omega/mixing"] = "steps"
     with pytest.raises(FitRefusedError, match="--where omega/mixing=steps, "):

@@ -12,10 +12,11 @@ from retrieval.training.mixture_file import load_mixture
 from sweeps.cli import main
 from sweeps.fitting.result import FitOptions
 from sweeps.mixture.fit import fit_mixture
-from sweeps.mixture.record import to_json
+from sweeps.mixture.recorded import mixture_record
 from sweeps.mixture.result import MixtureOptions
 from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.mixtures import mixture_part
+from sweeps.report.written import Written
 
 PAIRS = (1431, 7152, 28608)
 FORMS = ["--form", "effective-data", "--form", "effective-data-smooth", "--bootstrap", "60"]
@@ -107,19 +108,19 @@ def test_figures_of_several_sizes_have_names_of_their_own() -> None:
         forms=("effective-data",), fit=FitOptions(loss="least-squares", starts=16, bootstrap=20)
     )
     table = mixture_table(pairs=PAIRS, sizes=(TINY, MINI), omegas=(0, 0.25, 0.5))
-    names = [panel.name for panel in mixture_panels(to_json(fit_mixture(table, options)))]
+    names = [panel.name for panel in mixture_panels(mixture_record(fit_mixture(table, options)))]
     assert len(names) == len(set(names)) == 5
     assert names[0] == f"mixture-eff-{TINY}"
 
 
 def test_section_of_the_report() -> None:
     table = mixture_table(pairs=PAIRS)
-    part = mixture_part(table)
+    part = mixture_part(table, Written(None, table))
     assert part is not None
     assert len(part.section.panels) == 3
-    assert part.records["mixture"]["metrics"] == {"eff": EFF, "rob": ROB}
+    assert part.records["mixture"].to_json()["metrics"] == {"eff": EFF, "rob": ROB}
     assert len(part.section.tables[0].rows) == 3
-    assert mixture_part(table[table["strategy"] == "standard"]) is None
-    few = mixture_part(table[table["omega/final"].fillna(0).isin([0, 0.25])])
+    assert mixture_part(table[table["strategy"] == "standard"], Written(None, table)) is None
+    few = mixture_part(table[table["omega/final"].fillna(0).isin([0, 0.25])], Written(None, table))
     assert few is not None
     assert few.section.notes[0].startswith("NO_MIXTURE_LAW: FEWER_THAN_3_OMEGAS")

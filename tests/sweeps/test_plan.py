@@ -22,9 +22,9 @@ from sweeps.launch import plan as planning
 from sweeps.launch.calibration import known
 from sweeps.launch.compose import compose_command
 from sweeps.launch.contents import read_contents
-from sweeps.launch.estimate import estimate
 from sweeps.launch.machines import ACCELERATORS, Calibration, Point
-from sweeps.launch.plan import Target, critical, plan_sweep
+from sweeps.launch.need import estimate
+from sweeps.launch.plan import Hardware, critical, plan_sweep
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
 
@@ -60,7 +60,7 @@ def config_of(*overrides: str) -> DictConfig:
 
 def test_plan_of_a_sweep(small: list[str], tmp_path: Path) -> None:
     composed = compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"])
-    first = plan_sweep(composed, Target())
+    first = plan_sweep(composed, Hardware())
     assert [cell.state for cell in first.cells] == ["absent"] * 4
     assert (first.cells[0].train_pairs or 0) * 10 == pytest.approx(first.cells[1].train_pairs, abs=10)
     assert first.cells[1].params_non_embedding == 396_544 + 129 * 768
@@ -74,7 +74,7 @@ def test_plan_of_a_sweep(small: list[str], tmp_path: Path) -> None:
     done = RunDirectory(tmp_path / "runs" / first.cells[3].run)
     with done.claim():
         done.finish({"run": done.name})
-    second = plan_sweep(compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"]), Target())
+    second = plan_sweep(compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"]), Hardware())
     assert [cell.state for cell in second.cells] == ["absent"] * 3 + ["done"]
     assert second.cells[3].start_seconds is None
     assert done.name not in second.critical_path
@@ -103,7 +103,7 @@ def test_the_command_writes_json_and_refuses_in_one_line(
 
 def test_all_cells_are_checked_first(small: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"data\.frac=2"):
-        plan_sweep(compose_command([*small, "data.frac=0.5,1,2"]), Target())
+        plan_sweep(compose_command([*small, "data.frac=0.5,1,2"]), Hardware())
 
 
 @pytest.mark.parametrize("strategy", ["standard", "hard-negative"])

@@ -7,7 +7,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from sweeps.cli import main
 from sweeps.codes import CODES
 from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
+from sweeps.frontier.trace import frontier
 from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
@@ -112,29 +112,16 @@ def test_whole_sweep_has_joint_laws_and_sensitivities(tmp_path: Path) -> None:
     assert not notes
 
 
-def cell(frac: float, second_is_dominated: bool) -> dict[str, Any]:
-    """One cell of a frontier record: two strategies at bert-tiny."""
-    other = (2.5, 3.9) if second_is_dominated else (2.5, 3.1)
-    points = [
-        {"x": x, "y": y, "non_dominated": kept, "size/train_pairs": 1e4 * frac, "label": label}
-        for label, (x, y), kept in (
-            ("standard", (2.0, 3.5), True),
-            ("pareto", other, not second_is_dominated),
-        )
-    ]
-    knee = {"x": 2.0, "y": 3.5}
-    return {"where": {"model": "bert-tiny", "frac": frac}, "points": points, "knee": knee}
-
-
 @pytest.mark.parametrize("second_is_dominated", [False, True])
 def test_frontier_moves_only_where_there_are_two_frontiers(second_is_dominated: bool) -> None:
-    record = {
-        "x": "eff/contrastive_entropy",
-        "y": "ood/contrastive_entropy",
-        "groups": [cell(0.1, False), cell(1.0, second_is_dominated)],
-    }
-    panel = moving_panel(record)
-    assert (panel is None) == second_is_dominated
+    better = {0.1: (2.5, 3.1), 1.0: (2.5, 3.9) if second_is_dominated else (2.5, 3.1)}
+    rows = [
+        {"model": "bert-tiny", "frac": frac, "strategy": strategy, "eff/contrastive_entropy": eff}
+        | {"ood/contrastive_entropy": ood}
+        for frac, other in better.items()
+        for strategy, (eff, ood) in (("standard", (2.0, 3.5)), ("pooled", other))
+    ]
+    assert (moving_panel(frontier(pd.DataFrame(rows))) is None) == second_is_dominated
 
 
 def test_figures_come_in_three_formats(tmp_path: Path) -> None:
@@ -201,6 +188,79 @@ def test_checklist_answers_from_configuration_and_manifest(demo: Path) -> None:
         "A processor, cpu",
     ):
         assert expected in text
+
+
+def shown(runs: Path, out: Path) -> str:
+    """Text of the page that shows what the commands wrote beside the runs."""
+    assert main(["report", "--runs", str(runs), "--out", str(out), "--formats", "svg"]) == 0
+    return html.unescape((out / "index.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_what_the_commands_wrote_until_the_runs_change(tmp_path: Path) -> None:
+    sweep = Sweep(models=("bert-mini",), fractions=(0.05, 0.2, 1.0), strategies=("standard", "pareto"))
+    runs, fit = write_runs(tmp_path / "runs", sweep), tmp_path / "fit.json"
+    options = ["--law", "data-no-floor", "--by", "strategy", "--loss", "huber", "--bootstrap", "30"]
+    assert main(["fit", "--runs", str(runs), *options, "--out", str(fit)]) == 0
+    assert (
+        main(["frontier", "--runs", str(runs), "--knee", "ideal", "--out", str(tmp_path / "frontier.json")])
+        == 0
+    )
+    page = shown(runs, tmp_path / "report")
+    said = "fit.json gives the law of pareto, eff/contrastive_entropy: data-no-floor"
+    assert f"{said}, fitted with loss huber, bootstrap 30." in page
+    assert "frontier.json, written by `python -m sweeps frontier`, is shown." in page
+    record = json.loads(fit.read_text())["groups"]["pareto"]
+    copied = json.loads((tmp_path / "report/fits/data-eff-pareto-bert-mini.json").read_text())
+    assert (copied["params"], copied["options"]) == (record["params"], record["options"])
+    assert f"{record['params']['beta']:.3g}" in page
+    assert json.loads((tmp_path / "report/frontier.json").read_text())["knee"]["rule"] == "ideal"
+
+    result = next(runs.glob("*/result.json"))
+    changed = json.loads(result.read_text())
+    result.write_text(
+        json.dumps(changed | {"eff/contrastive_entropy": changed["eff/contrastive_entropy"] * 1.1})
+    )
+    page = shown(runs, tmp_path / "again")
+    reason = "is not used: it is older: the runs that it was made from have changed. The page fits anew."
+    assert f"fit.json {reason}" in page
+    assert f"frontier.json {reason}" in page
+    anew = json.loads((tmp_path / "again/fits/data-eff-pareto-bert-mini.json").read_text())
+    assert (anew["options"]["loss"], anew["options"]["bootstrap"]) == ("least-squares", 1000)
+    assert json.loads((tmp_path / "again/frontier.json").read_text())["knee"]["rule"] == "chord"
+
+
+def test_a_broken_file_is_named_and_a_dev_frontier_is_no_report(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path / "runs", TINY)
+    (tmp_path / "frontier.json").write_text("{}")
+    path = tmp_path / "frontier.json"
+    page = shown(runs, tmp_path / "report")
+    assert (
+        f"frontier.json is not used: {path}: not a record of `python -m sweeps frontier`: x is missing"
+        in page
+    )
+    dev = {f"dev/{name}": 2.0 for name in ("eff/contrastive_entropy", "ood/contrastive_entropy")}
+    steering = write_runs(tmp_path / "others" / "runs", Sweep(**{**TINY.__dict__, "extra": dev}))
+    out = steering.parent / "frontier.json"
+    assert main(["frontier", "--dev", "--runs", str(steering), "--out", str(out)]) == 0
+    assert "frontier.json, written" not in shown(steering, tmp_path / "again")
+
+
+def test_strategies_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    sweep = Sweep(
+        models=("bert-mini",),
+        fractions=(0.1, 1.0),
+        seeds=(1, 2, 3),
+        strategies=("standard", "pareto", "fixed-0.5"),
+    )
+    text = shown(write_runs(tmp_path / "runs", sweep), tmp_path / "report")
+    assert 'id="comparison"' in text
+    lines = pd.read_csv(tmp_path / "report/tables/compare.csv")
+    assert set(lines["strategy"]) == {"pareto", "fixed ω=0.5"}
+    assert len(lines) == 4
+    assert (lines["pairs"] == 3).all()
+    record = json.loads((tmp_path / "report/compare-pareto.json").read_text())
+    found = record["cells"][0]["by"]["mean"]
+    assert f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]" in text
 
 
 def test_commands_name_models_fractions_and_fixed_omegas() -> None:

@@ -13,11 +13,15 @@ from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting.bootstrap import bootstrap
 from sweeps.fitting.fit import FitOptions, prepare_fit
 from sweeps.fitting.laws import get_law
-from sweeps.fitting.sensitivity import sensitivities
+from sweeps.fitting.sensitivity import Difference, Sensitivities, sensitivities
 
 EFF = {"A": 3e5, "alpha": 0.50, "B": 7e3, "beta": 0.60, "delta": 0.03}
 ROB = {"A": 3e5, "alpha": 0.30, "B": 7e3, "beta": 0.90, "delta": 0.03}
 OPTIONS = FitOptions(bootstrap=200, starts=50)
+
+
+def find(found: Sensitivities, resource: str, kind: str = "local") -> Difference:
+    return next(item for item in found.differences if (item.resource, item.kind) == (resource, kind))
 
 
 def runs(first: dict[str, float], second: dict[str, float], shared_sd: float = 0.03) -> pd.DataFrame:
@@ -37,12 +41,12 @@ def analyse(table: pd.DataFrame, options: FitOptions = OPTIONS):
 
 def test_known_differences_are_found_with_their_sign() -> None:
     found = analyse(runs(EFF, ROB))
-    model, data = found.find("N", "exponent"), found.find("D", "exponent")
+    model, data = find(found, "N", "exponent"), find(found, "D", "exponent")
     assert model.interval[1] < 0 < data.interval[0]
     assert max(model.p, data.p) < 0.02
     assert (model.first, model.second) == pytest.approx((0.50, 0.30), abs=0.05)
     assert (data.first, data.second) == pytest.approx((0.60, 0.90), abs=0.05)
-    verdicts = " ".join(found.verdicts())
+    verdicts = " ".join(found.verdicts)
     assert "ood is more sensitive to data than eff (exponent" in verdicts
     assert "eff is more sensitive to model size than ood (exponent" in verdicts
 
@@ -56,7 +60,7 @@ def test_local_slopes_are_those_of_the_true_laws_at_the_centre() -> None:
             / np.log(1.001)
             for params in (EFF, ROB)
         ]
-        item = found.find(axis)
+        item = find(found, axis)
         assert (item.first, item.second) == pytest.approx(tuple(slopes), abs=0.02)
         assert item.interval[0] < slopes[1] - slopes[0] < item.interval[1]
 
@@ -65,12 +69,12 @@ def test_equal_laws_are_not_told_apart() -> None:
     found = analyse(runs(EFF, EFF))
     assert all(item.p > 0.05 for item in found.differences)
     assert all(item.interval[0] <= 0 <= item.interval[1] for item in found.differences)
-    assert "no established difference in sensitivity to data" in " ".join(found.verdicts())
+    assert "no established difference in sensitivity to data" in " ".join(found.verdicts)
 
 
 def test_pairing_narrows_the_interval_of_the_difference() -> None:
     table = runs(EFF, EFF)
-    found = analyse(table).find("D", "exponent")
+    found = find(analyse(table), "D", "exponent")
     fits = [
         prepare_fit(table, "joint", metric, COLUMNS, OPTIONS, compare_forms=False).fitted()
         for metric in ("eff", "ood")

@@ -55,7 +55,7 @@ def _project(theta: Floats, inputs: Inputs, log_y: Floats) -> Floats:
     return theta
 
 
-EXPONENTIALS = register(
+register(
     Form(
         "exponentials",
         "[(A/N)^{α/β} + B/D]^β·(1 − s + s·exp(−tω)) + c·(exp(uω) − 1) + δ",

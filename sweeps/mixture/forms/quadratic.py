@@ -65,5 +65,5 @@ def _register(name: str, transform: Transform, z: str) -> Form:
     return register(Form(name, formula, source, parameters, values, _publish, project))
 
 
-SQRT = _register("quadratic-sqrt", np.sqrt, "√ω")
-LOG = _register("quadratic-log", _logarithm, f"ln(1 + ω/{EPSILON:g})")
+_register("quadratic-sqrt", np.sqrt, "√ω")
+_register("quadratic-log", _logarithm, f"ln(1 + ω/{EPSILON:g})")

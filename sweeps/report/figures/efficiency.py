@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from sweeps.efficiency.multipliers import BELOW, BOTH, EACH, IN_WORDS, UNBOUNDED
 from sweeps.efficiency.options import INTERPOLATED
+from sweeps.efficiency.record import Curve, Efficiency
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.style import INK, MUTED, Panel, drawing, legend_below, log_axis
 
@@ -23,19 +24,19 @@ CEILING = 100.0
 """Multipliers beyond this, or below its inverse, are drawn at the edge: the axis would show little else."""
 
 
-def efficiency_panel(record: dict[str, Any], resource: str) -> Panel:
+def efficiency_panel(record: Efficiency, resource: str) -> Panel:
     """Multipliers on one resource against scale, for each metric and for all together.
 
     Args:
-        record: of :func:`sweeps.efficiency.efficiency`.
+        record: of one strategy.
         resource: one with a curve in the record.
     """
-    curve = [item for item in record["curves"] if item["resource"] == resource][-1]
-    scale = np.array(curve["scale"])
-    measured = curve["law"] == INTERPOLATED
+    curve = record.last(resource)
+    scale = np.array(curve.scale)
+    measured = curve.law == INTERPOLATED
     reach = [0.8, 1.25]
     with drawing() as (figure, axes):
-        for name, colour in zip(record["metrics"], _COLOURS):
+        for name, colour in zip(record.metrics, _COLOURS):
             reach += _metric(axes, curve, name, colour)
         for name, dashes in ((BOTH, (1, 1)), (EACH, (3, 1.5))):
             values, lost = _drawn(curve, name, "multiplier")
@@ -43,32 +44,32 @@ def efficiency_panel(record: dict[str, Any], resource: str) -> Panel:
             axes.plot(scale, line, color=INK, linewidth=2.0, linestyle=(0, dashes), label=IN_WORDS[name])
         if measured:
             view = axes.get_ylim()
-            limit = curve["baseline_range"][1] / scale
+            limit = curve.baseline_range[1] / scale
             axes.plot(scale, limit, color=MUTED, linewidth=0.9, label="largest run")
             axes.set_ylim(view)
         axes.axhline(1.0, color=MUTED, linewidth=0.9, linestyle="--")
         log_axis(axes, "x", scale.tolist())
         log_axis(axes, "y", reach)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-        axes.set(xlabel=f"{AXIS[resource]} of {record['strategy']}", ylabel=f"{record['baseline']} needs")
+        axes.set(xlabel=f"{AXIS[resource]} of {record.strategy}", ylabel=f"{record.baseline} needs")
         as_measured = ", as measured" if measured else ""
-        axes.set_title(f"Multiplier on {resource}, {curve['at']['name']}{as_measured}")
+        axes.set_title(f"Multiplier on {resource}, {curve.at.name}{as_measured}")
         legend_below(figure, axes)
         name = f"efficiency-{resource}" + (f"-{INTERPOLATED}" if measured else "")
         return Panel(name, _caption(record, resource, curve), figure)
 
 
-def _metric(axes: Axes, curve: dict[str, Any], name: str, colour: str) -> list[float]:
+def _metric(axes: Axes, curve: Curve, name: str, colour: str) -> list[float]:
     """One metric's line with its band; returns the heights that the axis must reach."""
-    scale = np.array(curve["scale"])
+    scale = np.array(curve.scale)
     values, lost = _drawn(curve, name, "multiplier")
-    measured = curve["law"] == INTERPOLATED
+    measured = curve.law == INTERPOLATED
     line = np.where(lost & measured, np.nan, values)
     marker = "o" if measured else ""
     axes.plot(scale, line, color=colour, marker=marker, markersize=4, label=objective_name(name))
     axes.plot(scale[lost], values[lost], "^", color=colour, markersize=5)
     reach: list[float] = values.tolist()
-    if curve["by"][name]["low"] is not None:
+    if curve.by[name].low is not None:
         low, nothing_known = _drawn(curve, name, "low")
         high, _ = _drawn(curve, name, "high")
         known = ~(nothing_known & measured)
@@ -77,33 +78,35 @@ def _metric(axes: Axes, curve: dict[str, Any], name: str, colour: str) -> list[f
     return reach
 
 
-def _caption(record: dict[str, Any], resource: str, curve: dict[str, Any]) -> str:
-    summaries = curve["by"].values()
+def _caption(record: Efficiency, resource: str, curve: Curve) -> str:
+    summaries = curve.by.values()
     text = (
-        f"How many times as much {AXIS[resource]} {record['baseline']} needs to match {record['strategy']} "
-        f"({curve['at']['name']})"
+        f"How many times as much {AXIS[resource]} {record.baseline} needs to match {record.strategy} "
+        f"({curve.at.name})"
     )
-    if any(summary["low"] is not None for summary in summaries):
-        over = "seeds" if curve["law"] == INTERPOLATED else "configurations"
-        text += f", with {100 * record['level']:g} % intervals of a paired bootstrap over {over}"
-    if any(UNBOUNDED in summary["multiplier"] for summary in summaries):
-        if curve["law"] == INTERPOLATED:
+    if any(summary.low is not None for summary in summaries):
+        over = "seeds" if curve.law == INTERPOLATED else "configurations"
+        text += f", with {100 * record.level:g} % intervals of a paired bootstrap over {over}"
+    if any(UNBOUNDED in summary.multiplier for summary in summaries):
+        if curve.law == INTERPOLATED:
             text += ". Triangles: more than the largest amount the baseline was run with (grey line)"
         else:
             text += ". Triangles: no amount suffices under the fitted law"
     return f"{text}. Curves end at {CEILING:g}× and 1/{CEILING:g}×."
 
 
-def _drawn(curve: dict[str, Any], name: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(
+    curve: Curve, name: str, key: Literal["multiplier", "low", "high"]
+) -> tuple[np.ndarray, np.ndarray]:
     """Heights [s] of one name's ``multiplier``, ``low`` or ``high``, and which of them are unbounded.
 
     What lies outside the baseline's runs stands at their end.
     """
-    numbers = curve["by"][name][key]
+    numbers = getattr(curve.by[name], key)
     lost = np.array([value == UNBOUNDED for value in numbers])
     least, most = np.full(len(lost), 1 / CEILING), np.full(len(lost), CEILING)
-    if curve["law"] == INTERPOLATED:
-        least, most = (end / np.array(curve["scale"]) for end in curve["baseline_range"])
+    if curve.law == INTERPOLATED:
+        least, most = (end / np.array(curve.scale) for end in curve.baseline_range)
     heights = [
         top if value == UNBOUNDED else bottom if value == BELOW else float(value)
         for value, bottom, top in zip(numbers, least, most)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from sweeps.mixture.optimum import EDGE, interval
+from sweeps.mixture.record import Mixture, MixtureCell
 from sweeps.report.figures.curves import AXIS_NAME, metric_name
 from sweeps.report.figures.style import INK, Panel, drawing, legend_below, log_axis, quantity, shades
 
 _NAMES = {"eff": "Effectiveness", "rob": "Robustness"}
 _STEPS = 60
 
-Cells = Sequence[dict[str, Any]]
+Cells = Sequence[MixtureCell]
 
 
-def mixture_panels(record: dict[str, Any]) -> list[Panel]:
+def mixture_panels(record: Mixture) -> list[Panel]:
     """All figures of a ``mixture.json`` record: E and R of every model size, and ω* of all."""
-    sizes = sorted({float(cell["params_non_embedding"]) for cell in record["cells"]})
+    sizes = sorted({cell.params_non_embedding for cell in record.cells})
     panels = []
     for size in sizes:
         cells = _of_size(record, size)
@@ -29,13 +29,13 @@ def mixture_panels(record: dict[str, Any]) -> list[Panel]:
     return [*panels, optimum_panel(record)]
 
 
-def _of_size(record: dict[str, Any], size: float) -> list[dict[str, Any]]:
-    cells = [cell for cell in record["cells"] if float(cell["params_non_embedding"]) == size]
-    return sorted(cells, key=lambda cell: float(cell["train_pairs"]))
+def _of_size(record: Mixture, size: float) -> list[MixtureCell]:
+    cells = [cell for cell in record.cells if cell.params_non_embedding == size]
+    return sorted(cells, key=lambda cell: cell.train_pairs)
 
 
-def _curves(record: dict[str, Any], cells: Cells, key: str, suffix: str) -> Panel:
-    metric = record["metrics"][key]
+def _curves(record: Mixture, cells: Cells, key: str, suffix: str) -> Panel:
+    metric = record.metrics[key]
     with drawing() as (figure, axes):
         values: list[float] = []
         for cell, shade in zip(cells, shades(len(cells))):
@@ -48,44 +48,44 @@ def _curves(record: dict[str, Any], cells: Cells, key: str, suffix: str) -> Pane
         legend_below(figure, axes)
         caption = (
             f"{metric} against ω at each number of training pairs{_size(cells)}: means over seeds with their "
-            f"range, the fitted law {record['form'][key]}, and its lowest point (ring)."
+            f"range, the fitted law {record.form[key]}, and its lowest point (ring)."
         )
         return Panel(f"mixture-{key}{suffix}", caption, figure)
 
 
-def _one_cell(axes: Axes, cell: dict[str, Any], key: str, shade: str) -> list[float]:
+def _one_cell(axes: Axes, cell: MixtureCell, key: str, shade: str) -> list[float]:
     """Draw one cell and return the measured values, which set the limits of the axis."""
-    omega = [row["omega"] for row in cell["frontier"]]
-    fitted = [row[key] for row in cell["frontier"]]
-    label = f"{quantity(float(cell['train_pairs']))} pairs"
+    omega = [row.omega for row in cell.frontier]
+    fitted = [getattr(row, key) for row in cell.frontier]
+    label = f"{quantity(cell.train_pairs)} pairs"
     axes.plot(omega, fitted, color=shade, linewidth=1.4)
-    ends = [end for row in cell["measured"] for end in row[f"{key}_range"]]
-    for row in cell["measured"]:
-        axes.vlines(row["omega"], *row[f"{key}_range"], color=shade, linewidth=1.0)
-    measured = [(row["omega"], row[key]) for row in cell["measured"]]
+    ends = [end for row in cell.measured for end in getattr(row, f"{key}_range")]
+    for row in cell.measured:
+        axes.vlines(row.omega, *getattr(row, f"{key}_range"), color=shade, linewidth=1.0)
+    measured = [(row.omega, getattr(row, key)) for row in cell.measured]
     axes.plot(*zip(*measured), "o", color=shade, label=label, zorder=4)
-    best = float(cell["optimum"][key]["omega"])
+    best = cell.optimum[key].omega
     axes.plot(best, np.interp(best, omega, fitted), "o", color=INK, markersize=9, markerfacecolor="none")
     return ends
 
 
 def _size(cells: Cells) -> str:
-    return f", N = {quantity(float(cells[0]['params_non_embedding']))}"
+    return f", N = {quantity(cells[0].params_non_embedding)}"
 
 
-def optimum_panel(record: dict[str, Any]) -> Panel:
+def optimum_panel(record: Mixture) -> Panel:
     """The knee's ω* against D: the joint law's with intervals, and the log-linear law with its band."""
-    sizes = sorted({float(cell["params_non_embedding"]) for cell in record["cells"]})
-    pairs = [float(cell["train_pairs"]) for cell in record["cells"]]
+    sizes = sorted({cell.params_non_embedding for cell in record.cells})
+    pairs = [cell.train_pairs for cell in record.cells]
     with drawing() as (figure, axes):
         for size, shade in zip(sizes, shades(len(sizes))):
             cells = _of_size(record, size)
             label = f"N = {quantity(size)}" if len(sizes) > 1 else "joint law"
             for cell in cells:
-                knee = cell["optimum"]["knee"]
-                axes.vlines(cell["train_pairs"], knee["low"], knee["high"], color=shade, linewidth=1.2)
-            best = [cell["optimum"]["knee"]["omega"] for cell in cells]
-            axes.plot([cell["train_pairs"] for cell in cells], best, "o", color=shade, label=label, zorder=4)
+                knee = cell.optimum["knee"]
+                axes.vlines(cell.train_pairs, knee.low, knee.high, color=shade, linewidth=1.2)
+            best = [cell.optimum["knee"].omega for cell in cells]
+            axes.plot([cell.train_pairs for cell in cells], best, "o", color=shade, label=label, zorder=4)
             _law(axes, record, size, (min(pairs) / 1.5, max(pairs) * 2.0), shade)
         log_axis(axes, "x", pairs)
         axes.set_ylim(0, 1)
@@ -94,17 +94,17 @@ def optimum_panel(record: dict[str, Any]) -> Panel:
         legend_below(figure, axes)
         caption = (
             "The ω that minimises E + R: points are the joint law's at each cell with "
-            f"{100 * record['level']:g} % intervals, lines logit ω* = a + b·ln D + c·ln N with its band."
+            f"{100 * record.level:g} % intervals, lines logit ω* = a + b·ln D + c·ln N with its band."
         )
         return Panel("mixture-optimum", caption, figure)
 
 
-def _law(axes: Axes, record: dict[str, Any], size: float, ends: tuple[float, float], shade: str) -> None:
-    law = record["optimum"]["knee"]
+def _law(axes: Axes, record: Mixture, size: float, ends: tuple[float, float], shade: str) -> None:
+    law = record.optimum["knee"]
     d = np.geomspace(*ends, _STEPS)
     columns = np.stack([np.ones(_STEPS), np.log(d), np.full(_STEPS, np.log(size))])
-    own = np.array([law["intercept"], law["ln_train_pairs"], law["ln_params_non_embedding"]])
-    low, high = interval(np.array(law["draws"]) @ columns, float(record["level"]))
+    own = np.array([law.intercept, law.ln_train_pairs, law.ln_params_non_embedding])
+    low, high = interval(np.array(law.draws) @ columns, record.level)
     drawn = [np.clip(1 / (1 + np.exp(-part)), EDGE, 1 - EDGE) for part in (own @ columns, low, high)]
     axes.plot(d, drawn[0], color=shade)
     axes.fill_between(d, drawn[1], drawn[2], color=shade, alpha=0.14, linewidth=0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.configurations import label_order
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.frontier.record import Cell, Front, Frontier, Point
 from sweeps.report.figures.curves import metric_name, objective_name
 from sweeps.report.figures.style import (
     INK,
@@ -34,13 +35,10 @@ MAX_TRAILS = 24
 """Trails of growing data drawn in one plane; more would hide the points."""
 
 
-def plane_panel(record: dict[str, Any]) -> Panel:
-    """All configurations, the frontier over them, its knee, and arrows towards more data.
-
-    Args:
-        record: of :func:`sweeps.frontier.trace.frontier`.
-    """
-    points = pd.DataFrame(record["points"])
+def plane_panel(record: Frontier) -> Panel:
+    """All configurations, the frontier over them, its knee, and arrows towards more data."""
+    front = record.front
+    points = _table(front.points)
     chosen = looks(_labels(points))
     with drawing(height=3.9) as (figure, axes):
         for label, look in chosen.items():
@@ -48,34 +46,32 @@ def plane_panel(record: dict[str, Any]) -> Panel:
             axes.plot(part["x"], part["y"], look.marker, color=look.colour, alpha=0.8, label=label, zorder=3)
         _trails(axes, points, {label: look.colour for label, look in chosen.items()})
         _frontier_line(axes, points)
-        knee = record["knee"]
-        axes.plot(knee["x"], knee["y"], "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
-        axes.annotate(
-            "knee", (knee["x"], knee["y"]), (7, 7), textcoords="offset points", fontsize=7.5, color=INK
-        )
-        _finish(axes, points, record, "Both objectives, all configurations")
+        knee = front.knee
+        axes.plot(knee.x, knee.y, "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
+        axes.annotate("knee", (knee.x, knee.y), (7, 7), textcoords="offset points", fontsize=7.5, color=INK)
+        _finish(axes, points, front, "Both objectives, all configurations")
         legend_below(figure, axes)
         caption = (
-            f"{objective_name(record['x'])} and {objective_name(record['y'])} of every configuration "
+            f"{objective_name(front.x)} and {objective_name(front.y)} of every configuration "
             "(mean over seeds). The dark line is the frontier of the non-dominated ones, the star its "
-            f"knee ({record['knee']['rule_in_words']}); arrows point to more training pairs at one "
-            f"size. {_direction(record)}"
+            f"knee ({knee.rule_in_words}); arrows point to more training pairs at one "
+            f"size. {_direction(front)}"
         )
         return Panel("frontier", caption, figure)
 
 
-def cell_panel(record: dict[str, Any]) -> Panel | None:
+def cell_panel(record: Frontier) -> Panel | None:
     """Strategies and fixed ω at one model size and number of pairs; ``None`` with fewer than three.
 
     The cell with most strategies is drawn, the largest of ties.
     """
-    groups = [group for group in record["groups"] if len(group["points"]) >= 3]
+    groups = [group for group in record.groups if len(group.front.points) >= 3]
     if not groups:
         return None
     group = max(groups, key=_most)
-    chosen = looks(_labels(pd.DataFrame(group["points"])))
+    chosen = looks(_labels(_table(group.front.points)))
     with drawing(height=3.9) as (figure, axes):
-        _draw_cell(axes, group, record, chosen)
+        _draw_cell(axes, group, chosen)
         axes.set_title(f"The trade-off at {_where(group)}")
         legend_below(figure, axes)
         caption = (
@@ -85,28 +81,28 @@ def cell_panel(record: dict[str, Any]) -> Panel | None:
         return Panel("frontier-cell", caption, figure)
 
 
-def cells_panel(record: dict[str, Any]) -> Panel | None:
+def cells_panel(record: Frontier) -> Panel | None:
     """The trade-off at every number of pairs of one model, side by side; ``None`` with fewer than two.
 
     Drawn are the cells with three strategies or more of the model that has most of them.
     """
     groups = [
         group
-        for group in record["groups"]
-        if len(group["points"]) >= 3 and {"model", "frac"} <= set(group["where"])
+        for group in record.groups
+        if len(group.front.points) >= 3 and {"model", "frac"} <= set(group.where)
     ]
-    models = [str(group["where"]["model"]) for group in groups]
+    models = [str(group.where["model"]) for group in groups]
     model = max(sorted(set(models)), key=models.count, default="")
     cells = [group for group, name in zip(groups, models) if name == model]
-    cells = sorted(cells, key=lambda group: float(group["where"]["frac"]))[:MAX_CELLS]
+    cells = sorted(cells, key=lambda group: float(group.where["frac"]))[:MAX_CELLS]
     if len(cells) < 2:
         return None
-    chosen = looks(_labels(pd.concat([pd.DataFrame(group["points"]) for group in cells])))
+    chosen = looks(_labels(pd.concat([_table(group.front.points) for group in cells])))
     with small_multiples(len(cells)) as (figure, grid):
         for axes, group in zip(grid, cells):
-            _draw_cell(axes, group, record, chosen)
-            pairs = group["points"][0].get(PAIRS)
-            axes.set_title(f"{quantity(float(pairs))} pairs" if pairs else f"frac {group['where']['frac']}")
+            _draw_cell(axes, group, chosen)
+            pairs = group.front.points[0].size.get(PAIRS)
+            axes.set_title(f"{quantity(float(pairs))} pairs" if pairs else f"frac {group.where['frac']}")
         legend_below(figure, grid[0])
         caption = (
             f"Strategies of {model} at each number of training pairs, at equal steps. Bars are one standard "
@@ -115,13 +111,13 @@ def cells_panel(record: dict[str, Any]) -> Panel | None:
         return Panel("frontier-cells", caption, figure)
 
 
-def _where(group: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in group["where"].items())
+def _where(group: Cell) -> str:
+    return ", ".join(f"{key} {value}" for key, value in group.where.items())
 
 
-def _draw_cell(axes: Axes, group: dict[str, Any], record: dict[str, Any], chosen: dict[str, Look]) -> None:
+def _draw_cell(axes: Axes, group: Cell, chosen: dict[str, Look]) -> None:
     """One cell: every strategy with its spread, the line of fixed ω, the frontier and its knee."""
-    points = pd.DataFrame(group["points"])
+    points = _table(group.front.points)
     for label in _labels(points):
         row = points[points["label"] == label].iloc[0]
         axes.errorbar(
@@ -138,51 +134,55 @@ def _draw_cell(axes: Axes, group: dict[str, Any], record: dict[str, Any], chosen
     fixed = fixed.sort_values("label", key=lambda names: names.map(label_order))
     axes.plot(fixed["x"], fixed["y"], color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
     _frontier_line(axes, points)
-    knee = group["knee"]
-    axes.plot(knee["x"], knee["y"], "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
-    _finish(axes, points, record, "")
+    knee = group.front.knee
+    axes.plot(knee.x, knee.y, "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
+    _finish(axes, points, group.front, "")
 
 
-def _most(group: dict[str, Any]) -> tuple[int, float, float]:
+def _most(group: Cell) -> tuple[int, float, float]:
     """Most strategies first, then the largest model, then the most pairs."""
-    first = group["points"][0]
-    return len(group["points"]), float(first.get(SIZE) or 0), float(first.get(PAIRS) or 0)
+    first = group.front.points[0]
+    return len(group.front.points), float(first.size.get(SIZE) or 0), float(first.size.get(PAIRS) or 0)
 
 
-def moving_panel(record: dict[str, Any]) -> Panel | None:
+def moving_panel(record: Frontier) -> Panel | None:
     """The frontier of every number of pairs at one model: how it moves with data; ``None`` without."""
-    groups = [group for group in record["groups"] if {"model", "frac"} <= set(group["where"])]
-    counts: dict[str, list[dict[str, Any]]] = {}
+    groups = [group for group in record.groups if {"model", "frac"} <= set(group.where)]
+    counts: dict[str, list[Cell]] = {}
     for group in groups:
-        if sum(point["non_dominated"] for point in group["points"]) >= 2:
-            counts.setdefault(str(group["where"]["model"]), []).append(group)
+        if len(group.front.best) >= 2:
+            counts.setdefault(str(group.where["model"]), []).append(group)
     usable = {name: found for name, found in counts.items() if len(found) >= 2}
     if not usable:
         return None
-    model = max(usable, key=lambda name: (len(usable[name]), usable[name][0]["points"][0].get(SIZE) or 0))
-    cells = sorted(usable[model], key=lambda group: float(group["where"]["frac"]))
+    model = max(
+        usable, key=lambda name: (len(usable[name]), usable[name][0].front.points[0].size.get(SIZE) or 0)
+    )
+    cells = sorted(usable[model], key=lambda group: float(group.where["frac"]))
     with drawing(height=3.9) as (figure, axes):
         for group, shade in zip(cells, shades(len(cells))):
-            points = pd.DataFrame(group["points"])
+            points = _table(group.front.points)
             pairs = points[PAIRS].iloc[0] if PAIRS in points else None
-            label = (
-                f"{quantity(float(pairs))} pairs" if pairs is not None else f"frac {group['where']['frac']}"
-            )
+            label = f"{quantity(float(pairs))} pairs" if pairs is not None else f"frac {group.where['frac']}"
             axes.plot(points["x"], points["y"], "o", color=shade, markersize=3.5, alpha=0.6)
             _frontier_line(axes, points, shade, label)
-        knees = np.array([[group["knee"]["x"], group["knee"]["y"]] for group in cells])
+        knees = np.array([[group.front.knee.x, group.front.knee.y] for group in cells])
         for start, end in pairwise(knees):
             _arrow(axes, start, end, MUTED)
-        everything = pd.concat([pd.DataFrame(group["points"]) for group in cells])
-        _finish(axes, everything, record, f"The frontier moves with data, {model}")
+        everything = pd.concat([_table(group.front.points) for group in cells])
+        _finish(axes, everything, record.front, f"The frontier moves with data, {model}")
         legend_below(figure, axes)
         caption = f"Frontiers of {model} at each number of training pairs; arrows join their knees."
         return Panel("frontier-moving", caption, figure)
 
 
-def _direction(record: dict[str, Any]) -> str:
-    x, y = (larger_is_better(record[key]) for key in ("x", "y"))
+def _direction(front: Front) -> str:
+    x, y = larger_is_better(front.x), larger_is_better(front.y)
     return f"The {'upper' if y else 'lower'} {'right' if x else 'left'} corner is best."
+
+
+def _table(points: Sequence[Point]) -> pd.DataFrame:
+    return pd.DataFrame([point.to_json() for point in points])
 
 
 def _labels(points: pd.DataFrame) -> list[str]:
@@ -210,8 +210,8 @@ def _frontier_line(axes: Axes, points: pd.DataFrame, colour: str = INK, label: s
     axes.plot(front["x"], front["y"], color=colour, linewidth=1.5, zorder=5, alpha=0.85, label=label)
 
 
-def _finish(axes: Axes, points: pd.DataFrame, record: dict[str, Any], title: str) -> None:
-    for which, metric in (("x", record["x"]), ("y", record["y"])):
+def _finish(axes: Axes, points: pd.DataFrame, front: Front, title: str) -> None:
+    for which, metric in (("x", front.x), ("y", front.y)):
         values = points[which].tolist()
         if not larger_is_better(metric) and min(values) > 0:
             log_axis(axes, which, values)

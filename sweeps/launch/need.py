@@ -58,7 +58,7 @@ and 1.68 × for BERT-mini (466 against 310 and 171 against 102 pairs/s)."""
 
 
 @dataclass(frozen=True)
-class Work:
+class Need:
     """Estimated need of one cell; times are on one core, or one GPU."""
 
     train: float
@@ -111,8 +111,8 @@ def estimate(
     contents: Contents | None = None,
     calibration: Calibration | None = None,
     device: Accelerator | None = None,
-) -> Work:
-    """Work of the cell ``config``.
+) -> Need:
+    """Need of the cell ``config``.
 
     Args:
         config: A whole configuration.
@@ -145,7 +145,7 @@ def estimate(
         measuring *= calibration.encode(hidden)
     weights = parameters + embedding
     held = BYTES_PER_PARAMETER * weights + work.activations
-    return Work(
+    return Need(
         train=training,
         parameters=parameters,
         memory=int(held if device is not None else resident(held, weights, work.vectors)),

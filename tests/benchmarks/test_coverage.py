@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from benchmarks.coverage import coverage, crossed, main
 from retrieval.errors import ConfigError
-from sweeps.fitting.coverage import coverage, crossed
 
 RANGES = ("4e5,8.6e7", "2e4,5e5")
 NOISE = (0.03, 0.01)
@@ -32,6 +34,14 @@ def test_forms_in_one_axis_get_one_value_of_the_other() -> None:
     assert (len(JOINT.sizes), len(JOINT.pairs)) == (5, 5)
     with pytest.raises(ConfigError, match="expected smallest,largest"):
         crossed("fang2024-msmarco-model", 5, 5, 3, "1e6", RANGES[1], *NOISE)
+
+
+def test_the_command_prints_and_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "coverage.csv"
+    arguments = ["--published", "fang2024-msmarco-model", "--simulations", "2", "--bootstrap", "0"]
+    assert main([*arguments, "--processes", "1", "--out", str(out)]) == 0
+    assert list(pd.read_csv(out).columns) == ["interval", "A", "alpha", "delta"]
+    assert "profile-runs" in capsys.readouterr().out
 
 
 @pytest.mark.slow

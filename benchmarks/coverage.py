@@ -2,24 +2,32 @@
 
 A configuration deviates from the law by more than its seeds show (learning rate, data order of the subset,
 width against depth), so a design has two noises: one drawn per configuration, one per run.
+
+  python -m benchmarks.coverage --published fang2024-msmarco-model --configuration-sd 0.03 --out coverage.csv
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError
+from retrieval.run.funnel import exit_status
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import PUBLISHED, get_law
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
+from sweeps.table.runs import write_table
 
 METHODS = ("profile", "profile-runs", "bootstrap", "bootstrap-runs")
 """Profile likelihood or bootstrap; on configurations, or (``-runs``) with seeds as independent points."""
@@ -141,3 +149,41 @@ def coverage(
         for method in methods
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(design.params))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser("python -m benchmarks.coverage", description=__doc__)
+    law = "fang2024-msmarco-joint"
+    parser.add_argument(
+        "--published", default=law, choices=PUBLISHED, metavar="LAW", help="see docs/fitting.md"
+    )
+    parser.add_argument("--sizes", type=int, default=5, help="model sizes")
+    parser.add_argument("--fractions", type=int, default=5, help="data sizes")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds a configuration")
+    parser.add_argument("--size-range", default="4e5,8.6e7", help="smallest,largest N")
+    parser.add_argument("--pairs-range", default="2e4,5e5", help="smallest,largest D")
+    parser.add_argument("--configuration-sd", type=float, default=0.03, help="of ln metric")
+    parser.add_argument("--seed-sd", type=float, default=0.01, help="of ln metric")
+    parser.add_argument("--simulations", type=int, default=200)
+    parser.add_argument("--bootstrap", type=int, default=400, help="draws; 0 skips it")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="CSV file to write")
+    given = parser.parse_args(arguments)
+    return exit_status(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> None:
+    ranges, noise = (given.size_range, given.pairs_range), (given.configuration_sd, given.seed_sd)
+    design = crossed(given.published, given.sizes, given.fractions, given.seeds, *ranges, *noise)
+    methods = [method for method in METHODS if given.bootstrap or not method.startswith("bootstrap")]
+    shares = coverage(design, given.simulations, methods, given.bootstrap, given.processes, given.seed)
+    print(f"{given.simulations} sweeps of {given.published}: share of 95 % intervals that hold the truth")
+    print(shares.to_string(float_format="{:.3f}".format))
+    if given.out is not None:
+        write_table(shares.rename_axis("interval").reset_index(), given.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

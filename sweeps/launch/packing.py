@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sweeps.launch.estimate import Work
+from sweeps.launch.need import Need
 
 SEARCH_BUDGET = 200_000
 """Cells simulated at most while searching for a plan (a fraction of a second)."""
@@ -29,7 +29,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Task:
+class Load:
     """A cell as the simulation sees it."""
 
     seconds: float
@@ -38,7 +38,7 @@ class Task:
 
 
 def plan_slots(
-    works: Sequence[Work],
+    works: Sequence[Need],
     cores: int,
     *,
     gpus: int = 0,
@@ -84,7 +84,7 @@ def plan_slots(
 
 
 def makespan(
-    running: Iterable[Task], pending: Iterable[Task], capacity: int, memory: int | None = None
+    running: Iterable[Load], pending: Iterable[Load], capacity: int, memory: int | None = None
 ) -> float:
     """Seconds until all is done when ``pending`` starts in its order, each as soon as it fits.
 
@@ -97,7 +97,7 @@ def makespan(
 
 
 def timeline(
-    running: Sequence[Task], pending: Sequence[Task], capacity: int, memory: int | None = None
+    running: Sequence[Load], pending: Sequence[Load], capacity: int, memory: int | None = None
 ) -> list[float]:
     """When each of ``pending`` starts, in seconds from now."""
     ends = [(task.seconds, task.units, task.memory) for task in running]
@@ -135,7 +135,7 @@ def _choices(cells: int, cores: int) -> list[tuple[int, int]]:
 
 
 def _finish(
-    works: Sequence[Work],
+    works: Sequence[Need],
     order: tuple[int, ...],
     threads: Sequence[int],
     units: Sequence[int],
@@ -144,7 +144,7 @@ def _finish(
     cpu: bool = True,
 ) -> Plan:
     tasks = [
-        Task(
+        Load(
             works[cell].on(threads[cell]) if cpu else works[cell].seconds,
             min(units[cell], capacity),
             works[cell].memory,

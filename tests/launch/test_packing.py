@@ -13,21 +13,21 @@ from retrieval import config as schema
 from retrieval.config.data import SyntheticConfig
 from retrieval.training import memory
 from sweeps.launch.compose import compose_command
-from sweeps.launch.estimate import (
+from sweeps.launch.need import (
     HEAP_ALLOWANCE,
     HEAP_GROWTH,
-    Work,
+    Need,
     core_precision,
     core_rate,
     encoder_parameters,
     estimate,
     speedup,
 )
-from sweeps.launch.slots import Task, fits, makespan, plan_slots
+from sweeps.launch.packing import Load, fits, makespan, plan_slots
 
 works = st.lists(
     st.builds(
-        Work,
+        Need,
         train=st.floats(0.1, 1e4),
         parameters=st.integers(10**5, 10**9),
         memory=st.integers(0, 100),
@@ -38,7 +38,7 @@ works = st.lists(
 
 
 @given(works, st.integers(1, 65), st.none() | st.integers(1, 200))
-def test_plan_is_a_valid_schedule(cells: list[Work], cores: int, memory: int | None) -> None:
+def test_plan_is_a_valid_schedule(cells: list[Need], cores: int, memory: int | None) -> None:
     plan = plan_slots(cells, cores, memory=memory)
     assert sorted(plan.order) == list(range(len(cells)))
     durations = [cells[cell].seconds for cell in plan.order]
@@ -51,24 +51,24 @@ def test_plan_is_a_valid_schedule(cells: list[Work], cores: int, memory: int | N
 
 
 @given(works, st.integers(1, 65))
-def test_plan_is_no_worse_than_either_extreme(cells: list[Work], cores: int) -> None:
+def test_plan_is_no_worse_than_either_extreme(cells: list[Need], cores: int) -> None:
     plan = plan_slots(cells, cores)
     longest_first = sorted(cells, key=lambda cell: -cell.seconds)
-    one_each = makespan([], [Task(cell.seconds, 1) for cell in longest_first], cores)
-    alone = makespan([], [Task(cell.on(cores), cores) for cell in longest_first], cores)
+    one_each = makespan([], [Load(cell.seconds, 1) for cell in longest_first], cores)
+    alone = makespan([], [Load(cell.on(cores), cores) for cell in longest_first], cores)
     assert plan.seconds <= min(one_each, alone) * 1.01
 
 
 def test_many_small_cells_run_side_by_side() -> None:
-    assert plan_slots([Work(60, 10**6)] * 8, cores=2).threads == (1,) * 8
+    assert plan_slots([Need(60, 10**6)] * 8, cores=2).threads == (1,) * 8
 
 
 def test_one_large_cell_gets_all_cores() -> None:
-    assert plan_slots([Work(600, 10**8)], cores=8).threads == (8,)
+    assert plan_slots([Need(600, 10**8)], cores=8).threads == (8,)
 
 
 def test_large_cells_alone_then_small_ones_side_by_side() -> None:
-    cells = [Work(10, 10**6), Work(1000, 10**8), Work(10, 10**6)]
+    cells = [Need(10, 10**6), Need(1000, 10**8), Need(10, 10**6)]
     plan = plan_slots(cells, cores=2)
     assert plan.order[0] == 1
     assert plan.threads == (1, 2, 1)
@@ -76,7 +76,7 @@ def test_large_cells_alone_then_small_ones_side_by_side() -> None:
 
 
 def test_a_user_decides() -> None:
-    cells = [Work(10, 10**6)] * 4
+    cells = [Need(10, 10**6)] * 4
     assert plan_slots(cells, cores=8, slots=2).threads == (4,) * 4
     assert plan_slots(cells, cores=8, slots=2).capacity == 2
     assert plan_slots(cells, cores=8, threads=3).capacity == 2
@@ -84,37 +84,37 @@ def test_a_user_decides() -> None:
 
 
 def test_gpus_take_one_cell_each() -> None:
-    plan = plan_slots([Work(10, 10**6)] * 4, cores=16, gpus=2)
+    plan = plan_slots([Need(10, 10**6)] * 4, cores=16, gpus=2)
     assert (plan.capacity, plan.units, plan.threads) == (2, (1,) * 4, (8,) * 4)
     assert plan.seconds == 20
 
 
 def test_a_cell_on_two_gpus_takes_two() -> None:
-    plan = plan_slots([Work(10, 10**6, devices=2), Work(4, 10**6), Work(4, 10**6)], cores=16, gpus=2)
+    plan = plan_slots([Need(10, 10**6, devices=2), Need(4, 10**6), Need(4, 10**6)], cores=16, gpus=2)
     assert plan.units == (2, 1, 1)
     assert plan.seconds == 14
 
 
 def test_memory_limits_how_many_run_at_once() -> None:
-    cells = [Work(10, 10**6, memory=6)] * 2
+    cells = [Need(10, 10**6, memory=6)] * 2
     assert plan_slots(cells, cores=2, memory=12).seconds == 10
     assert plan_slots(cells, cores=2, memory=10).seconds == pytest.approx(2 * 10 / 2**0.75)
 
 
 def test_a_cell_larger_than_the_machine_runs_alone() -> None:
     assert fits(9, 99, busy=0, used=0, capacity=2, limit=10)
-    assert makespan([], [Task(5, 1, 99), Task(5, 1, 99)], 2, memory=10) == 10
+    assert makespan([], [Load(5, 1, 99), Load(5, 1, 99)], 2, memory=10) == 10
 
 
 def test_makespan_by_hand() -> None:
     # Two cores: 4 | 3 then 2; the running cell holds the first core for 1 s.
-    assert makespan([Task(1, 1)], [Task(4, 1), Task(3, 1), Task(2, 1)], 2) == 6
+    assert makespan([Load(1, 1)], [Load(4, 1), Load(3, 1), Load(2, 1)], 2) == 6
     assert makespan([], [], 2) == 0
-    assert makespan([Task(7, 1)], [], 2) == 7
+    assert makespan([Load(7, 1)], [], 2) == 7
 
 
 def test_plan_of_thousands_is_quick() -> None:
-    plan = plan_slots([Work(10 + n % 7, 10**6) for n in range(10_000)], cores=64)
+    plan = plan_slots([Need(10 + n % 7, 10**6) for n in range(10_000)], cores=64)
     assert plan.seconds == pytest.approx(13 * 10_000 / 64, rel=0.01)
 
 

@@ -1,0 +1,124 @@
+"""Efficiency: how many times as much N, D or FLOPs the baseline needs to match a strategy.
+
+With curves L_b of the baseline and L_s of the strategy, the multiplier on data at D is the m that solves
+``L_b(N, m·D) = L_s(N, D)``; on model size and on training FLOPs likewise. L_b is a fitted law, or what was
+measured joined by lines. Two multipliers are always given for all metrics together: *to match both* is the
+larger of the metrics' multipliers, *in each* the smaller. Where the strategy's value lies at or below what
+the baseline's law can reach, the multiplier is unbounded. arXiv 2505.24279 reports an efficiency without
+defining it; this definition is the common one of compute multipliers and is ours to answer for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from retrieval.errors import ConfigError, ParetrieveError
+from sweeps.efficiency.curves import curves
+from sweeps.efficiency.fitted import Fits, FittedSource
+from sweeps.efficiency.measured import MeasuredSource
+from sweeps.efficiency.multipliers import doubts
+from sweeps.efficiency.options import INTERPOLATED, EfficiencyOptions, MultiplierSource, Parts, sources
+from sweeps.efficiency.record import Curve, Efficiency
+from sweeps.errors import FitRefusedError, missing_column
+from sweeps.fitting.bootstrap import Progress
+from sweeps.fitting.configurations import FLOPS, label_runs
+from sweeps.fitting.points import PAIRS, SIZE, levels_of
+from sweeps.table.source import Source
+
+
+def efficiency(
+    runs: pd.DataFrame,
+    baseline: str = "standard",
+    strategy: str = "pareto",
+    options: EfficiencyOptions | None = None,
+    progress: Progress | None = None,
+    fitted: Fits | None = None,
+    source: Source | None = None,
+) -> Efficiency:
+    """Multipliers of ``strategy`` over ``baseline`` as the record written to ``efficiency.json``.
+
+    Args:
+        runs: one row a run with the columns of ``result.json``.
+        baseline, strategy: labels as :func:`sweeps.fitting.configurations.label_runs` gives them.
+        options: metrics, form of the law, resources, fit.
+        progress: called with (done, total) bootstrap draws of each set of fits.
+        fitted: fits already made of the same table with the same options, filled as fits are made: several
+            strategies compared with one baseline share its fits.
+        source: where the runs come from, for the record.
+
+    Raises:
+        ConfigError: unknown strategy or law.
+        TableError: unknown metric.
+        FitRefusedError: no resource varies enough for any multiplier.
+    """
+    options = options or EfficiencyOptions()
+    if options.law not in sources():
+        raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(sources())}")
+    parts = _select(runs, baseline, strategy, options)
+    multipliers = _multipliers(parts, options, progress, {} if fitted is None else fitted)
+    found, refused = _curves(parts, multipliers, options)
+    warnings = [*multipliers.warnings, *doubts(found, strategy)]
+    return Efficiency(
+        baseline=baseline,
+        strategy=strategy,
+        metrics=list(options.metrics),
+        law=multipliers.law,
+        level=options.fit.level,
+        # Curves of a resource are in order of the other one, so the largest stays.
+        headline={item.resource: item.row(-1) for item in found},
+        levels=[level for item in found for level in item.levels()],
+        curves=found,
+        refused=refused,
+        warnings=list({(item.code, item.message): item for item in warnings}.values()),
+        source=source,
+    )
+
+
+def _curves(
+    parts: Parts, source: MultiplierSource, options: EfficiencyOptions
+) -> tuple[list[Curve], dict[str, str]]:
+    """Curves of all resources, and by resource the reason why there is none; refused where there are none."""
+    found: list[Curve] = []
+    refused: dict[str, str] = {}
+    for resource in options.resources:
+        try:
+            found += curves(parts, resource, source, options)
+        except ParetrieveError as error:
+            refused[resource] = str(error)
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise FitRefusedError("NO_MULTIPLIER", f"no resource gives a multiplier: {reasons}")
+    return found, refused
+
+
+def _multipliers(
+    parts: Parts, options: EfficiencyOptions, progress: Progress | None, fitted: Fits
+) -> MultiplierSource:
+    if options.law == INTERPOLATED:
+        return MeasuredSource(options)
+    return FittedSource(parts, options, progress, fitted)
+
+
+def _select(runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions) -> Parts:
+    """The labelled runs of both strategies that have every metric."""
+    labelled = label_runs(runs)
+    known = sorted(labelled["label"].unique())
+    for option, name in (("--baseline", baseline), ("--strategy", strategy)):
+        if name not in known:
+            raise ConfigError(f"{option} {name}: no such runs; the table has {', '.join(known)}")
+    if baseline == strategy:
+        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
+    for metric in options.metrics:
+        if metric not in runs:
+            raise missing_column(metric, runs.columns)
+    # A fit refuses a table of several strategies; within one label they are one.
+    labelled = labelled.dropna(subset=list(options.metrics)).drop(columns="strategy", errors="ignore")
+    labelled = labelled[labelled["label"].isin([baseline, strategy])]
+    for column in (SIZE, PAIRS, FLOPS):
+        if column in labelled:
+            values = np.array(pd.to_numeric(labelled[column], errors="coerce"), dtype=np.float64)
+            finite = np.isfinite(values)
+            values[finite] = levels_of(values[finite])
+            labelled = labelled.assign(**{column: values})
+    return labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]
