@@ -106,7 +106,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         result = _describe(cell, directory, fingerprint, trained, data, precision)
         result |= _evaluate(cell, data, directory, trained, precision, attack)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
-        result["warnings"] = diagnose(trained.strategy, directory.metrics(), result)
+        result["warnings"] = diagnose(trained.objective.control, directory.metrics(), result)
         _save_model(cell, data, directory, trained.encoder)
         directory.finish(result)
         Checkpoints(directory.checkpoints).drop_previous()
@@ -137,9 +137,9 @@ def _describe(
         "data": data_label(cell),
         "frac": float(cell.data.frac),
         "strategy": cell.strategy.name,
-        "base_strategy": trained.strategy.base_name,
+        "base_strategy": trained.objective.strategy.base_name,
         "seed": cell.seed,
-        **trained.strategy.result(),
+        **trained.objective.result(),
         **trained.negatives,
         "data/fingerprint": fingerprint,
         "size/params_non_embedding": parameters["non_embedding"],

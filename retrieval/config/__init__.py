@@ -273,16 +273,6 @@ DEFAULT_RULES = ("guarded", "repeats")
 """Rules of ω where nothing is given that another one needs: with robust-dev domains, and without."""
 
 
-def chosen_rule(strategy: StrategyConfig, robust_dev: bool) -> str:
-    """The rule of ω that ``strategy.rule`` stands for; ``robust_dev``: whether there are such domains."""
-    if strategy.rule != "auto":
-        return strategy.rule
-    given = (("law", strategy.mixture), ("dro", strategy.frontier), ("fixed", strategy.omega))
-    # Perturbed passages are those of in-domain pairs: that a pair is repeated says nothing about them.
-    default = DEFAULT_RULES[0 if robust_dev else 1] if strategy.robust == "ood" else "dro"
-    return next((rule for rule, value in given if value is not None), default)
-
-
 def complete(stored: DictConfig) -> None:
     """Give a run's stored configuration, in place, the measurement keys that came after the run, at defaults.
 

@@ -6,25 +6,12 @@ from collections.abc import Callable
 
 from retrieval.config.margins import MARGINS
 
-GRADIENT_RULES = ("upgrad", "mgda", "pcgrad")
-"""Rules that choose ω from the gradients of the two losses."""
-
-PLAIN_RULES = (
-    *("fixed", "schedule", "repeats", "guarded", "gap", "dev"),
-    *("law", "dro", "linear", "soup", "anchor"),
-)
-RULES = ("auto", *PLAIN_RULES, *GRADIENT_RULES)
-"""Values of ``strategy.rule``."""
-
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.init": ("scratch", "pretrained"),
     "model.pooling": ("mean", "cls"),
     "model.similarity": ("dot", "cosine"),
     "data.overlap": ("refuse", "drop"),
-    "strategy.name": ("standard", "hard-negative", "denoising", "adversarial", "pooled", "pareto"),
-    "strategy.base": ("standard", "hard-negative", "denoising", "adversarial"),
     "strategy.robust": ("ood", "adversarial", "both"),
-    "strategy.rule": RULES,
     "strategy.goal": ("knee", "eff", "rob"),
     "strategy.schedule": ("constant", "cool-down", "warm-up", "switch"),
     "strategy.mixing": ("steps", "loss"),

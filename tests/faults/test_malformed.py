@@ -27,7 +27,7 @@ from retrieval.evaluation.attacks.records import Attacked, Replacement, load_att
 from retrieval.run.identity import identity
 from retrieval.run.messages import explain
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.omega import load_target
+from retrieval.training.omega.target import load_target
 from sweeps.cli import main
 from tests.conftest import REPOSITORY
 from tests.faults.fuzz import BAD_VALUES, BAD_WORDS, copy_tree, damage_bytes, damage_file, keys_of
