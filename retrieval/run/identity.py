@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from retrieval.config import Config, model_name
-from retrieval.config.attack_file import attack_file
+from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES
 from retrieval.errors import ConfigError
 

@@ -54,7 +54,6 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from retrieval.config import complete
     from retrieval.errors import ConfigError
     from retrieval.run.directory import RunDirectory
     from sweeps.launch.process import resolve
@@ -66,7 +65,6 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     try:
         config = OmegaConf.load(directory.config)
         assert isinstance(config, DictConfig)
-        complete(config)
         config.runs = str(directory.path.parent)
         name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
     except (AssertionError, YAMLError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:

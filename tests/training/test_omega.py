@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from retrieval.config import DEFAULT_RULES, StrategyConfig, chosen_rule
-from retrieval.config.ranges import CHOICES
+from retrieval.config.knobs import choices
 from retrieval.errors import ConfigError
 from retrieval.training.omega import RULES, Facts, OmegaController, Target, load_target
 from retrieval.training.omega.rules.guarded import probability
@@ -277,7 +277,7 @@ def test_auto_is_the_rule_that_reads_what_is_given(given: dict[str, object], rul
 
 
 def test_every_rule_of_the_configuration_is_registered() -> None:
-    assert set(CHOICES["strategy.rule"]) == {*RULES, "auto"}
+    assert set(choices(StrategyConfig, "rule")) == {*RULES, "auto"}
     assert set(DEFAULT_RULES) <= set(RULES)
 
 

@@ -1,0 +1,76 @@
+"""The whole configuration: one field a group, and what belongs to none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+from omegaconf import MISSING
+
+from retrieval.config.attack import AttackConfig
+from retrieval.config.beir_sets import BEIR_SETS
+from retrieval.config.data import SCHEMAS, BeirConfig, DataConfig
+from retrieval.config.evaluation import EvalConfig
+from retrieval.config.knobs import Setting, knob, settings
+from retrieval.config.logger import LoggerConfig
+from retrieval.config.model import ModelConfig
+from retrieval.config.strategy import StrategyConfig
+from retrieval.config.train import TrainConfig
+from retrieval.config.trainer import TrainerConfig
+
+
+@dataclass
+class SweepConfig:
+    """Which cells a sweep (``-m``) has beside, or instead of, all combinations; no part of a run."""
+
+    cells: str | None = knob(
+        None, "CSV file of cells: a row each, columns are keys; crossed with what the command line sweeps."
+    )
+    where: str | None = knob(
+        None,
+        "Keep cells for which it is true, such as size/params_total < 2e8 and strategy == 'pareto'.",
+    )
+
+
+@dataclass
+class Config:
+    """One cell of a sweep."""
+
+    model: ModelConfig = MISSING
+    data: DataConfig = MISSING
+    strategy: StrategyConfig = MISSING
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = MISSING
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    seed: int = knob(
+        1, "Seed of initial weights, subset and order of the pairs.", minimum=0, maximum=2**31 - 1
+    )
+    runs: str = knob("runs", "Folder of the run directories.")
+    cache: str = knob(
+        ".cache/paretrieve", "Folder of what runs share: tokenizers, token stores, mined negatives."
+    )
+    fail_fast: bool = knob(False, "Whether a sweep stops at its first failed cell.")
+
+
+@cache
+def settings_of(source: str) -> tuple[Setting, ...]:
+    """Every key of a configuration whose ``data.name`` is ``source``, where there is such a source."""
+    shared = (setting for setting in settings(Config) if not setting.key.startswith("data."))
+    return (*shared, *settings(SCHEMAS.get(source, DataConfig), "data."))
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra: ``schema``, the sources' own in group ``data``, and the BEIR sets."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for name, node in SCHEMAS.items():
+        store.store(group="data", name=f"{name}_schema", node=node)
+    for name in BEIR_SETS:
+        # One option a set: data=beir/nfcorpus.
+        chosen = BeirConfig(collection=name, label=name)
+        store.store(group="data/beir", name=name, node=chosen, package="data")
