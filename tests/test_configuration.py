@@ -11,6 +11,7 @@ from omegaconf import MISSING, OmegaConf
 from retrieval.config import ModelConfig, model_name, register_schema
 from retrieval.config.data import SCHEMAS
 from retrieval.config.knobs import Knob
+from retrieval.config.model import SIZES
 from retrieval.config.schema import settings_of
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
@@ -39,10 +40,13 @@ def test_every_value_of_an_experiment_reaches_the_run(name: str) -> None:
 @pytest.mark.parametrize(
     ("group", "name"),
     [
-        (folder.name, path.stem)
-        for folder in sorted(CONF.iterdir())
-        if folder.is_dir() and folder.name not in ("hydra", "experiment")
-        for path in sorted(folder.glob("*.yaml"))
+        *(("model", name) for name in ("bert", *SIZES)),
+        *(
+            (folder.name, path.stem)
+            for folder in sorted(CONF.iterdir())
+            if folder.is_dir() and folder.name not in ("hydra", "experiment")
+            for path in sorted(folder.glob("*.yaml"))
+        ),
     ],
 )
 def test_every_option_of_every_group_composes(group: str, name: str) -> None:
@@ -86,6 +90,18 @@ def test_valid_values_in_words(valid: dict[str, Any], words: str, bad: object) -
     assert knob.valid == words
     with pytest.raises(ConfigError, match=words):
         knob.check("some.key", bad)
+
+
+def test_files_hold_only_what_differs_from_the_defaults() -> None:
+    defaults = {setting.key: setting.default for source in SCHEMAS for setting in settings_of(source)}
+    repeated = [
+        f"{path.relative_to(CONF)}: {name}"
+        for group in ("attack", "data", "eval", "logger", "model", "strategy", "trainer")
+        for path in sorted((CONF / group).glob("*.yaml"))
+        for name, value in (OmegaConf.to_container(OmegaConf.load(path)) or {}).items()
+        if name != "defaults" and defaults.get(f"{group}.{name}", MISSING) == value
+    ]
+    assert repeated == []
 
 
 def test_no_tracked_configuration_names_a_place() -> None:

@@ -11,7 +11,7 @@ from retrieval.config.attack import AttackConfig
 from retrieval.config.data import DataConfig
 from retrieval.config.evaluation import EvalConfig
 from retrieval.config.logger import LoggerConfig
-from retrieval.config.model import MODEL_NAMES, ModelConfig, model_name
+from retrieval.config.model import ModelConfig, model_name
 from retrieval.config.schema import Config, SweepConfig, register_schema
 from retrieval.config.strategy import (
     DEFAULT_RULES,
@@ -26,7 +26,6 @@ from retrieval.config.trainer import TrainerConfig
 
 __all__ = [
     "DEFAULT_RULES",
-    "MODEL_NAMES",
     "AttackConfig",
     "Config",
     "DataConfig",

@@ -49,8 +49,8 @@ class Knob:
 
     def accepts(self, value: Any) -> bool:
         """Whether ``value`` is valid."""
-        if value is None and self.optional:
-            return True
+        if value is None:
+            return self.optional
         if self.names:
             return str(value) in self.names
         return not any(
@@ -70,7 +70,7 @@ class Knob:
         """
         if not self.accepts(value):
             reason = "is not known; valid:" if self.names else "is out of range; it must be"
-            raise ConfigError(f"{key}={value} {reason} {self.valid}")
+            raise ConfigError(f"{key}={value} {reason} {self.valid or 'given'}")
 
     def _lower(self) -> str:
         if self.above is not None:

@@ -39,19 +39,21 @@ class ModelConfig:
     dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
 
 
-MODEL_NAMES: dict[tuple[int, int], str] = {
-    (2, 128): "bert-tiny",
-    (4, 256): "bert-mini",
-    (4, 512): "bert-small",
-    (8, 512): "bert-medium",
-    (12, 768): "bert-base",
-    (24, 1024): "bert-large",
+SIZES: dict[str, tuple[int, int]] = {
+    "bert-tiny": (2, 128),
+    "bert-l2-h256": (2, 256),
+    "bert-mini": (4, 256),
+    "bert-small": (4, 512),
+    "bert-medium": (8, 512),
+    "bert-base": (12, 768),
+    "bert-large": (24, 1024),
 }
+"""Option of group ``model``, and name of such a model in results -> ``layers`` and ``hidden``."""
 
 
 def model_name(model: ModelConfig) -> str:
     """Name of a model in run names and results: ``bert-mini``, ``bert-l6-h512``, or the checkpoint's."""
     if model.init == "pretrained" and model.pretrained:
         return model.pretrained.rstrip("/").rsplit("/", 1)[-1]
-    shape = (model.layers, model.hidden)
-    return MODEL_NAMES.get(shape, f"bert-l{model.layers}-h{model.hidden}")
+    names = {shape: name for name, shape in SIZES.items()}
+    return names.get((model.layers, model.hidden), f"bert-l{model.layers}-h{model.hidden}")

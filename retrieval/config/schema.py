@@ -13,7 +13,7 @@ from retrieval.config.data import SCHEMAS, BeirConfig, DataConfig
 from retrieval.config.evaluation import EvalConfig
 from retrieval.config.knobs import Setting, knob, settings
 from retrieval.config.logger import LoggerConfig
-from retrieval.config.model import ModelConfig
+from retrieval.config.model import SIZES, ModelConfig
 from retrieval.config.strategy import StrategyConfig
 from retrieval.config.train import TrainConfig
 from retrieval.config.trainer import TrainerConfig
@@ -63,11 +63,14 @@ def settings_of(source: str) -> tuple[Setting, ...]:
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra: ``schema``, the sources' own in group ``data``, and the BEIR sets."""
+    """Make the schema known to Hydra: ``schema``, sizes of models, the sources' own, and the BEIR sets."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
+    store.store(group="model", name="bert", node={})  # any size: model=bert model.layers=6 model.hidden=512
+    for name, (layers, hidden) in SIZES.items():
+        store.store(group="model", name=name, node={"layers": layers, "hidden": hidden})
     for name, node in SCHEMAS.items():
         store.store(group="data", name=f"{name}_schema", node=node)
     for name in BEIR_SETS:
