@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, OmegaConf
 
 from retrieval.config import ModelConfig, model_name, register_schema
-from retrieval.config.data import SCHEMAS
+from retrieval.config.data import SOURCES
 from retrieval.config.knobs import Knob
 from retrieval.config.model import SIZES
 from retrieval.config.schema import settings_of
@@ -63,7 +63,7 @@ def test_the_sweep_of_an_experiment_is_a_multirun() -> None:
     assert set(config.hydra.sweeper.params) >= {"data.frac", "strategy"}
 
 
-@pytest.mark.parametrize("source", [*SCHEMAS, "unknown"])
+@pytest.mark.parametrize("source", [*SOURCES, "unknown"])
 def test_every_key_has_a_help_and_a_valid_default(source: str) -> None:
     for setting in settings_of(source):
         text = setting.knob.help
@@ -93,7 +93,7 @@ def test_valid_values_in_words(valid: dict[str, Any], words: str, bad: object) -
 
 
 def test_files_hold_only_what_differs_from_the_defaults() -> None:
-    defaults = {setting.key: setting.default for source in SCHEMAS for setting in settings_of(source)}
+    defaults = {setting.key: setting.default for source in SOURCES for setting in settings_of(source)}
     repeated = [
         f"{path.relative_to(CONF)}: {name}"
         for group in ("attack", "data", "eval", "logger", "model", "strategy", "trainer")

@@ -1,13 +1,17 @@
-"""The part of the schema that names collections: one dataclass a source, and what they share."""
+"""Group ``data``: what all sources of collections share; each source has its own keys beside it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
 from retrieval.config.beir_sets import BASE_URL
 from retrieval.config.knobs import knob
+from retrieval.config.registry import Registry
 
 
 @dataclass
@@ -36,6 +40,27 @@ class HubDataset:
     test: str | None = knob("test", "Test split; null: there is none.")
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where collections come from. Its module registers it: ``SOURCES.register("name", Source(…))``."""
+
+    schema: type[DataConfig]
+    """Its keys of ``data``: those of all sources, and its own."""
+    fingerprint: Callable[[Any, Path | None], str]
+    """(data, cache) -> hash of the content; see :func:`retrieval.data.sources.fingerprint`."""
+    prepare: Callable[[Any, Path], Any]
+    """(data, cache) -> suite; see :func:`retrieval.data.sources.prepare`."""
+    reference: Callable[[Any, str, str], Any] | None = None
+    """(data, NAME, key) -> the collection that a role names as ``SOURCE/NAME``."""
+    label: Callable[[Any], str | None] = lambda data: None
+    """Data -> their name in run names and results; of ``None`` it is the source's."""
+    options: Mapping[str, DataConfig] = field(default_factory=dict)
+    """Options of group ``data`` beside the files in ``conf/data``."""
+
+
+SOURCES: Registry[Source] = Registry("data.name", "retrieval.data.sources")
+"""Every source by its name."""
+
 ROLES = ("robust", "robust_dev", "ood")
 """Keys of ``data`` that name the domains of a role; a domain is in one of them."""
 
@@ -48,7 +73,7 @@ class DataConfig:
     ``hub``, or a folder in BEIR format.
     """
 
-    name: str = knob(MISSING, "Source; data=NAME sets it.", choices=lambda: tuple(SCHEMAS))
+    name: str = knob(MISSING, "Source; data=NAME sets it.", choices=SOURCES.names)
     frac: float = knob(
         1.0,
         "Share of the in-domain training pairs that a run may use (nested in the seed).",
@@ -86,76 +111,6 @@ class DataConfig:
         {}, "Hugging Face datasets by the NAME under which a role may name them, as hub/NAME."
     )
     beir_url: str = knob(BASE_URL, "Where the archives of BEIR are: a mirror, or file:///FOLDER.")
-
-
-@dataclass
-class PydocsConfig(DataConfig):
-    """Documentation strings of the installed packages: text every machine already has."""
-
-    name: str = "pydocs"
-    domains: dict[str, list[str]] = knob(
-        {}, "Domain -> packages. in-domain is the training collection; the roles name the others."
-    )
-    test_queries: int = knob(
-        1500, "Test queries held out in-domain, and taken of each OOD domain; fewer where it is smaller."
-    )
-    dev_queries: int = knob(
-        500,
-        "Dev queries held out in-domain and of each robust-training domain, and taken of each robust-dev "
-        "domain; fewer where it is smaller.",
-    )
-
-
-@dataclass
-class LocalConfig(DataConfig):
-    """A folder in BEIR format (``data.path``); the other roles are lists of folders."""
-
-    name: str = "local"
-
-
-@dataclass
-class SyntheticConfig(DataConfig):
-    """A collection drawn with known structure from a seed, of any size."""
-
-    name: str = "synthetic"
-    passages: int = knob(2000, "Passages of the in-domain collection; other domains have at most 20,000.")
-    queries: int = knob(
-        1000,
-        "Queries of the in-domain collection, 70 % train, 10 % dev, 20 % test; others have at most 5,000.",
-    )
-    topics: int = knob(50, "Topics of the passages.")
-    words: int = knob(2000, "Vocabulary of the generator.")
-    domains: int = knob(
-        3,
-        "Domains beside the in-domain one. Where no role is named the first is robust-training, the second "
-        "of three or more robust-dev, the others OOD test.",
-    )
-    seed: int = knob(0, "Seed of the collection.")
-
-
-@dataclass
-class BeirConfig(DataConfig):
-    """A public set of BEIR: ``data=beir/NAME``."""
-
-    name: str = "beir"
-    collection: str = knob(MISSING, "Name of the set; data=beir/NAME sets it.")
-
-
-@dataclass
-class HubConfig(HubDataset, DataConfig):
-    """A Hugging Face dataset as the in-domain collection: ``data=hub data.dataset=…``."""
-
-    name: str = "hub"
-
-
-SCHEMAS: dict[str, type[DataConfig]] = {
-    "pydocs": PydocsConfig,
-    "local": LocalConfig,
-    "synthetic": SyntheticConfig,
-    "beir": BeirConfig,
-    "hub": HubConfig,
-}
-"""Source -> its schema."""
 
 
 def bert_checkpoint(layers: int, hidden: int) -> str:

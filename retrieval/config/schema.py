@@ -8,8 +8,7 @@ from functools import cache
 from omegaconf import MISSING
 
 from retrieval.config.attack import AttackConfig
-from retrieval.config.beir_sets import BEIR_SETS
-from retrieval.config.data import SCHEMAS, BeirConfig, DataConfig
+from retrieval.config.data import SOURCES, DataConfig
 from retrieval.config.evaluation import EvalConfig
 from retrieval.config.knobs import Setting, knob, settings
 from retrieval.config.logger import LoggerConfig
@@ -59,11 +58,11 @@ class Config:
 def settings_of(source: str) -> tuple[Setting, ...]:
     """Every key of a configuration whose ``data.name`` is ``source``, where there is such a source."""
     shared = (setting for setting in settings(Config) if not setting.key.startswith("data."))
-    return (*shared, *settings(SCHEMAS.get(source, DataConfig), "data."))
+    return (*shared, *settings(SOURCES[source].schema if source in SOURCES else DataConfig, "data."))
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra: ``schema``, sizes of models, the sources' own, and the BEIR sets."""
+    """Make the schema known to Hydra: ``schema``, the sizes of models, and what each source has."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -71,9 +70,8 @@ def register_schema() -> None:
     store.store(group="model", name="bert", node={})  # any size: model=bert model.layers=6 model.hidden=512
     for name, (layers, hidden) in SIZES.items():
         store.store(group="model", name=name, node={"layers": layers, "hidden": hidden})
-    for name, node in SCHEMAS.items():
-        store.store(group="data", name=f"{name}_schema", node=node)
-    for name in BEIR_SETS:
-        # One option a set: data=beir/nfcorpus.
-        chosen = BeirConfig(collection=name, label=name)
-        store.store(group="data/beir", name=name, node=chosen, package="data")
+    for source, part in SOURCES.items():
+        store.store(group="data", name=f"{source}_schema", node=part.schema)
+        for option, node in part.options.items():
+            folder, _, name = f"data/{option}".rpartition("/")
+            store.store(group=folder, name=name, node=node, package="data")

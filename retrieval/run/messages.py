@@ -10,7 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval.config.beir_sets import BEIR_SETS
-from retrieval.config.data import SCHEMAS
+from retrieval.config.data import SOURCES
 from retrieval.config.knobs import groups
 from retrieval.config.schema import Config
 from retrieval.errors import ConfigError, DataError, ParetrieveError
@@ -91,7 +91,7 @@ def _unknown_key(error: BaseException, cause: BaseException) -> str:
 def _keys_of(path: str) -> list[str]:
     """Fields of the schema at a dotted path; of ``data``, those of every source."""
     if path == "data":
-        return sorted({field.name for source in SCHEMAS.values() for field in fields(source)})
+        return sorted({field.name for source in SOURCES.values() for field in fields(source.schema)})
     node: type | None = Config
     for part in path.split(".") if path else []:
         node = groups(node).get(part) if node else None

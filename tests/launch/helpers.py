@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval.config.data import SyntheticConfig
+from retrieval.data.sources.synthetic import SyntheticConfig
 from sweeps.launch.compose import Composed
 from sweeps.launch.sweep import Options
 

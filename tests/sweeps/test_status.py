@@ -13,8 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval import config as schema
-from retrieval.config.data import SyntheticConfig
 from retrieval.data.sources import fingerprint
+from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.errors import ConfigError
 from retrieval.run.directory import RunDirectory
 from retrieval.run.ownership import started
