@@ -177,7 +177,7 @@ def test_retry_refuses_a_changed_configuration(tmp_path: Path, capsys: pytest.Ca
     config.train.steps = 7
     OmegaConf.save(config, run.config)
     with pytest.raises(ConfigError, match="changed"):
-        stored_config(run, Options().fingerprint)
+        stored_config(run)
     run.config.unlink()
     assert main(["retry", "--runs", str(tmp_path)]) == 2
     assert "has no config.yaml" in capsys.readouterr().err
