@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
 from typing import cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import AttackConfig, Config
-from retrieval.config.attack_file import attack_file
+from retrieval.config.attack import AttackConfig, attack_file
 from retrieval.config.data import ROLES
-from retrieval.config.plugins import STRATEGIES, registered
-from retrieval.config.ranges import CHOICES, OPTIONAL_RANGES, RANGES
+from retrieval.config.schema import Config, settings_of
+from retrieval.config.strategy import STRATEGIES
 from retrieval.errors import ConfigError
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
@@ -39,33 +38,12 @@ def validate(config: DictConfig) -> Config:
     for name in map(str, config):
         if name not in known:
             raise ConfigError(f"no key {name}; valid: {', '.join(sorted(known - {'hydra'}))}")
-    for key, choices in (CHOICES | registered()).items():
-        chosen = str(_get(config, key))
-        if chosen not in choices:
-            raise ConfigError(f"{key}={chosen} is not known; valid: {', '.join(choices)}")
-    for key, (check, valid) in RANGES.items():
-        _check_range(key, _get(config, key), check, valid)
-    for key, (check, valid) in OPTIONAL_RANGES.items():
-        value = _get(config, key)
-        if value is not None:
-            _check_range(key, value, check, valid)
+    for setting in settings_of(str(config.data.name)):
+        setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     typed = cast(Config, config)
     for rule in (_model, _strategy, _evaluation, _attack, _data):
         rule(typed)
     return typed
-
-
-def _get(config: DictConfig, key: str) -> object:
-    node: object = config
-    for part in key.split("."):
-        node = node[part]  # type: ignore[index]
-    return node
-
-
-def _check_range(key: str, value: object, check: Callable[[float], bool], valid: str) -> None:
-    number = float(cast(float, value))
-    if not check(number):
-        raise ConfigError(f"{key}={value} is out of range; it must be {valid}")
 
 
 def _model(config: Config) -> None:

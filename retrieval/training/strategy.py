@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
-from retrieval.config.plugins import STRATEGIES
+from retrieval.config.margins import check_margin
+from retrieval.config.strategy import STRATEGIES, check_own_keys
 from retrieval.errors import ConfigError
 
 BLOCKS = IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed", "other-domains", "pooled"
@@ -54,7 +55,7 @@ class Strategy(ABC):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "name" in cls.__dict__:
-            STRATEGIES.add(cls)
+            STRATEGIES.register(cls.name, cls)
 
     @property
     @abstractmethod
@@ -131,9 +132,8 @@ class Strategy(ABC):
         Raises:
             ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
         """
+        check_own_keys(self.config, type(self))
         if self.denoised:
-            from retrieval.config.margins import check_margin
-
             check_margin(self.config.denoise)
         if self.rob is not None:
             self._check_budget(cell.train.batch_size)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from retrieval.config.plugins import RULES as CLASSES
-from retrieval.config.plugins import STRATEGIES, registered
-from retrieval.config.ranges import CHOICES
+from retrieval.config import StrategyConfig
+from retrieval.config.knobs import choices
+from retrieval.config.strategy import RULES as CLASSES
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
@@ -22,7 +22,7 @@ from tests.end_to_end.conftest import Compose, composed
 from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
 
 TWO_STEPS = ("train.steps=2", "trainer.log_every=1", "eval=none")
-BASES, ROBUST, RULES = ((CHOICES | registered())[f"strategy.{key}"] for key in ("base", "robust", "rule"))
+BASES, ROBUST, RULES = (choices(StrategyConfig, key) for key in ("base", "robust", "rule"))
 GRADIENT_RULES = [name for name, rule in CLASSES.items() if rule.by_gradients]
 EVERY = [
     *((base, robust, "dro") for base, robust in itertools.product(BASES, ROBUST)),
@@ -85,13 +85,13 @@ def test_every_base_composes_with_every_objective_and_rule(
     run_pareto(small, base, robust, rule)
 
 
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "pareto"])
+@pytest.mark.parametrize("strategy", [name for name in choices(StrategyConfig, "name") if name != "pareto"])
 def test_every_strategy_runs(small: Compose, strategy: str) -> None:
     result = check(small, f"strategy={strategy}")
     assert (result["strategy"], result["base_strategy"]) == (strategy, strategy)
 
 
-@pytest.mark.parametrize("kind", CHOICES["strategy.perturbation.kind"])
+@pytest.mark.parametrize("kind", choices(StrategyConfig, "perturbation.kind"))
 def test_every_perturbation_runs_and_costs_what_it_takes(small: Compose, kind: str) -> None:
     clean = check(small, "strategy=standard")
     perturbed = check(small, "strategy=adversarial", f"strategy.perturbation.kind={kind}")

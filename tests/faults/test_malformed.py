@@ -18,10 +18,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from retrieval.config import Config, register_schema
-from retrieval.config.data import SyntheticConfig
 from retrieval.config.validation import validate
 from retrieval.data.collection import Collection, open_collection
-from retrieval.data.sources.synthetic import prepare
+from retrieval.data.sources.synthetic import SyntheticConfig, prepare
 from retrieval.errors import ConfigError, ParetrieveError, TrainingError
 from retrieval.evaluation.attacks.records import Attacked, Replacement, load_attacked, save_attacked
 from retrieval.run.identity import identity

@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
-from retrieval.config.plugins import STRATEGIES, registered
-from retrieval.config.ranges import CHOICES
+from retrieval.config import StrategyConfig
+from retrieval.config.knobs import choices
+from retrieval.config.strategy import STRATEGIES
 from retrieval.pipeline import run_cell
 from sweeps.launch.contents import read_contents
 from sweeps.launch.workload import workload
@@ -15,7 +16,7 @@ from tests.end_to_end.conftest import Compose, cache, small  # noqa: F401
 
 # Every text is longer than these, so all are of one length and the plan can be exact.
 STEPS, LENGTHS = 4, ("data.max_query_length=4", "data.max_passage_length=8")
-BASES, ROBUST, MIXING = ((CHOICES | registered())[f"strategy.{key}"] for key in ("base", "robust", "mixing"))
+BASES, ROBUST, MIXING = (choices(StrategyConfig, key) for key in ("base", "robust", "mixing"))
 FIXED = ("strategy=pareto", "strategy.rule=fixed", "strategy.omega=0.5")
 QUICK = [
     ("strategy=pooled",),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
-from retrieval.config.plugins import RULES as EVERY
+from retrieval.config.strategy import RULES as EVERY
 from retrieval.training.omega.combination import combine
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.rules.gradients import ByGradients

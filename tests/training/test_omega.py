@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from retrieval.config import DEFAULT_RULES, StrategyConfig
-from retrieval.config.plugins import RULES
+from retrieval.config.strategy import RULES
 from retrieval.errors import ConfigError
 from retrieval.training.omega.choice import chosen_rule
 from retrieval.training.omega.controller import OmegaController

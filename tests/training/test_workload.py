@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from retrieval.config.plugins import STRATEGIES, registered
-from retrieval.config.ranges import CHOICES
+from retrieval.config import StrategyConfig
+from retrieval.config.knobs import choices
+from retrieval.config.strategy import STRATEGIES
 from retrieval.data.batches import Stream
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
@@ -19,12 +20,14 @@ STEPS, SIZE, OMEGA = 40, 16, 0.25
 CASES = [
     *(
         (name, {"mixing": mixing})
-        for name, mixing in itertools.product(STRATEGIES, CHOICES["strategy.mixing"])
+        for name, mixing in itertools.product(STRATEGIES, choices(StrategyConfig, "mixing"))
     ),
     *(
         ("pareto", {"base": base, "robust": robust, "mixing": mixing, "rule": "fixed", "omega": OMEGA})
         for base, robust, mixing in itertools.product(
-            registered()["strategy.base"], CHOICES["strategy.robust"], CHOICES["strategy.mixing"]
+            choices(StrategyConfig, "base"),
+            choices(StrategyConfig, "robust"),
+            choices(StrategyConfig, "mixing"),
         )
     ),
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
-from retrieval.config.plugins import RULES
+from retrieval.config.strategy import RULES
 from retrieval.training.omega.choice import chosen_rule
 from retrieval.training.omega.rule import Facts, Rule
 from retrieval.training.omega.state import OmegaState

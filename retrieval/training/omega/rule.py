@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
-from retrieval.config.plugins import RULES
+from retrieval.config.strategy import RULES, check_own_keys
 from retrieval.errors import ConfigError
 from retrieval.training.omega.target import Target
 
@@ -62,7 +62,7 @@ class Rule(ABC):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "name" in cls.__dict__:
-            RULES.add(cls)
+            RULES.register(cls.name, cls)
 
     @classmethod
     def check(cls, cell: Config) -> None:
@@ -72,6 +72,7 @@ class Rule(ABC):
             ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
         """
         strategy = cell.strategy
+        check_own_keys(strategy, cls)
         for key, wanted in cls.needs.items():
             if getattr(strategy, key) is None:
                 raise ConfigError(f"strategy.rule={cls.name} needs strategy.{key}={wanted}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from retrieval.config import Config, StrategyConfig
-from retrieval.config.plugins import RULES, STRATEGIES
+from retrieval.config.strategy import RULES, STRATEGIES
 from retrieval.training.omega.choice import chosen_rule
 from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Mixture, Strategy
 
