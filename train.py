@@ -1,7 +1,7 @@
 """Entry point: compose the configuration, check it, hand it over to a run or to the sweep launcher.
 
-Only Hydra is imported here, so that ``--help`` and a configuration error answer at once; PyTorch and
-everything built on it load after the configuration has passed.
+Only Hydra and the configuration are imported here, so that ``--help`` and a configuration error answer at
+once; PyTorch and everything built on it load after the configuration has passed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import hydra
 from omegaconf import DictConfig
 
 from retrieval.config import register_schema
+from retrieval.config.help import asked, page
 from retrieval.run.funnel import exit_status
 from retrieval.run.messages import quoted
-
-register_schema()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -31,6 +30,10 @@ def run(config: DictConfig) -> None:
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a run failed, 2 bad configuration or input."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
+    wanted, topic = asked(sys.argv[1:])
+    if wanted:
+        sys.exit(exit_status(lambda: print(page(topic))))
+    register_schema()
     sys.argv[1:] = map(quoted, sys.argv[1:])
     sys.exit(exit_status(run))
 

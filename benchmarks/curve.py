@@ -22,10 +22,9 @@ from retrieval.data.batches import Steps
 from retrieval.models.backbones import build_encoder
 from retrieval.run.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.objective import Setting, build_objective
 from retrieval.training.prepared import PreparedData, prepare
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 LAST = 50
@@ -45,10 +44,10 @@ def losses(cell: Config, data: PreparedData, seed: int, fast: bool) -> list[floa
     """Training loss of every step."""
     encoder = build_encoder(cell.model, data.tokenizer, seed, "bf16" if fast else "32")
     encoder.packed = fast
-    strategy = build_strategy(cell.strategy, Setting(seed, data.tokenizer))
-    sampler = Sampler(strategy, data.training(), cell.train.batch_size, seed)
+    objective = build_objective(cell.strategy, Setting(seed, data.tokenizer))
+    sampler = Sampler(objective, data.training(), cell.train.batch_size, seed)
     rates = learning_rates(cell.train, cell.model)
-    module = RetrievalModule(encoder, strategy, cell.train, rates, seed, sampler)
+    module = RetrievalModule(encoder, objective, cell.train, rates, seed, sampler)
     record = _Losses()
     trainer = pl.Trainer(
         max_steps=cell.train.steps,

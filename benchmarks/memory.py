@@ -67,8 +67,8 @@ def _imports(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _draw(options: argparse.Namespace) -> dict[str, Any]:
-    from retrieval.config.data import SyntheticConfig
     from retrieval.data import sources
+    from retrieval.data.sources.synthetic import SyntheticConfig
 
     queries = options.size // PASSAGES_A_QUERY
     drawn = SyntheticConfig(passages=options.size, queries=queries, topics=500, words=20_000, domains=0)

@@ -51,9 +51,9 @@ def main() -> None:
 
 
 def _collection(options: argparse.Namespace) -> Any:
-    from retrieval.config.data import SyntheticConfig
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
+    from retrieval.data.sources.synthetic import SyntheticConfig
 
     config = SyntheticConfig(
         passages=round(PASSAGES * options.scale),

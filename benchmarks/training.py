@@ -23,9 +23,9 @@ from retrieval.models.compiling import compiled_operations
 from retrieval.models.export import save_sentence_transformer
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.objective import Setting, build_objective
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting, TrainingData
+from retrieval.training.streams import TrainingData
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def ours(
     encoder.mini_batch_size = mini
     if compiled:
         encoder.operations = compiled_operations(torch.device(device), precision)
-    strategy = build_strategy(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
-    sampler = Sampler(strategy, TrainingData(pairs), batch, 1)
-    module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 1, sampler)
+    objective = build_objective(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
+    sampler = Sampler(objective, TrainingData(pairs), batch, 1)
+    module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 1, sampler)
     clock = StepClock(steps, device)
     trainer = pl.Trainer(
         max_steps=total,

@@ -22,7 +22,7 @@ import typer
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import Config, complete, register_schema
+from retrieval.config import Config, register_schema
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
 from retrieval.run.files import write_json
@@ -111,8 +111,7 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
         if "suite" in named:
             named.add("data")
         for group in (*GROUPS, "cache"):
-            # A run from before there were attacks has no such group.
-            if group not in named and group in stored:
+            if group not in named:
                 config[group] = stored[group]
     validate(config)
     if config.eval.name == "none":
@@ -124,9 +123,7 @@ def _stored(run: Path) -> DictConfig:
     path = run / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
-    stored = cast(DictConfig, OmegaConf.load(path))
-    complete(stored)
-    return stored
+    return cast(DictConfig, OmegaConf.load(path))
 
 
 def _measure(

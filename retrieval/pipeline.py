@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, model_name
 from retrieval.config.validation import validate
-from retrieval.data import sources
 from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, save_attacked
 from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
@@ -21,6 +20,7 @@ from retrieval.models.encoder import DualEncoder
 from retrieval.models.export import save_sentence_transformer
 from retrieval.models.flops import encoder_flops
 from retrieval.models.parameters import count_parameters
+from retrieval.opened import Run
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory, data_label, identity, identity_hash
 from retrieval.run.notices import quiet
@@ -38,24 +38,26 @@ CONVENTION = "non_embedding+projection"
 
 
 def run_cell(config: DictConfig) -> dict[str, Any]:
-    """Train and measure one cell, or return its result when it is done already.
+    """Open and :func:`execute` the run that ``config`` describes."""
+    return execute(Run.open(config))
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Train and measure a run, or return its result when it is done already.
 
     Raises:
         ParetrieveError: an error with one line for people; the run directory says ``failed``.
     """
     quiet()
-    cell = validate(config)
-    with storage_errors(config):
-        fingerprint = sources.fingerprint(cell.data, Path(cell.cache))
-        directory = RunDirectory.of(config, fingerprint)
-        directory.check_config(config)
-        with directory.claim() as finished:
+    with storage_errors(run.config):
+        run.directory.check_config(run.config)
+        with run.directory.claim() as finished:
             if finished is not None:
                 return finished
-            hardware.set_threads(cell.trainer.threads)
-            directory.write_config(config)
-            with storage_errors(config):  # the directory's record has the line for people, too
-                return _run(cell, directory, fingerprint)
+            hardware.set_threads(run.cell.trainer.threads)
+            run.directory.write_config(run.config)
+            with storage_errors(run.config):  # the directory's record has the line for people, too
+                return _run(run.cell, run.directory, run.fingerprint)
 
 
 def prepare_data(config: DictConfig) -> None:
@@ -74,12 +76,12 @@ def prepare_data(config: DictConfig) -> None:
 def train_beside(config: DictConfig, group: Group) -> None:
     """Take this process's share in the training of a run that another process owns."""
     quiet()
-    cell = validate(config)
+    run = Run.open(config)
+    cell = run.cell
     hardware.set_threads(max(1, (cell.trainer.threads or torch.get_num_threads()) // group.size))
     device = hardware.choose_device(cell.trainer)
-    directory = RunDirectory.of(config, sources.fingerprint(cell.data, Path(cell.cache)))
     precision = hardware.choose_precision(cell.train.precision, device)
-    train(cell, prepare(cell), directory, None, device, precision, group)
+    train(cell, prepare(cell), run.directory, None, device, precision, group)
 
 
 def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         result = _describe(cell, directory, fingerprint, trained, data, precision)
         result |= _evaluate(cell, data, directory, trained, precision, attack)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
-        result["warnings"] = diagnose(trained.strategy, directory.metrics(), result)
+        result["warnings"] = diagnose(trained.objective.control, directory.metrics(), result)
         _save_model(cell, data, directory, trained.encoder)
         directory.finish(result)
         Checkpoints(directory.checkpoints).drop_previous()
@@ -137,9 +139,9 @@ def _describe(
         "data": data_label(cell),
         "frac": float(cell.data.frac),
         "strategy": cell.strategy.name,
-        "base_strategy": trained.strategy.base_name,
+        "base_strategy": trained.objective.strategy.base_name,
         "seed": cell.seed,
-        **trained.strategy.result(),
+        **trained.objective.result(),
         **trained.negatives,
         "data/fingerprint": fingerprint,
         "size/params_non_embedding": parameters["non_embedding"],

@@ -15,25 +15,20 @@ def run_single(config: DictConfig) -> None:
     Raises:
         ParetrieveError: an error with one line for people.
     """
-    from pathlib import Path
+    from retrieval.opened import Run
 
-    from retrieval.config.validation import validate
-    from retrieval.data import sources
-    from retrieval.run.directory import RunDirectory
-
-    validate(config)
+    run = Run.open(config)
     if config.sweep.cells or config.sweep.where:
         raise ConfigError("sweep.cells and sweep.where choose the cells of a sweep; add -m")
-    fingerprint = sources.fingerprint(config.data, Path(config.cache))
-    directory = RunDirectory.of(config, fingerprint)
+    directory = run.directory
     directory.check_config(config)
     if directory.finished() is not None:
         print(f"already done: {directory.path}", file=sys.stderr)
         return
     print(f"run {directory.path}", file=sys.stderr)
-    from retrieval.pipeline import run_cell
+    from retrieval.pipeline import execute
 
-    result = run_cell(config)
+    result = execute(run)
     for key in ("eff/contrastive_entropy", "eff/ndcg@10", "ood/contrastive_entropy", "ood/ndcg@10"):
         if key in result:
             print(f"{key:28s} {result[key]:.4f}")

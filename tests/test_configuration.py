@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from retrieval.config import ModelConfig, model_name, register_schema
+from retrieval.config.data import SOURCES
+from retrieval.config.knobs import Knob
+from retrieval.config.model import SIZES
+from retrieval.config.schema import settings_of
 from retrieval.config.validation import validate
+from retrieval.errors import ConfigError
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import composed
 
@@ -33,10 +40,13 @@ def test_every_value_of_an_experiment_reaches_the_run(name: str) -> None:
 @pytest.mark.parametrize(
     ("group", "name"),
     [
-        (folder.name, path.stem)
-        for folder in sorted(CONF.iterdir())
-        if folder.is_dir() and folder.name not in ("hydra", "experiment")
-        for path in sorted(folder.glob("*.yaml"))
+        *(("model", name) for name in ("bert", *SIZES)),
+        *(
+            (folder.name, path.stem)
+            for folder in sorted(CONF.iterdir())
+            if folder.is_dir() and folder.name not in ("hydra", "experiment")
+            for path in sorted(folder.glob("*.yaml"))
+        ),
     ],
 )
 def test_every_option_of_every_group_composes(group: str, name: str) -> None:
@@ -51,6 +61,47 @@ def test_the_sweep_of_an_experiment_is_a_multirun() -> None:
         config = compose("config", ["experiment=demo"], return_hydra_config=True)
     assert config.hydra.mode.name == "MULTIRUN"
     assert set(config.hydra.sweeper.params) >= {"data.frac", "strategy"}
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "unknown"])
+def test_every_key_has_a_help_and_a_valid_default(source: str) -> None:
+    for setting in settings_of(source):
+        text = setting.knob.help
+        assert re.fullmatch(r".{8,}\.", text), setting
+        if not str(setting.default).startswith(("${", MISSING)):
+            setting.knob.check(setting.key, setting.default)
+
+
+@pytest.mark.parametrize(
+    ("valid", "words", "bad"),
+    [
+        ({"minimum": 1}, "1 or more", 0),
+        ({"minimum": 0, "maximum": 2**31 - 1}, "from 0 to 2147483647", -1),
+        ({"minimum": 0, "below": 1}, "from 0 to below 1", 1),
+        ({"above": 0, "maximum": 1}, "above 0, at most 1", 0),
+        ({"above": 0}, "above 0", 0),
+        ({"choices": ("mean", "cls")}, "mean, cls", "max"),
+        ({"choices": lambda: ("32", "bf16")}, "32, bf16", 16),
+        ({"minimum": 1, "optional": True}, "1 or more, or null", 0.5),
+    ],
+)
+def test_valid_values_in_words(valid: dict[str, Any], words: str, bad: object) -> None:
+    knob = Knob("", **valid)
+    assert knob.valid == words
+    with pytest.raises(ConfigError, match=words):
+        knob.check("some.key", bad)
+
+
+def test_files_hold_only_what_differs_from_the_defaults() -> None:
+    defaults = {setting.key: setting.default for source in SOURCES for setting in settings_of(source)}
+    repeated = [
+        f"{path.relative_to(CONF)}: {name}"
+        for group in ("attack", "data", "eval", "logger", "model", "strategy", "trainer")
+        for path in sorted((CONF / group).glob("*.yaml"))
+        for name, value in (OmegaConf.to_container(OmegaConf.load(path)) or {}).items()
+        if name != "defaults" and defaults.get(f"{group}.{name}", MISSING) == value
+    ]
+    assert repeated == []
 
 
 def test_no_tracked_configuration_names_a_place() -> None:

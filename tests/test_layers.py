@@ -15,6 +15,7 @@ RETRIEVAL = (
     "config",
     "run",
     "data",
+    "opened",
     "models",
     "search",
     "evaluation",

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval.config.data import ROLES, PydocsConfig
+from retrieval.config.data import ROLES
+from retrieval.data.sources.pydocs import PydocsConfig
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.run import directory as runs
 from retrieval.run import ownership

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from retrieval.config import DenoiseConfig
+from retrieval.config.strategy import DenoiseConfig
 from retrieval.errors import ConfigError
-
-MARGINS = ("absolute", "relative", "percentile")
 
 
 def check_margin(config: DenoiseConfig) -> None:
-    """Refuse a margin that is not known, out of range, or without meaning for the teacher.
+    """Refuse a margin that is out of range, or without meaning for the teacher.
 
     Raises:
-        ConfigError: naming the valid ones.
+        ConfigError: it names the valid ones.
     """
-    if config.margin not in MARGINS:
-        raise ConfigError(
-            f"strategy.denoise.margin={config.margin} is not known; valid: {', '.join(MARGINS)}"
-        )
     if config.margin != "percentile":
         return
     if not 0 <= config.value <= 1:

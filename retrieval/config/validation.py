@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import AttackConfig, Config, chosen_rule
-from retrieval.config.attack_file import attack_file
+from retrieval.config.attack import AttackConfig, attack_file
 from retrieval.config.data import ROLES
-from retrieval.config.margins import check_margin
-from retrieval.config.ranges import CHOICES, GRADIENT_RULES, OPTIONAL_RANGES, RANGES
+from retrieval.config.schema import Config, settings_of
+from retrieval.config.strategy import STRATEGIES
 from retrieval.errors import ConfigError
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
@@ -40,33 +38,12 @@ def validate(config: DictConfig) -> Config:
     for name in map(str, config):
         if name not in known:
             raise ConfigError(f"no key {name}; valid: {', '.join(sorted(known - {'hydra'}))}")
-    for key, choices in CHOICES.items():
-        chosen = str(_get(config, key))
-        if chosen not in choices:
-            raise ConfigError(f"{key}={chosen} is not known; valid: {', '.join(choices)}")
-    for key, (check, valid) in RANGES.items():
-        _check_range(key, _get(config, key), check, valid)
-    for key, (check, valid) in OPTIONAL_RANGES.items():
-        value = _get(config, key)
-        if value is not None:
-            _check_range(key, value, check, valid)
+    for setting in settings_of(str(config.data.name)):
+        setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     typed = cast(Config, config)
     for rule in (_model, _strategy, _evaluation, _attack, _data):
         rule(typed)
     return typed
-
-
-def _get(config: DictConfig, key: str) -> object:
-    node: object = config
-    for part in key.split("."):
-        node = node[part]  # type: ignore[index]
-    return node
-
-
-def _check_range(key: str, value: object, check: Callable[[float], bool], valid: str) -> None:
-    number = float(cast(float, value))
-    if not check(number):
-        raise ConfigError(f"{key}={value} is out of range; it must be {valid}")
 
 
 def _model(config: Config) -> None:
@@ -98,134 +75,7 @@ def _strategy(config: Config) -> None:
         raise ConfigError(
             f"strategy.omega_min={strategy.omega_min} must be below strategy.omega_max={strategy.omega_max}"
         )
-    if (strategy.base if strategy.name == "pareto" else strategy.name) == "denoising":
-        check_margin(strategy.denoise)
-    _batch_split(config)
-    _several_devices(config)
-    if strategy.name != "pareto":
-        _reject_unused(config, ("omega", "frontier", "mixture"), "only strategy=pareto has an ω")
-        if strategy.recalibrate:
-            raise ConfigError(
-                f"strategy.recalibrate={strategy.recalibrate} would not be used: only strategy=pareto "
-                "has an ω"
-            )
-        return
-    rule = chosen_rule(strategy, bool(config.data.robust_dev))
-    if rule in ("fixed", "schedule") and strategy.omega is None:
-        raise ConfigError(f"strategy.rule={rule} needs strategy.omega, a number from 0 to 1")
-    _mixture(config)
-    if rule in ("repeats", "guarded"):
-        _reject_unused(config, ("omega",), f"strategy.rule={rule} takes ω from the number of pairs")
-    if rule == "proxy":
-        _proxy(config)
-    if rule != "schedule" and strategy.schedule != "constant":
-        raise ConfigError(
-            f"strategy.schedule={strategy.schedule} would not be used with strategy.rule={rule}; "
-            "set strategy.rule=schedule"
-        )
-    if rule in GRADIENT_RULES:
-        _gradient_rule(config)
-
-
-def _proxy(config: Config) -> None:
-    strategy = config.strategy
-    _reject_unused(config, ("omega",), "strategy.rule=proxy chooses ω itself")
-    for key, only in (("robust", "ood"), ("mixing", "steps")):
-        value = getattr(strategy, key)
-        if value != only:
-            raise ConfigError(
-                f"strategy.rule=proxy works with strategy.{key}={only} only, not with {value}; choose "
-                "strategy.rule=dro or fixed"
-            )
-
-
-def _mixture(config: Config) -> None:
-    strategy = config.strategy
-    if chosen_rule(strategy, bool(config.data.robust_dev)) == "law":
-        _reject_unused(config, ("omega",), "strategy.rule=law takes ω from strategy.mixture")
-        if strategy.mixture is None:
-            raise ConfigError(
-                "strategy.rule=law needs strategy.mixture=FILE; write one with "
-                "`python -m sweeps mixture --out mixture.json`"
-            )
-    else:
-        _reject_unused(config, ("mixture",), "only strategy.rule=law reads it")
-    if strategy.rule == "soup":
-        omegas = [float(omega) for omega in strategy.omegas]
-        if len(omegas) != 2 or not 0 <= omegas[0] < omegas[1] <= 1:
-            raise ConfigError(
-                f"strategy.omegas={omegas} must be a low and a high ω from 0 to 1, such as [0,0.5]"
-            )
-
-
-def _batch_split(config: Config) -> None:
-    """With an equal budget every loss needs two pairs of the batch: one is the other's negative."""
-    strategy, size = config.strategy, config.train.batch_size
-    if strategy.name not in ("adversarial", "pareto"):
-        return
-    if strategy.mixing == "steps":
-        if strategy.budget != "equal":
-            raise ConfigError(
-                f"strategy.budget={strategy.budget} would not be used with strategy.mixing=steps, where each "
-                "step is one whole batch; set strategy.mixing=loss"
-            )
-        return
-    if strategy.budget != "equal":
-        return
-    mixed = strategy.base == "adversarial" or strategy.robust == "both"
-    parts = 4 if strategy.name == "pareto" and mixed else 2
-    if size < 2 * parts:
-        raise ConfigError(
-            f"train.batch_size={size} cannot be split between the losses; "
-            f"use {2 * parts} or more, or strategy.budget=extra"
-        )
-
-
-def _several_devices(config: Config) -> None:
-    strategy, devices = config.strategy, config.trainer.devices
-    if devices == 1:
-        return
-    pareto = strategy.name == "pareto"
-    base = strategy.base if pareto else strategy.name
-    perturbs = base == "adversarial" or (pareto and strategy.robust != "ood")
-    if perturbs and strategy.perturbation.kind == "noise":
-        raise ConfigError(
-            f"strategy.perturbation.kind=noise draws words on one device, not on trainer.devices={devices}; "
-            "use fgsm, pgd or substitution, or trainer.devices=1"
-        )
-    split = strategy.mixing == "loss" and strategy.name in ("adversarial", "pareto")
-    if config.train.batch_size < devices * (4 if split else 1):
-        raise ConfigError(
-            f"train.batch_size={config.train.batch_size} cannot be shared by trainer.devices={devices}"
-        )
-
-
-def _gradient_rule(config: Config) -> None:
-    rule = config.strategy.rule
-    if config.strategy.mixing != "loss":
-        raise ConfigError(
-            f"strategy.rule={rule} needs the gradients of both losses in every step, and "
-            "strategy.mixing=steps computes one; set strategy.mixing=loss"
-        )
-    _reject_unused(config, ("omega",), f"strategy.rule={rule} chooses ω from the gradients")
-    missing = [name for name in ("torchjd", "qpsolvers", "quadprog") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"strategy.rule={rule} needs {', '.join(missing)}; "
-            "install with: pip install 'paretrieve[gradients]'"
-        )
-    if config.trainer.devices > 1:
-        raise ConfigError(
-            f"strategy.rule={rule} works on one device, not on trainer.devices={config.trainer.devices}; "
-            "use trainer.devices=1, or strategy.mixing=steps"
-        )
-
-
-def _reject_unused(config: Config, names: Iterable[str], reason: str) -> None:
-    for name in names:
-        value = getattr(config.strategy, name)
-        if value is not None:
-            raise ConfigError(f"strategy.{name}={value} would not be used: {reason}")
+    STRATEGIES[strategy.name](strategy).check(config)
 
 
 def _evaluation(config: Config) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
-from retrieval.config.attack_file import ATTACK_FILE, attack_file
+from retrieval.config.attack import ATTACK_FILE, attack_file
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, replayed_set
 from retrieval.evaluation.attacks.measure import inner_products, measured, ranks_of

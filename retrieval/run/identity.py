@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from retrieval.config import Config, model_name
-from retrieval.config.attack_file import attack_file
-from retrieval.config.data import ROLES
+from retrieval.config.attack import attack_file
+from retrieval.config.data import ROLES, SOURCES
 from retrieval.errors import ConfigError
 
 SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
@@ -146,15 +146,9 @@ def run_name(config: DictConfig | Config, who: str) -> str:
 
 
 def data_label(config: DictConfig | Config) -> str:
-    """Name of the data in run names and results: the label, a local folder's name, or the source's."""
+    """Name of the data in run names and results: the label, or what the source calls them."""
     data = config.data
-    if data.label:
-        return str(data.label)
-    if data.name == "local" and data.path:
-        return Path(data.path).resolve().name
-    if data.name == "hub":
-        return Path(str(cast(Any, data).dataset)).stem
-    return str(data.name)
+    return str(data.label or SOURCES[data.name].label(data) or data.name)
 
 
 def safe(text: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from retrieval import config as schema
 from retrieval.config.beir_sets import BEIR_SETS
-from retrieval.config.data import SCHEMAS
+from retrieval.config.data import SOURCES
+from retrieval.config.knobs import groups
+from retrieval.config.schema import Config
 from retrieval.errors import ConfigError, DataError, ParetrieveError
 from retrieval.run.storage import place_reason, storage_reason
 
@@ -90,12 +91,11 @@ def _unknown_key(error: BaseException, cause: BaseException) -> str:
 def _keys_of(path: str) -> list[str]:
     """Fields of the schema at a dotted path; of ``data``, those of every source."""
     if path == "data":
-        return sorted({field.name for source in SCHEMAS.values() for field in fields(source)})
-    node: object = schema.Config
+        return sorted({field.name for source in SOURCES.values() for field in fields(source.schema)})
+    node: type | None = Config
     for part in path.split(".") if path else []:
-        hints = {field.name: str(field.type) for field in fields(node)} if is_dataclass(node) else {}
-        node = getattr(schema, hints.get(part, ""), None)
-    return [field.name for field in fields(node)] if is_dataclass(node) else []
+        node = groups(node).get(part) if node else None
+    return [field.name for field in fields(node)] if node else []
 
 
 def _suggest(value: str, valid: list[str]) -> str:

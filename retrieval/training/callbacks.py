@@ -21,8 +21,9 @@ from retrieval.models.flops import Work
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.cost import Spent
 from retrieval.training.module import RetrievalModule
-from retrieval.training.strategies.base import EFF, ROB
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.objective import Objective
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.strategy import EFF, ROB
 
 BOTH, MEASURING = "both", "measuring"
 
@@ -33,8 +34,8 @@ Sink = Callable[[int, Mapping[str, float]], None]
 class OmegaCallback(pl.Callback):
     """Updates ω at every optimisation step; its state is part of the checkpoint."""
 
-    def __init__(self, strategy: Pareto) -> None:
-        self.controller = strategy.controller
+    def __init__(self, controller: OmegaController) -> None:
+        self.controller = controller
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring ω to the model's device: a step never waits for the host."""
@@ -61,13 +62,20 @@ class OmegaCallback(pl.Callback):
 class RecalibrationCallback(pl.Callback):
     """Measures both losses on dev pairs every so many steps and corrects the averages that ω follows.
 
-    ``batch``: dev pairs of :meth:`Pareto.validation_streams`, on the CPU. Runs after the update of ω and
-    before the metrics are logged.
+    ``batch``: dev pairs of :func:`retrieval.training.streams.dev_streams`, on the CPU. Runs after
+    the update of ω and before the metrics are logged.
     """
 
-    def __init__(self, strategy: Pareto, batch: Batch, every: int, metrics: MetricsCallback) -> None:
-        self.strategy = strategy
-        self.batch = strategy.prepare(batch)
+    def __init__(
+        self,
+        objective: Objective,
+        controller: OmegaController,
+        batch: Batch,
+        every: int,
+        metrics: MetricsCallback,
+    ) -> None:
+        self.objective, self.controller = objective, controller
+        self.batch = objective.prepare(batch)
         self.every = every
         self.metrics = metrics
 
@@ -85,11 +93,11 @@ class RecalibrationCallback(pl.Callback):
         start = time.perf_counter()
         pl_module.encoder.eval()
         with torch.no_grad():
-            losses = self.strategy.losses(pl_module.encoder, self.batch, 0)
+            losses = self.objective.losses(pl_module.encoder, self.batch, 0)
         pl_module.encoder.train()
         assert losses.eff is not None
         assert losses.rob is not None
-        self.strategy.controller.recalibrate(trainer.global_step, losses.eff, losses.rob)
+        self.controller.recalibrate(trainer.global_step, losses.eff, losses.rob)
         self.metrics.measured(losses.work, time.perf_counter() - start)
 
 
@@ -164,7 +172,7 @@ class MetricsCallback(pl.Callback):
                 "LOSS_NOT_FINITE",
                 f"not finite at step {step}: {values}",
             )
-        values |= module.strategy.logged()
+        values |= module.objective.logged()
         values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         now = time.perf_counter()
         if self._mark is not None:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.codes import WARNINGS, look_up
-from retrieval.training.omega import Target
-from retrieval.training.strategies.base import Strategy
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.target import Target
 
 SETTLED_SHARE = 0.5
 """The later share of a run, in which ω should have found its place."""
@@ -42,17 +41,16 @@ Warning_ = dict[str, str]
 
 
 def diagnose(
-    strategy: Strategy, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
+    control: OmegaController | None, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
 ) -> list[Warning_]:
     """Warnings of a finished run: ``{"code", "message", "remedy"}`` each.
 
-    ``lines``: of ``metrics.jsonl``; ``result``: what is measured so far, without it there is no word about
-    the frontier.
+    ``control``: of ω, where the strategy has one; ``lines``: of ``metrics.jsonl``; ``result``: what is
+    measured so far, without it there is no word about the frontier.
     """
     findings: list[tuple[str, str | None]] = [("AT_CHANCE_LEVEL", chance_level(result))]
-    if not isinstance(strategy, Pareto):
+    if control is None:
         return _named(findings)
-    control = strategy.controller
     omegas = np.array([line["train/omega"] for line in lines if line.get("train/omega") is not None])
     late = omegas[len(omegas) - round(SETTLED_SHARE * len(omegas)) :]
     if (control.rule.moves or control.rule.by_gradients) and len(omegas) >= LEAST_POINTS:

@@ -25,9 +25,10 @@ from retrieval.training.callbacks import (
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.measurement import DevLosses, MeasurementCallback, dev_samples
+from retrieval.training.measurement import DevLosses, MeasurementCallback, WeightsCallback, dev_samples
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
+from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.prepared import PreparedData
 from retrieval.training.processes import Group
 from retrieval.training.progress import ProgressBar, StepReport
@@ -35,9 +36,7 @@ from retrieval.training.proxy import Proxies
 from retrieval.training.recalibration import recalibration_batch
 from retrieval.training.refresh import refresh_callbacks
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting, Strategy, TrainingData
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.streams import TrainingData
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Trained:
     """A finished training and what it used."""
 
     encoder: DualEncoder
-    strategy: Strategy
+    objective: Objective
     metrics: MetricsCallback
     sampler: Sampler
     pairs: int
@@ -81,16 +80,16 @@ def train(
         "init": cell.model.init,
         "robust_dev": bool(data.robust_dev),
     }
-    strategy = build_strategy(cell.strategy, Setting(cell.seed, data.tokenizer, where))
-    sampler = Sampler(strategy, training, cell.train.batch_size, cell.seed, group.rank, group.size)
+    objective = build_objective(cell.strategy, Setting(cell.seed, data.tokenizer, where))
+    sampler = Sampler(objective, training, cell.train.batch_size, cell.seed, group.rank, group.size)
     rates = learning_rates(cell.train, cell.model)
-    module = RetrievalModule(encoder, strategy, cell.train, rates, cell.seed, sampler)
+    module = RetrievalModule(encoder, objective, cell.train, rates, cell.seed, sampler)
     checkpoints = Checkpoints(directory.checkpoints)
     start = checkpoints.step(module)
     metrics = MetricsCallback(cell.trainer.log_every, [])
-    callbacks = _omega_callbacks(cell, data, encoder, strategy, metrics)
+    callbacks = _omega_callbacks(cell, data, encoder, objective, metrics)
     if start == 0:
-        _train_proxies(cell, data, training, strategy, metrics)
+        _train_proxies(cell, data, training, objective, metrics)
     negatives = training.in_domain.negatives
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
     callbacks += [metrics, HeapCallback()]
@@ -107,50 +106,43 @@ def train(
         )
     counts = negatives.counts if negatives else {}
     pairs = len(training.in_domain)
-    return Trained(encoder.to(device), strategy, metrics, sampler, pairs, counts, device)
+    return Trained(encoder.to(device), objective, metrics, sampler, pairs, counts, device)
 
 
 def _train_proxies(
-    cell: Config, data: PreparedData, training: TrainingData, strategy: Strategy, metrics: MetricsCallback
+    cell: Config, data: PreparedData, training: TrainingData, objective: Objective, metrics: MetricsCallback
 ) -> None:
     """What a rule of ω wants to know before the first step; a resumed run has it in its checkpoint."""
-    if not isinstance(strategy, Pareto) or not strategy.controller.rule.trains_proxies:
+    control = objective.control
+    if control is None or not control.rule.trains_proxies:
         return
     steps, batch_size = cell.train.steps, cell.train.batch_size
-    samples = dev_samples(data, strategy, batch_size, cell.seed)
-    proxies = Proxies(
-        strategy,
-        training,
-        samples,
-        len(data.tokenizer),
-        steps,
-        batch_size,
-        cell.seed,
-        show=cell.trainer.progress,
-    )
-    strategy.controller.before_training(proxies)
+    samples = dev_samples(data, control.rule, batch_size, cell.seed)
+    vocabulary, show = len(data.tokenizer), cell.trainer.progress
+    proxies = Proxies(objective, training, samples, vocabulary, steps, batch_size, cell.seed, show)
+    control.use_proxies(proxies)
     metrics.measured_before(proxies.work, proxies.seconds)
 
 
 def _omega_callbacks(
-    cell: Config, data: PreparedData, encoder: DualEncoder, strategy: Strategy, metrics: MetricsCallback
+    cell: Config, data: PreparedData, encoder: DualEncoder, objective: Objective, metrics: MetricsCallback
 ) -> list[pl.Callback]:
     """What moves ω, in the order in which it acts after a step."""
-    if not isinstance(strategy, Pareto):
+    control = objective.control
+    if control is None:
         return []
-    callbacks: list[pl.Callback] = [OmegaCallback(strategy)]
-    rule = strategy.controller.rule
-    if rule.measures and not rule.trains_proxies:
-        samples = dev_samples(data, strategy, cell.train.batch_size, cell.seed)
-        measure = DevLosses(encoder, strategy, samples, metrics)
-        if rule.measures_while_training:
-            callbacks.append(MeasurementCallback(strategy, measure))
-        acts_on_weights = rule.weights_callback(measure)
-        if acts_on_weights is not None:
-            callbacks.append(acts_on_weights)
+    callbacks: list[pl.Callback] = [OmegaCallback(control)]
+    if control.rule.measures and not control.rule.trains_proxies:
+        samples = dev_samples(data, control.rule, cell.train.batch_size, cell.seed)
+        measure = DevLosses(encoder, objective.perturbation, samples, metrics)
+        if control.rule.measures_while_training:
+            callbacks.append(MeasurementCallback(control, measure))
+        if control.rule.acts_on_weights:
+            callbacks.append(WeightsCallback(control.rule, measure))
     if cell.strategy.recalibrate:
-        dev = recalibration_batch(data, strategy, cell.seed)
-        callbacks.append(RecalibrationCallback(strategy, dev, cell.strategy.recalibrate, metrics))
+        dev = recalibration_batch(data, objective.strategy, cell.seed)
+        every = cell.strategy.recalibrate
+        callbacks.append(RecalibrationCallback(objective, control, dev, every, metrics))
     return callbacks
 
 

@@ -25,11 +25,13 @@ from retrieval.models.encoder import DualEncoder
 from retrieval.models.flops import FORWARD, Work
 from retrieval.training.callbacks import MetricsCallback
 from retrieval.training.interpolation import Measure
+from retrieval.training.objective import block_loss
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.rule import Rule
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.prepared import PreparedData
-from retrieval.training.strategies.base import PERTURBED, block_loss
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.strategy import PERTURBED
 
 DEV, TEST = "dev", "test"
 
@@ -63,42 +65,41 @@ Samples = Mapping[str, tuple[DevSample, ...]]
 """``eff`` and ``rob`` → the samples whose mean loss it is."""
 
 
-def dev_samples(data: PreparedData, strategy: Pareto, batch_size: int, seed: int) -> Samples:
-    """The fixed dev pairs that the rule of ``strategy`` asks for.
+def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> Samples:
+    """The fixed dev pairs that a rule asks for.
 
     ``strategy.measure_pairs`` of each collection at most; of proxies, which are cheap, four times as many.
 
     Raises:
         ConfigError: there are none, or fewer than one block.
     """
-    wanted, robust = strategy.controller.rule.measures, strategy.config.robust
-    rule, count = strategy.controller.rule.name, strategy.config.measure_pairs
-    if strategy.controller.rule.trains_proxies:
+    wanted, robust, count = rule.measures, rule.config.robust, rule.config.measure_pairs
+    if rule.trains_proxies:
         count *= 4
     made: dict[str, tuple[DevSample, ...]] = {}
     if "eff" in wanted or robust != "ood":
         if evaluation_split(data.in_domain) == DEV or DEV not in data.in_domain.splits:
             raise ConfigError(
-                f"strategy.rule={rule} is steered by in-domain dev pairs and {data.in_domain.name} has none "
-                "beside its test; choose strategy.rule=repeats, fixed or dro"
+                f"strategy.rule={rule.name} is steered by in-domain dev pairs and {data.in_domain.name} has "
+                "none beside its test; choose strategy.rule=repeats, fixed or dro"
             )
         pairs = _pairs(data, data.in_domain, DEV)
     if "eff" in wanted:
-        made["eff"] = (_sample(pairs, count, batch_size, seed, rule),)
+        made["eff"] = (_sample(pairs, count, batch_size, seed, rule.name),)
     if "rob" in wanted:
         samples = []
         if robust != "ood":
-            samples.append(_perturbed(pairs, batch_size, seed, rule))
+            samples.append(_perturbed(pairs, batch_size, seed, rule.name))
         if robust != "adversarial":
             if not data.robust_dev:
                 raise ConfigError(
-                    f"strategy.rule={rule} is steered by robust-dev domains and data.robust_dev is empty; "
-                    "name a collection that is neither trained on nor tested on, or choose "
+                    f"strategy.rule={rule.name} is steered by robust-dev domains and data.robust_dev is "
+                    "empty; name a collection that is neither trained on nor tested on, or choose "
                     "strategy.rule=repeats, fixed, gap or dro"
                 )
             for collection in data.robust_dev.values():
                 split = DEV if DEV in collection.splits else TEST
-                samples.append(_sample(_pairs(data, collection, split), count, batch_size, seed, rule))
+                samples.append(_sample(_pairs(data, collection, split), count, batch_size, seed, rule.name))
         made["rob"] = tuple(samples)
     return made
 
@@ -135,9 +136,13 @@ class DevLosses:
     """Measures E_dev and R_dev of an encoder in training, without dropout, and counts what it takes."""
 
     def __init__(
-        self, encoder: DualEncoder, strategy: Pareto, samples: Samples, metrics: MetricsCallback
+        self,
+        encoder: DualEncoder,
+        perturbation: Perturbation | None,
+        samples: Samples,
+        metrics: MetricsCallback,
     ) -> None:
-        self.encoder, self.strategy, self.samples, self.metrics = encoder, strategy, samples, metrics
+        self.encoder, self.perturbation, self.samples, self.metrics = encoder, perturbation, samples, metrics
         self._device = torch.device("cpu")
 
     def __call__(self) -> tuple[float, float]:
@@ -147,7 +152,7 @@ class DevLosses:
         self.encoder.eval()
         found, work = {"eff": float("nan"), "rob": float("nan")}, Work()
         for side, samples in self.samples.items():
-            losses = [sample.loss(self.encoder, self.strategy.perturbation) for sample in samples]
+            losses = [sample.loss(self.encoder, self.perturbation) for sample in samples]
             found[side] = float(torch.stack([loss for loss, _ in losses]).mean())
             work = sum((taken for _, taken in losses), work)
         self.encoder.train()
@@ -168,9 +173,9 @@ class MeasurementCallback(pl.Callback):
     Runs after the update of ω and before the metrics are logged.
     """
 
-    def __init__(self, strategy: Pareto, measure: Measure) -> None:
-        self.controller, self.measure = strategy.controller, measure
-        self.every = strategy.config.measure_every
+    def __init__(self, controller: OmegaController, measure: Measure) -> None:
+        self.controller, self.measure = controller, measure
+        self.every = controller.config.measure_every
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -178,3 +183,20 @@ class MeasurementCallback(pl.Callback):
         """Measure when it is due."""
         if trainer.global_step % self.every == 0:
             self.controller.measure(trainer.global_step, *self.measure())
+
+
+class WeightsCallback(pl.Callback):
+    """Lets a rule act on the weights after every step, before a checkpoint is written."""
+
+    def __init__(self, rule: Rule, measure: Measure) -> None:
+        self.rule, self.measure = rule, measure
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The weights of the start, or those of the checkpoint."""
+        self.rule.before_training(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """As the rule has it."""
+        self.rule.change_weights(trainer.global_step, pl_module, trainer.optimizers[0], self.measure)

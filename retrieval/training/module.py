@@ -1,4 +1,4 @@
-"""The one LightningModule: encoder, strategy, optimiser and schedule."""
+"""The one LightningModule: encoder, objective, optimiser and schedule."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Batch
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.parameters import split_parameters
+from retrieval.training.objective import Losses, Objective
 from retrieval.training.sampling import Sampler
 from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
-from retrieval.training.strategies.base import Losses, Strategy
 
 EMBEDDING_LEARNING_RATE = 2e-3
 HIDDEN_LEARNING_RATE, BASE_WIDTH, BASE_LAYERS = 1e-3, 128, 2
@@ -60,7 +60,7 @@ class RetrievalModule(pl.LightningModule):
     def __init__(
         self,
         encoder: DualEncoder,
-        strategy: Strategy,
+        objective: Objective,
         train: TrainConfig,
         rates: LearningRates,
         seed: int,
@@ -69,7 +69,7 @@ class RetrievalModule(pl.LightningModule):
         """``sampler``: ``None`` where batches come from elsewhere, as in a probe of speed."""
         super().__init__()
         self.encoder = encoder
-        self.strategy = strategy
+        self.objective = objective
         self.sampler = sampler
         self.train_config = train
         self.rates = rates
@@ -82,21 +82,21 @@ class RetrievalModule(pl.LightningModule):
         """The loss of a step."""
         rank = batch.shard.rank if batch.shard else 0
         torch.manual_seed(step_seed(self.seed, batch.step, DROPOUT + STREAMS * rank))
-        losses = self.strategy.losses(self.encoder, batch)
+        losses = self.objective.losses(self.encoder, batch)
         self.last, self._graph = losses.detached(), losses
         return losses.total
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """The strategy's backward pass: by the loss, or by the gradients of both terms."""
+        """The objective's backward pass: by the loss, or by the gradients of both terms."""
         assert self._graph is not None
         trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
-        self.strategy.backward(self._graph, trained)
+        self.objective.backward(self._graph, trained)
         self._graph = None
 
     def transfer_batch_to_device(self, batch: int, device: torch.device, dataloader_idx: int) -> Batch:
         """Called by Lightning as the first thing of a step, whose number ``batch`` is."""
         assert self.sampler is not None
-        return self.strategy.prepare(self.sampler.batch(batch)).to(device)
+        return self.objective.prepare(self.sampler.batch(batch)).to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what decides the next steps."""
@@ -147,7 +147,7 @@ class RetrievalModule(pl.LightningModule):
 
     def _factor(self, step: int) -> float:
         config = self.train_config
-        step, steps = self.strategy.course(step, config.steps)
+        step, steps = self.objective.course(step, config.steps)
         warmup = max(1, round(config.warmup * steps))
         if step < warmup:
             return (step + 1) / warmup

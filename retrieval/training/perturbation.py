@@ -23,7 +23,7 @@ from retrieval.training.gathering import gathered, summed
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.seeds import NOISE, step_seed
-from retrieval.training.words import Words
+from retrieval.training.vocabulary import Vocabulary
 
 STEP_SHARE = 2.5
 """Step of PGD in bounds per number of steps (Madry et al. 2018, arXiv 1706.06083, §5)."""
@@ -45,14 +45,14 @@ class Perturbed:
 class Adversary:
     """The ranking loss of the attacked block as a function of its passages; its queries are fixed."""
 
-    def __init__(self, encoder: DualEncoder, batch: AttackedBatch, words: Words) -> None:
+    def __init__(self, encoder: DualEncoder, batch: AttackedBatch, vocabulary: Vocabulary) -> None:
         self.encoder = encoder
         self.block = batch.blocks[batch.attacked]
         self.tokens, self.shard = batch.passages.tokens, batch.passages.shard
         with torch.no_grad():
             self.queries = gathered(encoder(batch.queries.tokens), batch.queries.shard)
         self.work = Work.of_share(batch.queries.tokens, batch.queries.shard, FORWARD)
-        self.free = _real_tokens(self.tokens) & ~words.special[self.tokens.ids]
+        self.free = _real_tokens(self.tokens) & ~vocabulary.special[self.tokens.ids]
         """Tokens that may be changed: bool ``[T]``."""
 
     def loss(self, offset: Tensor) -> Tensor:
@@ -77,31 +77,31 @@ class Perturbation:
         ConfigError: words are to be replaced and the vocabulary has none.
     """
 
-    def __init__(self, config: PerturbationConfig, words: Words, seed: int) -> None:
-        if config.kind in ("substitution", "noise") and len(words.choices) < 2:
+    def __init__(self, config: PerturbationConfig, vocabulary: Vocabulary, seed: int) -> None:
+        if config.kind in ("substitution", "noise") and len(vocabulary.choices) < 2:
             raise ConfigError(
                 f"strategy.perturbation.kind={config.kind} replaces words and the tokenizer's vocabulary has "
                 "none; use fgsm or pgd"
             )
         self.config = config
-        self.words = words
+        self.vocabulary = vocabulary
         self.seed = seed
 
     def __call__(self, encoder: DualEncoder, batch: AttackedBatch) -> Perturbed:
         """The batch as the encoder is to see it."""
         config, passages = self.config, batch.passages
-        self.words = self.words.to(batch.tokens.ids.device)
+        self.vocabulary = self.vocabulary.to(batch.tokens.ids.device)
         if config.kind == "noise":
             ids, work = self._noise(batch), Work()
         else:
-            adversary = Adversary(encoder, batch, self.words)
+            adversary = Adversary(encoder, batch, self.vocabulary)
             table: Tensor = encoder.backbone.get_input_embeddings().weight.detach()  # type: ignore[operator]
             if config.kind in ("fgsm", "pgd"):
                 steps = config.steps if config.kind == "pgd" else 1
                 offset = ascend(adversary, table, config.epsilon, steps)
                 whole = table.new_zeros(len(batch.tokens.ids), table.shape[1])
                 return Perturbed(batch.tokens, passages.put(whole, offset), adversary.work)
-            ids, searched = substitute(adversary, table, self.words, config.rate, config.neighbours)
+            ids, searched = substitute(adversary, table, self.vocabulary, config.rate, config.neighbours)
             work = adversary.work + searched
         changed = replace(batch.tokens, ids=passages.put(batch.tokens.ids, ids))
         return Perturbed(changed, None, work)
@@ -111,8 +111,8 @@ class Perturbation:
         tokens = batch.passages.tokens
         device, size = tokens.ids.device, tokens.ids.shape
         generator = torch.Generator(device).manual_seed(step_seed(self.seed, batch.step, NOISE))
-        candidates = self.words.choices
-        replaceable = _real_tokens(tokens) & self.words.replaceable(tokens.ids)
+        candidates = self.vocabulary.choices
+        replaceable = _real_tokens(tokens) & self.vocabulary.replaceable(tokens.ids)
         importance = torch.rand(size, generator=generator, device=device)
         drawn = candidates[torch.randint(len(candidates), size, generator=generator, device=device)]
         chosen = _most_important(importance, replaceable, tokens, self.config.rate)
@@ -140,7 +140,7 @@ def ascend(adversary: Adversary, table: Tensor, epsilon: float, steps: int) -> T
 
 
 def substitute(
-    adversary: Adversary, table: Tensor, words: Words, rate: float, neighbours: int
+    adversary: Adversary, table: Tensor, vocabulary: Vocabulary, rate: float, neighbours: int
 ) -> tuple[Tensor, Work]:
     """Passages with their most influential words replaced: ids int64 ``[T]``, and the work of the search.
 
@@ -150,10 +150,10 @@ def substitute(
     """
     ids = adversary.tokens.ids
     gradient = adversary.gradient(torch.zeros(len(ids), table.shape[1], device=table.device))
-    replaceable = adversary.free & words.replaceable(ids)
+    replaceable = adversary.free & vocabulary.replaceable(ids)
     chosen = _most_important(gradient.norm(dim=1), replaceable, adversary.tokens, rate)
     places = chosen.nonzero()[:, 0]
-    candidates = words.choices
+    candidates = vocabulary.choices
     directions = F.normalize(table[candidates], dim=1)
     changed = ids.clone()
     for rows in torch.split(places, NEIGHBOUR_ROWS):

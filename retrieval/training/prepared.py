@@ -24,11 +24,10 @@ from retrieval.data.tokens import (
     tokenizer_source,
 )
 from retrieval.search import denoising, mining
-from retrieval.training.strategies.base import TrainingData
+from retrieval.training.strategy import strategy_of
+from retrieval.training.streams import TrainingData
 
 TRAIN = "train"
-HARD_NEGATIVE, DENOISING = "hard-negative", "denoising"
-"""Strategies that draw mined negatives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,31 +52,22 @@ class PreparedData:
     def training(self) -> TrainingData:
         """Pairs to train on: the subset ``data.frac`` in-domain, all pairs of the robust domains.
 
-        In-domain pairs bring mined negatives where the strategy (``pareto``: its base) draws from them.
+        In-domain pairs bring mined negatives where the strategy draws from them.
         """
         robust = tuple(self._pairs(name, part, 1.0) for name, part in self.robust.items())
         frac, negatives = self.config.data.frac, self._negatives()
         return TrainingData(self._pairs(self.in_domain.name, self.in_domain, frac, negatives), robust)
 
-    @property
-    def denoised(self) -> bool:
-        """Whether the strategy, or its base, has a teacher filter the mined negatives."""
-        return self._base == DENOISING
-
-    @property
-    def _base(self) -> str:
-        strategy = self.config.strategy
-        return strategy.base if strategy.name == "pareto" else strategy.name
-
     def _negatives(self) -> HardNegatives | None:
-        if self._base not in (HARD_NEGATIVE, DENOISING):
+        config, cache = self.config.strategy, Path(self.config.cache)
+        strategy = strategy_of(config)
+        if not strategy.hard_negatives:
             return None
-        strategy, cache = self.config.strategy, Path(self.config.cache)
-        folder = mining.mine(self.in_domain, strategy.hard.source, strategy.hard.depth, cache)
-        if self.denoised:
-            folder = denoising.denoise(folder, self.in_domain, strategy.denoise, cache)
+        folder = mining.mine(self.in_domain, config.hard.source, config.hard.depth, cache)
+        if strategy.denoised:
+            folder = denoising.denoise(folder, self.in_domain, config.denoise, cache)
         relevance = relevance_of(self.in_domain, cache)
-        return HardNegatives(NegativeLists.open(folder), relevance, strategy.hard.refresh)
+        return HardNegatives(NegativeLists.open(folder), relevance, config.hard.refresh)
 
     def _pairs(
         self, name: str, collection: Collection, frac: float, negatives: HardNegatives | None = None

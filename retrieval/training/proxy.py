@@ -20,8 +20,9 @@ from retrieval.data.layout import TokenBatch
 from retrieval.models.flops import BACKWARD, FORWARD, Work
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.measurement import Samples
+from retrieval.training.objective import Objective
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies.base import Strategy, TrainingData
+from retrieval.training.streams import TrainingData
 
 WIDTH, SCALE, RATE = 128, 20.0, 5e-3
 """Numbers in a vector, factor of the cosine, Adam's initial rate."""
@@ -66,7 +67,7 @@ class Proxies:
     the CPU, and no random state outside them changes.
 
     Args:
-        strategy: The run's; its losses are chosen by steps.
+        objective: The run's; its losses are chosen by steps.
         data: What the run trains on.
         samples: Dev pairs of E_dev and R_dev, on the CPU.
         vocabulary: Number of token ids.
@@ -78,7 +79,7 @@ class Proxies:
 
     def __init__(
         self,
-        strategy: Strategy,
+        objective: Objective,
         data: TrainingData,
         samples: Samples,
         vocabulary: int,
@@ -87,7 +88,7 @@ class Proxies:
         seed: int,
         show: bool = False,
     ) -> None:
-        self.strategy, self.data, self.samples = strategy, data, samples
+        self.objective, self.data, self.samples = objective, data, samples
         self.vocabulary, self.steps, self.batch_size, self.seed = vocabulary, steps, batch_size, seed
         self.show = show
         self.work, self.seconds = Work(), 0.0
@@ -100,7 +101,7 @@ class Proxies:
         start = time.perf_counter()
         seed = int(np.random.SeedSequence([self.seed, repeat]).generate_state(1)[0])
         proxy = BagOfWords(self.vocabulary, seed)
-        sampler = Sampler(self.strategy, self.data, self.batch_size, seed, omega=omega)
+        sampler = Sampler(self.objective, self.data, self.batch_size, seed, omega=omega)
         optimizer = torch.optim.Adam(proxy.parameters(), RATE, fused=True)
         for step in tqdm(
             range(self.steps),

@@ -7,13 +7,13 @@ from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import evaluation_split
 from retrieval.training.prepared import PreparedData
-from retrieval.training.strategies.base import TrainingData
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.strategy import OTHER_DOMAINS, Strategy
+from retrieval.training.streams import TrainingData, dev_streams
 
 DEV = "dev"
 
 
-def recalibration_batch(data: PreparedData, strategy: Pareto, seed: int) -> Batch:
+def recalibration_batch(data: PreparedData, strategy: Strategy, seed: int) -> Batch:
     """One batch of dev pairs of the in-domain collection and of the robust-training domains.
 
     Raises:
@@ -25,9 +25,9 @@ def recalibration_batch(data: PreparedData, strategy: Pareto, seed: int) -> Batc
             f"strategy.recalibrate needs dev pairs, and the dev split of {in_domain.name} is its test; "
             "set strategy.recalibrate=0"
         )
-    needed = [*data.robust.values()] if strategy.needs_robust_domains else []
+    needed = [*data.robust.values()] if OTHER_DOMAINS in strategy.shares else []
     dev = TrainingData(_pairs(data, in_domain), tuple(_pairs(data, part) for part in needed))
-    return collate(strategy.validation_streams(dev), seed, step=0)
+    return collate(dev_streams(strategy, dev), seed, step=0)
 
 
 def _pairs(data: PreparedData, collection: Collection) -> TrainingPairs:

@@ -23,6 +23,7 @@ from retrieval.search.denoising import judge, write_denoised
 from retrieval.search.mining import SURPLUS, search, write_lists
 from retrieval.training.module import RetrievalModule
 from retrieval.training.prepared import PreparedData
+from retrieval.training.strategy import strategy_of
 
 CHECKPOINTS = 3
 """Checkpoints whose negatives are kept: the two on disk, and the one being written."""
@@ -48,7 +49,7 @@ def refresh_callbacks(
         data.store(data.in_domain, "queries"),
         data.store(data.in_domain, "passages"),
         negatives,
-        data.config.strategy.denoise if data.denoised else None,
+        data.config.strategy.denoise if strategy_of(data.config.strategy).denoised else None,
         Path(data.config.cache),
     )
     return [RefreshCallback(miner, negatives, folder, start)]

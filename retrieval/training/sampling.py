@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from retrieval.data.batches import Batch, Stream, collate
-from retrieval.training.strategies.base import EFF, ROB, Lane, Strategy, TrainingData
+from retrieval.training.objective import Objective
+from retrieval.training.strategy import EFF, ROB
+from retrieval.training.streams import Lane, TrainingData, lanes, streams
 
 TIE = 1e-9
 """Credits closer than this are equal: sums of shares carry rounding errors."""
@@ -23,18 +25,18 @@ class Sampler:
     weights. Everything that the next choice depends on is in :meth:`state_dict`.
 
     Args:
-        strategy: Its ω is read when a step begins.
+        objective: Its ω is read when a step begins.
         data: What its streams draw from.
         batch_size: Pairs of a step.
         seed: Of the run.
         rank: This process among ``world`` that train the run; all make the same choices.
         world: Number of processes.
-        omega: A fixed ω in place of the strategy's.
+        omega: A fixed ω in place of the objective's.
     """
 
     def __init__(
         self,
-        strategy: Strategy,
+        objective: Objective,
         data: TrainingData,
         batch_size: int,
         seed: int,
@@ -43,10 +45,12 @@ class Sampler:
         omega: float | None = None,
     ) -> None:
         self.omega = omega
-        self.strategy, self.seed, self.rank, self.world = strategy, seed, rank, world
+        self.objective, self.strategy = objective, objective.strategy
+        self.seed, self.rank, self.world = seed, rank, world
         self._in_domain = data.in_domain
-        self.lanes: tuple[Lane, ...] = strategy.lanes(data, batch_size) if strategy.by_steps else ()
-        self.streams: tuple[Stream, ...] = () if strategy.by_steps else strategy.streams(data, batch_size)
+        by_steps = self.strategy.by_steps
+        self.lanes: tuple[Lane, ...] = lanes(self.strategy, data, batch_size) if by_steps else ()
+        self.streams: tuple[Stream, ...] = () if by_steps else streams(self.strategy, data, batch_size)
         self.credit = 0.0
         """Sum of ω over the steps so far, less the robust steps."""
         self.credits = {lane.name: 0.0 for lane in self.lanes}
@@ -72,7 +76,7 @@ class Sampler:
     def _term(self) -> str:
         if self.strategy.rob is None:
             return EFF
-        self.credit += float(self.strategy.omega) if self.omega is None else self.omega
+        self.credit += float(self.objective.omega) if self.omega is None else self.omega
         if self.credit <= 0.5 + TIE:
             return EFF
         self.credit -= 1.0

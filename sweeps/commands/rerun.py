@@ -28,10 +28,9 @@ def run(
     from retrieval.run.directory import RunDirectory
     from retrieval.run_one import run_single
     from sweeps.commands.retry import stored_config
-    from sweeps.launch.sweep import Options
 
     before = RunDirectory(directory.resolve())
-    config = stored_config(before, Options().fingerprint)
+    config = stored_config(before)
     if out.resolve() == before.path.parent:
         raise ConfigError(f"--out {out} holds the run itself; name another folder")
     config.runs = str(out)

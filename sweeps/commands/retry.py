@@ -28,7 +28,7 @@ def run(runs: RunsOption = Path("runs")) -> None:
         typer.echo("no failed or stopped cell")
         return
     options = Options()
-    configs = [stored_config(directory, options.fingerprint) for directory in again]
+    configs = [stored_config(directory) for directory in again]
     for config in configs:
         config.trainer.threads = None  # the last sweep's choice, not the user's
     composed = [
@@ -40,12 +40,8 @@ def run(runs: RunsOption = Path("runs")) -> None:
     raise typer.Exit(status)
 
 
-def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
+def stored_config(directory: RunDirectory) -> DictConfig:
     """The configuration of ``directory``, checked to describe that very run.
-
-    Args:
-        directory: A run directory.
-        fingerprint: Dotted path of the function that fingerprints the data.
 
     Raises:
         ConfigError: It has no configuration, or the configuration or the data changed since it was named.
@@ -54,10 +50,8 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from retrieval.config import complete
     from retrieval.errors import ConfigError
-    from retrieval.run.directory import RunDirectory
-    from sweeps.launch.process import resolve
+    from retrieval.opened import Run
 
     if not directory.config.is_file():
         raise ConfigError(
@@ -66,9 +60,8 @@ def stored_config(directory: RunDirectory, fingerprint: str) -> DictConfig:
     try:
         config = OmegaConf.load(directory.config)
         assert isinstance(config, DictConfig)
-        complete(config)
         config.runs = str(directory.path.parent)
-        name = RunDirectory.of(config, resolve(fingerprint)(config.data, Path(config.cache))).name
+        name = Run.open(config).directory.name
     except (AssertionError, YAMLError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{directory.config} is not a run's configuration any more; restore it or delete {directory.path}"

@@ -62,7 +62,7 @@ def calibrated(
 
     Args:
         cells: Of the sweep; the first says where the cache is and which precision is meant.
-        worker: Dotted path of the function that probes; it returns its findings as plain values.
+        worker: The function that probes, as ``module:name``; it returns its findings as plain values.
         environment: Of the probing process.
         display: For what is to be said.
     """

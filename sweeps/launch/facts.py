@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import ModelConfig, model_name
+from retrieval.config import Config, ModelConfig, model_name
 from retrieval.run.identity import data_label
+from retrieval.training.strategy import strategy_of
 from sweeps.launch.need import encoder_parameters
 from sweeps.launch.shape import checkpoint_shape, foreign_folder, shaped, vocabulary
 
@@ -26,7 +27,6 @@ def facts(config: DictConfig) -> dict[str, Any]:
     """
     sizes = parameters(config.model, vocabulary(config))
     flat = _flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
-    pareto = config.strategy.name == "pareto"
     return {
         **flat,
         **sizes,
@@ -34,7 +34,7 @@ def facts(config: DictConfig) -> dict[str, Any]:
         "data": data_label(config),
         "frac": float(config.data.frac),
         "strategy": str(config.strategy.name),
-        "base_strategy": str(config.strategy.base if pareto else config.strategy.name),
+        "base_strategy": strategy_of(cast(Config, config).strategy).base_name,
     }
 
 

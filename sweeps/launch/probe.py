@@ -22,8 +22,8 @@ from retrieval.models.backbones import build_encoder
 from retrieval.run import hardware
 from retrieval.run.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import IN_DOMAIN, Setting
+from retrieval.training.objective import Setting, build_objective
+from retrieval.training.strategy import IN_DOMAIN
 from sweeps.launch.calibration import (
     LAYERS,
     PAIRS,
@@ -133,8 +133,8 @@ def _measure(
     """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
     torch.set_num_threads(1)
     encoder = build_encoder(model, _Tokenizer(), 0, precision)
-    strategy = build_strategy(StrategyConfig(), Setting(0, None))
-    module = RetrievalModule(encoder, strategy, train, learning_rates(train, model), 0)
+    objective = build_objective(StrategyConfig(), Setting(0, None))
+    module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]
     batch = Batch(0, _tokens(), {IN_DOMAIN: _block()}, PAIRS)
 

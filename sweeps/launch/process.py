@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module
 from multiprocessing import connection, forkserver
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal, cast
 
 from omegaconf import DictConfig
@@ -38,7 +38,7 @@ class Job:
     """What a process is told."""
 
     worker: str
-    """Dotted path of a function of one configuration."""
+    """A function of one configuration, as ``module:name``."""
     config: DictConfig
     threads: int
     log: Path | None = None
@@ -136,7 +136,7 @@ def run_job(send: connection.Connection, job: Job) -> None:
     _follow_parent()
     try:
         _set_up(job)
-        message = Message("done", result=resolve(job.worker)(job.config))
+        message = Message("done", result=resolve_name(job.worker)(job.config))
     except RunBusyError as error:
         print(error, file=sys.stderr)
         message = Message("busy", error=describe(error))
@@ -152,12 +152,6 @@ def run_job(send: connection.Connection, job: Job) -> None:
         send.send(message)
     send.close()
     sys.exit(0 if message.kind == "done" else 1)
-
-
-def resolve(path: str) -> Callable[..., Any]:
-    """The function at the dotted ``path``; raises ``ImportError`` or ``AttributeError``."""
-    module, _, name = path.rpartition(".")
-    return cast(Callable[..., Any], getattr(import_module(module), name))
 
 
 def describe(error: BaseException) -> dict[str, str]:

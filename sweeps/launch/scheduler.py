@@ -34,7 +34,7 @@ class Scheduler:
     """All of the sweep, for the record and the progress line."""
     plan: Plan
     worker: str
-    """Dotted path of the function that runs one cell's configuration."""
+    """The function that runs one cell's configuration, as ``module:name``."""
     record: SweepRecord
     display: Display
     memory: int | None = None

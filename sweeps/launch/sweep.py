@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from retrieval.run.directory import RunDirectory
 from retrieval.run.resources import available_cores, available_gpus, available_memory
 from sweeps.launch.calibration import calibrated
 from sweeps.launch.cells import Cell, SweepRecord
@@ -20,7 +20,7 @@ from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
 from sweeps.launch.need import estimate
 from sweeps.launch.packing import Plan, plan_slots
-from sweeps.launch.process import Child, Job, resolve, start_server
+from sweeps.launch.process import Child, Job, start_server
 from sweeps.launch.scheduler import Scheduler
 
 INTERRUPTED = 130
@@ -29,15 +29,20 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Options:
-    """How this machine is used; ``conf/hydra/launcher/local.yaml`` documents each."""
+    """How this machine is used; functions as ``module:name``, since other processes call them."""
 
     slots: int | None = None
+    """Cells side by side; ``None``: as many as end the sweep soonest."""
     threads: int | None = None
-    worker: str = "retrieval.pipeline.run_cell"
-    prepare: str | None = "retrieval.pipeline.prepare_data"
-    validate: str | None = "retrieval.config.validation.validate"
-    fingerprint: str = "retrieval.data.sources.fingerprint"
-    probe: str | None = "sweeps.launch.probe.run"
+    """CPU threads of each cell; ``None``: chosen with the slots."""
+    open: str = "retrieval.opened:Run.open"
+    """(configuration, fingerprint of its data where known) -> :class:`~retrieval.opened.Run`."""
+    worker: str = "retrieval.pipeline:run_cell"
+    """Configuration -> result."""
+    prepare: str | None = "retrieval.pipeline:prepare_data"
+    """Called with one configuration of each distinct data before the first cell; ``None``: not at all."""
+    probe: str | None = "sweeps.launch.probe:run"
+    """Measures once how fast this machine trains; ``None``: speeds are assumed."""
     preload: Sequence[str] = (
         "torch",
         "pytorch_lightning",
@@ -45,6 +50,7 @@ class Options:
         "sentence_transformers",
         "retrieval.pipeline",
     )
+    """Imported once by the server that the cells' processes are forked from."""
 
 
 def run_sweep(
@@ -94,21 +100,17 @@ def make_cells(composed: Sequence[Composed], options: Options, group: str) -> li
     Raises:
         ConfigError: A configuration is invalid, or its data are not there.
     """
-    validate: Callable[..., Any] | None = resolve(options.validate) if options.validate else None
-    fingerprint = resolve(options.fingerprint)
+    opened = resolve_name(options.open)
     known: dict[str, str] = {}
     gpu = bool(available_gpus())
     cells = []
     for item in composed:
-        if validate is not None:
-            validate(item.config)
         key = data_key(item.config)
-        if key not in known:
-            known[key] = str(fingerprint(item.config.data, Path(item.config.cache)))
-        run = RunDirectory.of(item.config, known[key])
+        run = opened(item.config, known.get(key))
+        known[key] = run.fingerprint
         _set(item.config, "logger.group", group)
-        cell = Cell(item.index, item.overrides, item.config, run, estimate(item.config, gpu), key)
-        result = run.finished()
+        cell = Cell(item.index, item.overrides, item.config, run.directory, estimate(item.config, gpu), key)
+        result = run.directory.finished()
         if result is not None:
             cell.end("done", result=result, skipped=True)
         cells.append(cell)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from omegaconf import DictConfig
 
+from retrieval.config import Config
+from retrieval.training.strategy import PERTURBED, strategy_of
 from sweeps.launch.shape import shaped, vocabulary
 
 FILL = {"query": 0.4, "passage": 0.75}
 """Typical length of a text as a share of its maximum, where its data are not at hand."""
-
-PERTURBED, OTHER_DOMAINS = "perturbed", "other-domains"
 
 UNCAPPED = {"queries": 10_000, "passages": 100_000}
 """Texts of a test set assumed for ``eval=full`` where its data are not at hand."""
@@ -44,6 +44,29 @@ class Contents:
     """Words of the tokenizer."""
     pairs: int | None = None
     """In-domain training pairs at ``data.frac=1``; ``None`` = not known."""
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Texts put through the encoder, as :class:`retrieval.models.flops.Work` counts them."""
+
+    tokens: float = 0.0
+    attended: float = 0.0
+    sequences: float = 0.0
+
+    @classmethod
+    def of(cls, contents: Contents, queries: float, passages: float) -> _Texts:
+        """So many queries and passages of mean length."""
+        return cls(
+            queries * contents.query + passages * contents.passage,
+            queries * contents.query_square + passages * contents.passage_square,
+            queries + passages,
+        )
+
+    def __add__(self, more: _Texts) -> _Texts:
+        return _Texts(
+            self.tokens + more.tokens, self.attended + more.attended, self.sequences + more.sequences
+        )
 
 
 @dataclass(frozen=True)
@@ -85,81 +108,53 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
 
     ``precision``: ``bf16`` or ``32``, of the activations.
     """
-    model, strategy = shaped(config.model), config.strategy
+    model = shaped(config.model)
     hidden, layers = int(model.hidden), int(model.layers)
     wide = int(model.intermediate or 4 * hidden)
     weights = layers * (4 * hidden * hidden + 2 * hidden * wide)
-    # Other domains bring no mined negatives; on average over the steps, or within each of them.
-    negatives = 1 + hard_negatives(strategy) * (1 - shares(strategy)[OTHER_DOMAINS])
-    pairs = int(config.train.batch_size) * (blocks(strategy) if strategy.get("budget") == "extra" else 1)
-    tokens = pairs * (contents.query + negatives * contents.passage)
-    most = pairs * (contents.query + (1 + hard_negatives(strategy)) * contents.passage)
-    attended = pairs * (contents.query_square + negatives * contents.passage_square)
 
-    def forward(tokens: float, attended: float, sequences: float) -> float:
+    def forward(texts: _Texts) -> float:
         projection = hidden * int(model.projection)
-        return 2 * weights * tokens + 4 * hidden * layers * attended + 2 * projection * sequences
+        attention = 4 * hidden * layers * texts.attended
+        return 2 * weights * texts.tokens + attention + 2 * projection * texts.sequences
 
-    sequences = pairs * (1 + negatives)
-    backward = 2 if strategy.rule in ("upgrad", "mgda", "pcgrad") and strategy.name == "pareto" else 1
-    recomputed = backward if config.train.get("mini_batch_size") else 0
-    passes = 1 + 2 * backward + recomputed + _ascent(strategy)
-    step = passes * forward(tokens, attended, sequences)
-    measured = forward(
-        contents.test_queries * contents.query + contents.test_passages * contents.passage,
-        contents.test_queries * contents.query_square + contents.test_passages * contents.passage_square,
-        contents.test_queries + contents.test_passages,
-    )
+    whole, searched, most = _step_texts(config, contents)
+    mini_batch_size = config.train.get("mini_batch_size")
+    backward = strategy_of(cast(Config, config).strategy).backward_passes
+    passes = 1 + 2 * backward + (backward if mini_batch_size else 0)
+    measured = forward(_Texts.of(contents, contents.test_queries, contents.test_passages))
     if config.eval.get("untrained"):
         measured *= 2  # once for all runs that start from the same weights; which is first is not known
-    at_once = min(1.0, (config.train.get("mini_batch_size") or sequences) / sequences)
+    at_once = min(1.0, (mini_batch_size or whole.sequences) / whole.sequences)
     kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
     sets = _sets(config) if "data" in config else 1
     vectors = 4 * (int(model.projection) or hidden) * (contents.test_queries + contents.test_passages) / sets
-    return Workload(tokens, step, measured, kept * at_once * most * layers * hidden, vectors)
+    return Workload(
+        whole.tokens,
+        passes * forward(whole) + forward(searched),
+        measured,
+        kept * at_once * most.tokens * layers * hidden,
+        vectors,
+    )
 
 
-def hard_negatives(strategy: Any) -> int:
-    """Mined passages that every query of a batch brings."""
-    return int(strategy.hard.count) if _base(strategy) in ("hard-negative", "denoising") else 0
+def batch_contents(config: DictConfig) -> dict[str, float]:
+    """Pairs of each block in the mean step of a training, where ω is on average as configured, or ½."""
+    strategy = strategy_of(cast(Config, config).strategy)
+    omega = config.strategy.omega
+    return strategy.expected_counts(int(config.train.batch_size), 0.5 if omega is None else float(omega))
 
 
-def blocks(strategy: Any) -> int:
-    """Losses of a step that have pairs of their own with ``strategy.budget=extra``."""
-    if strategy.name != "pareto":
-        return 2 if strategy.name == "adversarial" else 1
-    perturbed = strategy.base == "adversarial" or strategy.robust in ("adversarial", "both")
-    return 1 + perturbed + (strategy.robust in ("ood", "both"))
-
-
-def shares(strategy: Any) -> dict[str, float]:
-    """Share of the pairs that are perturbed, and that come from other domains, where ω is as it starts.
-
-    With ``mixing=loss`` a batch is split as if ω were ½, and with ``budget=extra`` evenly.
-    """
-    if strategy.get("budget") == "extra":
-        even = 1 / blocks(strategy)
-        other = strategy.name == "pareto" and strategy.robust != "adversarial"
-        perturbed = blocks(strategy) > 1 + other
-        return {PERTURBED: even * perturbed, OTHER_DOMAINS: even * other}
-    pareto = strategy.name == "pareto"
-    by_steps = strategy.get("mixing", "steps") == "steps"
-    omega = strategy.omega if pareto and by_steps and strategy.omega is not None else 0.5
-    base = 0.5 if _base(strategy) == "adversarial" else 0.0
-    if not pareto:
-        return {PERTURBED: base, OTHER_DOMAINS: 0.0}
-    other = {"ood": 1.0, "both": 0.5, "adversarial": 0.0}[str(strategy.robust)]
-    perturbed = (1 - omega) * base + omega * (1 - other)
-    return {PERTURBED: perturbed, OTHER_DOMAINS: omega * other}
-
-
-def _base(strategy: Any) -> str:
-    return str(strategy.base if strategy.name == "pareto" else strategy.name)
-
-
-def _ascent(strategy: Any) -> float:
-    """Forward passes of a whole batch that go into perturbing the share of the pairs that is perturbed."""
-    if strategy.perturbation.kind == "noise":
-        return 0.0
-    steps = int(strategy.perturbation.steps) if strategy.perturbation.kind == "pgd" else 1
-    return ASCENT_PASSES * steps * shares(strategy)[PERTURBED]
+def _step_texts(config: DictConfig, contents: Contents) -> tuple[_Texts, _Texts, _Texts]:
+    """All texts of the mean step; those passed to find perturbations; and those of the largest step."""
+    strategy, kind = strategy_of(cast(Config, config).strategy), config.strategy.perturbation.kind
+    whole, searched = _Texts(), _Texts()
+    counts = batch_contents(config)
+    for block, pairs in counts.items():
+        passages = 1 + strategy.negatives_of(block)
+        whole += _Texts.of(contents, pairs, pairs * passages)
+        if block == PERTURBED and kind != "noise":
+            steps = int(config.strategy.perturbation.steps) if kind == "pgd" else 1
+            searched += _Texts.of(contents, pairs, ASCENT_PASSES * steps * pairs * passages)
+    pairs = sum(counts.values())
+    return whole, searched, _Texts.of(contents, pairs, pairs * (1 + strategy.hard_negatives))

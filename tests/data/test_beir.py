@@ -12,11 +12,14 @@ from omegaconf import OmegaConf
 
 from retrieval.config import EvalConfig
 from retrieval.config.beir_sets import BEIR_SETS
-from retrieval.config.data import BeirConfig, DataConfig, LocalConfig, SyntheticConfig
+from retrieval.config.data import DataConfig
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.relevance import relevance_of
 from retrieval.data.sources import beir
+from retrieval.data.sources.beir import BeirConfig
+from retrieval.data.sources.local import LocalConfig
+from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.data.splits import check_disjoint
 from retrieval.errors import ConfigError, DataError, DownloadError
 from retrieval.evaluation.suite import build_sets

@@ -101,7 +101,6 @@ def test_another_margin_needs_no_second_judgement(
 @pytest.mark.parametrize(
     "config",
     [
-        DenoiseConfig(margin="wide"),
         DenoiseConfig("a teacher", "percentile", 95.0),
         DenoiseConfig("bm25", "percentile", 0.5),
     ],

@@ -14,9 +14,11 @@ import datasets
 import pytest
 
 from retrieval.config import Config
-from retrieval.config.data import HubConfig, HubDataset, LocalConfig
+from retrieval.config.data import HubDataset
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
+from retrieval.data.sources.hub import HubConfig
+from retrieval.data.sources.local import LocalConfig
 from retrieval.data.splits import check_disjoint
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.identity import data_label

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.config.data import DataConfig, LocalConfig
+from retrieval.config.data import DataConfig
 from retrieval.data import sources
+from retrieval.data.sources.local import LocalConfig
 from retrieval.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
@@ -126,6 +127,6 @@ def test_a_folder_without_the_files_is_a_data_error(write_collection: Write, tmp
 def test_unknown_source() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"data\.name='msmarkov' is unknown; choose one of beir, hub, local, pydocs, synthetic",
+        match=r"data\.name=msmarkov is not known; valid: beir, hub, local, pydocs, synthetic",
     ):
         sources.fingerprint(DataConfig(name="msmarkov"))

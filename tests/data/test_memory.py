@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.config.data import HubConfig, SyntheticConfig
 from retrieval.data import sources, tokens
 from retrieval.data.collection import open_collection
+from retrieval.data.sources.hub import HubConfig
+from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.data.tokens import token_store, tokenizer_fingerprint, train_wordpiece
 
 SMALL, LARGE = 4_000, 16_000

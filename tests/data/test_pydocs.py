@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from retrieval.config.data import PydocsConfig
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.sources import packages
+from retrieval.data.sources.pydocs import PydocsConfig
 from retrieval.data.splits import check_disjoint
 from retrieval.errors import ConfigError
 
@@ -197,8 +197,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"robust_dev": ["side"]}, "the domain 'side' is in data.robust and in data.robust_dev"),
     ({"robust_dev": ["other"]}, "the domain 'other' is in data.robust_dev and in data.ood"),
     ({"ood": ["other", "other"]}, "data.ood names the domain 'other' twice"),
-    ({"test_queries": 0}, "data.test_queries=0 is too small; the least is 1"),
-    ({"dev_queries": -1}, "data.dev_queries=-1 is too small; the least is 1"),
     ({"domains": {"side": ["side_pkg"]}}, "data.domains has no packages under 'in-domain'"),
     ({"domains": {**CONFIG.domains, "in-domain": ["no_such_pkg"]}},
      "data.domains.in-domain names the package 'no_such_pkg', which is not installed"),

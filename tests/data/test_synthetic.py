@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.config.data import ROLES, SyntheticConfig
+from retrieval.config.data import ROLES
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
+from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.data.splits import check_disjoint
 from retrieval.errors import ConfigError
 
@@ -155,11 +156,7 @@ def test_domains_share_a_part_of_their_words(cache: Path) -> None:
 
 
 WRONG = {
-    "passages": (10, "data.passages=10 is too small; the least is 20"),
-    "queries": (0, "data.queries=0 is too small; the least is 20"),
     "topics": (500, "data.topics=500 needs more words than data.words=400; at most 70 topics fit"),
-    "words": (5, "data.words=5 is too small; the least is 40"),
-    "domains": (-1, "data.domains=-1 is too small; the least is 0"),
     "robust": (["domain-9"], "data.robust names the unknown domain 'domain-9'; choose from domain-1,"),
     "robust_dev": (["law"], "data.robust_dev names the unknown domain 'law'; choose from domain-1,"),
     "ood": (["finance"], "data.ood names the unknown domain 'finance'"),

@@ -95,7 +95,7 @@ def test_a_run_stopped_at_any_step_resumes_to_the_same_bits(
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     expected = run_cell(whole)
     with monkeypatch.context() as patch:
-        _raise_signal_at(patch, "retrieval.training.strategies.base.Strategy", step)
+        _raise_signal_at(patch, step)
         with pytest.raises(SystemExit) as stopped:
             run_cell(parted)
     assert stopped.value.code == 128 + signal.SIGTERM

@@ -12,7 +12,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval import evaluate
-from retrieval.config import complete
 from retrieval.config.validation import validate
 from retrieval.evaluation import untrained
 from retrieval.evaluation.dual_encoder import StoredTexts
@@ -70,16 +69,9 @@ def test_initial_weights_are_measured_as_the_run_is_and_once_for_a_sweep(
 def test_a_run_without_the_row_is_the_run_it_was_before_there_was_one(small: Compose, tmp_path: Path) -> None:
     config = small()
     plain = identity(config, "data")
-    earlier = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(earlier, dict)
-    earlier["eval"] = {key: earlier["eval"][key] for key in plain["eval"]}
-    OmegaConf.save(OmegaConf.create(earlier), tmp_path / "config.yaml")
+    OmegaConf.save(config, tmp_path / "config.yaml", resolve=True)
     assert changed_key(tmp_path / "config.yaml", config) is None
     assert changed_key(tmp_path / "config.yaml", small("eval.untrained=true")) == "eval.untrained"
-    stored = OmegaConf.create(earlier)
-    complete(stored)
-    assert (stored.eval.shard, stored.eval.untrained, stored.eval.pool) == (65536, False, 150)
-    assert identity(stored, "data") == plain
     assert not {"shard", "untrained"} & set(plain["eval"])
     assert identity(small("eval.shard=10"), "data") == plain
     assert identity(small("eval.untrained=true"), "data") != plain

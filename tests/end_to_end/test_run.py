@@ -17,7 +17,7 @@ from retrieval.errors import ConfigError, TrainingError
 from retrieval.pipeline import run_cell
 from retrieval.run.directory import RunDirectory
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.strategies.standard import Standard
+from retrieval.training.objective import Objective
 from tests.end_to_end.conftest import Compose, composed
 
 IDENTITY = ("run", "model", "data", "frac", "strategy", "seed", "base_strategy")
@@ -48,15 +48,15 @@ def without_cost(result: dict[str, Any]) -> dict[str, Any]:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Any) -> None:
     """Do ``action`` in the middle of a step."""
-    original = Standard.losses
+    original = Objective.losses
     seen = iter(range(1, 10**6))
 
-    def losses(self: Standard, *arguments: Any) -> Any:
+    def losses(self: Objective, *arguments: Any) -> Any:
         if next(seen) == step:
             action()
         return original(self, *arguments)
 
-    monkeypatch.setattr(Standard, "losses", losses)
+    monkeypatch.setattr(Objective, "losses", losses)
 
 
 def test_a_run_leaves_everything_that_the_design_names(small: Compose) -> None:
@@ -119,10 +119,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     run_cell(whole)
     with monkeypatch.context() as patch:
-        kind = "retrieval.training.strategies.standard.Standard"
-        if strategy.startswith("pareto"):
-            kind = "retrieval.training.strategies.pareto.Pareto"
-        _raise_signal_at(patch, kind, step)
+        _raise_signal_at(patch, step)
         with pytest.raises(SystemExit) as stopped:
             run_cell(parted)
     assert stopped.value.code == 128 + signal.SIGTERM
@@ -138,12 +135,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     ]
 
 
-def _raise_signal_at(patch: pytest.MonkeyPatch, kind: str, step: int) -> None:
-    import importlib
-
-    module, _, name = kind.rpartition(".")
-    cls = getattr(importlib.import_module(module), name)
-    original = cls.losses
+def _raise_signal_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    original = Objective.losses
     seen = iter(range(1, 10**6))
 
     def losses(self: Any, *arguments: Any) -> Any:
@@ -151,7 +144,7 @@ def _raise_signal_at(patch: pytest.MonkeyPatch, kind: str, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *arguments)
 
-    patch.setattr(cls, "losses", losses)
+    patch.setattr(Objective, "losses", losses)
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before(
@@ -179,13 +172,13 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(
 
 
 def test_a_loss_that_is_not_finite_is_named(small: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Standard.losses
+    original = Objective.losses
 
-    def losses(self: Standard, *arguments: Any) -> Any:
+    def losses(self: Objective, *arguments: Any) -> Any:
         found = original(self, *arguments)
         return type(found)(total=found.total * float("nan"), eff=found.eff)
 
-    monkeypatch.setattr(Standard, "losses", losses)
+    monkeypatch.setattr(Objective, "losses", losses)
     config = small()
     with pytest.raises(TrainingError, match="LOSS_NOT_FINITE"):
         run_cell(config)

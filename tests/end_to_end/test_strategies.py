@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from retrieval.config.ranges import CHOICES, GRADIENT_RULES
+from retrieval.config import StrategyConfig
+from retrieval.config.knobs import choices
+from retrieval.config.strategy import RULES as CLASSES
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
@@ -20,7 +22,8 @@ from tests.end_to_end.conftest import Compose, composed
 from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
 
 TWO_STEPS = ("train.steps=2", "trainer.log_every=1", "eval=none")
-BASES, ROBUST, RULES = (CHOICES[f"strategy.{key}"] for key in ("base", "robust", "rule"))
+BASES, ROBUST, RULES = (choices(StrategyConfig, key) for key in ("base", "robust", "rule"))
+GRADIENT_RULES = [name for name, rule in CLASSES.items() if rule.by_gradients]
 EVERY = [
     *((base, robust, "dro") for base, robust in itertools.product(BASES, ROBUST)),
     # `law` needs a file and `anchor` a pretrained start: test_omega_rules.py.
@@ -82,13 +85,13 @@ def test_every_base_composes_with_every_objective_and_rule(
     run_pareto(small, base, robust, rule)
 
 
-@pytest.mark.parametrize("strategy", [name for name in CHOICES["strategy.name"] if name != "pareto"])
+@pytest.mark.parametrize("strategy", [name for name in choices(StrategyConfig, "name") if name != "pareto"])
 def test_every_strategy_runs(small: Compose, strategy: str) -> None:
     result = check(small, f"strategy={strategy}")
     assert (result["strategy"], result["base_strategy"]) == (strategy, strategy)
 
 
-@pytest.mark.parametrize("kind", CHOICES["strategy.perturbation.kind"])
+@pytest.mark.parametrize("kind", choices(StrategyConfig, "perturbation.kind"))
 def test_every_perturbation_runs_and_costs_what_it_takes(small: Compose, kind: str) -> None:
     clean = check(small, "strategy=standard")
     perturbed = check(small, "strategy=adversarial", f"strategy.perturbation.kind={kind}")
@@ -122,7 +125,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     expected_result = run_cell(whole)
     with monkeypatch.context() as patch:
-        _raise_signal_at(patch, "retrieval.training.strategies.base.Strategy", 6)
+        _raise_signal_at(patch, 6)
         with pytest.raises(SystemExit) as stopped:
             run_cell(parted)
     assert stopped.value.code == 128 + signal.SIGTERM
@@ -193,7 +196,7 @@ def test_a_rule_that_runs_into_its_bound_is_named(small: Compose) -> None:
         ),
         (("strategy=standard", "strategy.recalibrate=5"), r"strategy\.recalibrate=5 .*strategy=pareto"),
         (("strategy=adversarial", "strategy.perturbation.kind=flip"), r"kind=flip .*fgsm, pgd"),
-        (("strategy=pareto", "strategy.base=pareto"), r"strategy\.base=pareto .*valid: standard"),
+        (("strategy=pareto", "strategy.base=pareto"), r"strategy\.base=pareto .*valid: adversarial"),
         (
             ("strategy=denoising", "strategy.denoise.margin=percentile"),
             r"margin=percentile .*teacher=bm25 .*valid with it: absolute, relative; or name a cross-encoder",
@@ -211,7 +214,7 @@ def test_a_configuration_that_cannot_work_is_one_clear_line(options: tuple[str, 
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.config.validation.find_spec", lambda name: None)
+    monkeypatch.setattr("retrieval.training.omega.rules.gradients.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs torchjd.*pip install 'paretrieve\[gradients\]'"):
         validate(
             composed("data=synthetic", "strategy=pareto", "strategy.rule=upgrad", "strategy.mixing=loss")

@@ -88,7 +88,7 @@ def test_a_resume_goes_on_in_the_same_wandb_run(
 
     config = small(*QUICK, "eval=none", "train.steps=8")
     with monkeypatch.context() as patch:
-        _raise_signal_at(patch, "retrieval.training.strategies.standard.Standard", 5)
+        _raise_signal_at(patch, 5)
         with pytest.raises(SystemExit):
             run_cell(config)
     run_cell(config)

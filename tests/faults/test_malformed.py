@@ -18,16 +18,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from retrieval.config import Config, register_schema
-from retrieval.config.data import SyntheticConfig
 from retrieval.config.validation import validate
 from retrieval.data.collection import Collection, open_collection
-from retrieval.data.sources.synthetic import prepare
+from retrieval.data.sources.synthetic import SyntheticConfig, prepare
 from retrieval.errors import ConfigError, ParetrieveError, TrainingError
 from retrieval.evaluation.attacks.records import Attacked, Replacement, load_attacked, save_attacked
 from retrieval.run.identity import identity
 from retrieval.run.messages import explain
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.omega import load_target
+from retrieval.training.omega.target import load_target
 from sweeps.cli import main
 from tests.conftest import REPOSITORY
 from tests.faults.fuzz import BAD_VALUES, BAD_WORDS, copy_tree, damage_bytes, damage_file, keys_of

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval import config as schema
-from retrieval.config.data import SyntheticConfig
+from retrieval.data.sources.synthetic import SyntheticConfig
 from sweeps.launch.compose import Composed
 from sweeps.launch.sweep import Options
 
@@ -22,10 +22,9 @@ REPOSITORY = HERE.parent.parent
 def options(**changes: Any) -> Options:
     return Options(
         **{
-            "worker": "stub_cells.run",
-            "prepare": "stub_cells.prepare",
-            "validate": None,
-            "fingerprint": "stub_cells.fingerprint",
+            "worker": "stub_cells:run",
+            "prepare": "stub_cells:prepare",
+            "open": "stub_cells:open_run",
             "probe": None,
             "preload": (),
             **changes,
@@ -65,7 +64,8 @@ def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     launcher = (
         [] if any(part.startswith("hydra/launcher=") for part in overrides) else ["hydra/launcher=local"]
     )
-    stub = [f"hydra.launcher.{name}=stub_cells.{name}" for name in ("prepare", "fingerprint")]
+    stubs = {"worker": "run", "prepare": "prepare", "open": "open_run"}
+    stub = [f"+hydra.launcher.{name}=stub_cells:{function}" for name, function in stubs.items()]
     return subprocess.Popen(
         [
             sys.executable,
@@ -73,11 +73,9 @@ def command(folder: Path, *overrides: str) -> subprocess.Popen[str]:
             "-m",
             "data=synthetic",
             *launcher,
-            "hydra.launcher.worker=stub_cells.run",
             *stub,
-            "hydra.launcher.validate=null",
-            "hydra.launcher.probe=null",
-            "hydra.launcher.preload=[]",
+            "+hydra.launcher.probe=null",
+            "+hydra.launcher.preload=[]",
             "hydra.launcher.slots=2",
             f"runs={folder / 'runs'}",
             f"cache={folder / 'cache'}",

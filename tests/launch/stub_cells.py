@@ -8,17 +8,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig
 
+from retrieval.config import Config
 from retrieval.errors import DataError, TrainingError
+from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import read_json
 
 
-def fingerprint(data: DictConfig, cache: Path) -> str:
-    return f"stub of {data.name}"
+def open_run(config: DictConfig, fingerprint: str | None = None) -> Run:
+    """As ``Run.open`` without a check: no value of ``model.pretrained`` is valid."""
+    fingerprint = f"stub of {config.data.name}"
+    return Run(config, cast(Config, config), fingerprint, RunDirectory.of(config, fingerprint))
 
 
 def prepare(config: DictConfig) -> None:
@@ -41,7 +45,7 @@ def no_probe(config: DictConfig) -> None:
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    directory = RunDirectory.of(config, fingerprint(config.data, Path(config.cache)))
+    directory = open_run(config).directory
     with directory.claim() as finished:
         if finished is not None:
             return finished

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from retrieval import config as schema
-from retrieval.config.data import SyntheticConfig
+from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.training import memory
 from sweeps.launch.compose import compose_command
 from sweeps.launch.need import (

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stub_cells
 from helpers import composed, options
 
 from retrieval.errors import ConfigError
+from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from sweeps.launch import sweep
 from sweeps.launch.cells import Cell
@@ -124,13 +126,14 @@ def test_gpus_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_invalid_cell_stops_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def validate(config: Any) -> None:
+    def opened(config: Any, fingerprint: str | None) -> Run:
         if config.model.pretrained == "b":
             raise ConfigError("bad")
+        return stub_cells.open_run(config)
 
-    monkeypatch.setattr(sweep, "resolve", lambda path: validate if path == "check" else lambda *_: "f")
+    monkeypatch.setattr(sweep, "resolve_name", lambda _: opened)
     with pytest.raises(ConfigError, match="bad"):
-        run_sweep(composed(tmp_path, ["a", "b"]), options(validate="check"), tmp_path / "sweep")
+        run_sweep(composed(tmp_path, ["a", "b"]), options(), tmp_path / "sweep")
     assert not (tmp_path / "runs").exists()
 
 
@@ -170,16 +173,16 @@ def test_threads_by_a_probe_of_the_machine(
         assert status == 0
         return [cell.threads for cell in ended]
 
-    assert threads(128, tmp_path / "narrow", "stub_cells.probe") == [1, 1]
-    assert threads(512, tmp_path / "wide", "stub_cells.probe") == [2, 2]
+    assert threads(128, tmp_path / "narrow", "stub_cells:probe") == [1, 1]
+    assert threads(512, tmp_path / "wide", "stub_cells:probe") == [2, 2]
     assert (tmp_path / "wide" / "cache").read_text().count("probed") == 1
     assert "cannot probe" not in capfd.readouterr().err
-    assert threads(128, tmp_path / "none", "stub_cells.no_probe") == [2, 2]
+    assert threads(128, tmp_path / "none", "stub_cells:no_probe") == [2, 2]
     assert "cannot probe this machine (no clock); slots and threads by assumed" in capfd.readouterr().err
 
 
 def test_no_probe_where_nothing_is_to_be_chosen(tmp_path: Path) -> None:
     for number, changes in enumerate([{"threads": 1}, {"slots": 2}]):
         where = tmp_path / str(number)
-        run_sweep(composed(where, ["a", "b"]), options(probe="stub_cells.probe", **changes), where / "sweep")
+        run_sweep(composed(where, ["a", "b"]), options(probe="stub_cells:probe", **changes), where / "sweep")
         assert "probed" not in (where / "cache").read_text()

@@ -13,8 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from retrieval import config as schema
-from retrieval.config.data import SyntheticConfig
 from retrieval.data.sources import fingerprint
+from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.errors import ConfigError
 from retrieval.run.directory import RunDirectory
 from retrieval.run.ownership import started
@@ -177,7 +177,7 @@ def test_retry_refuses_a_changed_configuration(tmp_path: Path, capsys: pytest.Ca
     config.train.steps = 7
     OmegaConf.save(config, run.config)
     with pytest.raises(ConfigError, match="changed"):
-        stored_config(run, Options().fingerprint)
+        stored_config(run)
     run.config.unlink()
     assert main(["retry", "--runs", str(tmp_path)]) == 2
     assert "has no config.yaml" in capsys.readouterr().err

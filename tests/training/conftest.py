@@ -15,8 +15,8 @@ from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, train_wordpiece, write_store
 from retrieval.models.backbones import build_encoder
 from retrieval.models.encoder import DualEncoder
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting, Strategy, TrainingData
+from retrieval.training.objective import Objective, Setting, build_objective
+from retrieval.training.streams import TrainingData
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
 PAIRS = 40
@@ -57,16 +57,16 @@ def encoder(tokenizer: Any) -> DualEncoder:
     return build_encoder(shape, tokenizer, seed=3, precision="32")
 
 
-Make = Callable[..., Strategy]
+Make = Callable[..., Objective]
 
 
 @pytest.fixture
 def make(tokenizer: Any) -> Make:
-    """Build a strategy, its ω by ``dro`` unless said; ``perturbation``: settings of the perturbation."""
+    """Build the objective of a strategy, its ω by ``dro`` unless said; ``perturbation``: its settings."""
 
-    def built(name: str = "pareto", perturbation: dict[str, Any] | None = None, **values: Any) -> Strategy:
+    def built(name: str = "pareto", perturbation: dict[str, Any] | None = None, **values: Any) -> Objective:
         config = StrategyConfig(name=name, **{"rule": "dro", **values})
         config.perturbation = PerturbationConfig(**(perturbation or {}))
-        return build_strategy(config, Setting(seed=7, tokenizer=tokenizer))
+        return build_objective(config, Setting(seed=7, tokenizer=tokenizer))
 
     return built

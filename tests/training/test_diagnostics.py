@@ -15,8 +15,8 @@ from retrieval.training.diagnostics import (
     oscillation,
     saturation,
 )
-from retrieval.training.omega import Target
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.objective import Objective
+from retrieval.training.omega.target import Target
 from tests.training.conftest import Make
 
 BOUNDS = (0.01, 0.99)
@@ -27,8 +27,8 @@ def lines(omegas: list[float]) -> list[dict[str, Any]]:
     return [{"step": 10 * i, "train/omega": omega} for i, omega in enumerate(omegas)]
 
 
-def codes(strategy: Any, omegas: list[float], **result: float) -> list[str]:
-    return [warning["code"] for warning in diagnose(strategy, lines(omegas), result)]
+def codes(objective: Objective, omegas: list[float], **result: float) -> list[str]:
+    return [warning["code"] for warning in diagnose(objective.control, lines(omegas), result)]
 
 
 def test_back_and_forth_is_an_oscillation_and_noise_is_not() -> None:
@@ -69,8 +69,8 @@ def test_an_encoder_that_knows_nothing_is_named_whatever_the_strategy(make: Make
     assert "5.549" in str(chance_level(at_chance))
     assert chance_level({**at_chance, "eff/contrastive_entropy": 5.4}) is None
     assert chance_level({}) is None
-    for strategy in (make("adversarial"), make()):
-        assert [warning["code"] for warning in diagnose(strategy, [], at_chance)] == ["AT_CHANCE_LEVEL"]
+    for control in (None, make().control):
+        assert [warning["code"] for warning in diagnose(control, [], at_chance)] == ["AT_CHANCE_LEVEL"]
 
 
 def test_every_code_has_its_run(make: Make) -> None:
@@ -80,18 +80,18 @@ def test_every_code_has_its_run(make: Make) -> None:
     assert codes(make(), [*calm, *[0.99] * 20]) == ["OMEGA_SATURATED"]
     assert codes(make("standard"), []) == []
     assert codes(make(rule="fixed", omega=1.0), [1.0] * 20) == []
-    strategy = make()
-    assert isinstance(strategy, Pareto)
-    control = strategy.controller
+    objective = make()
+    control = objective.control
+    assert control is not None
     control.update(torch.tensor(1.0), torch.tensor(1.0))
     control.recalibrate(10, torch.tensor(1.0), torch.tensor(2.0))
     control.target = Target(1.0, 1.0, "frontier.json", "all", METRICS, ((1.0, 1.0),))
-    found = codes(strategy, calm, **dict.fromkeys(METRICS, 2.0))
+    found = codes(objective, calm, **dict.fromkeys(METRICS, 2.0))
     assert found == ["PROXY_DIVERGED", "FRONTIER_NOT_REACHED"]
 
 
 def test_a_message_holds_the_numbers_of_the_run(make: Make) -> None:
-    (warning,) = diagnose(make(), lines([0.3, 0.7] * 10), {})
+    (warning,) = diagnose(make().control, lines([0.3, 0.7] * 10), {})
     assert warning.keys() == {"code", "message", "remedy"}
     assert "0.40" in warning["message"]
     assert "\n" not in warning["message"]
@@ -103,8 +103,8 @@ def test_too_few_logged_steps_say_nothing(make: Make, count: int) -> None:
 
 
 def test_the_ratios_are_those_of_the_recalibrations(make: Make) -> None:
-    strategy = make()
-    assert isinstance(strategy, Pareto)
-    strategy.controller.update(torch.tensor(2.0), torch.tensor(3.0))
-    strategy.controller.recalibrate(10, torch.tensor(4.0), torch.tensor(5.0))
-    assert strategy.controller.ratios()[:, 0].tolist() == pytest.approx([math.log(1.5), math.log(1.25)])
+    control = make().control
+    assert control is not None
+    control.update(torch.tensor(2.0), torch.tensor(3.0))
+    control.recalibrate(10, torch.tensor(4.0), torch.tensor(5.0))
+    assert control.ratios()[:, 0].tolist() == pytest.approx([math.log(1.5), math.log(1.25)])

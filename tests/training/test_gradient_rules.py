@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
-from retrieval.errors import ConfigError
-from retrieval.training.omega import RULES as EVERY
-from retrieval.training.omega import Facts, Target
-from retrieval.training.omega.rules.gradients import ByGradients, combine
+from retrieval.config.strategy import RULES as EVERY
+from retrieval.training.omega.combination import combine
+from retrieval.training.omega.rule import Facts
+from retrieval.training.omega.rules.gradients import ByGradients
+from retrieval.training.omega.target import Target
 
 RULES = ("upgrad", "mgda", "pcgrad")
 
@@ -91,18 +92,3 @@ def test_with_two_losses_upgrad_and_pcgrad_are_one(eff: list[float], rob: list[f
 def test_a_gradient_that_is_not_finite_stays_so(rule: str) -> None:
     _, gradient = step(rule, [float("nan"), 1.0], [1.0, 1.0])
     assert not bool(torch.isfinite(gradient).all())
-
-
-def test_a_missing_library_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    import builtins
-
-    original = builtins.__import__
-
-    def without(name: str, *arguments: object, **keywords: object) -> object:
-        if name.startswith("torchjd"):
-            raise ImportError("No module named 'torchjd'")
-        return original(name, *arguments, **keywords)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"strategy\.rule=mgda needs TorchJD.*paretrieve\[gradients\]"):
-        rule_of("mgda")

@@ -16,7 +16,7 @@ from retrieval.models.encoder import DualEncoder
 from retrieval.models.parameters import split_parameters
 from retrieval.training.module import LearningRates, RetrievalModule
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies.base import TrainingData
+from retrieval.training.streams import TrainingData
 from tests.training.conftest import Make
 
 STEPS, BATCH = 4, 8
@@ -26,13 +26,13 @@ STEPS, BATCH = 4, 8
 def test_clipping_within_the_optimiser_is_that_of_pytorch(
     encoder: DualEncoder, data: TrainingData, make: Make, clip: float | None
 ) -> None:
-    strategy = make("standard")
+    objective = make("standard")
     train = TrainConfig(steps=STEPS, batch_size=BATCH)
     rates = LearningRates(1e-3, 2e-3)
-    reference = RetrievalModule(copy.deepcopy(encoder), strategy, train, rates, 1)
+    reference = RetrievalModule(copy.deepcopy(encoder), objective, train, rates, 1)
     configured = reference.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
-    sampler = Sampler(strategy, data, BATCH, 1)
+    sampler = Sampler(objective, data, BATCH, 1)
     for number in range(STEPS):
         loss = reference.training_step(sampler.batch(number), 0)
         optimizer.zero_grad()
@@ -42,7 +42,7 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
         optimizer.step()
         schedule.step()
 
-    module = RetrievalModule(encoder, strategy, train, rates, 1, Sampler(strategy, data, BATCH, 1))
+    module = RetrievalModule(encoder, objective, train, rates, 1, Sampler(objective, data, BATCH, 1))
     trainer = pl.Trainer(
         max_steps=STEPS,
         accelerator="cpu",

@@ -15,16 +15,17 @@ from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
 from retrieval.training.parts import AttackedBatch, Part
 from retrieval.training.perturbation import Adversary, Perturbation, Perturbed, ascend, passage_norms
-from retrieval.training.strategies.base import IN_DOMAIN, PERTURBED, TrainingData
-from retrieval.training.words import Words
+from retrieval.training.strategy import IN_DOMAIN, PERTURBED
+from retrieval.training.streams import TrainingData
+from retrieval.training.vocabulary import Vocabulary
 from tests.rounding import gamma, product_bound
 
 KINDS = ("fgsm", "pgd", "substitution", "noise")
 
 
 @pytest.fixture
-def words(tokenizer: Any) -> Words:
-    return Words.of(tokenizer)
+def words(tokenizer: Any) -> Vocabulary:
+    return Vocabulary.of(tokenizer)
 
 
 @pytest.fixture
@@ -33,7 +34,9 @@ def batch(data: TrainingData) -> AttackedBatch:
     return AttackedBatch.of(collate(streams, seed=1, step=5), PERTURBED)
 
 
-def perturb(kind: str, encoder: DualEncoder, batch: AttackedBatch, words: Words, **options: Any) -> Perturbed:
+def perturb(
+    kind: str, encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, **options: Any
+) -> Perturbed:
     seed = options.pop("seed", 7)
     return Perturbation(PerturbationConfig(kind=kind, **options), words, seed)(encoder, batch)
 
@@ -65,7 +68,7 @@ def test_a_part_is_encoded_as_it_is_within_the_whole(
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("epsilon", [1e-3, 0.5, 3.0])
 def test_the_norm_of_every_passages_offset_keeps_the_bound(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words, epsilon: float, steps: int
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, epsilon: float, steps: int
 ) -> None:
     adversary = Adversary(encoder, batch, words)
     offset = ascend(adversary, table(encoder), epsilon, steps)
@@ -80,7 +83,7 @@ def test_the_norm_of_every_passages_offset_keeps_the_bound(
 
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
 def test_the_loss_rises_as_its_gradient_says(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words, kind: str
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, kind: str
 ) -> None:
     adversary = Adversary(encoder, batch, words)
     zero = torch.zeros(len(adversary.tokens.ids), table(encoder).shape[1])
@@ -103,7 +106,7 @@ def test_the_loss_rises_as_its_gradient_says(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_queries_specials_and_clean_passages_stay(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words, kind: str
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, kind: str
 ) -> None:
     seen = perturb(kind, encoder, batch, words)
     before, after = sequences(batch.tokens), sequences(seen.tokens)
@@ -124,7 +127,7 @@ def test_queries_specials_and_clean_passages_stay(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_parameter_gets_a_gradient(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words, kind: str
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, kind: str
 ) -> None:
     perturb(kind, encoder, batch, words)
     assert all(parameter.grad is None for parameter in encoder.parameters())
@@ -132,7 +135,7 @@ def test_no_parameter_gets_a_gradient(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_seed_and_step_decide_everything(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words, kind: str
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, kind: str
 ) -> None:
     first, again = (perturb(kind, encoder, batch, words) for _ in range(2))
     assert torch.equal(first.tokens.ids, again.tokens.ids)
@@ -144,7 +147,7 @@ def test_seed_and_step_decide_everything(
 @pytest.mark.parametrize("rate", [0.01, 0.3, 1.0])
 @pytest.mark.parametrize("kind", ["substitution", "noise"])
 def test_only_whole_words_are_replaced_and_no_more_than_the_rate(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words, kind: str, rate: float
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, kind: str, rate: float
 ) -> None:
     seen = perturb(kind, encoder, batch, words, rate=rate)
     before, after = sequences(batch.tokens), sequences(seen.tokens)
@@ -163,7 +166,7 @@ def test_only_whole_words_are_replaced_and_no_more_than_the_rate(
 
 
 def test_substitutes_are_near_words_that_raise_the_loss(
-    encoder: DualEncoder, batch: AttackedBatch, words: Words
+    encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary
 ) -> None:
     neighbours = 4
     adversary = Adversary(encoder, batch, words)
@@ -188,7 +191,7 @@ def test_substitutes_are_near_words_that_raise_the_loss(
 
 
 def test_words_of_the_three_families_of_tokenizers() -> None:
-    class Vocabulary:
+    class Tokenizer:
         all_special_ids = (0,)
 
         def __init__(self, *tokens: str) -> None:
@@ -203,13 +206,15 @@ def test_words_of_the_three_families_of_tokenizers() -> None:
         ("<s>", "▁word", "ing", "▁,", "▁12", "ed", "▁##"),
         ("<s>", "Ġword", "ing", "Ġ,", "Ġ12", "ed", "Ġ▁"),
     ):
-        found = Words.of(Vocabulary(*tokens))
+        found = Vocabulary.of(Tokenizer(*tokens))
         assert found.whole.nonzero()[:, 0].tolist() == [1]
         assert found.continues.nonzero()[:, 0].tolist() == [2, 5]
         assert found.special.nonzero()[:, 0].tolist() == [0]
 
 
 def test_a_vocabulary_without_words_is_refused() -> None:
-    nothing = Words(*(torch.zeros(3, dtype=torch.bool) for _ in range(3)), torch.zeros(0, dtype=torch.int64))
+    nothing = Vocabulary(
+        *(torch.zeros(3, dtype=torch.bool) for _ in range(3)), torch.zeros(0, dtype=torch.int64)
+    )
     with pytest.raises(ConfigError, match=r"strategy\.perturbation\.kind=noise"):
         Perturbation(PerturbationConfig(kind="noise"), nothing, 1)

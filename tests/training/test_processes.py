@@ -19,10 +19,9 @@ from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, write_store
 from retrieval.models.backbones import build_encoder
 from retrieval.training.gathering import gathered
+from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies import build_strategy
-from retrieval.training.strategies.base import Setting, Strategy, TrainingData
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.streams import TrainingData, streams
 
 STEPS, BATCH = 4, 18
 PAIRS = 40
@@ -63,7 +62,9 @@ class _Tokenizer:
         return {f"word{number}": number for number in range(130)}
 
 
-def setting(folder: Path, name: str, mixing: str = "steps") -> tuple[Strategy, TrainingData, torch.nn.Module]:
+def setting(
+    folder: Path, name: str, mixing: str = "steps"
+) -> tuple[Objective, TrainingData, torch.nn.Module]:
     rows = np.arange(PAIRS, dtype=np.int64)
     judged = Judgements(rows, rows, np.ones(PAIRS, np.int32))
     sources = [
@@ -82,31 +83,31 @@ def setting(folder: Path, name: str, mixing: str = "steps") -> tuple[Strategy, T
     config.hard.count = 2
     if kind:
         config.robust, config.perturbation.kind = "both", kind
-    strategy = build_strategy(config, Setting(7, _Tokenizer()))
+    objective = build_objective(config, Setting(7, _Tokenizer()))
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
     encoder = build_encoder(shape, _Tokenizer(), seed=3, precision="32")
-    return strategy, TrainingData(sources[0], (sources[1],)), encoder
+    return objective, TrainingData(sources[0], (sources[1],)), encoder
 
 
 def run(folder: Path, name: str, mixing: str, rank: int = 0, world: int = 1) -> dict[str, Any]:
     """A few steps of gradient descent: losses, ω before each step, gradients of each step, work."""
-    strategy, data, encoder = setting(folder, name, mixing)
-    sampler = Sampler(strategy, data, BATCH, 5, rank, world)
+    objective, data, encoder = setting(folder, name, mixing)
+    sampler = Sampler(objective, data, BATCH, 5, rank, world)
     parameters = list(encoder.parameters())
     seen: dict[str, Any] = {"losses": [], "omega": [], "gradients": [], "work": []}
     for step in range(STEPS):
-        losses = strategy.losses(encoder, sampler.batch(step))  # type: ignore[arg-type]
+        losses = objective.losses(encoder, sampler.batch(step))  # type: ignore[arg-type]
         encoder.zero_grad()
-        strategy.backward(losses, parameters)
+        objective.backward(losses, parameters)
         for parameter in parameters:
             assert parameter.grad is not None
             if world > 1:
                 distributed.all_reduce(parameter.grad)
                 parameter.grad /= world  # what DDP does
-        if isinstance(strategy, Pareto):
-            seen["omega"].append(float(strategy.controller.omega))
+        if objective.control is not None:
+            seen["omega"].append(float(objective.control.omega))
             values = losses.detached()
-            strategy.controller.update(values.eff, values.rob)
+            objective.control.update(values.eff, values.rob)
         seen["losses"].append(losses.total.item())
         seen["work"].append(losses.work)
         seen["gradients"].append(torch.cat([p.grad.flatten().clone() for p in parameters]))  # type: ignore[union-attr]
@@ -159,10 +160,10 @@ def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str, mixin
 
 @pytest.mark.parametrize(("world", "batch"), [(2, 18), (3, 7), (2, 3)])
 def test_shards_are_the_batch(folder: Path, world: int, batch: int) -> None:
-    strategy, data, encoder = setting(folder, "hard-negative")
-    streams = strategy.streams(data, batch)
-    whole = collate(streams, 5, 2)
-    parts = [collate(streams, 5, 2, rank, world) for rank in range(world)]
+    objective, data, encoder = setting(folder, "hard-negative")
+    drawn = streams(objective.strategy, data, batch)
+    whole = collate(drawn, 5, 2)
+    parts = [collate(drawn, 5, 2, rank, world) for rank in range(world)]
     with torch.no_grad():
         expected = encoder(whole.tokens)
         vectors = []

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from retrieval.config import StrategyConfig
 from retrieval.data.layout import group_tokens
-from retrieval.training.omega import Facts, OmegaController
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.rules.proxy import OMEGAS, REPEATS, choose, gain
 from retrieval.training.omega.target import Target
 from retrieval.training.proxy import BagOfWords
@@ -57,7 +58,7 @@ def controller(eff: float, rob: float) -> OmegaController:
             3 + rob * math.sqrt(omega) + 0.001 * noise.standard_normal(),
         )
 
-    control.before_training(trial)
+    control.use_proxies(trial)
     return control
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from retrieval.data.batches import Batch
 from retrieval.training.sampling import Sampler
-from retrieval.training.strategies.base import EFF, IN_DOMAIN, OTHER_DOMAINS, PERTURBED, ROB, TrainingData
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.strategy import EFF, IN_DOMAIN, OTHER_DOMAINS, PERTURBED, ROB
+from retrieval.training.streams import TrainingData
 from tests.training.conftest import Make
 
 SIZE = 8
@@ -31,13 +31,13 @@ def ids(batch: Batch) -> list[int]:
 def test_robust_steps_follow_omega_with_less_than_one_step_of_error(
     make: Make, data: TrainingData, omegas: list[float]
 ) -> None:
-    strategy = make(rule="fixed", omega=0.0)
-    assert isinstance(strategy, Pareto)
-    sampler = Sampler(strategy, data, SIZE, seed=1)
+    objective = make(rule="fixed", omega=0.0)
+    assert objective.control is not None
+    sampler = Sampler(objective, data, SIZE, seed=1)
     wanted, robust = 0.0, 0
     for omega in omegas:
-        strategy.controller.omega = torch.tensor(omega)
-        wanted += float(strategy.omega)
+        objective.control.omega = torch.tensor(omega)
+        wanted += float(objective.omega)
         robust += sampler._term() == ROB
         assert abs(wanted - robust) <= 0.5 + 1e-6
 

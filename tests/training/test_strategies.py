@@ -14,24 +14,17 @@ from retrieval.data.batches import Batch, collate
 from retrieval.errors import ConfigError
 from retrieval.models.encoder import DualEncoder
 from retrieval.models.flops import Work, encoder_flops
-from retrieval.training.strategies.base import (
-    IN_DOMAIN,
-    OTHER_DOMAINS,
-    PERTURBED,
-    Strategy,
-    TrainingData,
-    block_loss,
-    split,
-)
-from retrieval.training.strategies.pareto import Pareto
+from retrieval.training.objective import Objective, block_loss
+from retrieval.training.strategy import IN_DOMAIN, OTHER_DOMAINS, PERTURBED, split
+from retrieval.training.streams import TrainingData, dev_streams, streams
 from tests.training.conftest import Make
 
 
-def batch_of(strategy: Strategy, data: TrainingData, size: int = 16) -> Batch:
-    return strategy.prepare(collate(strategy.streams(data, size), seed=1, step=0))
+def batch_of(objective: Objective, data: TrainingData, size: int = 16) -> Batch:
+    return objective.prepare(collate(streams(objective.strategy, data, size), seed=1, step=0))
 
 
-def gradients(strategy: Strategy, encoder: DualEncoder, loss: Tensor) -> list[Tensor]:
+def gradients(encoder: DualEncoder, loss: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(encoder.parameters()), materialize_grads=True))
 
 
@@ -48,15 +41,15 @@ def assert_same(found: Sequence[Tensor | None], expected: list[Tensor]) -> None:
 def test_at_either_end_of_omega_the_gradient_is_that_of_one_loss(
     make: Make, data: TrainingData, encoder: DualEncoder, base: str, robust: str, omega: float
 ) -> None:
-    strategy = make(base=base, robust=robust, rule="fixed", omega=omega)
-    batch = batch_of(strategy, data)
-    losses = strategy.losses(encoder, batch)
-    strategy.backward(losses, list(encoder.parameters()))
+    objective = make(base=base, robust=robust, rule="fixed", omega=omega)
+    batch = batch_of(objective, data)
+    losses = objective.losses(encoder, batch)
+    objective.backward(losses, list(encoder.parameters()))
     values = losses.detached()
     found = [parameter.grad for parameter in encoder.parameters()]
-    again = strategy.losses(encoder, batch)
+    again = objective.losses(encoder, batch)
     assert again.rob is not None
-    expected = gradients(strategy, encoder, again.eff if omega == 0 else again.rob)
+    expected = gradients(encoder, again.eff if omega == 0 else again.rob)
     assert values.rob is not None
     assert float(values.total) == pytest.approx(float(values.eff if omega == 0 else values.rob), rel=1e-6)
     assert_same(found, expected)
@@ -67,12 +60,12 @@ def test_the_other_loss_leaves_no_trace_in_the_gradient(
     make: Make, data: TrainingData, encoder: DualEncoder, omega: float
 ) -> None:
     # The standard strategy on the same block alone, without the other half of the batch.
-    strategy = make(robust="ood", rule="fixed", omega=omega)
+    objective = make(robust="ood", rule="fixed", omega=omega)
     name = IN_DOMAIN if omega == 0 else OTHER_DOMAINS
-    streams = {stream.name: stream for stream in strategy.streams(data, 16)}
-    alone = collate((streams[name],), seed=1, step=0)
-    expected = gradients(strategy, encoder, block_loss(encoder(alone.tokens), alone, name))
-    strategy.backward(strategy.losses(encoder, batch_of(strategy, data)), list(encoder.parameters()))
+    found = {stream.name: stream for stream in streams(objective.strategy, data, 16)}
+    alone = collate((found[name],), seed=1, step=0)
+    expected = gradients(encoder, block_loss(encoder(alone.tokens), alone, name))
+    objective.backward(objective.losses(encoder, batch_of(objective, data)), list(encoder.parameters()))
     assert_same([parameter.grad for parameter in encoder.parameters()], expected)
 
 
@@ -93,15 +86,15 @@ def test_one_pass_gives_what_separate_passes_would(
     eff: dict[str, float],
     rob: dict[str, float],
 ) -> None:
-    strategy = make(**values, rule="fixed", omega=0.3)
-    batch = batch_of(strategy, data)
-    losses = strategy.losses(encoder, batch).detached()
+    objective = make(**values, rule="fixed", omega=0.3)
+    batch = batch_of(objective, data)
+    losses = objective.losses(encoder, batch).detached()
     single = {}
-    for stream in strategy.streams(data, 16):
+    for stream in streams(objective.strategy, data, 16):
         alone = collate((stream,), seed=1, step=0)
         if stream.name == PERTURBED:
-            assert strategy.perturbation is not None
-            seen = strategy.perturbation(encoder, batch)  # type: ignore[arg-type]
+            assert objective.perturbation is not None
+            seen = objective.perturbation(encoder, batch)  # type: ignore[arg-type]
             vectors = encoder(seen.tokens, seen.offset)
             single[stream.name] = block_loss(vectors, batch, PERTURBED).detach()
         else:
@@ -115,8 +108,8 @@ def test_one_pass_gives_what_separate_passes_would(
 def test_adversarial_is_half_clean_half_perturbed_and_harder(
     make: Make, data: TrainingData, encoder: DualEncoder
 ) -> None:
-    strategy = make("adversarial", budget="extra", perturbation={"epsilon": 0.1})
-    losses = strategy.losses(encoder, batch_of(strategy, data)).detached()
+    objective = make("adversarial", budget="extra", perturbation={"epsilon": 0.1})
+    losses = objective.losses(encoder, batch_of(objective, data)).detached()
     assert losses.rob is not None
     assert float(losses.total) == pytest.approx((float(losses.eff) + float(losses.rob)) / 2)
     # With extra pairs the perturbed passages are those of the clean pairs.
@@ -138,9 +131,9 @@ def test_adversarial_is_half_clean_half_perturbed_and_harder(
 def test_an_equal_budget_is_split_and_an_extra_one_multiplied(
     make: Make, data: TrainingData, name: str, values: dict[str, Any], equal: dict[str, int]
 ) -> None:
-    found = make(name, **values).streams(data, 16)
+    found = streams(make(name, **values).strategy, data, 16)
     assert {stream.name: stream.count for stream in found} == equal
-    more = make(name, **values, budget="extra").streams(data, 16)
+    more = streams(make(name, **values, budget="extra").strategy, data, 16)
     assert {stream.name: stream.count for stream in more} == dict.fromkeys(equal, 16)
 
 
@@ -153,15 +146,17 @@ def test_a_split_gives_away_every_pair(weights: list[int], total: int) -> None:
 
 
 def test_hard_negatives_are_asked_for_in_domain_only(make: Make, data: TrainingData) -> None:
-    strategy = make(base="hard-negative", robust="both")
-    asked = {stream.name: stream.hard for stream in strategy.streams(data, 16)}
+    objective = make(base="hard-negative", robust="both")
+    asked = {stream.name: stream.hard for stream in streams(objective.strategy, data, 16)}
     assert asked == {IN_DOMAIN: 1, PERTURBED: 1, OTHER_DOMAINS: 0}
-    assert strategy.base_name == "hard-negative"
+    assert objective.strategy.base_name == "hard-negative"
 
 
 def test_work_counts_every_pass(make: Make, data: TrainingData, encoder: DualEncoder) -> None:
     def parts(batch: Batch, name: str) -> tuple[Work, Work]:
-        only = collate(tuple(s for s in make("adversarial").streams(data, 16) if s.name == name), 1, 0)
+        only = collate(
+            tuple(s for s in streams(make("adversarial").strategy, data, 16) if s.name == name), 1, 0
+        )
         queries, passages = (slice(0, 8), slice(8, 16))
         lengths = only.tokens.lengths[only.tokens.inverse]
         one, two = (
@@ -173,13 +168,13 @@ def test_work_counts_every_pass(make: Make, data: TrainingData, encoder: DualEnc
     batch = batch_of(standard, data)
     assert standard.losses(encoder, batch).work == Work.of(batch.tokens, 3)
     for kind, steps, gradients_taken in (("fgsm", 5, 1), ("pgd", 4, 4)):
-        strategy = make("adversarial", {"kind": kind, "steps": steps})
-        batch = batch_of(strategy, data)
+        objective = make("adversarial", {"kind": kind, "steps": steps})
+        batch = batch_of(objective, data)
         queries, passages = parts(batch, PERTURBED)
         expected = Work.of(batch.tokens, 3) + queries
         for _ in range(2 * gradients_taken):
             expected += passages
-        assert strategy.losses(encoder, batch).work == expected
+        assert objective.losses(encoder, batch).work == expected
     by_gradients = make(rule="mgda")
     batch = batch_of(by_gradients, data)
     assert by_gradients.losses(encoder, batch).work == Work.of(batch.tokens, 5)
@@ -195,18 +190,17 @@ def test_flops_against_a_count_by_hand(encoder: DualEncoder) -> None:
 @pytest.mark.parametrize("robust", ["ood", "both"])
 def test_robust_domains_are_missed_where_they_are_needed(make: Make, data: TrainingData, robust: str) -> None:
     with pytest.raises(ConfigError, match="needs robust-training domains"):
-        make(robust=robust).streams(TrainingData(data.in_domain), 16)
+        streams(make(robust=robust).strategy, TrainingData(data.in_domain), 16)
 
 
 def test_adversarial_robustness_needs_no_robust_domains(make: Make, data: TrainingData) -> None:
-    streams = make(robust="adversarial").streams(TrainingData(data.in_domain), 16)
-    assert [stream.name for stream in streams] == [IN_DOMAIN, PERTURBED]
+    found = streams(make(robust="adversarial").strategy, TrainingData(data.in_domain), 16)
+    assert [stream.name for stream in found] == [IN_DOMAIN, PERTURBED]
 
 
 def test_dev_pairs_of_every_loss_are_as_many(make: Make, data: TrainingData) -> None:
     for base, robust in itertools.product(("standard", "adversarial"), ("ood", "both")):
-        strategy = make(base=base, robust=robust)
-        assert isinstance(strategy, Pareto)
-        streams = strategy.validation_streams(data)
-        assert {stream.count for stream in streams} == {40}
-        assert {stream.hard for stream in streams} == {0}
+        objective = make(base=base, robust=robust)
+        found = dev_streams(objective.strategy, data)
+        assert {stream.count for stream in found} == {40}
+        assert {stream.hard for stream in found} == {0}

@@ -1,28 +1,19 @@
-"""Where collections come from. Each source is a module with ``fingerprint`` and ``prepare``.
+"""Where collections come from: each source is a module that registers a ``Source``.
 
-A source turns a data configuration into a :class:`Suite` of BEIR folders. The modules of sources
-are imported on first use, so that this package stays light.
+A source turns a data configuration into a :class:`Suite` of BEIR folders. The modules of sources are imported
+at every start, since they hold the keys of ``data``; so they import what is heavy on first use.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
-from retrieval.config.data import DataConfig
+from retrieval.config.data import SOURCES, DataConfig
 from retrieval.errors import ConfigError
-
-SOURCES: dict[str, str] = {
-    "beir": "retrieval.data.sources.beir",
-    "hub": "retrieval.data.sources.hub",
-    "local": "retrieval.data.sources.local",
-    "pydocs": "retrieval.data.sources.pydocs",
-    "synthetic": "retrieval.data.sources.synthetic",
-}
 
 
 @dataclass(frozen=True)
@@ -41,27 +32,6 @@ class Suite:
     fingerprint: str
 
 
-class Source(Protocol):
-    """What the module of a source offers."""
-
-    def fingerprint(self, config: DataConfig, cache: Path | None = None) -> str:
-        """Identity of the content; see :func:`fingerprint`."""
-
-    def prepare(self, config: DataConfig, cache: Path) -> Suite:
-        """Build what is missing; see :func:`prepare`."""
-
-
-def source(name: str) -> Source:
-    """The module of a source.
-
-    Raises:
-        ConfigError: there is no source of this name.
-    """
-    if name not in SOURCES:
-        raise ConfigError(f"data.name={name!r} is unknown; choose one of {', '.join(sorted(SOURCES))}")
-    return cast(Source, importlib.import_module(SOURCES[name]))
-
-
 def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
     """Hash (64 hexadecimal digits) that changes when the content of the suite would; builds nothing.
 
@@ -72,7 +42,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
     Raises:
         ConfigError: the configuration names something that is not there.
     """
-    return source(config.name).fingerprint(config, cache)
+    return SOURCES[config.name].fingerprint(config, cache)
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -82,7 +52,7 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         ConfigError: the configuration names something that is not there.
         DataError: a collection is malformed.
     """
-    return source(config.name).prepare(config, cache)
+    return cast(Suite, SOURCES[config.name].prepare(config, cache))
 
 
 def check_roles(roles: Mapping[str, Sequence[str]]) -> None:

@@ -18,14 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from omegaconf import MISSING
+
 from retrieval.config.beir_sets import BEIR_SETS, BeirSet
-from retrieval.config.data import BeirConfig, DataConfig
+from retrieval.config.data import SOURCES, DataConfig, Source
+from retrieval.config.knobs import knob
 from retrieval.data import index, records
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, download, references
 from retrieval.errors import ConfigError, DataError
 
 VERSION = 1
+
+
+@dataclass
+class BeirConfig(DataConfig):
+    """A public set of BEIR: ``data=beir/NAME``."""
+
+    name: str = "beir"
+    collection: str = knob(MISSING, "Name of the set; data=beir/NAME sets it.")
 
 
 @dataclass(frozen=True)
@@ -179,3 +190,15 @@ def _ids(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for raw in file:
             yield json.loads(raw)["_id"]
+
+
+SOURCES.register(
+    "beir",
+    Source(
+        BeirConfig,
+        fingerprint,
+        prepare,
+        reference,
+        options={f"beir/{name}": BeirConfig(collection=name, label=name) for name in BEIR_SETS},
+    ),
+)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from retrieval.config.data import DataConfig, HubDataset
+from retrieval.config.data import SOURCES, DataConfig, HubDataset, Source
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, references
 from retrieval.data.sources.pairs import write_collection
@@ -22,6 +22,13 @@ VERSION = 1
 SPLITS = ("train", "dev", "test")
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _KEYS = tuple(HubDataset.__dataclass_fields__)
+
+
+@dataclass
+class HubConfig(HubDataset, DataConfig):
+    """A Hugging Face dataset as the in-domain collection: ``data=hub data.dataset=…``."""
+
+    name: str = "hub"
 
 
 @dataclass(frozen=True)
@@ -149,3 +156,9 @@ def _settings(node: Any, key: str) -> HubDataset:
             f"{key}.dataset is not set; give a Hugging Face dataset id, a local folder or a file"
         )
     return HubDataset(**values)
+
+
+SOURCES.register(
+    "hub",
+    Source(HubConfig, fingerprint, prepare, reference, label=lambda config: Path(config.dataset).stem),
+)

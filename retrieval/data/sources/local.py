@@ -5,38 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval.config.data import DataConfig
-from retrieval.data import index
+from retrieval.config.data import SOURCES, DataConfig, Source
 from retrieval.data.sources import Suite, references
 from retrieval.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A reference to a BEIR folder; nothing is copied."""
+@dataclass
+class LocalConfig(DataConfig):
+    """A folder in BEIR format (``data.path``); the other roles are lists of folders."""
 
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The files under ``qrels/``."""
-        return tuple(index.split_files(self.path))
-
-    def fingerprint(self, cache: Path | None) -> str:
-        """Hash of the content; the path does not matter."""
-        return index.fingerprint(self.path, cache)
-
-    def folder(self, cache: Path) -> Path:
-        """The folder itself."""
-        return self.path
-
-    def __str__(self) -> str:
-        return str(self.path)
+    name: str = "local"
 
 
 def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
@@ -58,22 +36,16 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
     return references.in_domain_suite(config, "data.path", _in_domain(config), cache)
 
 
-def reference(key: str, path: str) -> Folder:
-    """The folder that ``key`` names.
-
-    Raises:
-        ConfigError: there is no such folder.
-    """
-    folder = Path(path).expanduser().resolve()
-    if not folder.is_dir():
-        reason = "is not a folder" if folder.exists() else "does not exist"
-        raise ConfigError(f"{key}={path} {reason} (looked at {folder}); give a folder in BEIR format")
-    return Folder(folder)
-
-
-def _in_domain(config: DataConfig) -> Folder:
+def _in_domain(config: DataConfig) -> references.Folder:
     if not config.path:
         raise ConfigError(
             "data=local needs data.path=FOLDER in BEIR format (corpus.jsonl, queries.jsonl, qrels/)"
         )
-    return reference("data.path", config.path)
+    return references.folder("data.path", config.path)
+
+
+def _label(config: DataConfig) -> str | None:
+    return Path(config.path).resolve().name if config.path else None
+
+
+SOURCES.register("local", Source(LocalConfig, fingerprint, prepare, label=_label))

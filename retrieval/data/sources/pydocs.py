@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from retrieval.config.data import ROLES, DataConfig, PydocsConfig
+from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
+from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, check_known, check_roles, packages, references, twins
 from retrieval.errors import ConfigError
@@ -24,6 +25,27 @@ IN_DOMAIN = "in-domain"
 # However small a domain is, most of its queries are for training and some are for testing.
 _MAX_TEST_SHARE = 0.2
 _MAX_DEV_SHARE = 0.1
+
+
+@dataclass
+class PydocsConfig(DataConfig):
+    """Documentation strings of the installed packages: text every machine already has."""
+
+    name: str = "pydocs"
+    domains: dict[str, list[str]] = knob(
+        {}, "Domain -> packages. in-domain is the training collection; the roles name the others."
+    )
+    test_queries: int = knob(
+        1500,
+        "Test queries held out in-domain, and taken of each OOD domain; fewer where it is smaller.",
+        minimum=1,
+    )
+    dev_queries: int = knob(
+        500,
+        "Dev queries held out in-domain and of each robust-training domain, and taken of each robust-dev "
+        "domain; fewer where it is smaller.",
+        minimum=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,9 +105,6 @@ def _roles(config: PydocsConfig) -> _Roles:
         raise ConfigError(
             f"data.domains has no packages under {IN_DOMAIN!r}, the training collection; name some"
         )
-    for key in ("test_queries", "dev_queries"):
-        if getattr(config, key) < 1:
-            raise ConfigError(f"data.{key}={getattr(config, key)} is too small; the least is 1")
     named = {role: references.own(getattr(config, role)) for role in ROLES}
     others = [name for name in domains if name != IN_DOMAIN]
     for role, names in named.items():
@@ -212,3 +231,6 @@ def _write_corpus(path: Path, pool: twins.Pool) -> dict[str, str]:
             ids[text] = pair.name if used[pair.name] == 1 else f"{pair.name}#{used[pair.name]}"
             file.write(json.dumps({"_id": ids[text], "title": pair.title, "text": pair.text}) + "\n")
     return ids
+
+
+SOURCES.register("pydocs", Source(PydocsConfig, fingerprint, prepare))

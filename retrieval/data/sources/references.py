@@ -1,26 +1,21 @@
 """References to collections: what the roles of ``data`` name beside a source's own domains.
 
-``beir/NAME`` is a public set of BEIR, ``hub/NAME`` a dataset of ``data.hub``, anything else a folder in BEIR
-format. A source hands its suite to :func:`with_references`, which adds the referenced collections to it.
+``SOURCE/NAME`` is a collection of a source that lends some: ``beir/NAME`` a public set, ``hub/NAME`` a
+dataset of ``data.hub``. Anything else is a folder in BEIR format. A source hands its suite to
+:func:`with_references`, which adds the referenced collections to it.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from retrieval.config.data import ROLES, DataConfig
+from retrieval.config.data import ROLES, SOURCES, DataConfig
+from retrieval.data import index
 from retrieval.data.cache import digest
 from retrieval.data.sources import Suite, check_roles
 from retrieval.errors import ConfigError
-
-KINDS: dict[str, str] = {
-    "beir": "retrieval.data.sources.beir",
-    "hub": "retrieval.data.sources.hub",
-}
-"""First part of a reference -> module with ``reference(config, name)``."""
 
 
 class Reference(Protocol):
@@ -44,6 +39,34 @@ class Reference(Protocol):
         """What the collection is, in messages."""
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A reference to a BEIR folder; nothing is copied."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The files under ``qrels/``."""
+        return tuple(index.split_files(self.path))
+
+    def fingerprint(self, cache: Path | None) -> str:
+        """Hash of the content; the path does not matter."""
+        return index.fingerprint(self.path, cache)
+
+    def folder(self, cache: Path) -> Path:
+        """The folder itself."""
+        return self.path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
 def is_reference(name: str) -> bool:
     """Whether a name is a reference, and not a domain of the source itself."""
     return "/" in name or "\\" in name
@@ -61,10 +84,21 @@ def resolve(key: str, text: str, config: DataConfig) -> Reference:
         ConfigError: there is no such collection.
     """
     kind, _, name = text.partition("/")
-    if kind in KINDS and name:
-        return cast(Reference, importlib.import_module(KINDS[kind]).reference(config, name, key))
-    local = importlib.import_module("retrieval.data.sources.local")
-    return cast(Reference, local.reference(key, text))
+    find = SOURCES[kind].reference if name and kind in SOURCES else None
+    return folder(key, text) if find is None else cast(Reference, find(config, name, key))
+
+
+def folder(key: str, path: str) -> Folder:
+    """The folder that ``key`` names.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    place = Path(path).expanduser().resolve()
+    if not place.is_dir():
+        reason = "is not a folder" if place.exists() else "does not exist"
+        raise ConfigError(f"{key}={path} {reason} (looked at {place}); give a folder in BEIR format")
+    return Folder(place)
 
 
 def need_split(key: str, collection: Reference, split: str, hint: str) -> None:
@@ -83,7 +117,7 @@ def need_split(key: str, collection: Reference, split: str, hint: str) -> None:
 def in_domain_suite(config: DataConfig, key: str, collection: Reference, cache: Path) -> Suite:
     """The suite of a referenced in-domain collection and of the roles of ``config``, all prepared."""
     found = fingerprint_of(config, key, collection, cache)
-    roles = _Roles(config, collection.name, f"{key} {collection}")
+    roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
     label = config.label or collection.name
     return Suite(label, collection.folder(cache), **roles.folders(cache), fingerprint=found)
 
@@ -92,8 +126,8 @@ def fingerprint_of(config: DataConfig, key: str, collection: Reference, cache: P
     """Fingerprint of the same suite; builds nothing."""
     need_split(key, collection, "train", f"it can serve as an OOD test domain: data.ood=[{collection}]")
     need_split(key, collection, "test", "the effectiveness is measured on it")
-    roles = _Roles(config, collection.name, f"{key} {collection}")
-    # Called after the first source that had it: folders keep the fingerprint they always had.
+    roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
+    # Called after the first source that had it: the identities of stored runs hold this fingerprint.
     return digest(
         {"source": "local", "in_domain": collection.fingerprint(cache), **roles.fingerprints(cache)}
     )
@@ -124,8 +158,10 @@ def extended_fingerprint(fingerprint: str, config: DataConfig, cache: Path | Non
 class _Roles:
     """The referenced collections of a configuration by role, checked."""
 
-    def __init__(self, config: DataConfig, in_domain: str = "", description: str = "") -> None:
-        everything = config.name in ("local", *KINDS)
+    def __init__(
+        self, config: DataConfig, in_domain: str = "", description: str = "", everything: bool = False
+    ) -> None:
+        """``everything``: no name is a domain of the source's own."""
         self._parts: dict[str, list[Reference]] = {
             role: [
                 resolve(f"data.{role}", name, config)

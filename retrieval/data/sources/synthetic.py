@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retrieval.config.data import ROLES, DataConfig, SyntheticConfig
+from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
+from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, check_known, check_roles, references
 from retrieval.errors import ConfigError
@@ -48,11 +49,35 @@ _SPLITS = ("train",) * 7 + ("dev",) + ("test",) * 2
 _SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvwz" for vowel in "aeiou"]
 
 
+@dataclass
+class SyntheticConfig(DataConfig):
+    """A collection drawn with known structure from a seed, of any size."""
+
+    name: str = "synthetic"
+    passages: int = knob(
+        2000, "Passages of the in-domain collection; other domains have at most 20,000.", minimum=20
+    )
+    queries: int = knob(
+        1000,
+        "Queries of the in-domain collection, 70 % train, 10 % dev, 20 % test; others have at most 5,000.",
+        minimum=20,
+    )
+    topics: int = knob(50, "Topics of the passages.", minimum=1)
+    words: int = knob(2000, "Vocabulary of the generator.", minimum=40)
+    domains: int = knob(
+        3,
+        "Domains beside the in-domain one. Where no role is named the first is robust-training, the second "
+        "of three or more robust-dev, the others OOD test.",
+        minimum=0,
+    )
+    seed: int = knob(0, "Seed of the collection.", minimum=0)
+
+
 def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
     """Hash of everything the suite is drawn from.
 
     Raises:
-        ConfigError: a size is too small, or an unknown domain is named.
+        ConfigError: there are more topics than words for them, or an unknown domain is named.
     """
     settings = cast(SyntheticConfig, config)
     own = _fingerprint(settings, _roles(settings))
@@ -69,7 +94,7 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
     """Draw the suite, once, under ``cache/sources/synthetic/``.
 
     Raises:
-        ConfigError: a size is too small, or an unknown domain is named.
+        ConfigError: there are more topics than words for them, or an unknown domain is named.
     """
     settings = cast(SyntheticConfig, config)
     roles = _roles(settings)
@@ -100,10 +125,6 @@ def _drawn_from(config: SyntheticConfig) -> dict[str, int]:
 
 def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
     """The suite's own domains by role."""
-    least = {"passages": 20, "queries": 20, "topics": 1, "words": 40, "domains": 0, "seed": 0}
-    for key, lowest in least.items():
-        if getattr(config, key) < lowest:
-            raise ConfigError(f"data.{key}={getattr(config, key)} is too small; the least is {lowest}")
     if config.topics > _concepts(config):
         raise ConfigError(
             f"data.topics={config.topics} needs more words than data.words={config.words}; "
@@ -270,3 +291,6 @@ class _Domain:
             if passage >= stop:
                 return
             yield query, passage
+
+
+SOURCES.register("synthetic", Source(SyntheticConfig, fingerprint, prepare))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from retrieval.config import StrategyConfig, chosen_rule
-from retrieval.training.omega.rule import RULES, Facts, Rule
+from retrieval.config import StrategyConfig
+from retrieval.config.strategy import RULES
+from retrieval.training.omega.choice import chosen_rule
+from retrieval.training.omega.rule import Facts, Rule
 from retrieval.training.omega.state import OmegaState
 
 
@@ -21,10 +23,18 @@ class OmegaController(OmegaState):
         # A fixed ω of 0 or 1 is a legitimate point of the curve; only moving rules are clipped.
         bounds = (config.omega_min, config.omega_max) if self.rule.moves else (0.0, 1.0)
         super().__init__(self.rule.start(), facts.target, config.decay, bounds)
+        self.config, self.initial = config, float(self.omega)
 
-    def before_training(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
-        """Let the rule choose ω of the first step; see :meth:`Rule.before_training`."""
-        self.rule.before_training(trial)
+    def backward(self, eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
+        """Let the rule compute the gradient of a step and so choose its ω; returns whether it did."""
+        omega = self.rule.backward(eff, rob, parameters)
+        if omega is not None:
+            self.omega = omega
+        return omega is not None
+
+    def use_proxies(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
+        """Let the rule choose ω of the first step; see :meth:`Rule.use_proxies`."""
+        self.rule.use_proxies(trial)
         self._move(self.rule.start())
 
     def update(self, eff: Tensor | None, rob: Tensor | None) -> None:
@@ -44,6 +54,24 @@ class OmegaController(OmegaState):
 
     def _move(self, omega: Tensor | float) -> None:
         self.omega = self.clipped(omega).to(self.omega.device)
+
+    def result(self) -> dict[str, Any]:
+        """``omega/*`` keys of ``result.json``: rule, target and where ω started and ended."""
+        return {
+            "omega/rule": self.rule.name,
+            "omega/robust": self.config.robust,
+            "omega/eta": self.config.eta,
+            "omega/initial": self.initial,
+            "omega/final": float(self.omega),
+            "omega/mean": float(self.total) / max(1, self.steps),
+            "omega/target_ratio": self.target.ratio,
+            "omega/target_eff": self.target.eff,
+            "omega/target_rob": self.target.rob,
+            "omega/target_source": self.target.source,
+            "omega/target_group": self.target.group,
+            **self.proxy(),
+            **self.rule.result(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""

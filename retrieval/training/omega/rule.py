@@ -1,22 +1,26 @@
-"""What a rule of ω is. Each rule is one file that registers itself here."""
+"""What a rule of ω is. Each rule is one file that registers itself.
+
+A rule's file imports PyTorch where it is needed, in functions: validation reads what a rule needs before
+anything heavy is loaded.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pytorch_lightning as pl
-from torch import Tensor
-
-from retrieval.config import StrategyConfig
-from retrieval.training.interpolation import Measure
-from retrieval.training.omega.state import OmegaState
+from retrieval.config import Config, StrategyConfig
+from retrieval.config.strategy import RULES, check_own_keys
+from retrieval.errors import ConfigError
 from retrieval.training.omega.target import Target
 
-RULES: dict[str, type[Rule]] = {}
-"""Rules by the value of ``strategy.rule``."""
+if TYPE_CHECKING:
+    from torch import Tensor, nn, optim
+
+    from retrieval.training.interpolation import Measure
+    from retrieval.training.omega.state import OmegaState
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,22 @@ class Rule(ABC):
     """Whether ω follows anything that happens in the run; such rules are clipped to ``omega_min``, …"""
     by_gradients: ClassVar[bool] = False
     """Whether the rule needs the gradients of both losses in every step, so ``mixing=loss``."""
+    needs: ClassVar[Mapping[str, str]] = {}
+    """Keys of ``strategy`` that have to be set, and to what."""
+    owns: ClassVar[Mapping[str, Any]] = {}
+    """Keys of ``strategy`` that no other rule reads, and their value where they are not set."""
+    omega_from: ClassVar[str] = ""
+    """What ω follows from where ``strategy.omega`` has no say; empty: it has one."""
+    options: ClassVar[type[StrategyConfig] | None] = None
+    """Schema of a rule with keys of its own; a YAML file of ``conf/strategy`` names it ``<name>_schema``."""
     measures: ClassVar[tuple[str, ...]] = ()
     """Dev losses that the rule asks for: ``eff``, ``rob``."""
     measures_while_training: ClassVar[bool] = True
-    """Whether it asks every ``strategy.measure_every`` steps; else when its callback does."""
+    """Whether it asks every ``strategy.measure_every`` steps; else when it acts on weights."""
+    acts_on_weights: ClassVar[bool] = False
+    """Whether :meth:`before_training` and :meth:`change_weights` are called."""
     trains_proxies: ClassVar[bool] = False
-    """Whether :meth:`before_training` is called before the first step."""
+    """Whether :meth:`use_proxies` is called before the first step, in place of other measurements."""
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         self.config, self.facts = config, facts
@@ -50,14 +64,40 @@ class Rule(ABC):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "name" in cls.__dict__:
-            RULES[cls.name] = cls
+            RULES.register(cls.name, cls)
+
+    @classmethod
+    def check(cls, cell: Config) -> None:
+        """Refuse a configuration that the rule cannot work with.
+
+        Raises:
+            ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
+        """
+        strategy = cell.strategy
+        check_own_keys(strategy, cls)
+        for key, wanted in cls.needs.items():
+            if getattr(strategy, key) is None:
+                raise ConfigError(f"strategy.rule={cls.name} needs strategy.{key}={wanted}")
+        if cls.omega_from and strategy.omega is not None:
+            raise ConfigError(
+                f"strategy.omega={strategy.omega} would not be used: strategy.rule={cls.name} takes ω from "
+                f"{cls.omega_from}"
+            )
+        for name, other in RULES.items():
+            for key, default in other.owns.items():
+                value = getattr(strategy, key)
+                if key not in cls.owns and value != default:
+                    raise ConfigError(
+                        f"strategy.{key}={value} would not be used with strategy.rule={cls.name}; "
+                        f"set strategy.rule={name}, or drop it"
+                    )
 
     def start(self) -> float:
         """ω of the first step: as configured, or ω₀ = R*/(E* + R*)."""
         given = self.config.omega
         return self.facts.target.initial_omega if given is None else float(given)
 
-    def before_training(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
+    def use_proxies(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
         """Choose :meth:`start` by ``trial(ω, repeat)``: E_dev and R_dev of a proxy trained with ω."""
         raise NotImplementedError
 
@@ -69,13 +109,28 @@ class Rule(ABC):
         """ω after a measurement of dev losses, the newest row of ``control.measured``; before clipping."""
         return control.omega
 
+    def backward(self, eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor | None:
+        """Leave the gradient of a step in the parameters and return the ω that it has.
+
+        Called in steps that compute both losses, 0-d.
+
+        ``None``: the gradient is that of the loss weighted by the controller's ω, which is then computed.
+        """
+        return None
+
     def course(self, step: int, steps: int) -> tuple[int, int]:
         """Where a step stands in the schedule of the learning rate, and how long that is."""
         return step, steps
 
-    def weights_callback(self, measure: Measure) -> pl.Callback | None:
-        """A callback for rules that act on weights; ``measure`` gives E_dev and R_dev of the model."""
-        return None
+    def before_training(self, model: nn.Module) -> None:
+        """See the weights before the first step of this process, where the rule acts on weights."""
+        return
+
+    def change_weights(
+        self, step: int, model: nn.Module, optimizer: optim.Optimizer, measure: Measure
+    ) -> None:
+        """Act on the weights after ``step`` steps; ``measure`` gives E_dev and R_dev of the model."""
+        return
 
     def result(self) -> dict[str, Any]:
         """What the rule adds to ``result.json``."""

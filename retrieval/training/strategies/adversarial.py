@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from retrieval.training.strategies.base import PERTURBED, Mixture
 from retrieval.training.strategies.standard import Standard
+from retrieval.training.strategy import PERTURBED, Mixture
 
 
 class Adversarial(Standard):

@@ -11,6 +11,6 @@ class HardNegative(Standard):
     name = "hard-negative"
 
     @property
-    def hard(self) -> int:
+    def hard_negatives(self) -> int:
         """As configured."""
         return self.config.hard.count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retrieval.training.strategies.base import POOLED, Mixture, Strategy
+from retrieval.training.strategy import POOLED, Mixture, Strategy
 
 
 class Pooled(Strategy):

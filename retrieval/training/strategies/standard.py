@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from retrieval.training.strategies.base import IN_DOMAIN, Mixture, Strategy
+from retrieval.training.strategy import IN_DOMAIN, Mixture, Strategy
 
 
 class Standard(Strategy):
     """Ranking loss on in-domain pairs; the other passages of the batch are the negatives."""
 
     name = "standard"
+    is_base = True
 
     @property
     def eff(self) -> Mixture:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from retrieval.training.omega.rule import Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 STRIDE = 0.5
 """Step of logit ω after each pair of stretches."""
@@ -43,7 +45,7 @@ class Dev(Rule):
     def after_measurement(self, control: OmegaState) -> float:
         """Close a stretch, move the centre after a second one, and open the next."""
         if math.isnan(self.centre):
-            self.centre = float(torch.logit(control.omega.clamp(1e-4, 1 - 1e-4)))
+            self.centre = float(control.omega.clamp(1e-4, 1 - 1e-4).logit())
             return self._stretch(above=True)
         before, after = control.measured[-2:, 2:4].log().sum(dim=1).tolist()
         self.gains.append(before - after)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from retrieval.training.omega.rule import Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 
 class Dro(Rule):
@@ -22,4 +25,4 @@ class Dro(Rule):
 
     def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""
-        return torch.sigmoid(torch.logit(control.omega) + self.config.eta * control.distance)
+        return (control.omega.logit() + self.config.eta * control.distance).sigmoid()

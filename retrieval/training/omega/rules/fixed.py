@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from retrieval.training.omega.rule import Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 
 class Fixed(Rule):
@@ -13,6 +18,7 @@ class Fixed(Rule):
 
     name = "fixed"
     moves = False
+    needs = MappingProxyType({"omega": "NUMBER, from 0 to 1"})
 
     def after_step(self, control: OmegaState) -> Tensor:
         """ω as it is."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.rules.repeats import Repeats
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 Floats = NDArray[np.float64]
 
@@ -109,4 +111,6 @@ def probability(omegas: Floats, gains: Floats) -> float:
     spread = math.sqrt(float(np.square(gains - slope * omegas).sum()) / freedom / squares)
     if spread == 0:
         return 1.0 if slope >= 0 else 0.0
+    from scipy import stats
+
     return float(stats.t.cdf(slope / spread, freedom))

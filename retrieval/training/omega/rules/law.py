@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from retrieval.config import StrategyConfig
-from retrieval.errors import ConfigError
 from retrieval.training.mixture_file import load_mixture
 from retrieval.training.omega.rule import Facts, Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 
 class Law(Rule):
@@ -28,14 +30,16 @@ class Law(Rule):
 
     name = "law"
     moves = False
+    needs = MappingProxyType(
+        {"mixture": "FILE; write one with `python -m sweeps mixture --out mixture.json`"}
+    )
+    owns = MappingProxyType({"mixture": None})
+    omega_from = "strategy.mixture"
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         super().__init__(config, facts)
-        if config.mixture is None:
-            raise ConfigError(
-                "strategy.rule=law needs strategy.mixture, a file of `python -m sweeps mixture`"
-            )
         where = facts.where
+        assert config.mixture is not None
         law = load_mixture(Path(config.mixture))
         law.check(where["steps"], where["batch_size"], config.robust, config.base, config.mixing)
         sizes = float(where["params_non_embedding"]), float(where["train_pairs"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from retrieval.training.omega.rule import Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 
 class Linear(Rule):

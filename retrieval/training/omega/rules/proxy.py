@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from retrieval.config import StrategyConfig
+from retrieval.config import Config, StrategyConfig
+from retrieval.errors import ConfigError
 from retrieval.training.omega.rule import Facts, Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +47,7 @@ class Proxy(Rule):
     measures = ("eff", "rob")
     measures_while_training = False
     trains_proxies = True
+    omega_from = "proxies"
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         super().__init__(config, facts)
@@ -50,7 +55,19 @@ class Proxy(Rule):
         self.losses: list[list[list[float]]] = []
         """E_dev and R_dev of the proxies ``[repeat][ω][2]``, ω = 0 first."""
 
-    def before_training(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
+    @classmethod
+    def check(cls, cell: Config) -> None:
+        """Proxies take robust steps on other domains, and know neither perturbations nor weighted losses."""
+        super().check(cell)
+        for key, only in (("robust", "ood"), ("mixing", "steps")):
+            value = getattr(cell.strategy, key)
+            if value != only:
+                raise ConfigError(
+                    f"strategy.rule=proxy works with strategy.{key}={only}, not with {value}; choose "
+                    "strategy.rule=dro or fixed"
+                )
+
+    def use_proxies(self, trial: Callable[[float, int], tuple[float, float]]) -> None:
         """Train the proxies and choose ω."""
         self.losses = [[list(trial(omega, repeat)) for omega in (0.0, *OMEGAS)] for repeat in range(REPEATS)]
         self.chosen = choose(self.changes().sum(axis=2))

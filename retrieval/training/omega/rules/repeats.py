@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from retrieval.training.omega.rule import Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retrieval.training.omega.state import OmegaState
 
 SHARE = 0.5
 """Share of the repeated steps that are given away."""
@@ -26,6 +28,7 @@ class Repeats(Rule):
 
     name = "repeats"
     moves = False
+    omega_from = "the number of pairs"
 
     def start(self) -> float:
         """The share of ω, from D and S alone."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from retrieval.training.omega.rule import Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from retrieval.training.omega.state import OmegaState
 
 
 def constant(mean: float, progress: float) -> float:
@@ -43,6 +47,8 @@ class Schedule(Rule):
 
     name = "schedule"
     moves = False
+    needs = MappingProxyType({"omega": "NUMBER, from 0 to 1"})
+    owns = MappingProxyType({"schedule": "constant"})
 
     def _at(self, step: int) -> float:
         assert self.config.omega is not None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-import torch
-from torch import Tensor
-
-from retrieval.config import StrategyConfig
-from retrieval.training.interpolation import Measure, best, interpolate, set_weights, weights_of
+from retrieval.config import Config, StrategyConfig
+from retrieval.errors import ConfigError
 from retrieval.training.omega.rule import Facts, Rule
-from retrieval.training.omega.state import OmegaState
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn, optim
+
+    from retrieval.training.interpolation import Measure
+    from retrieval.training.omega.state import OmegaState
 
 
 class Soup(Rule):
@@ -31,6 +32,7 @@ class Soup(Rule):
     moves = False
     measures = ("eff", "rob")
     measures_while_training = False
+    acts_on_weights = True
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         super().__init__(config, facts)
@@ -39,6 +41,21 @@ class Soup(Rule):
         self.branch = (steps - round(config.trunk * steps)) // 2
         self.trunk = steps - 2 * self.branch
         self.coefficient = math.nan
+        self.at_trunk: dict[str, Tensor] = {}
+        """Weights at the end of the trunk, until the second branch begins; so the next."""
+        self.optimizer: dict[str, Any] = {}
+        self.first: dict[str, Tensor] = {}
+        """Weights of the first branch."""
+
+    @classmethod
+    def check(cls, cell: Config) -> None:
+        """Two branches need two values of ω."""
+        super().check(cell)
+        omegas = [float(omega) for omega in cell.strategy.omegas]
+        if len(omegas) != 2 or not 0 <= omegas[0] < omegas[1] <= 1:
+            raise ConfigError(
+                f"strategy.omegas={omegas} must be a low and a high ω from 0 to 1, such as [0,0.5]"
+            )
 
     def course(self, step: int, steps: int) -> tuple[int, int]:
         """Place of a step in the schedule of the learning rate: that of the trunk and one branch."""
@@ -58,55 +75,32 @@ class Soup(Rule):
         """The ω of the stretch that the next step belongs to."""
         return self._at(control.steps)
 
-    def weights_callback(self, measure: Measure) -> pl.Callback:
-        """Branches and averages."""
-        return _Branches(self, measure)
+    def change_weights(
+        self, step: int, model: nn.Module, optimizer: optim.Optimizer, measure: Measure
+    ) -> None:
+        """Keep the trunk, go back to it for the second branch, and average at the end."""
+        from retrieval.training.interpolation import best, interpolate, set_weights, weights_of
+
+        if step == self.trunk:
+            self.at_trunk = weights_of(model)
+            self.optimizer = copy.deepcopy(optimizer.state_dict())
+        if step == self.trunk + self.branch:
+            self.first = weights_of(model)
+            set_weights(model, self.at_trunk, self.at_trunk, 0.0)
+            # The rates are the schedule's; the moments are the trunk's.
+            rates = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(self.optimizer)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            self.at_trunk, self.optimizer = {}, {}
+        if step == self.facts.where["steps"]:
+            self.coefficient = best(interpolate(model, self.first, weights_of(model), measure))
 
     def result(self) -> dict[str, Any]:
         """The coefficient; 1 keeps the branch of the high ω."""
         return {"omega/coefficient": self.coefficient, "omega/low": self.low, "omega/high": self.high}
 
     def state_dict(self) -> dict[str, Any]:
-        """The coefficient, for a run that is resumed after its last step."""
-        return {"coefficient": self.coefficient}
-
-
-class _Branches(pl.Callback):
-    """Keeps the trunk, goes back to it for the second branch, and averages at the end."""
-
-    def __init__(self, rule: Soup, measure: Measure) -> None:
-        self.rule, self.measure = rule, measure
-        self.trunk: dict[str, Tensor] = {}
-        self.optimizer: dict[str, Any] = {}
-        self.first: dict[str, Tensor] = {}
-        """Weights of the first branch."""
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Act at the ends of the trunk and of the branches, before a checkpoint is written."""
-        step, rule = trainer.global_step, self.rule
-        if step == rule.trunk:
-            self.trunk = weights_of(pl_module)
-            self.optimizer = copy.deepcopy(trainer.optimizers[0].state_dict())
-        if step == rule.trunk + rule.branch:
-            self.first = weights_of(pl_module)
-            set_weights(pl_module, self.trunk, self.trunk, 0.0)
-            # The rates are the schedule's; the moments are the trunk's.
-            with torch.no_grad():
-                rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
-                trainer.optimizers[0].load_state_dict(self.optimizer)
-                for group, rate in zip(trainer.optimizers[0].param_groups, rates, strict=True):
-                    group["lr"] = rate
-            self.trunk, self.optimizer = {}, {}
-        if step == trainer.max_steps:
-            found = interpolate(pl_module, self.first, weights_of(pl_module), self.measure)
-            rule.coefficient = best(found)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run goes back to."""
-        return {"trunk": self.trunk, "optimizer": self.optimizer, "first": self.first}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue a resumed run."""
-        self.trunk, self.optimizer, self.first = (
-            state_dict[name] for name in ("trunk", "optimizer", "first")
-        )
+        """What the rest of the run goes back to, and the coefficient for one resumed after its last step."""
+        names = ("coefficient", "at_trunk", "optimizer", "first")
+        return {name: getattr(self, name) for name in names}

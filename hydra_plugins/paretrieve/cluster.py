@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_plugins.paretrieve_local.launcher import CellLauncher
+from hydra_plugins.paretrieve.launcher import CellLauncher
 
 if TYPE_CHECKING:
     from sweeps.launch.cells import Cell, SweepRecord

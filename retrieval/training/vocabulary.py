@@ -15,7 +15,7 @@ CONTINUATION = "##"
 
 
 @dataclass(frozen=True)
-class Words:
+class Vocabulary:
     """Properties of every token id, bool ``[V]``.
 
     ``whole``: begins a word and holds a letter; ``continues``: goes on with the word before it;
@@ -28,7 +28,7 @@ class Words:
     choices: Tensor
 
     @classmethod
-    def of(cls, tokenizer: Any) -> Words:
+    def of(cls, tokenizer: Any) -> Vocabulary:
         """The properties of a fast tokenizer's vocabulary."""
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         size = max(vocabulary.values()) + 1
@@ -45,9 +45,9 @@ class Words:
         whole &= ~special
         return cls(whole, continues & ~special, special, whole.nonzero()[:, 0])
 
-    def to(self, device: torch.device) -> Words:
+    def to(self, device: torch.device) -> Vocabulary:
         """The same on another device."""
-        return Words(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Vocabulary(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def replaceable(self, ids: Tensor) -> Tensor:
         """Which of the tokens ``ids`` ``[T]`` are words by themselves: bool ``[T]``.

@@ -1,1 +1,0 @@
-"""Hydra plugins: launchers for clusters."""

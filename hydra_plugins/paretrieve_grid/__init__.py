@@ -1,1 +1,0 @@
-"""Hydra plugin: the sweeper of `python train.py -m`."""

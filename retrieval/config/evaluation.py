@@ -1,0 +1,32 @@
+"""Group ``eval``: measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retrieval.config.knobs import knob
+
+
+@dataclass
+class EvalConfig:
+    """Measurement; part of a run's identity."""
+
+    name: str = knob("quick", "Level; eval=NAME sets it.", choices=("quick", "full", "none"))
+    max_queries: int | None = knob(1000, "Test queries of a collection; null: all.", minimum=1)
+    pool: int | None = knob(
+        2000,
+        "Candidate passages of a collection, all relevant ones among them; null: the whole corpus.",
+        minimum=2,
+    )
+    shard: int = knob(
+        65536,
+        "Candidates encoded and ranked at a time: bounds the memory, and changes results by rounding alone.",
+        minimum=1,
+    )
+    negatives: int = knob(256, "W: irrelevant passages of the contrastive entropy.", minimum=1)
+    draws: int = knob(10, "Draws of negatives that the contrastive entropy averages.", minimum=1)
+    seed: int = knob(1, "Seed of pool and draws: runs with the same one compare in pairs.")
+    bm25: bool = knob(True, "Whether the reference row bm25/… (the lexical baseline) is measured.")
+    untrained: bool = knob(
+        False, "Whether the reference row untrained/… (the initial weights of the run) is measured."
+    )

@@ -1,0 +1,59 @@
+"""Group ``model``: the dual encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retrieval.config.knobs import knob
+
+
+@dataclass
+class ModelConfig:
+    """The dual encoder. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
+
+    layers: int = knob(4, "Layers of the encoder.", minimum=1, maximum=96)
+    hidden: int = knob(256, "Width of the encoder, such as 128, 256, 512 or 768.", minimum=1)
+    heads: int | None = knob(None, "Attention heads; null: one per 64 hidden units.", minimum=1)
+    intermediate: int | None = knob(None, "Width of the feed-forward layer; null: 4 × hidden.", minimum=1)
+    init: str = knob(
+        "${data.default_init}",
+        "scratch: random weights and a tokenizer trained on the collection. pretrained: a checkpoint.",
+        choices=("scratch", "pretrained"),
+    )
+    pretrained: str | None = knob(
+        "${data.default_pretrained}",
+        "Hugging Face hub id or local folder of the checkpoint; needed with init=pretrained.",
+    )
+    pooling: str = knob(
+        "mean",
+        "Vector of a text: the mean of its tokens' vectors, or the first token's.",
+        choices=("mean", "cls"),
+    )
+    projection: int = knob(
+        768, "Dimension of the linear projection of the vector; 0: no projection.", minimum=0
+    )
+    similarity: str = knob("cosine", "Score of two vectors.", choices=("dot", "cosine"))
+    temperature: float = knob(
+        0.1, "Scores are divided by it; 1 with similarity=dot is the setting of arXiv 2403.18684.", above=0
+    )
+    dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
+
+
+SIZES: dict[str, tuple[int, int]] = {
+    "bert-tiny": (2, 128),
+    "bert-l2-h256": (2, 256),
+    "bert-mini": (4, 256),
+    "bert-small": (4, 512),
+    "bert-medium": (8, 512),
+    "bert-base": (12, 768),
+    "bert-large": (24, 1024),
+}
+"""Option of group ``model``, and name of such a model in results -> ``layers`` and ``hidden``."""
+
+
+def model_name(model: ModelConfig) -> str:
+    """Name of a model in run names and results: ``bert-mini``, ``bert-l6-h512``, or the checkpoint's."""
+    if model.init == "pretrained" and model.pretrained:
+        return model.pretrained.rstrip("/").rsplit("/", 1)[-1]
+    names = {shape: name for name, shape in SIZES.items()}
+    return names.get((model.layers, model.hidden), f"bert-l{model.layers}-h{model.hidden}")

@@ -1,0 +1,175 @@
+"""The losses of a step and their gradient: what any strategy minimises, computed.
+
+A batch comes with one block of pairs for each ranking loss. One pass encodes all its sequences; the strategy
+says how the losses of the blocks make up L_eff and L_rob, and the rule of ω, where there is one, how these
+make up the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retrieval.config import StrategyConfig
+from retrieval.data.batches import Batch
+from retrieval.models.encoder import DualEncoder
+from retrieval.models.flops import BACKWARD, FORWARD, Work
+from retrieval.training.gathering import gathered, processes
+from retrieval.training.losses import contrastive_loss
+from retrieval.training.omega.controller import OmegaController
+from retrieval.training.omega.rule import Facts
+from retrieval.training.omega.target import load_target
+from retrieval.training.parts import AttackedBatch
+from retrieval.training.perturbation import Perturbation, Perturbed
+from retrieval.training.strategy import EFF, PERTURBED, Mixture, Strategy, strategy_of
+from retrieval.training.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The terms of a step: 0-d fp32 tensors. ``total`` is what is minimised.
+
+    A term that the step does not measure is ``None``.
+    """
+
+    total: Tensor
+    eff: Tensor | None
+    rob: Tensor | None = None
+    blocks: Mapping[str, Tensor] = field(default_factory=dict)
+    """The single ranking losses where a term mixes several; else empty."""
+    work: Work = field(default_factory=Work)
+    """What the step takes, backward passes included."""
+
+    def detached(self) -> Losses:
+        """The values without the graph."""
+        eff, rob = (None if term is None else term.detach() for term in (self.eff, self.rob))
+        blocks = {name: loss.detach() for name, loss in self.blocks.items()}
+        return Losses(self.total.detach(), eff, rob, blocks, self.work)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a strategy needs to know of its run beside its own configuration."""
+
+    seed: int
+    tokenizer: Any
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """``model`` and ``frac`` as they stand in the result; ``params`` and ``pairs``, N and D; ``steps`` and
+    ``batch_size`` of the training."""
+
+
+class Objective:
+    """What a run minimises; one instance per run."""
+
+    def __init__(self, strategy: Strategy, setting: Setting) -> None:
+        self.strategy, self.config = strategy, strategy.config
+        self.perturbation: Perturbation | None = None
+        if PERTURBED in strategy.shares:
+            vocabulary = Vocabulary.of(setting.tokenizer)
+            self.perturbation = Perturbation(self.config.perturbation, vocabulary, setting.seed)
+        self.control: OmegaController | None = None
+        """What moves ω; ``None``: it is ½."""
+        if strategy.has_omega:
+            target = load_target(self.config.frontier, self.config.robust, setting.where)
+            self.control = OmegaController(self.config, Facts(target, setting.where))
+
+    @property
+    def omega(self) -> Tensor:
+        """Weight of L_rob, 0-d."""
+        return torch.tensor(0.5) if self.control is None else self.control.omega
+
+    def prepare(self, batch: Batch) -> Batch:
+        """What :meth:`losses` needs of a batch beside its tensors; called while it is on the CPU."""
+        return AttackedBatch.of(batch, PERTURBED) if PERTURBED in batch.blocks else batch
+
+    def losses(self, encoder: DualEncoder, batch: Batch, backward_passes: int | None = None) -> Losses:
+        """The terms of a step, from one pass over all its sequences, perturbed where they are to be.
+
+        ``backward_passes``: cost of what follows; ``None``: a training step's.
+        """
+        seen = self._perturb(encoder, batch)
+        vectors = gathered(encoder(seen.tokens, seen.offset), batch.shard)
+        blocks = {name: block_loss(vectors, batch, name) for name in batch.blocks}
+        back = self.strategy.backward_passes * BACKWARD if backward_passes is None else backward_passes
+        again = back // BACKWARD * FORWARD if encoder.recomputes else 0
+        passes = FORWARD + back + again
+        work = seen.work + Work.of_step(batch, passes)
+        if batch.term:
+            return _of_one_term(batch.term, blocks, self.strategy.terms[batch.term], work)
+        of_eff, of_rob = self.strategy.eff, self.strategy.rob
+        eff = mixed(of_eff, blocks)
+        if of_rob is None:
+            return Losses(eff, eff, None, {}, work)
+        rob, omega = mixed(of_rob, blocks), self.omega
+        single = len(of_eff) == len(of_rob) == 1
+        return Losses((1 - omega) * eff + omega * rob, eff, rob, {} if single else blocks, work)
+
+    def _perturb(self, encoder: DualEncoder, batch: Batch) -> Perturbed:
+        if self.perturbation is None or PERTURBED not in batch.blocks:
+            return Perturbed(batch.tokens, None, Work())
+        attacked = batch if isinstance(batch, AttackedBatch) else AttackedBatch.of(batch, PERTURBED)
+        return self.perturbation(encoder, attacked)
+
+    def backward(self, losses: Losses, parameters: list[torch.nn.Parameter]) -> None:
+        """Leave the gradient of the step in the parameters.
+
+        Each of several processes knows the loss of the whole step and has the gradient that flows through
+        its own sequences: they add up, where Lightning takes their mean.
+        """
+        both = None if losses.eff is None or losses.rob is None else (losses.eff, losses.rob)
+        if self.control is None or both is None or not self.control.backward(*both, parameters):
+            (losses.total * processes()).backward()  # type: ignore[no-untyped-call]
+
+    def course(self, step: int, steps: int) -> tuple[int, int]:
+        """Where a step stands in the schedule of the learning rate, and how long that is."""
+        return (step, steps) if self.control is None else self.control.rule.course(step, steps)
+
+    def logged(self) -> dict[str, float]:
+        """What the objective adds to a line of ``metrics.jsonl``."""
+        return {} if self.control is None else self.control.logged()
+
+    def result(self) -> dict[str, Any]:
+        """What the objective adds to ``result.json``."""
+        found = {} if self.strategy.rob is None else {"omega/mixing": self.config.mixing}
+        if self.perturbation is not None:
+            kind = self.config.perturbation.kind
+            strength = "epsilon" if kind in ("fgsm", "pgd") else "rate"
+            value = getattr(self.config.perturbation, strength)
+            found |= {"perturbation/kind": kind, f"perturbation/{strength}": value}
+        return found if self.control is None else found | self.control.result()
+
+
+def build_objective(config: StrategyConfig, setting: Setting) -> Objective:
+    """The objective of the strategy that ``config.name`` names.
+
+    Raises:
+        ConfigError: the frontier file cannot be used, or the perturbation fits no word of the tokenizer.
+    """
+    strategy = strategy_of(config)
+    module, _, name = strategy.objective.partition(":")
+    objective: Objective = getattr(import_module(module), name)(strategy, setting)
+    return objective
+
+
+def _of_one_term(term: str, blocks: Mapping[str, Tensor], mixture: Mixture, work: Work) -> Losses:
+    """Of a step that minimises one loss of one term."""
+    ((name, loss),) = blocks.items()
+    single = {name: loss} if len(mixture) > 1 else {}
+    return Losses(loss, loss, None, single, work) if term == EFF else Losses(loss, None, loss, single, work)
+
+
+def block_loss(vectors: Tensor, batch: Batch, name: str) -> Tensor:
+    """Contrastive loss of one block of a batch whose sequences were encoded to ``vectors`` ``[n, d]``."""
+    block = batch.blocks[name]
+    return contrastive_loss(vectors[block.queries], vectors[block.passages], block.labels, block.excluded)
+
+
+def mixed(mixture: Mixture, blocks: Mapping[str, Tensor]) -> Tensor:
+    """Weighted sum of the blocks' losses."""
+    terms = [blocks[name] if weight == 1 else weight * blocks[name] for name, weight in mixture.items()]
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
