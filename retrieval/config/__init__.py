@@ -17,8 +17,10 @@ from retrieval.config.data import SCHEMAS, BeirConfig, DataConfig
 
 @dataclass
 class ModelConfig:
-    """The dual encoder. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
+    """The scorer. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
 
+    family: str = "dual-encoder"
+    """What the model encodes a text to and how it scores, by name: ``dual-encoder`` (one vector)."""
     layers: int = 4
     hidden: int = 256
     heads: int | None = None
@@ -222,9 +224,6 @@ class TrainerConfig:
     checkpoint_seconds: float = 20.0
     """... but never more often than this."""
     progress: bool = True
-    compile: bool = False
-    """Whether position-wise operations of BERT's layers go through ``torch.compile``: the same to rounding.
-    An error in bf16 on a CPU, where halves of layers are operations of their own."""
 
 
 @dataclass
@@ -288,6 +287,8 @@ def complete(stored: DictConfig) -> None:
 
     Their defaults measure what was measured before there were such keys.
     """
+    if "model" in stored and "family" not in stored.model:
+        stored.model.family = ModelConfig.family
     if "data" in stored and "robust_dev" not in stored.data:
         stored.data.robust_dev = []
     for name, schema in (("eval", EvalConfig), ("attack", AttackConfig)):

@@ -21,8 +21,8 @@ from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import evaluation_split
-from retrieval.models.encoder import DualEncoder
 from retrieval.models.flops import FORWARD, Work
+from retrieval.models.scorer import Scorer
 from retrieval.training.callbacks import MetricsCallback
 from retrieval.training.interpolation import Measure
 from retrieval.training.parts import AttackedBatch
@@ -41,7 +41,7 @@ class DevSample:
     batch: Batch
     perturbed: bool = False
 
-    def loss(self, encoder: DualEncoder, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
+    def loss(self, encoder: Scorer, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
         """Mean loss of the blocks, 0-d, and what it took."""
         tokens, offset, work = self.batch.tokens, None, Work.of(self.batch.tokens, FORWARD)
         if self.perturbed:
@@ -51,7 +51,7 @@ class DevSample:
             tokens, offset, work = seen.tokens, seen.offset, work + seen.work
         with torch.no_grad():
             vectors = encoder(tokens, offset)
-            losses = [block_loss(vectors, self.batch, name) for name in self.batch.blocks]
+            losses = [block_loss(encoder, vectors, self.batch, name) for name in self.batch.blocks]
         return torch.stack(losses).mean(), work
 
     def to(self, device: torch.device) -> DevSample:
@@ -130,9 +130,7 @@ def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> D
 class DevLosses:
     """Measures E_dev and R_dev of an encoder in training, without dropout, and counts what it takes."""
 
-    def __init__(
-        self, encoder: DualEncoder, strategy: Pareto, samples: Samples, metrics: MetricsCallback
-    ) -> None:
+    def __init__(self, encoder: Scorer, strategy: Pareto, samples: Samples, metrics: MetricsCallback) -> None:
         self.encoder, self.strategy, self.samples, self.metrics = encoder, strategy, samples, metrics
         self._device = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from retrieval.config import ModelConfig, StrategyConfig
 from retrieval.data.batches import TrainingPairs, collate
 from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, write_store
-from retrieval.models.backbones import build_encoder
+from retrieval.models.families import build_scorer
 from retrieval.training.gathering import gathered
 from retrieval.training.sampling import Sampler
 from retrieval.training.strategies import build_strategy
@@ -84,7 +84,7 @@ def setting(folder: Path, name: str, mixing: str = "steps") -> tuple[Strategy, T
         config.robust, config.perturbation.kind = "both", kind
     strategy = build_strategy(config, Setting(7, _Tokenizer()))
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
-    encoder = build_encoder(shape, _Tokenizer(), seed=3, precision="32")
+    encoder = build_scorer(shape, _Tokenizer(), seed=3, precision="32")
     return strategy, TrainingData(sources[0], (sources[1],)), encoder
 
 
