@@ -24,9 +24,9 @@ class Scores(ABC):
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """Scores of every query with every passage: ``[n, m]``."""
 
-    @abstractmethod
     def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """Scores of each query with the passage beside it: ``[n]``."""
+        return self.listed(queries, passages, np.arange(len(passages))[:, None])[:, 0]
 
     def listed(self, queries: FloatArray, passages: FloatArray, columns: IntArray) -> FloatArray:
         """Scores of each query with the passages at its row of ``columns``, int64 ``[n, k]``: ``[n, k]``.

@@ -104,10 +104,6 @@ class Bm25Retriever(Retriever, Scores):
         texts = self._collection.query_texts(np.asarray(queries))
         return np.stack([self._index.scores(text)[passages] for text in texts])
 
-    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
-        """See :class:`Scores`."""
-        return self.listed(queries, passages, np.arange(len(passages))[:, None])[:, 0]
-
 
 def bm25_index(collection: Collection, cache: Path) -> Bm25Index:
     """Return the index of a whole collection, built once into ``cache/bm25-index`` and memory-mapped."""

@@ -35,10 +35,6 @@ class CrossEncoderRetriever(Retriever, Scores):
         """See :class:`Scores`."""
         return self.listed(queries, passages, np.tile(np.arange(len(passages)), (len(queries), 1)))
 
-    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
-        """See :class:`Scores`."""
-        return self.listed(queries, passages, np.arange(len(passages))[:, None])[:, 0]
-
     def listed(self, queries: FloatArray, passages: FloatArray, columns: IntArray) -> FloatArray:
         """See :class:`Scores`; all pairs together."""
         query_texts = self._collection.query_texts(np.asarray(queries))
