@@ -17,7 +17,7 @@ from benchmarks.stages import peak_resident_bytes
 from benchmarks.training import Effort, ours, sentence_transformers
 from benchmarks.work import model_config, tokenizer, training_pairs
 from retrieval.data.layout import group_tokens
-from retrieval.models.backbones import build_encoder
+from retrieval.models.families import build_scorer
 
 LARGE_BATCH, MINI_BATCH = 1024, 64
 
@@ -54,7 +54,7 @@ def _measure(size: str, device: str, mini: int | None) -> int:
         np.concatenate(parts)
         for parts in zip(pairs.queries.gather(rows), pairs.passages.gather(rows), strict=True)
     )
-    encoder = build_encoder(model_config(size, 0.1), tokenizer(), 1, "bf16").train().to(device)
+    encoder = build_scorer(model_config(size, 0.1), tokenizer(), 1, "bf16").train().to(device)
     encoder.mini_batch_size = mini
     encoder(group_tokens(ids[: lengths[:8].sum()], lengths[:8]).to(device)).sum().backward()
     before = _held(device)

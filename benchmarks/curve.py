@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from retrieval.config import Config, register_schema
 from retrieval.config.validation import validate
 from retrieval.data.batches import Steps
-from retrieval.models.backbones import build_encoder
+from retrieval.models.families import build_scorer
 from retrieval.run.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
@@ -42,7 +42,7 @@ class _Losses(pl.Callback):
 
 def losses(cell: Config, data: PreparedData, seed: int, fast: bool) -> list[float]:
     """Training loss of every step."""
-    encoder = build_encoder(cell.model, data.tokenizer, seed, "bf16" if fast else "32")
+    encoder = build_scorer(cell.model, data.tokenizer, seed, "bf16" if fast else "32")
     encoder.packed = fast
     objective = build_objective(cell.strategy, Setting(seed, data.tokenizer))
     sampler = Sampler(objective, data.training(), cell.train.batch_size, seed)

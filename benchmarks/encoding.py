@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.work import model_config, texts, tokenizer, training_pairs
-from retrieval.models.backbones import build_encoder
 from retrieval.models.encoding import encode_rows
-from retrieval.models.export import save_sentence_transformer
+from retrieval.models.families import build_scorer
 
 
 def ours(size: str, passages: int, precision: str, device: str = "cpu") -> float:
     """Passages per second from the token store."""
     store = training_pairs(passages).passages
-    encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, precision).to(device)
+    encoder = build_scorer(model_config(size, 0.0), tokenizer(), 1, precision).to(device)
     return _second_pass(lambda: encode_rows(encoder, store, np.arange(passages)), passages)
 
 
@@ -29,8 +28,8 @@ def sentence_transformers(size: str, passages: int, device: str = "cpu") -> floa
 
     data = texts(passages).passages
     with tempfile.TemporaryDirectory() as folder:
-        encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, "32")
-        save_sentence_transformer(encoder, tokenizer(), 32, 128, Path(folder) / "model")
+        encoder = build_scorer(model_config(size, 0.0), tokenizer(), 1, "32")
+        encoder.export(tokenizer(), (32, 128), Path(folder) / "model")
         model = SentenceTransformer(str(Path(folder) / "model"), device=device)
     return _second_pass(lambda: model.encode(data, show_progress_bar=False), passages)
 

@@ -80,14 +80,13 @@ def _bm25(options: argparse.Namespace) -> dict[str, Any]:
 def _encoder(options: argparse.Namespace) -> dict[str, Any]:
     from retrieval.config import ModelConfig
     from retrieval.data.tokens import train_wordpiece
-    from retrieval.models.backbones import build_encoder
-    from retrieval.models.export import save_sentence_transformer
+    from retrieval.models.families import build_scorer
 
     texts = (text for _, (_, text) in zip(range(20_000), _collection(options).passages(), strict=False))
     tokenizer = train_wordpiece(texts, 8000)
     shape = ModelConfig(layers=2, hidden=128, init="scratch", projection=options.dimension)
     folder = options.work / "encoder"
-    save_sentence_transformer(build_encoder(shape, tokenizer, 0, "32"), tokenizer, 32, 64, folder)
+    build_scorer(shape, tokenizer, 0, "32").export(tokenizer, (32, 64), folder)
     return _mine(str(folder), options)
 
 

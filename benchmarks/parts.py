@@ -88,17 +88,6 @@ def _caching(options: Options) -> Iterator[Match]:
     yield Match("caching", f"mini, batch {caching.LARGE_BATCH:,}", "pairs", entries)
 
 
-def _compiling(options: Options) -> Iterator[Match]:
-    for size in options.sizes:
-        few = training.effort(size, options.device)
-        steps = training.Effort(few.warm + 10, 2 * few.timed)
-        entries: Contestants = {
-            name: partial(training.ours, size, 0.1, "bf16", options.device, steps=steps, compiled=compiled)
-            for name, compiled in (("plain", False), ("trainer.compile=true", True))
-        }
-        yield Match("compiling", f"{size}, dropout 0.1", "pairs", entries)
-
-
 PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "training": _training,
     "encoding": _encoding,
@@ -106,11 +95,10 @@ PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "cells": _cells,
     "utilisation": _utilisation,
     "caching": _caching,
-    "compiling": _compiling,
 }
 
 OF_DEVICE = {
     "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching"),
-    "cuda": ("training", "encoding", "utilisation", "caching", "compiling"),
+    "cuda": ("training", "encoding", "utilisation", "caching"),
 }
-"""What is measured on each; in bf16 on a CPU there is nothing to compile."""
+"""What is measured on each."""

@@ -24,8 +24,7 @@ from retrieval.config.validation import validate
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
 from retrieval.evaluation.suite import build_sets
-from retrieval.models.backbones import build_encoder
-from retrieval.models.export import save_sentence_transformer
+from retrieval.models.families import build_scorer
 from retrieval.training.prepared import PreparedData, prepare
 
 MODELS, FRACTIONS, STRATEGIES = ("bert-tiny", "bert-mini"), ("0.1", "0.5", "1"), ("standard", "pareto")
@@ -84,9 +83,9 @@ def _export(folder: Path, cache: Path, steps: int) -> None:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cell = validate(compose("config", [f"model={model}", f"train.steps={steps}", f"cache={cache}"]))
         data = prepare(cell)
-        encoder = build_encoder(cell.model, data.tokenizer, 1, "32")
+        encoder = build_scorer(cell.model, data.tokenizer, 1, "32")
         limits = cell.data.max_query_length, cell.data.max_passage_length
-        save_sentence_transformer(encoder, data.tokenizer, *limits, folder / model)
+        encoder.export(data.tokenizer, limits, folder / model)
     _write_data(folder, cell, data)
 
 

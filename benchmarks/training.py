@@ -18,9 +18,7 @@ from transformers import TrainerCallback
 from benchmarks.work import BATCH, model_config, texts, tokenizer, training_pairs
 from retrieval.config import StrategyConfig, TrainConfig
 from retrieval.data.batches import Steps
-from retrieval.models.backbones import build_encoder
-from retrieval.models.compiling import compiled_operations
-from retrieval.models.export import save_sentence_transformer
+from retrieval.models.families import build_scorer
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
@@ -103,17 +101,14 @@ def ours(
     batch: int = BATCH,
     mini: int | None = None,
     steps: Effort | None = None,
-    compiled: bool = False,
 ) -> float:
     """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
     steps = steps or effort(size, device)
     total = steps.total
     pairs = training_pairs(batch * total)
     model, train = model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
-    encoder = build_encoder(model, tokenizer(), 1, precision)
+    encoder = build_scorer(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
-    if compiled:
-        encoder.operations = compiled_operations(torch.device(device), precision)
     objective = build_objective(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     sampler = Sampler(objective, TrainingData(pairs), batch, 1)
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 1, sampler)
@@ -161,8 +156,8 @@ def sentence_transformers(
     total = steps.total
     data = texts(batch * total)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = build_encoder(model_config(size, dropout), tokenizer(), 1, "32")
-        save_sentence_transformer(encoder, tokenizer(), 32, 128, Path(folder) / "model")
+        encoder = build_scorer(model_config(size, dropout), tokenizer(), 1, "32")
+        encoder.export(tokenizer(), (32, 128), Path(folder) / "model")
         model = SentenceTransformer(str(Path(folder) / "model"), device=device)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):

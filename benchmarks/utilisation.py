@@ -11,8 +11,8 @@ import torch
 from benchmarks.training import Effort, ours
 from benchmarks.work import BATCH, model_config, tokenizer, training_pairs
 from retrieval.data.layout import group_tokens
-from retrieval.models.backbones import build_encoder
-from retrieval.models.flops import BACKWARD, FORWARD, Work, encoder_flops
+from retrieval.models.families import build_scorer
+from retrieval.models.flops import BACKWARD, FORWARD, Work
 from retrieval.training.cost import peak_flops
 
 EFFORT = Effort(4, 4)
@@ -35,11 +35,11 @@ def training(size: str, threads: int, device: str = "cpu") -> float:
 def _flops_per_pair(size: str) -> float:
     pairs = training_pairs(16 * BATCH)
     rows = np.arange(16 * BATCH)
-    encoder = build_encoder(model_config(size, 0.0), tokenizer(), 1, "bf16")
+    encoder = build_scorer(model_config(size, 0.0), tokenizer(), 1, "bf16")
     work = Work()
     for store in (pairs.queries, pairs.passages):
         work += Work.of(group_tokens(*store.gather(rows)), FORWARD + BACKWARD)
-    return encoder_flops(encoder, work) / len(rows)
+    return encoder.flops(work) / len(rows)
 
 
 class _threads:

@@ -140,10 +140,10 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.evaluation.attack import Attack, SentenceTransformerModel, save_attacked
-    from retrieval.evaluation.suite import build_sets, evaluate_suite, save_scores
-    from retrieval.evaluation.vectors import KeepVectors
-    from retrieval.search.sentence_transformer import sentence_transformer_encoder
+    from retrieval.evaluation.attack import Attack, save_attacked
+    from retrieval.evaluation.measuring import Collections, measure_all
+    from retrieval.evaluation.suite import save_scores
+    from retrieval.search.sentence_transformer import sentence_transformer_retriever
     from retrieval.training.prepared import open_domains
 
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -152,30 +152,19 @@ def _measure(
     attack = Attack.load(config.attack)
     suite = sources.prepare(config.data, cache)
     robust_dev, ood = open_domains(suite.robust_dev, cache), open_domains(suite.ood, cache)
-    sets = build_sets(open_collection(suite.in_domain, cache), ood, config.eval, robust_dev)
-    if run is not None:
-        # Similarity and temperature of a run are part of its vectors.
-        encoder = sentence_transformer_encoder(
-            run / "model", similarity="dot", batch_size=batch_size, device=device
-        )
-    else:
-        encoder = sentence_transformer_encoder(
-            str(model), temperature=temperature, batch_size=batch_size, device=device
-        )
-    kept = KeepVectors(encoder, sets.eff if attack else None, cache)
+    collections = Collections(open_collection(suite.in_domain, cache), robust_dev, ood)
+    # Similarity and temperature of a run are part of its vectors.
+    source, similarity, divisor = (run / "model", "dot", 1.0) if run else (str(model), None, temperature)
+    retriever = sentence_transformer_retriever(
+        source, similarity=similarity, temperature=divisor, batch_size=batch_size, device=device
+    )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
-    measured = evaluate_suite(kept, sets, config.eval, cache, untrained)
-    metrics = dict(measured.metrics)
-    if attack is not None:
-        vectors = kept.query_vectors, kept.passage_vectors
-        outcome = attack.run(SentenceTransformerModel(encoder), sets.eff, *vectors, config.eval)
-        metrics |= outcome.metrics
-        measured.scores.update(outcome.scores)
-        if attacked is not None:
-            save_attacked(outcome.attacked, attacked)
+    measured = measure_all(retriever, collections, config, attack, untrained)
+    if attacked is not None and measured.attacked is not None:
+        save_attacked(measured.attacked, attacked)
     if scores is not None:
-        save_scores(measured, scores)
-    return metrics
+        save_scores(measured.scores, scores)
+    return measured.metrics
 
 
 def _untrained(run: Path, config: Config, device: str | None) -> Reference:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import Config, model_name
+from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.validation import validate
-from retrieval.evaluation.attack import ATTACK_FILE, Attack, DualEncoderModel, save_attacked
-from retrieval.evaluation.dual_encoder import StoredTexts
-from retrieval.evaluation.suite import SuiteResult, build_sets, evaluate_suite, save_scores
+from retrieval.evaluation.attack import ATTACK_FILE, Attack, save_attacked
+from retrieval.evaluation.measuring import Collections, measure_all
+from retrieval.evaluation.suite import save_scores
 from retrieval.evaluation.untrained import UntrainedReference
-from retrieval.evaluation.vectors import KeepVectors
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.export import save_sentence_transformer
-from retrieval.models.flops import encoder_flops
-from retrieval.models.parameters import count_parameters
+from retrieval.models.families import family
 from retrieval.opened import Run
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory, data_label, identity, identity_hash
 from retrieval.run.notices import quiet
 from retrieval.run.storage import storage_errors
 from retrieval.run.tracking import Mirror
+from retrieval.search.scorer_retriever import ScorerRetriever
 from retrieval.training import cost
 from retrieval.training.callbacks import MEASURING
 from retrieval.training.checkpoints import Checkpoints
@@ -49,6 +45,7 @@ def execute(run: Run) -> dict[str, Any]:
         ParetrieveError: an error with one line for people; the run directory says ``failed``.
     """
     quiet()
+    family(run.cell.model.family)
     with storage_errors(run.config):
         run.directory.check_config(run.config)
         with run.directory.claim() as finished:
@@ -109,7 +106,8 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         result |= _evaluate(cell, data, directory, trained, precision, attack)
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
         result["warnings"] = diagnose(trained.objective.control, directory.metrics(), result)
-        _save_model(cell, data, directory, trained.encoder)
+        lengths = cell.data.max_query_length, cell.data.max_passage_length
+        trained.encoder.cpu().export(data.tokenizer, lengths, directory.model)
         directory.finish(result)
         Checkpoints(directory.checkpoints).drop_previous()
         mirror.summary(result)
@@ -128,14 +126,15 @@ def _describe(
     precision: str,
 ) -> dict[str, Any]:
     """Identity, sizes and training cost of a run: the part of ``result.json`` that is not measured."""
-    parameters = count_parameters(trained.encoder)
+    parameters = trained.encoder.groups().counts()
     metrics = trained.metrics
-    flops = encoder_flops(trained.encoder, metrics.work)
+    flops = trained.encoder.flops(metrics.work)
     peak = cost.peak_flops(trained.device, precision, Path(cell.cache))
     seconds = max(metrics.seconds, 1e-9)
     return {
         "run": directory.name,
         "model": model_name(cell.model),
+        **({"model_family": cell.model.family} if cell.model.family != ModelConfig.family else {}),
         "data": data_label(cell),
         "frac": float(cell.data.frac),
         "strategy": cell.strategy.name,
@@ -165,7 +164,7 @@ def _accounts(trained: Trained) -> dict[str, float]:
     """What each term of the loss took: steps, pairs, different pairs, tokens, FLOPs; and dev losses."""
     metrics, found = trained.metrics, dict[str, float]()
     for name, spent in metrics.spent.items():
-        flops = encoder_flops(trained.encoder, spent.work)
+        flops = trained.encoder.flops(spent.work)
         if name == MEASURING:
             found |= {"cost/measure_flops": flops, "cost/measure_seconds": metrics.measuring_seconds}
         elif spent.steps:
@@ -190,53 +189,17 @@ def _evaluate(
     if cell.eval.name == "none":
         return {}
     directory.progress(cell.train.steps, phase="evaluate")
-    start = time.perf_counter()
-    sets = build_sets(data.in_domain, data.ood, cell.eval, data.robust_dev)
-    encoder = StoredTexts(trained.encoder, data.store, progress=cell.trainer.progress)
-    kept = KeepVectors(encoder, sets.eff if attack else None, Path(cell.cache))
     untrained = None
     if cell.eval.untrained:
         untrained = UntrainedReference(cell, data.store, trained.device, precision)
-    measured = evaluate_suite(kept, sets, cell.eval, Path(cell.cache), untrained)
-    result = {
+    retriever = ScorerRetriever(trained.encoder, data.store, progress=cell.trainer.progress)
+    collections = Collections(data.in_domain, data.robust_dev, data.ood)
+    measured = measure_all(retriever, collections, cell, attack, untrained)
+    save_scores(measured.scores, directory.path / "scores")
+    if measured.attacked is not None:
+        save_attacked(measured.attacked, directory.path / ATTACK_FILE)
+    return {
         **measured.metrics,
-        "cost/eval_seconds": time.perf_counter() - start,
-        "cost/eval_flops": encoder_flops(trained.encoder, encoder.work),
+        "cost/eval_seconds": measured.seconds,
+        "cost/eval_flops": trained.encoder.flops(retriever.work),
     }
-    if attack is not None:
-        result |= _attack(cell, data, directory, trained, attack, measured, kept)
-    save_scores(measured, directory.path / "scores")
-    return result
-
-
-def _attack(
-    cell: Config,
-    data: PreparedData,
-    directory: RunDirectory,
-    trained: Trained,
-    attack: Attack,
-    measured: SuiteResult,
-    kept: KeepVectors,
-) -> dict[str, Any]:
-    """Attack the in-domain test set; its per-query scores join ``measured``."""
-    outcome = attack.run(
-        DualEncoderModel(trained.encoder, data.tokenizer, cell.data.max_passage_length),
-        measured.scores["eff"].evaluation_set,
-        kept.query_vectors,
-        kept.passage_vectors,
-        cell.eval,
-        progress=cell.trainer.progress,
-    )
-    measured.scores.update(outcome.scores)
-    save_attacked(outcome.attacked, directory.path / ATTACK_FILE)
-    return outcome.metrics
-
-
-def _save_model(cell: Config, data: PreparedData, directory: RunDirectory, encoder: DualEncoder) -> None:
-    save_sentence_transformer(
-        encoder.cpu(),
-        data.tokenizer,
-        cell.data.max_query_length,
-        cell.data.max_passage_length,
-        directory.model,
-    )

@@ -11,6 +11,9 @@ from retrieval.config.knobs import knob
 class ModelConfig:
     """The dual encoder. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
 
+    family: str = knob(
+        "dual-encoder", "What a text is encoded to and how it scores: dual-encoder (one vector)."
+    )
     layers: int = knob(4, "Layers of the encoder.", minimum=1, maximum=96)
     hidden: int = knob(256, "Width of the encoder, such as 128, 256, 512 or 768.", minimum=1)
     heads: int | None = knob(None, "Attention heads; null: one per 64 hidden units.", minimum=1)

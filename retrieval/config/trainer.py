@@ -20,8 +20,3 @@ class TrainerConfig:
     checkpoint_every: int = knob(50, "Steps between checkpoints.", minimum=1)
     checkpoint_seconds: float = knob(20.0, "Least seconds between checkpoints.", minimum=0)
     progress: bool = knob(True, "Whether progress bars are shown.")
-    compile: bool = knob(
-        False,
-        "Whether position-wise operations of BERT's layers go through torch.compile: the same to rounding. "
-        "An error in bf16 on a CPU, where halves of layers are operations of their own.",
-    )

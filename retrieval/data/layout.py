@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.data.routes import Route
 from retrieval.data.segments import within
 
 GROUP_COST_SCORES = 200_000
@@ -26,7 +27,7 @@ TOKEN_MULTIPLE, COUNT_MULTIPLE, WIDTH_MULTIPLE = 192, 16, 32
 """What tokens of a batch, sequences of a group and its width are multiples of. For matrix products of a shape
 not seen before oneDNN generates machine code, which was a third of bert-tiny's training time when every batch
 brought new shapes. The first is also the width of the images of
-:func:`retrieval.models.linear.weight_gradients`, fastest with 192 to 288 tokens."""
+:func:`retrieval.models.cpu.linear.weight_gradients`, fastest with 192 to 288 tokens."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,18 @@ class Group:
     def stop(self) -> int:
         """End of the group's slots (exclusive)."""
         return self.start + self.count * self.width
+
+
+@dataclass(frozen=True)
+class Block:
+    """Values of the tokens of some sequences, one sequence a row: ``values`` ``[k, width, …]``.
+
+    ``mask``: which places are tokens, bool ``[k, width]``; ``None``: all. ``longest``: tokens of the longest.
+    """
+
+    values: Tensor
+    mask: Tensor | None
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,65 @@ class TokenBatch:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         changed: dict[str, Any] = {name: change(value) for name, value in tensors.items()}
         return replace(self, **changed)
+
+    @property
+    def real(self) -> Tensor:
+        """Which tokens of the batch are not blank: bool ``[T]``."""
+        return torch.arange(len(self.ids), device=self.ids.device) < self.tokens
+
+    def blocks(self, values: Tensor) -> list[Block]:
+        """Values by token, ``[T, …]``, by sequence: block after block, the sequences in layout order.
+
+        Padding has the values of a blank token. Gradients are passed on.
+        """
+        rows, blocks = self._route.to_slots(values), []
+        for group in self.groups:
+            own = rows[group.start : group.stop].view(group.count, group.width, *values.shape[1:])
+            mask = self.mask(group) if group.padded else None
+            blocks.append(Block(own, mask, int(self.sizes[group.first + group.count - 1])))
+        return blocks
+
+    def per_sequence(self, function: Callable[..., Tensor], *values: Tensor) -> Tensor:
+        """Values by token, ``[T]``, that follow from those of its whole sequence; blank ones are zero.
+
+        ``function``: given a block ``[k, width]`` of each of ``values`` ``[T]``, returns another. No gradient
+        is recorded.
+        """
+        rows = [self._route.gathered(part) for part in values]
+        found = []
+        for group in self.groups:
+            parts = (row[group.start : group.stop].view(group.count, group.width) for row in rows)
+            found.append(function(*parts).flatten())
+        return self._route.returned(torch.cat(found))
+
+    def by_caller(self, rows: Tensor) -> Tensor:
+        """Rows of the sequences in layout order, ``[n, …]``, in the caller's order."""
+        return rows[self.inverse]
+
+    def split(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        """Values by token, ``[T, …]`` on the host, of each sequence in the caller's order."""
+        order = self.inverse.cpu().numpy()
+        starts, sizes = self.starts()[order], self.sizes[order]
+        return [values[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+    def select(self, sequences: slice | Tensor) -> tuple[TokenBatch, Tensor]:
+        """Some sequences of the caller's order as a batch of their own (of a batch on the CPU).
+
+        Returns: the batch, and where each of its tokens, the blank ones excepted, lies in this one: int64
+        ``[Σ lengths]``.
+        """
+        members = self.inverse[sequences].numpy()
+        starts, lengths = self.starts()[members], self.sizes[members]
+        # Its ids are these numbers first: the layout then says where each of them went.
+        tokens = group_tokens(np.repeat(starts, lengths) + within(lengths), lengths)
+        places = tokens.ids[: tokens.tokens]
+        ids = F.pad(self.ids[places], (0, len(tokens.ids) - len(places)))
+        return replace(tokens, ids=ids), places
+
+    @property
+    def _route(self) -> Route:
+        """Tokens ``[T, …]``, slots ``[S, …]`` with each group as ``count`` × ``width`` consecutive rows."""
+        return Route(self.places, self.slots, self.tokens)
 
     def mask(self, group: Group) -> Tensor:
         """Which slots of a group are not padding: bool ``[count, width]``."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.segments import within
 from retrieval.errors import ConfigError, first_line
+
+Side: TypeAlias = Literal["queries", "passages"]
 
 CHUNK = 4096
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -195,13 +197,27 @@ class TokenStores:
     """The tokenizer's, see :func:`tokenizer_fingerprint`."""
     _opened: dict[tuple[str, str], TokenStore] = field(default_factory=dict)
 
-    def __call__(self, collection: Collection, side: str) -> TokenStore:
+    def length(self, side: Side) -> int:
+        """Tokens of a text of ``side`` at most, special ones included."""
+        return self.data.max_query_length if side == "queries" else self.data.max_passage_length
+
+    def tokenize(self, texts: Sequence[str], side: Side, **options: Any) -> Any:
+        """What the tokenizer makes of texts that are in no collection, ``input_ids`` among it."""
+        return self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.length(side),
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            **options,
+        )
+
+    def __call__(self, collection: Collection, side: Side) -> TokenStore:
         """The store of the ``queries`` or ``passages`` of a collection (built once, then mapped)."""
         key = (collection.fingerprint, side)
         if key not in self._opened:
-            length = self.data.max_query_length if side == "queries" else self.data.max_passage_length
             self._opened[key] = token_store(
-                collection, side, self.tokenizer, length, self.cache, self.fingerprint
+                collection, side, self.tokenizer, self.length(side), self.cache, self.fingerprint
             )
         return self._opened[key]
 

@@ -1,7 +1,7 @@
 """Word-substitution ranking attack (WSRA, after PRADA): attack an encoder, or replay an attack on it.
 
     attack = Attack.load(config.attack)                      # reads and checks its files; None without one
-    outcome = attack.run(model, evaluation_set, query_vectors, passage_vectors, config.eval)
+    outcome = attack.run(model, evaluation_set, encoded, config.eval)
     save_attacked(outcome.attacked, folder / ATTACK_FILE)
 
 docs/attack.md describes the protocol and how it differs from PRADA's.
@@ -17,29 +17,23 @@ import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
 from retrieval.config.attack import ATTACK_FILE, attack_file
+from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, replayed_set
-from retrieval.evaluation.attacks.measure import inner_products, measured, ranks_of
-from retrieval.evaluation.attacks.models import (
-    AttackModel,
-    DualEncoderModel,
-    SentenceTransformerModel,
-    load_model,
-)
+from retrieval.evaluation.attacks.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.attacks.records import Attacked, load_attacked, save_attacked
-from retrieval.evaluation.attacks.search import Judge, search, unit
+from retrieval.evaluation.attacks.search import Judge, search
 from retrieval.evaluation.attacks.synonyms import EMBEDDING, ListedSynonyms, load_synonyms
 from retrieval.evaluation.attacks.words import Words
 from retrieval.evaluation.suite import SetScores
-from retrieval.search.ranking import FloatArray
+from retrieval.search.loading import load_retriever
+from retrieval.search.retriever import Attackable
 
 __all__ = [
     "ATTACK_FILE",
     "Attack",
     "Attacked",
-    "DualEncoderModel",
     "Outcome",
-    "SentenceTransformerModel",
     "load_attacked",
     "save_attacked",
 ]
@@ -91,10 +85,9 @@ class Attack:
 
     def run(
         self,
-        model: AttackModel,
+        model: Attackable,
         evaluation_set: EvaluationSet,
-        query_vectors: FloatArray,
-        passage_vectors: FloatArray,
+        encoded: tuple[FloatArray, FloatArray],
         evaluation: EvalConfig,
         *,
         progress: bool = True,
@@ -104,8 +97,7 @@ class Attack:
         Args:
             model: The attacked model.
             evaluation_set: Its in-domain test set.
-            query_vectors: float32[q, d] of the set by the model.
-            passage_vectors: float32[p, d] of the set by the model; may be memory-mapped.
+            encoded: float32[q, …] and float32[p, …] of the set by the model; may be memory-mapped.
             evaluation: How contrastive entropy is drawn.
             progress: Show a bar when the search takes more than two seconds.
 
@@ -114,50 +106,49 @@ class Attack:
             DataError: Passages to replay are not those of this set.
         """
         start = time.perf_counter()
-        judge, asked = _judge(self._config), 0
-        vectors = query_vectors, passage_vectors
+        judge, asked = _judge(self._config, model), 0
         if self._replayed is not None:
             source = str(attack_file(str(self._config.replay)))
             adversarial = replayed_set(self._replayed, evaluation_set, source)
         else:
             adversarial, asked = search(
-                self._config, self._listed, model, judge, evaluation_set, *vectors, progress=progress
+                self._config, self._listed, model, judge, evaluation_set, encoded, progress=progress
             )
-        outcome = _measure(model, judge, adversarial, *vectors, evaluation)
+        outcome = _measure(model, judge, adversarial, encoded, evaluation)
         outcome.metrics["adv/queries"] = outcome.metrics["cost/attack_queries"] = float(asked)
         outcome.metrics["cost/attack_seconds"] = time.perf_counter() - start
         return outcome
 
 
-def _judge(config: AttackConfig) -> Judge:
-    """Return whose vectors tell how similar texts are."""
+def _judge(config: AttackConfig, model: Attackable) -> Judge:
+    """Return who tells how similar texts are."""
     if config.similarity_model is None:
-        return lambda texts, vectors: vectors
-    named = load_model(config.similarity_model)
-    return lambda texts, vectors: named.encode_passages(texts)
+        return Judge(model.scores)
+    named = load_retriever(config.similarity_model)
+    return Judge(named.scores, lambda texts: named.encode_texts(texts, "passages"))
 
 
 def _measure(
-    model: AttackModel,
+    model: Attackable,
     judge: Judge,
     adversarial: AdversarialSet,
-    query_vectors: FloatArray,
-    passage_vectors: FloatArray,
+    encoded: tuple[FloatArray, FloatArray],
     evaluation: EvalConfig,
 ) -> Outcome:
     """Measure an adversarial set: its texts alone decide, so that a replay repeats the attack's numbers."""
-    part, targets = adversarial.queries, adversarial.targets
-    queries, old = query_vectors[adversarial.positions], passage_vectors[adversarial.columns()]
+    queries, passages = encoded[0][adversarial.positions], encoded[1]
+    pool = AttackedPool(adversarial.queries, queries, passages, model.scores, adversarial.targets)
+    old = passages[adversarial.columns()]
     changed = [index for index, words in enumerate(adversarial.words) if words]
     new = np.array(old, dtype=np.float32)
     if changed:
-        new[changed] = model.encode_passages([adversarial.new_texts[index] for index in changed])
-    scores = inner_products(queries, targets, old), inner_products(queries, targets, new)
-    before, after = ranks_of(queries, passage_vectors, part, targets, scores)
-    similarity = np.einsum(
-        "td,td->t", unit(judge(adversarial.old_texts, old)), unit(judge(adversarial.new_texts, new))
+        new[changed] = model.encode_texts([adversarial.new_texts[index] for index in changed], "passages")
+    reached = target_scores(pool, old), target_scores(pool, new)
+    before, after = ranks_of(pool, reached)
+    similarity = judge.scores.cosines(
+        judge.rows(adversarial.old_texts, old), judge.rows(adversarial.new_texts, new)
     )
-    clean, attacked = measured(queries, passage_vectors, part, targets, scores, evaluation)
+    clean, attacked = measured(pool, reached, evaluation)
     metrics = _attack_metrics(adversarial, before, after, similarity)
     for prefix, result in ((CLEAN, clean), (PREFIX, attacked)):
         metrics |= {f"{prefix}/{name}": float(values.mean()) for name, values in result.queries.items()}

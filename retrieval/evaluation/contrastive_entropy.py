@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ConfigError
-from retrieval.search.ranking import FloatArray, check_count, check_finite
+from retrieval.models.scores import INNER_PRODUCTS, Scores
+from retrieval.search.ranking import check_count, check_finite
 
 NEGATIVE_CANDIDATES = 65_536
 """Pools larger than this lend a fixed random sample of so many passages as negatives: scores against a
@@ -67,51 +69,53 @@ def _too_few(evaluation_set: EvaluationSet, query: int, available: int, negative
 
 
 def contrastive_entropy(
-    query_vectors: FloatArray,
-    passage_vectors: FloatArray,
+    queries: FloatArray,
+    passages: FloatArray,
     evaluation_set: EvaluationSet,
     *,
+    scores: Scores = INNER_PRODUCTS,
     negatives: int = 256,
     draws: int = 10,
     seed: int = 1,
 ) -> ContrastiveEntropy:
-    """Measure contrastive entropy; scores are inner products.
+    """Measure contrastive entropy.
 
     Negatives are drawn per query, without replacement within a draw, from the candidates that are not
     relevant for the query (any grade above zero is relevant). They depend on the set and the seed only:
     two models are compared on the same negatives.
 
     Args:
-        query_vectors: float32[q, d], temperature and normalisation already applied.
-        passage_vectors: float32[n, d] of :func:`compared_columns`, in their order.
-        evaluation_set: The set the vectors belong to.
+        queries: float32[q, …], encoded.
+        passages: float32[n, …] of :func:`compared_columns`, in their order.
+        evaluation_set: The set the rows belong to.
+        scores: The family's, temperature included; inner products of vectors unless said.
         negatives: W.
         draws: How often W negatives are drawn for each query.
         seed: Evaluation seed.
 
     Raises:
         ConfigError: A query has fewer than ``negatives`` irrelevant candidates.
-        ParetrieveError: Vectors are too few or too many, or not finite.
+        ParetrieveError: Rows are too few or too many, or a score is not finite.
     """
     candidates = negative_candidates(evaluation_set, seed)
     scored = np.union1d(candidates, evaluation_set.columns)
-    check_count(query_vectors, len(evaluation_set.query_rows), "query", evaluation_set)
-    check_count(passage_vectors, len(scored), "passage", evaluation_set)
+    check_count(queries, len(evaluation_set.query_rows), "query", evaluation_set)
+    check_count(passages, len(scored), "passage", evaluation_set)
     _check_candidates(evaluation_set, candidates, negatives)
     candidates_scored = np.searchsorted(scored, candidates)
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
     drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)
     pairs = np.empty(len(evaluation_set.columns))
     chunk = max(1, _CHUNK_ELEMENTS // max(len(scored), draws * negatives))
-    for start in range(0, len(query_vectors), chunk):
-        stop = min(start + chunk, len(query_vectors))
-        scores = query_vectors[start:stop] @ passage_vectors.T
-        check_finite(scores)
+    for start in range(0, len(queries), chunk):
+        stop = min(start + chunk, len(queries))
+        values = scores.matrix(queries[start:stop], passages)
+        check_finite(values)
         chosen = candidates_scored[np.stack([next(drawn) for _ in range(start, stop)])]
-        against = _log_sum_exp(scores, chosen)
+        against = _log_sum_exp(values, chosen)
         first, last = evaluation_set.indptr[start], evaluation_set.indptr[stop]
         query = np.repeat(np.arange(stop - start), np.diff(evaluation_set.indptr[start : stop + 1]))
-        relevant = scores[query, columns_scored[first:last]].astype(np.float64)
+        relevant = values[query, columns_scored[first:last]].astype(np.float64)
         pairs[first:last] = np.logaddexp(0.0, against[query] - relevant[:, None]).mean(axis=1)
     return ContrastiveEntropy(mean=float(pairs.mean()), pairs=pairs)
 

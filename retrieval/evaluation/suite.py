@@ -1,4 +1,4 @@
-"""The evaluation suite: one encoder in-domain and on every OOD test domain, with reference rows beside it.
+"""The evaluation suite: one retriever in-domain and on every OOD test domain, with reference rows beside it.
 
 Beside the test sets stand the dev sets: the in-domain dev split and the robust-dev domains, measured by the
 same code with the same settings. They alone may steer anything; they have no reference rows.
@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
 from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
-from retrieval.evaluation.vectors import Encoder, KeptRows, encoded_shards
+from retrieval.evaluation.encoded import KeptRows, encoded_shards
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
 from retrieval.search.ranking import rank, ranking_metrics
+from retrieval.search.retriever import Retriever
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +72,8 @@ class SetScores:
     """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
     pairs: NDArray[np.float64]
     """float64[pairs], contrastive entropy of each relevant pair."""
+    encoded: tuple[FloatArray, FloatArray] | None = None
+    """float32[q, …] and float32[p, …], the set's queries and pool, where they were kept for an attack."""
 
 
 @dataclass(frozen=True)
@@ -168,24 +172,27 @@ def evaluation_split(collection: Collection) -> str:
 
 
 def evaluate_suite(
-    encoder: Encoder,
+    retriever: Retriever,
     sets: SuiteSets,
     config: EvalConfig,
     cache: Path,
     untrained: Reference | None = None,
+    *,
+    keep: bool = False,
 ) -> SuiteResult:
-    """Measure an encoder on all sets, in memory that does not grow with the corpora.
+    """Measure a retriever on all sets, in memory that does not grow with the corpora.
 
     Args:
-        encoder: Asked for every text once.
+        retriever: Asked for every text once.
         sets: From :func:`build_sets`.
         config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
         cache: Where the BM25 baseline is kept.
-        untrained: The encoder before training; ``None`` leaves its row out. References are asked for the test
+        untrained: The model before training; ``None`` leaves its row out. References are asked for the test
             sets alone.
+        keep: Keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
 
     Raises:
-        ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
+        ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
     """
     references: dict[str, Reference] = {}
     if config.bm25:
@@ -194,7 +201,10 @@ def evaluate_suite(
         references["untrained"] = untrained
     tests = dict(sets.tests())
     scores = {
-        prefix: _evaluate_set(encoder, part, config, references if prefix in tests else {})
+        prefix: _with_references(
+            measure(retriever, part, config, cache if keep and prefix == "eff" else None),
+            references if prefix in tests else {},
+        )
         for prefix, part in sets.items()
     }
     metrics = {}
@@ -210,40 +220,46 @@ def evaluate_suite(
     return SuiteResult(metrics=metrics, scores=scores)
 
 
-def _evaluate_set(
-    encoder: Encoder, evaluation_set: EvaluationSet, config: EvalConfig, references: Mapping[str, Reference]
-) -> SetScores:
-    queries, pairs = measure(encoder, evaluation_set, config)
+def _with_references(own: SetScores, references: Mapping[str, Reference]) -> SetScores:
+    queries = dict(own.queries)
     for name, reference in references.items():
-        queries |= {f"{name}/{metric}": values for metric, values in reference(evaluation_set).items()}
-    return SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs)
+        queries |= {f"{name}/{metric}": values for metric, values in reference(own.evaluation_set).items()}
+    return replace(own, queries=queries)
 
 
 def measure(
-    encoder: Encoder, evaluation_set: EvaluationSet, config: EvalConfig
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
-    """Measure an encoder on one set.
+    retriever: Retriever, evaluation_set: EvaluationSet, config: EvalConfig, keep: Path | None = None
+) -> SetScores:
+    """Measure a retriever on one set.
 
-    Returns:
-        Metric -> float64[q], and float64[pairs], the contrastive entropy of each relevant pair.
+    Args:
+        retriever: Asked for every text once.
+        evaluation_set: The set.
+        config: ``negatives``, ``draws``, ``seed`` and ``shard`` are read.
+        keep: Folder for the encoded rows of the set, in a file without a name; ``None``: they are not kept.
 
     Raises:
-        ParetrieveError: The encoder returned vectors of the wrong shape or not finite.
+        OSError: The disk has no room for the rows.
+        ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
     """
-    query_vectors = encoder.queries(evaluation_set)
-    kept = KeptRows(compared_columns(evaluation_set, config.seed))
-    shards = encoded_shards(encoder, evaluation_set, config.shard, kept)
-    ranking = rank(query_vectors, shards, evaluation_set)
+    queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
+    compared = KeptRows(compared_columns(evaluation_set, config.seed))
+    whole = [] if keep is None else [KeptRows(np.arange(len(evaluation_set.passage_rows)), keep)]
+    shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
+    ranking = rank(queries, shards, evaluation_set, retriever.scores)
     entropy = contrastive_entropy(
-        query_vectors,
-        kept.vectors(),
+        queries,
+        compared.rows(),
         evaluation_set,
+        scores=retriever.scores,
         negatives=config.negatives,
         draws=config.draws,
         seed=config.seed,
     )
-    queries = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
-    return queries | ranking_metrics(ranking, evaluation_set), entropy.pairs
+    metrics = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
+    metrics |= ranking_metrics(ranking, evaluation_set)
+    encoded = (queries, whole[0].rows()) if whole else None
+    return SetScores(evaluation_set, metrics, entropy.pairs, encoded)
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:
@@ -279,15 +295,15 @@ def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[
     return means
 
 
-def save_scores(result: SuiteResult, folder: Path) -> None:
+def save_scores(scores: Mapping[str, SetScores], folder: Path) -> None:
     """Write per-query and per-pair scores as two Parquet files into ``folder``.
 
     ``queries.parquet``: ``set, query_id`` and one float32 column a metric; ``pairs.parquet``:
     ``set, query_id, passage_id, contrastive_entropy``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write([_query_table(prefix, part) for prefix, part in result.scores.items()], folder / QUERIES_FILE)
-    _write([_pair_table(prefix, part) for prefix, part in result.scores.items()], folder / PAIRS_FILE)
+    _write([_query_table(prefix, part) for prefix, part in scores.items()], folder / QUERIES_FILE)
+    _write([_pair_table(prefix, part) for prefix, part in scores.items()], folder / PAIRS_FILE)
 
 
 def load_scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -20,10 +20,10 @@ from retrieval.config import Config
 from retrieval.data.cache import build_once, digest
 from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import TokenStores
-from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import measure
-from retrieval.models.backbones import build_encoder
-from retrieval.run.identity import canonical, content_hash
+from retrieval.models.families import build_scorer
+from retrieval.run.identity import canonical, content_hash, model_part
+from retrieval.search.scorer_retriever import ScorerRetriever
 
 # Part of every cache key: raised whenever initial weights or metrics change.
 VERSION = "untrained 1"
@@ -57,8 +57,8 @@ class UntrainedReference:
         key = digest([VERSION, evaluation_set.fingerprint, *drawn, self._weights])
 
         def build(target: Path) -> None:
-            queries, _ = measure(self._encoder, evaluation_set, config)
-            values = {name: scores.tolist() for name, scores in queries.items()}
+            measured = measure(self._retriever, evaluation_set, config)
+            values = {name: scores.tolist() for name, scores in measured.queries.items()}
             (target / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
 
         describe = f"untrained encoder on {evaluation_set.name}"
@@ -71,6 +71,7 @@ class UntrainedReference:
         """What the vectors follow from."""
         model = OmegaConf.to_container(cast(DictConfig, self._cell).model, resolve=True)
         assert isinstance(model, dict)
+        model = model_part({str(key): value for key, value in model.items()})
         if model["pretrained"]:
             model["pretrained"] = content_hash(model["pretrained"])
         data = self._stores.data
@@ -78,7 +79,7 @@ class UntrainedReference:
         return [canonical(model), self._cell.seed, self._stores.fingerprint, *how]
 
     @cached_property
-    def _encoder(self) -> StoredTexts:
+    def _retriever(self) -> ScorerRetriever:
         tokenizer = self._stores.tokenizer
-        encoder = build_encoder(self._cell.model, tokenizer, self._cell.seed, self._precision)
-        return StoredTexts(encoder.to(self._device), self._stores)
+        scorer = build_scorer(self._cell.model, tokenizer, self._cell.seed, self._precision)
+        return ScorerRetriever(scorer.to(self._device), self._stores)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,15 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError, first_line
-from retrieval.models.encoder import DualEncoder
 
 
-def build_encoder(config: ModelConfig, tokenizer: Any, seed: int, precision: str) -> DualEncoder:
-    """The encoder of a run; ``seed`` fixes the random weights.
+def load_backbone(config: ModelConfig, tokenizer: Any) -> nn.Module:
+    """The backbone of a run, of random weights or a checkpoint's.
 
     ``tokenizer``: the fast tokenizer its inputs come from. Raises :class:`ConfigError` when the
     pretrained checkpoint cannot be loaded.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = _scratch(config, tokenizer) if config.init == "scratch" else _pretrained(config)
-        return DualEncoder(backbone, config, precision)
+    return _scratch(config, tokenizer) if config.init == "scratch" else _pretrained(config)
 
 
 def _scratch(config: ModelConfig, tokenizer: Any) -> nn.Module:
@@ -38,11 +36,11 @@ def _scratch(config: ModelConfig, tokenizer: Any) -> nn.Module:
         pad_token_id=tokenizer.pad_token_id,
     )
     model = BertModel(shape, add_pooling_layer=False)
-    _shrink_branches(model)
+    _shrink_sublayers(model)
     return model
 
 
-def _shrink_branches(model: BertModel) -> None:
+def _shrink_sublayers(model: BertModel) -> None:
     """Divide the initial output weights of attention and feed-forward by the root of their number.
 
     As in GPT-2 (Radford et al. 2019, §2.3): every layer starts near the identity. Without it BERT's layers,
@@ -73,18 +71,18 @@ def _pretrained(config: ModelConfig) -> nn.Module:
     return model  # type: ignore[no-any-return]
 
 
-def unloaded_encoder(folder: str, projection: int) -> DualEncoder:
-    """The encoder of a checkpoint in a local folder without its weights: every parameter is on "meta".
+@contextlib.contextmanager
+def unloaded_backbone(folder: str) -> Iterator[nn.Module]:
+    """The backbone of a checkpoint in a local folder without its weights: on "meta", as what is built within.
 
-    ``projection``: dimension of the vectors; 0: that of the backbone. Raises :class:`ConfigError` when
-    ``config.json`` describes no model that can be built.
+    Raises :class:`ConfigError` when ``config.json`` describes no model that can be built.
     """
     try:
         shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             backbone = AutoModel.from_config(shape, trust_remote_code=False)  # type: ignore[no-untyped-call]
             _drop_pooler(backbone)
-            return DualEncoder(backbone, ModelConfig(projection=projection))
+            yield backbone
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"model.pretrained={folder}: config.json describes no model that can be built"

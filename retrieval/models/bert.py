@@ -7,7 +7,6 @@ once a forward, activations are bf16 and gradients come back as fp32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,11 @@ from torch.nn import functional as F
 from transformers import BertModel
 
 from retrieval.data.layout import TokenBatch
-from retrieval.models import branches
-from retrieval.models.attention import attention
-from retrieval.models.branches import Pair
-from retrieval.models.dropout import dropout
-from retrieval.models.slots import HeadSlots
+from retrieval.models.cpu import sublayers
+from retrieval.models.cpu.attention import attention
+from retrieval.models.cpu.dropout import dropout
+from retrieval.models.cpu.slots import HeadSlots
+from retrieval.models.cpu.sublayers import Pair
 
 
 def supports(backbone: nn.Module) -> bool:
@@ -44,9 +43,9 @@ class LayerWeights:
     """All three at once; queries come out divided by the root of a head's size."""
     attended: Pair
     attended_norm: Pair
-    wide: Pair
-    narrow: Pair
-    narrow_norm: Pair
+    up: Pair
+    down: Pair
+    down_norm: Pair
 
 
 def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]:
@@ -71,34 +70,12 @@ def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]
     ]
 
 
-def gelu_of_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``gelu(x·Wᵀ + b)``, the exact GELU."""
-    return F.gelu(F.linear(x, weight, bias))
-
-
-def norm_of_sum(x: Tensor, residual: Tensor, norm: Pair, eps: float) -> Tensor:
-    """Layer norm of the sum."""
-    return F.layer_norm(x + residual, norm[0].shape, *norm, eps)
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Position-wise operations of a layer, as they are or compiled (:mod:`retrieval.models.compiling`)."""
-
-    gelu_of_linear: Callable[[Tensor, Tensor, Tensor], Tensor] = gelu_of_linear
-    norm_of_sum: Callable[[Tensor, Tensor, Pair, float], Tensor] = norm_of_sum
-
-
-PLAIN = Operations()
-
-
 def forward(
     backbone: BertModel,
     batch: TokenBatch,
     dtype: torch.dtype,
     offset: Tensor | None = None,
     weights: list[LayerWeights] | None = None,
-    operations: Operations = PLAIN,
 ) -> Tensor:
     """Last hidden states, ``[T, hidden]`` in ``dtype``, for the tokens of a batch, blank ones among them.
 
@@ -108,7 +85,7 @@ def forward(
     hidden = _embed(backbone, batch, dtype, offset)
     slots = HeadSlots.of(batch, int(backbone.config.num_attention_heads), dtype)
     for layer, own in zip(backbone.encoder.layer, weights or layer_weights(backbone, dtype), strict=True):
-        hidden = _layer(layer, own, hidden, slots, backbone.training, operations)
+        hidden = _layer(layer, own, hidden, slots, backbone.training)
     return hidden
 
 
@@ -124,29 +101,25 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     return dropout(embedded.to(dtype), tables.dropout.p if backbone.training else 0.0)
 
 
-def _layer(
-    layer: Any,
-    own: LayerWeights,
-    hidden: Tensor,
-    slots: HeadSlots,
-    training: bool,
-    operations: Operations,
-) -> Tensor:
+def _layer(layer: Any, own: LayerWeights, hidden: Tensor, slots: HeadSlots, training: bool) -> Tensor:
     inner, output = layer.attention, layer.output
     p_weights, p_attended, p_output = (
         module.dropout.p if training else 0.0 for module in (inner.self, inner.output, output)
     )
-    if branches.supports(hidden):
-        summed = branches.attended(hidden, own.query_key_value, own.attended, slots, p_weights, p_attended)
-        hidden = branches.norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
-        summed = branches.fed_forward(hidden, own.wide, own.narrow, p_output)
-        return branches.norm(summed, own.narrow_norm, output.LayerNorm.eps)
+    if sublayers.supports(hidden):
+        summed = sublayers.attended(hidden, own.query_key_value, own.attended, slots, p_weights, p_attended)
+        hidden = sublayers.norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
+        summed = sublayers.fed_forward(hidden, own.up, own.down, p_output)
+        return sublayers.norm(summed, own.down_norm, output.LayerNorm.eps)
     context = attention(F.linear(hidden, *own.query_key_value), slots, p_weights)
-    branch = dropout(F.linear(context, *own.attended), p_attended)
-    hidden = operations.norm_of_sum(branch, hidden, own.attended_norm, inner.output.LayerNorm.eps)
-    wide = operations.gelu_of_linear(hidden, *own.wide)
-    branch = dropout(F.linear(wide, *own.narrow), p_output)
-    return operations.norm_of_sum(branch, hidden, own.narrow_norm, output.LayerNorm.eps)
+    summed = dropout(F.linear(context, *own.attended), p_attended) + hidden
+    hidden = _norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
+    summed = dropout(F.linear(F.gelu(F.linear(hidden, *own.up)), *own.down), p_output) + hidden
+    return _norm(summed, own.down_norm, output.LayerNorm.eps)
+
+
+def _norm(summed: Tensor, norm: Pair, eps: float) -> Tensor:
+    return F.layer_norm(summed, norm[0].shape, *norm, eps)
 
 
 def _query_key_value(own: Any, dtype: torch.dtype) -> Pair:

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import COUNT_MULTIPLE, group_tokens
 from retrieval.data.tokens import TokenStore
-from retrieval.models.encoder import DualEncoder
+from retrieval.models.scorer import Scorer
 
 TOKENS_PER_BATCH = 4096
 """Activations of larger batches leave a processor's cache: at bert-base half as many texts a second."""
@@ -18,30 +19,35 @@ NUMBERS_PER_BATCH = 2**20
 
 
 def encode_rows(
-    encoder: DualEncoder,
+    scorer: Scorer,
     store: TokenStore,
     rows: NDArray[np.int64],
+    length: int = 0,
     describe: str | None = None,
-) -> NDArray[np.float32]:
-    """Vectors of the texts at ``rows`` of a token store, float32 ``[n, dimension]``, in their order.
+) -> FloatArray:
+    """Rows of the texts at ``rows`` of a token store, float32 ``[n, …]``, in their order.
 
+    ``length``: tokens of a text that have a place in its row; 0: as many as the longest of these has.
     ``describe`` names the work on a progress bar; ``None`` shows none.
     """
-    device = next(encoder.parameters()).device
-    order = np.argsort(store.lengths(rows), kind="stable")
-    vectors = np.empty((len(rows), encoder.dimension), np.float32)
-    tokens = max(TOKENS_PER_BATCH, NUMBERS_PER_BATCH // encoder.hidden)
-    batches = _cut(store.lengths(rows)[order], tokens)
-    training = encoder.training
-    encoder.eval()
+    device = next(scorer.parameters()).device
+    lengths = store.lengths(rows)
+    order = np.argsort(lengths, kind="stable")
+    shape = scorer.row_shape(length or int(lengths.max(initial=1)))
+    found = np.zeros((len(rows), *shape), np.float32)
+    tokens = max(TOKENS_PER_BATCH, NUMBERS_PER_BATCH // scorer.hidden)
+    batches = _cut(lengths[order], tokens)
+    training = scorer.training
+    scorer.eval()
     try:
-        with torch.inference_mode(), encoder.unchanged():
+        with torch.inference_mode(), scorer.unchanged():
             for span in tqdm(batches, desc=describe, disable=describe is None, leave=False, mininterval=1.0):
                 batch = group_tokens(*store.gather(rows[order[span]])).to(device)
-                vectors[order[span]] = encoder(batch).cpu().numpy()
+                encoded = scorer(batch).cpu().numpy()
+                found[order[span], : encoded.shape[1]] = encoded
     finally:
-        encoder.train(training)
-    return vectors
+        scorer.train(training)
+    return found
 
 
 def _cut(lengths: NDArray[np.int64], tokens: int) -> list[slice]:

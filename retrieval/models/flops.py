@@ -1,4 +1,4 @@
-"""Floating-point operations of an encoder, counted from the texts that pass through it."""
+"""Floating-point operations of a scorer, counted from the texts that pass through it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import nn
 
 from retrieval.data.batches import Batch, Shard
 from retrieval.data.layout import TokenBatch
-from retrieval.models.encoder import DualEncoder
 
 FORWARD, BACKWARD, BACKWARD_TO_INPUTS = 1, 2, 1
 """Passes in units of a forward pass; a backward pass is one for the inputs and one for the weights (Kaplan
@@ -18,10 +17,10 @@ et al. 2020, §2.1)."""
 
 @dataclass(frozen=True)
 class Work:
-    """Texts put through the encoder, in forward passes: a text encoded twice counts twice.
+    """Texts put through the scorer, in forward passes: a text encoded twice counts twice.
 
     ``tokens``: tokens of all sequences; ``attended``: sum of their squared lengths; ``sequences``: their
-    number; ``other``: FLOPs spent outside the encoder.
+    number; ``other``: FLOPs spent outside the scorer.
     """
 
     tokens: float = 0.0
@@ -31,12 +30,12 @@ class Work:
 
     @classmethod
     def of(cls, batch: TokenBatch, passes: int) -> Work:
-        """A batch put through the encoder ``passes`` times."""
+        """A batch put through the scorer ``passes`` times."""
         return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
 
     @classmethod
     def of_step(cls, batch: Batch, passes: int) -> Work:
-        """All sequences of a step put through the encoder ``passes`` times, in whichever process."""
+        """All sequences of a step put through the scorer ``passes`` times, in whichever process."""
         return cls.of_share(batch.tokens, batch.shard, passes)
 
     @classmethod
@@ -50,18 +49,17 @@ class Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
 
 
-def encoder_flops(encoder: DualEncoder, work: Work) -> float:
-    """FLOPs of ``work``, one multiply-add = 2; padding, biases, norms and activations not counted.
+def backbone_flops(backbone: nn.Module, work: Work) -> float:
+    """FLOPs of a backbone in ``work``, one multiply-add = 2; padding, biases, norms, activations not counted.
 
-    Every linear layer of the backbone sees each token (2·weights), attention adds 4·hidden multiply-adds a
-    layer per (query, key) pair, the projection sees each sequence.
+    Every linear layer sees each token (2·weights), attention adds 4·hidden multiply-adds a layer per
+    (query, key) pair.
     """
-    config: Any = encoder.backbone.config
+    config: Any = backbone.config
     weights = sum(
         module.weight.numel()
-        for name, module in encoder.backbone.named_modules()
+        for name, module in backbone.named_modules()
         if isinstance(module, nn.Linear) and "pooler" not in name
     )
     attention = 4.0 * config.hidden_size * config.num_hidden_layers * work.attended
-    projection: int = encoder.projection.weight.numel() if encoder.projection is not None else 0
-    return float(2.0 * weights * work.tokens + attention + 2.0 * projection * work.sequences + work.other)
+    return float(2.0 * weights * work.tokens + attention)

@@ -1,4 +1,4 @@
-"""Which parameters of an encoder are embeddings: for its size N, and for its learning rates."""
+"""Which parameters of a scorer are embeddings: for its size N, and for its learning rates."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from retrieval.models.encoder import DualEncoder
 
-
-class Split(NamedTuple):
-    """Every parameter of an encoder once, by name, in the order of ``named_parameters``."""
+class Groups(NamedTuple):
+    """Every parameter of a scorer once, by name, in the order of ``named_parameters``."""
 
     embedding: dict[str, nn.Parameter]
     other: dict[str, nn.Parameter]
-    """N counts these; the projection is one of them."""
+    """N counts these; a projection is one of them."""
+
+    def counts(self) -> dict[str, int]:
+        """Numbers in the parameters: ``non_embedding`` (N), ``embedding`` and ``total``."""
+        embedding, other = (sum(p.numel() for p in part.values()) for part in self)
+        return {"non_embedding": other, "embedding": embedding, "total": embedding + other}
 
 
-def split_parameters(encoder: DualEncoder) -> Split:
-    """The embeddings of an encoder, and all its other parameters.
+def parameter_groups(scorer: nn.Module, backbone: Any) -> Groups:
+    """The embeddings of a scorer's backbone, and all its other parameters.
 
     Modules decide, whatever their names. Embeddings are the table of words, every other table of vectors
     outside the layers (positions, types), and what else stands in an input block: the module that holds the
@@ -30,7 +33,6 @@ def split_parameters(encoder: DualEncoder) -> Split:
     each token is multiplied by it. A tied weight is one parameter; an output head that shares the table of
     words adds nothing.
     """
-    backbone: Any = encoder.backbone
     words: nn.Module = backbone.get_input_embeddings()
     heads = getattr(backbone.config, "num_attention_heads", None)
     in_layers = {id(module) for layers in _layers(backbone) for module in layers.modules()}
@@ -40,16 +42,10 @@ def split_parameters(encoder: DualEncoder) -> Split:
         is_block = module is not backbone and words in module.children() and not _layers(module)
         if (is_table or is_block) and id(module) not in in_layers:
             embedding |= {id(parameter) for parameter in module.parameters()}
-    split = Split({}, {})
-    for name, parameter in encoder.named_parameters():
-        (split.embedding if id(parameter) in embedding else split.other)[name] = parameter
-    return split
-
-
-def count_parameters(encoder: DualEncoder) -> dict[str, int]:
-    """Numbers in an encoder's parameters: ``non_embedding`` (N), ``embedding`` and ``total``."""
-    embedding, other = (sum(p.numel() for p in part.values()) for part in split_parameters(encoder))
-    return {"non_embedding": other, "embedding": embedding, "total": embedding + other}
+    groups = Groups({}, {})
+    for name, parameter in scorer.named_parameters():
+        (groups.embedding if id(parameter) in embedding else groups.other)[name] = parameter
+    return groups
 
 
 def _layers(module: nn.Module) -> list[nn.ModuleList]:

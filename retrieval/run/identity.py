@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from retrieval.config import Config, model_name
+from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.errors import ConfigError
@@ -70,6 +70,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     for role in ROLES:
         # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
+    chosen["model"] = model_part(chosen["model"])
     chosen["data"] = {**data, "fingerprint": fingerprint}
     chosen["eval"] = _evaluation(chosen["eval"])
     chosen["attack"] = _attack(chosen["attack"])
@@ -100,8 +101,9 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
         return "its syntax"
     ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
     for whole in (theirs, ours):
-        if isinstance(whole.get("eval"), dict):
-            whole["eval"] = _evaluation(whole["eval"])
+        for section, part in (("eval", _evaluation), ("model", model_part)):
+            if isinstance(whole.get(section), dict):
+                whole[section] = part(whole[section])
     found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
     ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, *ROLES)]
     ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
@@ -174,6 +176,12 @@ def canonical(value: Any) -> Any:
 def as_config(config: DictConfig | Config) -> DictConfig:
     """``config`` as an OmegaConf node, so that interpolations resolve against the whole."""
     return config if isinstance(config, DictConfig) else cast(DictConfig, OmegaConf.structured(config))
+
+
+def model_part(model: dict[str, Any]) -> dict[str, Any]:
+    """What identifies a model; a dual encoder is what it was before there were other families."""
+    plain = model.get("family") == ModelConfig.family
+    return {key: value for key, value in model.items() if key != "family" or not plain}
 
 
 def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:

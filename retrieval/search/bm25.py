@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.arrays import FloatArray
 from retrieval.data.cache import build_once, digest
-from retrieval.data.testset import EvaluationSet
+from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.data.tokens import Side
+from retrieval.models.scores import Scores
 from retrieval.run.metric_names import RANKING
 from retrieval.search.ranking import DEPTH, Ranking, ranking_metrics, without_identical
+from retrieval.search.retriever import Retriever
 
 if TYPE_CHECKING:
     from retrieval.data.collection import Collection
@@ -80,6 +84,25 @@ class Bm25Index:
             found, values = _best(self.scores(query), k)
             columns[index, : len(found)], scores[index, : len(found)] = found, values
         return Ranking(columns=columns, scores=scores)
+
+
+class Bm25Retriever(Retriever, Scores):
+    """BM25 with the statistics of a whole collection; rows are the numbers of its texts."""
+
+    def __init__(self, collection: Collection, cache: Path) -> None:
+        """``cache``: where the index is kept."""
+        self.scores = self
+        self._collection = collection
+        self._index = bm25_index(collection, cache)
+
+    def encode(self, collection: Collection, side: Side, rows: IntArray) -> Any:
+        """The rows themselves: int64 ``[n]``."""
+        return rows
+
+    def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """See :class:`Scores`."""
+        texts = self._collection.query_texts(np.asarray(queries))
+        return np.stack([self._index.scores(text)[passages] for text in texts])
 
 
 def bm25_index(collection: Collection, cache: Path) -> Bm25Index:

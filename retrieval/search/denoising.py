@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from retrieval.config import DenoiseConfig
 from retrieval.config.margins import check_margin
-from retrieval.data.arrays import new_array
+from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.negatives import NegativeLists
 from retrieval.errors import ParetrieveError
+from retrieval.search.loading import TEXTS_A_BLOCK, load_teacher, model_identity
 from retrieval.search.mining import TRAIN, ListWriter
-from retrieval.search.teachers import load_teacher
-from retrieval.search.textmodels import model_identity
+from retrieval.search.retriever import Retriever
 
 _VERSION = "denoising 1"
 _QUERIES_A_CHUNK = 256
@@ -70,11 +70,12 @@ def judge(lists: NegativeLists, collection: Collection, source: str, target: Pat
     """
     scratch = target / "scratch"
     scratch.mkdir()
-    teacher = load_teacher(collection, source, scratch, cache)
+    teacher = load_teacher(collection, source, cache)
     judged = collection.judgements(TRAIN)
     starts = np.searchsorted(judged.query_rows, lists.query_rows, side="left")
     stops = np.searchsorted(judged.query_rows, lists.query_rows, side="right")
-    teacher.prepare(_distinct(lists, judged.passage_rows, collection.counts["passages"]))
+    distinct = _distinct(lists, judged.passage_rows, collection.counts["passages"])
+    encoded = _encoded(teacher, collection, distinct, scratch)
     shape = lists.rows.shape
     negatives = new_array(target / "negatives.npy", np.float32, shape)
     positives = np.empty(len(lists.query_rows), np.float32)
@@ -84,7 +85,9 @@ def judge(lists: NegativeLists, collection: Collection, source: str, target: Pat
         span = slice(first, first + _QUERIES_A_CHUNK)
         relevant = _padded(judged.passage_rows, starts[span], stops[span])
         rows = np.concatenate([relevant, lists.rows[span].astype(np.int64)], axis=1)
-        scores = teacher.scores(lists.query_rows[span], rows)
+        columns = np.where(rows >= 0, np.searchsorted(distinct, rows), -1)
+        queries = teacher.encode(collection, "queries", lists.query_rows[span])
+        scores = teacher.scores.listed(queries, encoded, columns)
         if not np.isfinite(scores[rows >= 0]).all():
             raise ParetrieveError(f"strategy.denoise.teacher={source}: its scores hold NaN or infinity")
         width = relevant.shape[1]
@@ -92,8 +95,21 @@ def judge(lists: NegativeLists, collection: Collection, source: str, target: Pat
         negatives[span] = scores[:, width:]
     negatives.flush()
     np.save(target / "positives.npy", positives, allow_pickle=False)
-    del teacher
+    del encoded
     shutil.rmtree(scratch)
+
+
+def _encoded(
+    teacher: Retriever, collection: Collection, rows: NDArray[np.int64], scratch: Path
+) -> FloatArray:
+    """Passages at ``rows`` as the teacher encodes them, ``[n, …]``: each once, kept on disk."""
+    kept: FloatArray = np.empty(0, np.float32)
+    for start in range(0, len(rows), TEXTS_A_BLOCK):
+        block = teacher.encode(collection, "passages", rows[start : start + TEXTS_A_BLOCK])
+        if start == 0:
+            kept = new_array(scratch / "encoded.npy", block.dtype, (len(rows), *block.shape[1:]))
+        kept[start : start + len(block)] = block
+    return kept
 
 
 def thresholds(positives: NDArray[np.float32], config: DenoiseConfig) -> NDArray[np.float32]:

@@ -10,20 +10,21 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retrieval.data.arrays import new_array
+from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.negatives import MANIFEST, NegativeLists
 from retrieval.data.relevance import Relevance, relevance_of
 from retrieval.search.bm25 import bm25_index
+from retrieval.search.loading import BM25, TEXTS_A_BLOCK, load_retriever, model_identity
 from retrieval.search.ranking import Ranking, top_k_of_blocks
-from retrieval.search.textmodels import BM25, BiEncoder, model_identity
+from retrieval.search.retriever import Retriever
 
 TRAIN = "train"
 SURPLUS = 200
@@ -35,18 +36,6 @@ _MEMORY = 4_000_000_000
 """Bytes that the queries of one pass over the passages may take, with their results."""
 _BYTES_A_RESULT = 56
 """Measured at the peak of :func:`top_k_of_blocks`: keys, their sorted copy, positions and scores."""
-
-
-class Vectors(Protocol):
-    """What mining needs of an encoder; :class:`BiEncoder` and the model in training both have it."""
-
-    def queries(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors of queries, float32 ``[n, d]``."""
-        ...
-
-    def passage_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Vectors of all passages in row order, float32 ``[n, d]`` a block."""
-        ...
 
 
 def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
@@ -71,7 +60,7 @@ def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
         found = (
             _bm25(collection, rows, k, cache)
             if source == BM25
-            else search(BiEncoder(collection, source), rows, k)
+            else search(load_retriever(source), collection, rows, k)
         )
         write_lists(target, rows, found, relevance, depth, {"source": source})
 
@@ -85,17 +74,27 @@ def training_queries(collection: Collection) -> NDArray[np.int64]:
     return rows
 
 
-def search(vectors: Vectors, query_rows: NDArray[np.int64], k: int) -> Iterator[Ranking]:
-    """The ``k`` passages of highest inner product of each query, exactly, some queries at a time.
+def search(
+    retriever: Retriever, collection: Collection, query_rows: NDArray[np.int64], k: int
+) -> Iterator[Ranking]:
+    """The ``k`` passages of highest score of each query, exactly, some queries at a time.
 
-    Passages are encoded as they stream by and never stored. Memory is bounded: queries whose vectors and
+    Passages are encoded as they stream by and never stored. Memory is bounded: queries whose rows and
     results take more than 4 GB (about 400,000 of them) go through the passages in several passes.
     """
-    dimension = vectors.queries(query_rows[:1]).shape[1]
-    pass_size = max(1, _MEMORY // (_BYTES_A_RESULT * k + 4 * dimension))
+    passages = collection.counts["passages"]
+
+    def blocks() -> Iterator[FloatArray]:
+        for start in range(0, passages, TEXTS_A_BLOCK):
+            rows = np.arange(start, min(start + TEXTS_A_BLOCK, passages))
+            yield retriever.encode(collection, "passages", rows)
+
+    row = retriever.encode(collection, "queries", query_rows[:1])
+    pass_size = max(1, _MEMORY // (_BYTES_A_RESULT * k + row.nbytes))
     for start in range(0, len(query_rows), pass_size):
         part = query_rows[start : start + pass_size]
-        ranking = top_k_of_blocks(vectors.queries(part), vectors.passage_blocks(), k)
+        queries = retriever.encode(collection, "queries", part)
+        ranking = top_k_of_blocks(queries, blocks(), k, retriever.scores)
         for first in range(0, len(part), _QUERIES_A_CHUNK):
             span = slice(first, first + _QUERIES_A_CHUNK)
             yield Ranking(ranking.columns[span], ranking.scores[span])

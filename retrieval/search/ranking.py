@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from retrieval.data.arrays import FloatArray
 from retrieval.data.segments import within
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ParetrieveError
+from retrieval.models.scores import INNER_PRODUCTS, Scores
 from retrieval.run.metric_names import RANKING
-
-FloatArray: TypeAlias = NDArray[np.float32]
 
 DEPTH = 100
 """Candidates that ranking metrics look at."""
@@ -43,7 +42,7 @@ def check_count(vectors: FloatArray, expected: int, side: str, evaluation_set: E
     """Refuse more or fewer vectors than texts of a set were to be encoded.
 
     Args:
-        vectors: float32[n, d].
+        vectors: float32[n, …].
         expected: Texts.
         side: ``query`` or ``passage``, for the message.
         evaluation_set: The set.
@@ -69,58 +68,56 @@ def check_finite(values: NDArray[np.floating]) -> None:
         )
 
 
-def top_k(query_vectors: FloatArray, passage_vectors: FloatArray, k: int, chunk: int = 65_536) -> Ranking:
-    """Return the ``k`` passages of highest inner product of every query, exactly.
+def top_k(
+    queries: FloatArray,
+    passages: FloatArray,
+    k: int,
+    chunk: int = 65_536,
+    scores: Scores = INNER_PRODUCTS,
+) -> Ranking:
+    """Return the ``k`` passages of highest score of every query, exactly.
 
     The result does not depend on ``chunk`` up to rounding: a library may add the terms of a score in another
     order for blocks of another shape. Ties have a fixed order (see :func:`top_k_of_blocks`).
 
     Args:
-        query_vectors: float32[q, d].
-        passage_vectors: float32[p, d]; may be memory-mapped, only ``chunk`` rows are read at a time.
+        queries: float32[q, …], encoded.
+        passages: float32[p, …]; may be memory-mapped, only ``chunk`` rows are read at a time.
         k: Depth; lists hold min(k, p) passages.
         chunk: Passages scored at a time.
+        scores: The family's; inner products of vectors unless said.
 
     Raises:
-        ParetrieveError: A vector holds NaN or infinity.
+        ParetrieveError: A row holds NaN or infinity.
     """
-    return top_k_of_blocks(query_vectors, _blocks(passage_vectors, chunk), k)
+    return top_k_of_blocks(queries, _blocks(passages, chunk), k, scores)
 
 
-def top_k_of_blocks(query_vectors: FloatArray, blocks: Iterable[FloatArray], k: int) -> Ranking:
-    """Return the ``k`` best of passages that come in blocks float32[n, d], numbered as they come.
+def top_k_of_blocks(
+    queries: FloatArray, blocks: Iterable[FloatArray], k: int, scores: Scores = INNER_PRODUCTS
+) -> Ranking:
+    """Return the ``k`` best of passages that come in blocks float32[n, …], numbered as they come.
 
     Memory is bounded by one block, q × k results and a score matrix of a few million elements. Equal
     scores are ordered by a fixed pseudo-random bijection of the position.
 
     Raises:
-        ParetrieveError: A vector holds NaN or infinity.
+        ParetrieveError: A row holds NaN or infinity.
     """
-    query_vectors = np.require(query_vectors, np.float32, "W")
-    check_finite(query_vectors)
-    queries = len(query_vectors)
-    best = np.zeros((queries, 0), dtype=np.uint64)
+    queries = np.require(queries, requirements="W")
+    check_finite(queries)
+    best = np.zeros((len(queries), 0), dtype=np.uint64)
     seen = 0
     for block in blocks:
         check_finite(block)
-        block = np.require(block, np.float32, "W")  # PyTorch takes no read-only memory
+        block = np.require(block, requirements="W")  # PyTorch takes no read-only memory
         chunk = max(1, _CHUNK_ELEMENTS // max(1, len(block)))
-        parts = [
-            _merge(
-                best[start : start + chunk], _products(query_vectors[start : start + chunk], block), seen, k
-            )
-            for start in range(0, queries, chunk)
-        ]
+        spans = [slice(start, start + chunk) for start in range(0, len(queries), chunk)]
+        parts = [_merge(best[span], scores.search(queries[span], block), seen, k) for span in spans]
         best = np.concatenate(parts) if parts else best
         seen += len(block)
         del block  # let go of it before the next one is made
     return _unpack(np.sort(best, axis=1)[:, ::-1])
-
-
-def _products(queries: FloatArray, passages: FloatArray) -> FloatArray:
-    """Inner products float32[q, p], with the threads that PyTorch may use."""
-    scores: FloatArray = (torch.from_numpy(queries) @ torch.from_numpy(passages).T).numpy()
-    return scores
 
 
 def _blocks(matrix: FloatArray, rows: int) -> Iterator[FloatArray]:
@@ -198,22 +195,29 @@ def _unpack(keys: NDArray[np.uint64]) -> Ranking:
     return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
 
 
-def rank(query_vectors: FloatArray, shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Ranking:
+def rank(
+    queries: FloatArray,
+    shards: Iterable[FloatArray],
+    evaluation_set: EvaluationSet,
+    scores: Scores = INNER_PRODUCTS,
+) -> Ranking:
     """Return the :data:`DEPTH` best candidates of every query, without its identical-id passage.
 
     Args:
-        query_vectors: float32[q, d].
-        shards: float32[n, d], together the vectors of the whole pool in its order; one is held at a time.
-        evaluation_set: The set the vectors belong to.
+        queries: float32[q, …], encoded.
+        shards: float32[n, …], together the rows of the whole pool in its order; one is held at a time.
+        evaluation_set: The set the rows belong to.
+        scores: The family's; inner products of vectors unless said.
 
     Raises:
-        ParetrieveError: Vectors are too few or too many, or not finite.
+        ParetrieveError: Rows are too few or too many, or not finite.
     """
-    check_count(query_vectors, len(evaluation_set.query_rows), "query", evaluation_set)
+    check_count(queries, len(evaluation_set.query_rows), "query", evaluation_set)
     counted = _counted(shards, evaluation_set)
     if (evaluation_set.identical < 0).all():
-        return top_k_of_blocks(query_vectors, counted, DEPTH)
-    return without_identical(top_k_of_blocks(query_vectors, counted, DEPTH + 1), evaluation_set, DEPTH)
+        return top_k_of_blocks(queries, counted, DEPTH, scores)
+    found = top_k_of_blocks(queries, counted, DEPTH + 1, scores)
+    return without_identical(found, evaluation_set, DEPTH)
 
 
 def _counted(shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Iterator[FloatArray]:

@@ -1,70 +1,138 @@
-"""Any sentence-transformers model as an encoder of the evaluation suite."""
+"""Any sentence-transformers model as a retriever."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from retrieval.data.testset import EvaluationSet
-from retrieval.errors import ConfigError
-from retrieval.search.ranking import FloatArray
+from retrieval.data.arrays import FloatArray
+from retrieval.data.collection import Collection
+from retrieval.data.testset import IntArray
+from retrieval.data.tokens import Side
+from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
 
 SIMILARITIES = ("dot", "cosine")
 
 
-class SentenceTransformerEncoder:
-    """An encoder around a sentence-transformers model; see :func:`sentence_transformer_encoder`."""
+class SentenceTransformerRetriever(Attackable):
+    """A retriever around a sentence-transformers model; see :func:`sentence_transformer_retriever`."""
 
-    def __init__(self, model: Any, *, normalize: bool, temperature: float, batch_size: int) -> None:
+    scores = INNER_PRODUCTS
+
+    def __init__(
+        self, model: Any, *, normalize: bool, temperature: float, batch_size: int, block: int
+    ) -> None:
         self.model = model
         self.normalize = normalize
         self._temperature = np.float32(temperature)
+        self._block = block
         self._options = {
             "batch_size": batch_size,
             "normalize_embeddings": normalize,
             "show_progress_bar": False,
             "convert_to_numpy": True,
         }
+        names = (name for name in ("document", "passage", "corpus") if name in model.prompts)
+        self._prompt: str = model.prompts.get(next(names, model.default_prompt_name)) or ""
 
-    def queries(self, evaluation_set: EvaluationSet) -> FloatArray:
-        """Return float32[q, d]: the vectors of a set's queries."""
-        return self.encode_queries(evaluation_set.queries())
-
-    def passages(self, evaluation_set: EvaluationSet, span: slice) -> FloatArray:
-        """Return float32[n, d]: the vectors of the candidates at the pool positions of ``span``."""
+    def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
+        """Return float32[n, d]; see :class:`Retriever`."""
+        if side == "queries":
+            return self.encode_texts(collection.query_texts(rows), side)
         vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
-        start = 0
-        for texts in evaluation_set.passage_blocks(span):
-            block = self.encode_passages(texts)
+        for start in range(0, len(rows), self._block):
+            block = self.encode_texts(collection.passage_texts(rows[start : start + self._block]), side)
             if start == 0:
-                vectors = np.empty((len(evaluation_set.passage_rows[span]), block.shape[1]), dtype=np.float32)
+                vectors = np.empty((len(rows), block.shape[1]), dtype=np.float32)
             vectors[start : start + len(block)] = block
-            start += len(block)
         return vectors
 
-    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
+    def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
         """Return float32[n, d]; the temperature is in the queries' vectors."""
-        vectors: FloatArray = self.model.encode_query(list(texts), **self._options).astype(np.float32)
-        return vectors / self._temperature
+        encode = self.model.encode_query if side == "queries" else self.model.encode_document
+        vectors: FloatArray = encode(list(texts), **self._options).astype(np.float32)
+        return vectors / self._temperature if side == "queries" else vectors
 
-    def encode_passages(self, texts: Sequence[str]) -> FloatArray:
-        """Return float32[n, d]."""
-        vectors: FloatArray = self.model.encode_document(list(texts), **self._options).astype(np.float32)
-        return vectors
+    def tokens(self, texts: Sequence[str]) -> list[bytes]:
+        """See :class:`Retriever`."""
+        features = self._features(texts)
+        ids = features["input_ids"].cpu().numpy().astype(np.int32)
+        if "attention_mask" in features:
+            masks = features["attention_mask"].cpu().numpy().astype(bool)
+            return [row[mask].tobytes() for row, mask in zip(ids, masks, strict=True)]
+        return [part.tobytes() for part in np.split(ids, features["offsets"].cpu().numpy()[1:])]
+
+    def word_embeddings(self) -> tuple[list[str], FloatArray]:
+        """See :class:`Retriever`."""
+        return whole_words(self.model.tokenizer, self._embeddings().weight)
+
+    def _gradients(self, texts: Sequence[str], queries: FloatArray) -> Iterator[TokenGradients]:
+        model, embeddings = self.model.eval(), self._embeddings()
+        features = self._features(texts)
+        held: list[torch.Tensor] = []
+
+        def hold(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            held.append(output.detach().requires_grad_(True))
+            return held[-1]
+
+        ids, masks = features["input_ids"].tolist(), features["attention_mask"].bool().tolist()
+        handle = embeddings.register_forward_hook(hold)
+        try:
+            with torch.enable_grad():
+                vectors = model(features)["sentence_embedding"][..., : model.truncate_dim]
+                if self.normalize:
+                    vectors = torch.nn.functional.normalize(vectors, dim=-1)
+                score = (vectors * torch.from_numpy(queries).to(vectors)).sum()
+                (gradient,) = torch.autograd.grad(score, held[0])
+        finally:
+            handle.remove()
+        rows = gradient.float().cpu().numpy()
+        for text, own, mask, row in zip(texts, ids, masks, rows, strict=True):
+            kept = [token for token, real in zip(own, mask, strict=True) if real]
+            yield gradients_of_text(kept, self._offsets(text, kept), row[np.array(mask)], len(self._prompt))
+
+    def _offsets(self, text: str, ids: list[int]) -> list[tuple[int, int]]:
+        encoded = self.model.tokenizer(
+            self._prompt + text, truncation=True, max_length=len(ids), return_offsets_mapping=True
+        )
+        if list(encoded["input_ids"]) != ids:
+            raise ParetrieveError(
+                "the model prepares texts in its own way, so its tokens have no place in them; "
+                "set attack.importance=random or attack.surrogate"
+            )
+        return list(encoded["offset_mapping"])
+
+    def _embeddings(self) -> Any:
+        transformer = self.model.transformers_model
+        if transformer is None:
+            raise ConfigError(
+                "the attacked model has no transformer with word embeddings; set attack.surrogate, or "
+                "attack.importance=random and a file as attack.synonyms"
+            )
+        return transformer.get_input_embeddings()
+
+    def _features(self, texts: Sequence[str]) -> dict[str, Any]:
+        features = self.model.preprocess(list(texts), prompt=self._prompt or None, task="document")
+        device = self.model.device
+        return {key: v.to(device) if hasattr(v, "to") else v for key, v in features.items()}
 
 
-def sentence_transformer_encoder(
+def sentence_transformer_retriever(
     model: str | Path,
     *,
     similarity: str | None = None,
     temperature: float = 1.0,
     batch_size: int = 64,
     device: str | None = None,
-) -> SentenceTransformerEncoder:
-    """Return an encoder around a sentence-transformers folder or hub id.
+    block: int = 10_000,
+) -> SentenceTransformerRetriever:
+    """Return a retriever around a sentence-transformers folder or hub id.
 
     Queries and passages get the prompts that the model defines for them. With cosine similarity
     vectors are normalised, so that inner products are the scores.
@@ -75,18 +143,23 @@ def sentence_transformer_encoder(
         temperature: Scores are divided by it; contrastive entropy depends on it, rankings do not.
         batch_size: Texts a forward pass.
         device: A torch device; ``None`` lets sentence-transformers choose.
+        block: Passages whose texts are read at a time.
 
     Raises:
         ConfigError: The model cannot be loaded, or its scores are not inner products of its vectors.
     """
-    encoder = _load(model, device)
-    measure = similarity or encoder.similarity_fn_name or "cosine"
+    loaded = _load(model, device)
+    measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(
             f"{model}: similarity {measure!r} is no inner product; valid: {', '.join(SIMILARITIES)}"
         )
-    return SentenceTransformerEncoder(
-        encoder, normalize=measure == "cosine", temperature=temperature, batch_size=batch_size
+    return SentenceTransformerRetriever(
+        loaded,
+        normalize=measure == "cosine",
+        temperature=temperature,
+        batch_size=batch_size,
+        block=block,
     )
 
 

@@ -13,8 +13,8 @@ import torch
 
 from retrieval.data.batches import Batch
 from retrieval.data.cache import digest, write_atomic
-from retrieval.models.encoder import DTYPES
 from retrieval.models.flops import Work
+from retrieval.models.scorer import DTYPES
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ from torch.utils.data import DataLoader
 
 from retrieval.config import Config, model_name
 from retrieval.data.batches import Steps
-from retrieval.models.backbones import build_encoder
-from retrieval.models.compiling import compiled_operations
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.parameters import count_parameters
+from retrieval.models.families import build_scorer
+from retrieval.models.scorer import Scorer
 from retrieval.run.directory import MetricsLog, RunDirectory
 from retrieval.run.tracking import Mirror
 from retrieval.training.callbacks import (
@@ -43,7 +41,7 @@ from retrieval.training.streams import TrainingData
 class Trained:
     """A finished training and what it used."""
 
-    encoder: DualEncoder
+    encoder: Scorer
     objective: Objective
     metrics: MetricsCallback
     sampler: Sampler
@@ -65,15 +63,13 @@ def train(
 
     ``mirror``: W&B, in the process that owns the run; ``None`` in the others, which write nothing.
     """
-    encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
+    encoder = build_scorer(cell.model, data.tokenizer, cell.seed, precision)
     encoder.mini_batch_size = cell.train.mini_batch_size
-    if cell.trainer.compile:
-        encoder.operations = compiled_operations(device, precision)
     training = data.training()
     where = {
         "model": model_name(cell.model),
         "frac": float(cell.data.frac),
-        "params_non_embedding": count_parameters(encoder)["non_embedding"],
+        "params_non_embedding": encoder.groups().counts()["non_embedding"],
         "train_pairs": len(training.in_domain),
         "steps": cell.train.steps,
         "batch_size": cell.train.batch_size,
@@ -125,7 +121,7 @@ def _train_proxies(
 
 
 def _omega_callbacks(
-    cell: Config, data: PreparedData, encoder: DualEncoder, objective: Objective, metrics: MetricsCallback
+    cell: Config, data: PreparedData, encoder: Scorer, objective: Objective, metrics: MetricsCallback
 ) -> list[pl.Callback]:
     """What moves ω, in the order in which it acts after a step."""
     control = objective.control

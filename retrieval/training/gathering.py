@@ -1,4 +1,4 @@
-"""Vectors of a step that several processes encode: each gets all of them, with the gradient of its own."""
+"""Rows of a step that several processes encode: each gets all of them, with the gradient of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from retrieval.data.batches import Shard
+from retrieval.models.scorer import widened
 
 
 def processes() -> int:
@@ -22,16 +23,20 @@ def summed(value: Tensor) -> Tensor:
     return value
 
 
-def gathered(vectors: Tensor, shard: Shard | None) -> Tensor:
-    """Vectors of all sequences of the step in the caller's order, ``[N, d]``.
+def gathered(rows: Tensor, shard: Shard | None) -> Tensor:
+    """Encoded rows of all sequences of the step in the caller's order, ``[N, …]``.
 
-    ``vectors``: those of this process's sequences, ``[n, d]``. Only they carry a gradient: the sum over the
+    ``rows``: those of this process's sequences, ``[n, …]``. Only they carry a gradient: the sum over the
     processes of the gradients that the parameters get is that of the whole step, and nothing needs to be
     sent back.
     """
     if shard is None:
-        return vectors
-    own = F.pad(vectors, (0, 0, 0, shard.width - len(vectors)))
+        return rows
+    if rows.ndim > 2:
+        most = torch.tensor(rows.shape[1], device=rows.device)
+        distributed.all_reduce(most, distributed.ReduceOp.MAX)
+        rows = widened(rows, int(most))
+    own = F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, shard.width - len(rows)))
     parts = [torch.empty_like(own) for _ in range(processes())]
     distributed.all_gather(parts, own.detach())
     parts[shard.rank] = own

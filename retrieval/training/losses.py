@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 
 def contrastive_loss(
-    queries: Tensor, passages: Tensor, labels: Tensor, excluded: Tensor, weights: Tensor | None = None
+    scores: Tensor, labels: Tensor, excluded: Tensor, weights: Tensor | None = None
 ) -> Tensor:
     """Softmax cross-entropy of each query's positive among the passages of the batch.
 
-    ``queries``: fp32 ``[n, d]``; ``passages``: fp32 ``[m, d]``; ``labels``: int64 ``[n]``, column of the
-    positive; ``excluded``: bool ``[n, m]``, relevant passages of a query other than its positive, which
-    are no negatives. Natural log, mean over queries (arXiv 2403.18684, eq. 5, with in-batch negatives);
+    ``scores``: fp32 ``[n, m]`` of n queries and m passages; ``labels``: int64 ``[n]``, column of the
+    positive; ``excluded``: bool ``[n, m]``, relevant passages of a query other than its positive, which are
+    no negatives. Natural log, mean over queries (arXiv 2403.18684, eq. 5, with in-batch negatives);
     ``weights``: ``[n]``, summing to one, in place of the mean.
     """
-    scores = (queries @ passages.T).masked_fill(excluded, float("-inf"))
+    scores = scores.masked_fill(excluded, float("-inf"))
     if weights is None:
         return F.cross_entropy(scores, labels)
     return torch.sum(weights * F.cross_entropy(scores, labels, reduction="none"))

@@ -21,8 +21,8 @@ from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import evaluation_split
-from retrieval.models.encoder import DualEncoder
 from retrieval.models.flops import FORWARD, Work
+from retrieval.models.scorer import Scorer
 from retrieval.training.callbacks import MetricsCallback
 from retrieval.training.interpolation import Measure
 from retrieval.training.objective import block_loss
@@ -43,7 +43,7 @@ class DevSample:
     batch: Batch
     perturbed: bool = False
 
-    def loss(self, encoder: DualEncoder, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
+    def loss(self, encoder: Scorer, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
         """Mean loss of the blocks, 0-d, and what it took."""
         tokens, offset, work = self.batch.tokens, None, Work.of(self.batch.tokens, FORWARD)
         if self.perturbed:
@@ -53,7 +53,7 @@ class DevSample:
             tokens, offset, work = seen.tokens, seen.offset, work + seen.work
         with torch.no_grad():
             vectors = encoder(tokens, offset)
-            losses = [block_loss(vectors, self.batch, name) for name in self.batch.blocks]
+            losses = [block_loss(encoder, vectors, self.batch, name) for name in self.batch.blocks]
         return torch.stack(losses).mean(), work
 
     def to(self, device: torch.device) -> DevSample:
@@ -137,7 +137,7 @@ class DevLosses:
 
     def __init__(
         self,
-        encoder: DualEncoder,
+        encoder: Scorer,
         perturbation: Perturbation | None,
         samples: Samples,
         metrics: MetricsCallback,

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Batch
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.parameters import split_parameters
+from retrieval.models.scorer import Scorer
 from retrieval.training.objective import Losses, Objective
 from retrieval.training.sampling import Sampler
 from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
@@ -49,7 +48,7 @@ def learning_rates(train: TrainConfig, model: ModelConfig) -> LearningRates:
 
 
 class RetrievalModule(pl.LightningModule):
-    """Trains a :class:`DualEncoder` by whatever its strategy says.
+    """Trains a :class:`Scorer` by whatever its strategy says.
 
     It is fed the numbers of the steps; the sampler makes a step's batch when the step begins, so that what it
     trains may follow from the step before, however far the trainer fetches ahead. Dropout is seeded from
@@ -59,7 +58,7 @@ class RetrievalModule(pl.LightningModule):
 
     def __init__(
         self,
-        encoder: DualEncoder,
+        encoder: Scorer,
         objective: Objective,
         train: TrainConfig,
         rates: LearningRates,
@@ -111,7 +110,7 @@ class RetrievalModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and linear decay to zero; no weight decay on biases and norms."""
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-        split = split_parameters(self.encoder)
+        split = self.encoder.groups()
         for rate, part in ((self.rates.embedding, split.embedding), (self.rates.hidden, split.other)):
             for parameter in part.values():
                 if parameter.requires_grad:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from retrieval.config import StrategyConfig
 from retrieval.data.batches import Batch
-from retrieval.models.encoder import DualEncoder
 from retrieval.models.flops import BACKWARD, FORWARD, Work
+from retrieval.models.scorer import Scorer
 from retrieval.training.gathering import gathered, processes
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.omega.controller import OmegaController
@@ -87,14 +87,14 @@ class Objective:
         """What :meth:`losses` needs of a batch beside its tensors; called while it is on the CPU."""
         return AttackedBatch.of(batch, PERTURBED) if PERTURBED in batch.blocks else batch
 
-    def losses(self, encoder: DualEncoder, batch: Batch, backward_passes: int | None = None) -> Losses:
+    def losses(self, encoder: Scorer, batch: Batch, backward_passes: int | None = None) -> Losses:
         """The terms of a step, from one pass over all its sequences, perturbed where they are to be.
 
         ``backward_passes``: cost of what follows; ``None``: a training step's.
         """
         seen = self._perturb(encoder, batch)
         vectors = gathered(encoder(seen.tokens, seen.offset), batch.shard)
-        blocks = {name: block_loss(vectors, batch, name) for name in batch.blocks}
+        blocks = {name: block_loss(encoder, vectors, batch, name) for name in batch.blocks}
         back = self.strategy.backward_passes * BACKWARD if backward_passes is None else backward_passes
         again = back // BACKWARD * FORWARD if encoder.recomputes else 0
         passes = FORWARD + back + again
@@ -109,7 +109,7 @@ class Objective:
         single = len(of_eff) == len(of_rob) == 1
         return Losses((1 - omega) * eff + omega * rob, eff, rob, {} if single else blocks, work)
 
-    def _perturb(self, encoder: DualEncoder, batch: Batch) -> Perturbed:
+    def _perturb(self, encoder: Scorer, batch: Batch) -> Perturbed:
         if self.perturbation is None or PERTURBED not in batch.blocks:
             return Perturbed(batch.tokens, None, Work())
         attacked = batch if isinstance(batch, AttackedBatch) else AttackedBatch.of(batch, PERTURBED)
@@ -163,10 +163,11 @@ def _of_one_term(term: str, blocks: Mapping[str, Tensor], mixture: Mixture, work
     return Losses(loss, loss, None, single, work) if term == EFF else Losses(loss, None, loss, single, work)
 
 
-def block_loss(vectors: Tensor, batch: Batch, name: str) -> Tensor:
-    """Contrastive loss of one block of a batch whose sequences were encoded to ``vectors`` ``[n, d]``."""
+def block_loss(scorer: Scorer, rows: Tensor, batch: Batch, name: str) -> Tensor:
+    """Contrastive loss of one block of a batch whose sequences were encoded to ``rows`` ``[n, …]``."""
     block = batch.blocks[name]
-    return contrastive_loss(vectors[block.queries], vectors[block.passages], block.labels, block.excluded)
+    scores = scorer.scores(rows[block.queries], rows[block.passages])
+    return contrastive_loss(scores, block.labels, block.excluded)
 
 
 def mixed(mixture: Mixture, blocks: Mapping[str, Tensor]) -> Tensor:

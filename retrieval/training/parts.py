@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from retrieval.data.batches import Batch, Shard
-from retrieval.data.layout import TokenBatch, group_tokens
-from retrieval.data.segments import within
+from retrieval.data.layout import TokenBatch
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,7 @@ class Part:
     @classmethod
     def of(cls, whole: TokenBatch, sequences: slice | Tensor, shard: Shard | None = None) -> Part:
         """The part of ``whole`` (on the CPU) at ``sequences`` of the caller's order."""
-        members = whole.inverse[sequences].numpy()
-        starts, lengths = whole.starts()[members], whole.sizes[members]
-        # Its ids are these numbers first: the layout then says where each of them went.
-        tokens = group_tokens(np.repeat(starts, lengths) + within(lengths), lengths)
-        places = tokens.ids[: tokens.tokens]
-        ids = F.pad(whole.ids[places], (0, len(tokens.ids) - len(places)))
-        return cls(replace(tokens, ids=ids), places, shard)
+        return cls(*whole.select(sequences), shard)
 
     @classmethod
     def of_batch(cls, batch: Batch, sequences: slice) -> Part:

@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.config import PerturbationConfig
-from retrieval.data.layout import Group, TokenBatch
+from retrieval.data.layout import TokenBatch
 from retrieval.errors import ConfigError
-from retrieval.models.encoder import DualEncoder
 from retrieval.models.flops import BACKWARD_TO_INPUTS, FORWARD, Work
-from retrieval.models.slots import sequence_slots
+from retrieval.models.scorer import Scorer
 from retrieval.training.gathering import gathered, summed
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.parts import AttackedBatch
@@ -34,7 +33,7 @@ NEIGHBOUR_ROWS = 1024
 
 @dataclass(frozen=True)
 class Perturbed:
-    """What the encoder is given in place of a batch, and what finding it cost."""
+    """What the scorer is given in place of a batch, and what finding it cost."""
 
     tokens: TokenBatch
     offset: Tensor | None
@@ -45,25 +44,26 @@ class Perturbed:
 class Adversary:
     """The ranking loss of the attacked block as a function of its passages; its queries are fixed."""
 
-    def __init__(self, encoder: DualEncoder, batch: AttackedBatch, vocabulary: Vocabulary) -> None:
-        self.encoder = encoder
+    def __init__(self, scorer: Scorer, batch: AttackedBatch, vocabulary: Vocabulary) -> None:
+        self.scorer = scorer
         self.block = batch.blocks[batch.attacked]
         self.tokens, self.shard = batch.passages.tokens, batch.passages.shard
         with torch.no_grad():
-            self.queries = gathered(encoder(batch.queries.tokens), batch.queries.shard)
+            self.queries = gathered(scorer(batch.queries.tokens), batch.queries.shard)
         self.work = Work.of_share(batch.queries.tokens, batch.queries.shard, FORWARD)
-        self.free = _real_tokens(self.tokens) & ~vocabulary.special[self.tokens.ids]
+        self.free = self.tokens.real & ~vocabulary.special[self.tokens.ids]
         """Tokens that may be changed: bool ``[T]``."""
 
     def loss(self, offset: Tensor) -> Tensor:
         """Loss at the passages' word embeddings plus ``offset`` ``[T, hidden]``: 0-d."""
-        passages = gathered(self.encoder(self.tokens, offset), self.shard)
-        return contrastive_loss(self.queries, passages, self.block.labels, self.block.excluded)
+        passages = gathered(self.scorer(self.tokens, offset), self.shard)
+        scores = self.scorer.scores(self.queries, passages)
+        return contrastive_loss(scores, self.block.labels, self.block.excluded)
 
     def gradient(self, offset: Tensor) -> Tensor:
         """Gradient of :meth:`loss`, fp32 ``[T, hidden]``, zero at tokens that may not be changed."""
         # With the weights fixed, no work goes into their gradients.
-        with self.encoder.unchanged(), torch.enable_grad():
+        with self.scorer.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(point), point)
         self.work += Work.of_share(self.tokens, self.shard, FORWARD + BACKWARD_TO_INPUTS)
@@ -87,15 +87,15 @@ class Perturbation:
         self.vocabulary = vocabulary
         self.seed = seed
 
-    def __call__(self, encoder: DualEncoder, batch: AttackedBatch) -> Perturbed:
-        """The batch as the encoder is to see it."""
+    def __call__(self, scorer: Scorer, batch: AttackedBatch) -> Perturbed:
+        """The batch as the scorer is to see it."""
         config, passages = self.config, batch.passages
         self.vocabulary = self.vocabulary.to(batch.tokens.ids.device)
         if config.kind == "noise":
             ids, work = self._noise(batch), Work()
         else:
-            adversary = Adversary(encoder, batch, self.vocabulary)
-            table: Tensor = encoder.backbone.get_input_embeddings().weight.detach()  # type: ignore[operator]
+            adversary = Adversary(scorer, batch, self.vocabulary)
+            table = scorer.word_table.detach()
             if config.kind in ("fgsm", "pgd"):
                 steps = config.steps if config.kind == "pgd" else 1
                 offset = ascend(adversary, table, config.epsilon, steps)
@@ -112,7 +112,7 @@ class Perturbation:
         device, size = tokens.ids.device, tokens.ids.shape
         generator = torch.Generator(device).manual_seed(step_seed(self.seed, batch.step, NOISE))
         candidates = self.vocabulary.choices
-        replaceable = _real_tokens(tokens) & self.vocabulary.replaceable(tokens.ids)
+        replaceable = tokens.real & self.vocabulary.replaceable(tokens.ids)
         importance = torch.rand(size, generator=generator, device=device)
         drawn = candidates[torch.randint(len(candidates), size, generator=generator, device=device)]
         chosen = _most_important(importance, replaceable, tokens, self.config.rate)
@@ -173,31 +173,19 @@ def passage_norms(values: Tensor, tokens: TokenBatch) -> Tensor:
 
     ``values`` are zero at blank tokens, and so are the norms there.
     """
-    route = sequence_slots(tokens)
-    squares = route.gathered(values.square().sum(1))
-    norms = [
-        squares[group.start : group.stop].view(group.count, -1).sum(1).sqrt().repeat_interleave(group.width)
-        for group in tokens.groups
-    ]
-    return route.returned(torch.cat(norms))[:, None]
 
+    def norms(squares: Tensor) -> Tensor:
+        return squares.sum(1, keepdim=True).sqrt().expand_as(squares)
 
-def _real_tokens(tokens: TokenBatch) -> Tensor:
-    """Which tokens of the batch are not blank: bool ``[T]``."""
-    return torch.arange(len(tokens.ids), device=tokens.ids.device) < tokens.tokens
+    return tokens.per_sequence(norms, values.square().sum(1))[:, None]
 
 
 def _most_important(importance: Tensor, replaceable: Tensor, tokens: TokenBatch, rate: float) -> Tensor:
     """The most important ``rate`` of each passage's replaceable words, at least one: bool ``[T]``."""
-    route = sequence_slots(tokens)
-    ranked = route.gathered(importance.masked_fill(~replaceable, float("-inf")))
-    possible = route.gathered(replaceable)
 
-    def of(group: Group) -> Tensor:
-        shape, span = (group.count, group.width), slice(group.start, group.stop)
-        own = possible[span].view(shape)
-        places = ranked[span].view(shape).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        wanted = (rate * own.sum(1, keepdim=True)).round().clamp_min(1)
-        return ((places < wanted) & own).flatten()
+    def chosen(values: Tensor, possible: Tensor) -> Tensor:
+        places = values.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        wanted = (rate * possible.sum(1, keepdim=True)).round().clamp_min(1)
+        return (places < wanted) & possible
 
-    return route.returned(torch.cat([of(group) for group in tokens.groups]))
+    return tokens.per_sequence(chosen, importance.masked_fill(~replaceable, float("-inf")), replaceable)

@@ -55,7 +55,7 @@ class BagOfWords(nn.Module):
         losses, scores = [], 0
         for block in batch.blocks.values():
             queries, passages = vectors[block.queries], vectors[block.passages]
-            losses.append(contrastive_loss(SCALE * queries, passages, block.labels, block.excluded))
+            losses.append(contrastive_loss(SCALE * queries @ passages.T, block.labels, block.excluded))
             scores += len(queries) * len(passages)
         return torch.stack(losses).mean(), Work(other=2.0 * WIDTH * (batch.tokens.tokens + scores))
 

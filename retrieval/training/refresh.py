@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
 
 from retrieval.config import DenoiseConfig
 from retrieval.data.cache import build_once, is_complete
 from retrieval.data.collection import Collection
 from retrieval.data.negatives import LAG, HardNegatives, NegativeLists
-from retrieval.data.tokens import TokenStore
+from retrieval.data.tokens import TokenStores
 from retrieval.errors import TrainingError
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.encoding import encode_rows
+from retrieval.models.scorer import Scorer
 from retrieval.search.denoising import judge, write_denoised
 from retrieval.search.mining import SURPLUS, search, write_lists
+from retrieval.search.scorer_retriever import ScorerRetriever
 from retrieval.training.module import RetrievalModule
 from retrieval.training.prepared import PreparedData
 from retrieval.training.strategy import strategy_of
 
 CHECKPOINTS = 3
 """Checkpoints whose negatives are kept: the two on disk, and the one being written."""
-
-_PASSAGES_A_BLOCK = 16_384
 
 
 def refresh_callbacks(
@@ -46,8 +42,7 @@ def refresh_callbacks(
         return []
     miner = SelfMiner(
         data.in_domain,
-        data.store(data.in_domain, "queries"),
-        data.store(data.in_domain, "passages"),
+        data.store,
         negatives,
         data.config.strategy.denoise if strategy_of(data.config.strategy).denoised else None,
         Path(data.config.cache),
@@ -61,25 +56,25 @@ class SelfMiner:
     def __init__(
         self,
         collection: Collection,
-        queries: TokenStore,
-        passages: TokenStore,
+        stores: TokenStores,
         negatives: HardNegatives,
         denoise: DenoiseConfig | None,
         cache: Path,
     ) -> None:
         self._collection = collection
-        self._queries, self._passages = queries, passages
+        self._stores = stores
         self._query_rows, self._depth = np.asarray(negatives.query_rows), negatives.depth
         self._relevance = negatives.relevance
         self._denoise = denoise
         self._cache = cache
 
-    def mine(self, encoder: DualEncoder, folder: Path, step: int) -> None:
+    def mine(self, encoder: Scorer, folder: Path, step: int) -> None:
         """Write the lists of the encoder after ``step`` steps into an existing folder."""
         mined = folder if self._denoise is None else folder / "mined"
         mined.mkdir(exist_ok=True)
         k = self._depth + min(self._relevance.most, SURPLUS)
-        found = search(_EncoderVectors(encoder, self._queries, self._passages), self._query_rows, k)
+        retriever = ScorerRetriever(encoder, self._stores)
+        found = search(retriever, self._collection, self._query_rows, k)
         about = {"source": f"the model after {step} steps"}
         write_lists(mined, self._query_rows, found, self._relevance, self._depth, about)
         if self._denoise is not None:
@@ -88,23 +83,6 @@ class SelfMiner:
             write_denoised(lists, mined, self._denoise, folder)
             del lists
             shutil.rmtree(mined)
-
-
-class _EncoderVectors:
-    """The model in training as the miner's encoder, reading the run's token stores."""
-
-    def __init__(self, encoder: DualEncoder, queries: TokenStore, passages: TokenStore) -> None:
-        self._encoder, self._queries, self._passages = encoder, queries, passages
-
-    def queries(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors of queries, float32 ``[n, d]``."""
-        return encode_rows(self._encoder, self._queries, rows)
-
-    def passage_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Vectors of all passages in row order, float32 ``[n, d]`` a block."""
-        for start in range(0, len(self._passages), _PASSAGES_A_BLOCK):
-            rows = np.arange(start, min(start + _PASSAGES_A_BLOCK, len(self._passages)))
-            yield encode_rows(self._encoder, self._passages, rows)
 
 
 class RefreshCallback(pl.Callback):

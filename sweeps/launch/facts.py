@@ -42,7 +42,7 @@ def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, in
     """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
     folder = foreign_folder(model)
     if folder is not None:
-        return _sizes(*_counted(str(folder), int(model.projection)))
+        return _sizes(*_counted(str(folder), int(model.projection), str(model.family)))
     shape = checkpoint_shape(model)
     if shape is not None:
         vocabulary = int(shape["vocab_size"])
@@ -53,12 +53,11 @@ def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, in
 
 
 @cache
-def _counted(folder: str, projection: int) -> tuple[int, int]:
+def _counted(folder: str, projection: int, family: str) -> tuple[int, int]:
     """N and embeddings of a checkpoint of any architecture, counted as a run counts them."""
-    from retrieval.models.backbones import unloaded_encoder
-    from retrieval.models.parameters import count_parameters
+    from retrieval.models.families import unloaded_scorer
 
-    counted = count_parameters(unloaded_encoder(folder, projection))
+    counted = unloaded_scorer(folder, ModelConfig(family=family, projection=projection)).groups().counts()
     return counted["non_embedding"], counted["embedding"]
 
 

@@ -18,7 +18,7 @@ from retrieval.config import EvalConfig, ModelConfig, StrategyConfig, TrainConfi
 from retrieval.data.batches import Batch, RankingBlock
 from retrieval.data.cache import build_once
 from retrieval.data.layout import TokenBatch, group_tokens
-from retrieval.models.backbones import build_encoder
+from retrieval.models.families import build_scorer
 from retrieval.run import hardware
 from retrieval.run.notices import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
@@ -132,7 +132,7 @@ def _measure(
 ) -> tuple[float, float, float | None]:
     """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
     torch.set_num_threads(1)
-    encoder = build_encoder(model, _Tokenizer(), 0, precision)
+    encoder = build_scorer(model, _Tokenizer(), 0, precision)
     objective = build_objective(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]

@@ -14,10 +14,12 @@ from retrieval.data.collection import Collection, open_collection
 from retrieval.data.negatives import NegativeLists
 from retrieval.data.tokens import train_wordpiece
 from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.models.scores import InnerProducts
 from retrieval.search import denoising
 from retrieval.search.denoising import denoise, judge, thresholds
+from retrieval.search.loading import load_teacher
 from retrieval.search.mining import mine
-from retrieval.search.teachers import load_teacher
+from retrieval.search.retriever import Retriever
 from tests.data.conftest import WriteCollection
 from tests.rounding import encoder_roundings, gamma
 
@@ -63,13 +65,13 @@ def test_negatives_above_the_threshold_are_dropped_and_counted(garage: Collectio
     cache = tmp_path / "cache"
     mined = mine(garage, "bm25", 5, cache)
     lists = NegativeLists.open(mined)
-    index = load_teacher(garage, "bm25", tmp_path, cache)
+    index = load_teacher(garage, "bm25", cache).scores
     # q0 has two positives: the one that scores lower sets the threshold.
-    both = index.scores(np.array([0]), np.array([[0, 2]]))[0]
+    both = index.matrix(np.array([0]), np.array([0, 2]))[0]
     assert both[1] < both[0]
     positives = [
         both[1],
-        *(float(index.scores(np.array([q]), np.array([[p]]))[0, 0]) for q, p in [(1, 4), (2, 5)]),
+        *(float(index.pairs(np.array([q]), np.array([p]))[0]) for q, p in [(1, 4), (2, 5)]),
     ]
     denoised = NegativeLists.open(denoise(mined, garage, DenoiseConfig("bm25", "absolute", 0.1), cache))
     for query, positive in enumerate(positives):
@@ -115,12 +117,11 @@ def test_a_margin_that_makes_no_sense_is_refused(
 def test_scores_that_are_not_finite_are_refused(
     garage: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        def prepare(self, passage_rows: np.ndarray) -> None:
-            pass
+    class Broken(Retriever):
+        scores = InnerProducts()
 
-        def scores(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
-            return np.full(passage_rows.shape, np.nan, np.float32)
+        def encode(self, collection: Collection, side: str, rows: np.ndarray) -> np.ndarray:
+            return np.full((len(rows), 2), np.nan, np.float32)
 
     monkeypatch.setattr(denoising, "load_teacher", lambda *_: Broken())
     lists = NegativeLists.open(mine(garage, "bm25", 5, tmp_path / "cache"))
@@ -185,8 +186,9 @@ def test_a_cross_encoder_scores_as_it_does_by_itself(
 ) -> None:
     from sentence_transformers import CrossEncoder
 
-    teacher = load_teacher(garage, cross_encoder, tmp_path, tmp_path / "cache")
-    found = teacher.scores(np.array([2, 0]), np.array([[5, -1, 3], [0, 1, 5]]))
+    teacher = load_teacher(garage, cross_encoder, tmp_path / "cache")
+    columns = np.array([[5, -1, 3], [0, 1, 5]])
+    found = teacher.scores.listed(np.array([2, 0]), np.arange(len(PASSAGES)), columns)
     texts, queries = list(PASSAGES.values()), list(QUERIES.values())
     expected = CrossEncoder(cross_encoder).predict(
         [(queries[2], texts[5]), (queries[2], texts[3]), *((queries[0], texts[row]) for row in (0, 1, 5))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from retrieval.data.collection import Collection, open_collection
 from retrieval.data.negatives import HardNegatives, NegativeLists
 from retrieval.data.relevance import Relevance, relevance_of
 from retrieval.errors import ConfigError
+from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search import mining
 from retrieval.search.mining import mine, search, training_queries, write_lists
 from retrieval.search.ranking import Ranking
+from retrieval.search.retriever import Retriever
 from tests.data.conftest import WriteCollection
 from tests.data.test_batches import pairs_of
 from tests.rounding import assert_ranking
@@ -117,18 +120,16 @@ def test_an_unknown_model_is_one_line(fruit: Collection, tmp_path: Path) -> None
         mine(fruit, str(run), 4, tmp_path / "cache")
 
 
-class Vectors:
-    """Given vectors; passages come in small blocks."""
+class Vectors(Retriever):
+    """Given vectors."""
 
-    def __init__(self, queries: np.ndarray, passages: np.ndarray, block: int) -> None:
-        self._queries, self._passages, self._block = queries, passages, block
+    scores = INNER_PRODUCTS
 
-    def queries(self, rows: np.ndarray) -> np.ndarray:
-        return self._queries[rows]
+    def __init__(self, queries: np.ndarray, passages: np.ndarray) -> None:
+        self._queries, self._passages = queries, passages
 
-    def passage_blocks(self):  # type: ignore[no-untyped-def]
-        for start in range(0, len(self._passages), self._block):
-            yield self._passages[start : start + self._block]
+    def encode(self, collection: Collection, side: str, rows: np.ndarray) -> np.ndarray:
+        return (self._queries if side == "queries" else self._passages)[rows]
 
 
 @given(st.integers(1, 9), st.integers(1, 30), st.integers(1, 12), st.integers(1, 10), st.integers(0, 5))
@@ -139,10 +140,12 @@ def test_search_in_passes_is_the_ranking_by_inner_product(
     random = np.random.default_rng(seed)
     vectors = [random.normal(size=(n, 3)).astype(np.float32) for n in (queries, passages)]
     rows = np.arange(queries)[::2]
-    found = list(search(Vectors(*vectors, block), rows, k))
+    collection: Any = SimpleNamespace(counts={"passages": passages})
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mining, "TEXTS_A_BLOCK", block)
+        found = list(search(Vectors(*vectors), collection, rows, k))
         patch.setattr(mining, "_MEMORY", 1)
-        one_by_one = list(search(Vectors(*vectors, block), rows, k))
+        one_by_one = list(search(Vectors(*vectors), collection, rows, k))
     assert len(one_by_one) == len(rows)
     for parts in (found, one_by_one):
         columns, scores = (np.concatenate(lists) for lists in zip(*((p.columns, p.scores) for p in parts)))

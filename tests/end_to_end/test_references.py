@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from retrieval import evaluate
 from retrieval.config.validation import validate
 from retrieval.evaluation import untrained
-from retrieval.evaluation.dual_encoder import StoredTexts
 from retrieval.evaluation.suite import build_sets, evaluate_suite
-from retrieval.models.backbones import build_encoder
+from retrieval.models.families import build_scorer
 from retrieval.pipeline import run_cell
 from retrieval.run.identity import changed_key, identity
+from retrieval.search.scorer_retriever import ScorerRetriever
 from retrieval.training.prepared import prepare
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.test_run import directory_of
@@ -43,14 +43,14 @@ def test_initial_weights_are_measured_as_the_run_is_and_once_for_a_sweep(
     # By hand: the weights that the seed gives, never trained.
     cell, data = validate(config), prepare(validate(config))
     precision = json.loads((directory_of(config).path / "manifest.json").read_text())["precision"]
-    encoder = build_encoder(cell.model, data.tokenizer, cell.seed, precision)
+    encoder = build_scorer(cell.model, data.tokenizer, cell.seed, precision)
     sets = build_sets(data.in_domain, data.ood, cell.eval)
-    expected = evaluate_suite(StoredTexts(encoder, data.store), sets, cell.eval, Path(cell.cache)).metrics
+    expected = evaluate_suite(ScorerRetriever(encoder, data.store), sets, cell.eval, Path(cell.cache)).metrics
     assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-5)
 
     # Another strategy and fraction start from the same weights, another seed does not.
     with monkeypatch.context() as patch:
-        patch.setattr(untrained, "build_encoder", lambda *_: pytest.fail("measured again"))
+        patch.setattr(untrained, "build_scorer", lambda *_: pytest.fail("measured again"))
         assert rows(run_cell(small(*options, "strategy=pareto", "data.frac=0.5"))) == found
         out = tmp_path / "out.json"
         arguments = ["--run", str(directory_of(config).path), "--out", str(out)]

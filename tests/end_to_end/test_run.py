@@ -191,15 +191,15 @@ def test_a_loss_that_is_not_finite_is_named(small: Compose, monkeypatch: pytest.
 def test_the_saved_model_gives_the_encoders_vectors(small: Compose) -> None:
     from sentence_transformers import SentenceTransformer
 
-    from retrieval.models.backbones import build_encoder
     from retrieval.models.encoding import encode_rows
+    from retrieval.models.families import build_scorer
     from retrieval.training.prepared import prepare
 
     config = small("train.precision=32")
     run_cell(config)
     directory = directory_of(config)
     data = prepare(config)  # type: ignore[arg-type]
-    encoder = build_encoder(config.model, data.tokenizer, 1, "32")
+    encoder = build_scorer(config.model, data.tokenizer, 1, "32")
     state = {name.removeprefix("encoder."): w for name, w in weights(directory).items()}
     encoder.load_state_dict(state)
     rows = np.arange(20)

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig, ModelConfig
+from retrieval.config.data import DataConfig
+from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import open_collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
-from retrieval.data.tokens import train_wordpiece
-from retrieval.evaluation.attack import Attack, DualEncoderModel, Outcome
-from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import DualEncoder
-from retrieval.search.ranking import FloatArray
+from retrieval.data.tokens import TokenStores, train_wordpiece
+from retrieval.evaluation.attack import Attack, Outcome
+from retrieval.models.families import build_scorer
+from retrieval.models.scorer import Scorer
+from retrieval.search.scorer_retriever import ScorerRetriever
 from tests.rounding import encoder_roundings, gamma
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
@@ -31,7 +33,7 @@ EVALUATION = EvalConfig(negatives=40, draws=3, pool=None, max_queries=None)
 class Setup:
     """Everything an attack needs; read-only, shared by the tests of a session."""
 
-    encoder: DualEncoder
+    encoder: Scorer
     tokenizer: Any
     part: EvaluationSet
     query_vectors: FloatArray
@@ -47,8 +49,8 @@ class Setup:
         return 2 * gamma(roundings + self.query_vectors.shape[1]) * float(lengths[0] * lengths[1])
 
     @property
-    def model(self) -> DualEncoderModel:
-        return DualEncoderModel(self.encoder, self.tokenizer, PASSAGE_LENGTH)
+    def model(self) -> ScorerRetriever:
+        return retriever_of(self.encoder, self.tokenizer)
 
     def config(self, **changes: Any) -> AttackConfig:
         values: dict[str, Any] = {
@@ -68,7 +70,13 @@ class Setup:
         attack = Attack.load(self.config(**changes))
         assert attack is not None
         vectors = self.query_vectors, self.passage_vectors
-        return attack.run(self.model, self.part, *vectors, EVALUATION, progress=False)
+        return attack.run(self.model, self.part, vectors, EVALUATION, progress=False)
+
+
+def retriever_of(encoder: Scorer, tokenizer: Any, length: int = PASSAGE_LENGTH) -> ScorerRetriever:
+    """Of texts that are in no collection, for which no token store is opened."""
+    data = DataConfig(max_query_length=length, max_passage_length=length)
+    return ScorerRetriever(encoder, TokenStores(data, Path("nowhere"), tokenizer, ""))
 
 
 def make_setup(folder: Path) -> Setup:
@@ -88,9 +96,9 @@ def make_setup(folder: Path) -> Setup:
     part = build_evaluation_set(open_collection(folder, folder / "cache"), "test", EVALUATION)
     tokenizer = train_wordpiece(passages, 300)
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=16)
-    encoder = build_encoder(shape, tokenizer, seed=3, precision="32").eval()
+    encoder = build_scorer(shape, tokenizer, seed=3, precision="32").eval()
     # A fresh encoder maps all texts to nearly one vector; larger embeddings let the words matter.
     encoder.backbone.get_input_embeddings().weight.data.mul_(20)  # type: ignore[operator]
-    model = DualEncoderModel(encoder, tokenizer, PASSAGE_LENGTH)
-    vectors = model.encode_passages(queries), model.encode_passages(passages)
+    model = retriever_of(encoder, tokenizer)
+    vectors = model.encode_texts(queries, "queries"), model.encode_texts(passages, "passages")
     return Setup(encoder, tokenizer, part, *vectors, synonyms)

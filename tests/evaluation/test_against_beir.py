@@ -15,7 +15,7 @@ from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.tokens import train_wordpiece
 from retrieval.evaluation.suite import build_sets, evaluate_suite
-from retrieval.search.sentence_transformer import sentence_transformer_encoder
+from retrieval.search.sentence_transformer import sentence_transformer_retriever
 
 NAMES = ("scifact", "cosqa", "climate-fever-sent")
 
@@ -59,7 +59,7 @@ def test_a_sentence_transformers_model(shared: Path, tmp_path: Path, name: str) 
     collection = open_collection(folder, tmp_path)
     model = save_model(collection, tmp_path / "model")
     sets = build_sets(collection, {}, config)
-    measured = evaluate_suite(sentence_transformer_encoder(model), sets, config, tmp_path).metrics
+    measured = evaluate_suite(sentence_transformer_retriever(model), sets, config, tmp_path).metrics
 
     corpus, queries, qrels = GenericDataLoader(str(folder)).load(split="test")
     # beir's search leaves out passages with the query's own id; here none of them is relevant.

@@ -13,11 +13,11 @@ from retrieval.config import EvalConfig
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.attack import Attack, Attacked, Outcome, load_attacked, save_attacked
 from retrieval.evaluation.attacks import greedy
-from retrieval.evaluation.attacks.measure import inner_products, measured, ranks_of
+from retrieval.evaluation.attacks.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.attacks.records import Replacement
-from retrieval.evaluation.attacks.search import unit
 from retrieval.evaluation.attacks.targets import Target, choose_queries, take_queries
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
+from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
 from tests.rounding import entropy_bound, product_bound, ranks_within
@@ -44,11 +44,12 @@ def replay(setup: Setup, path: Path, **changes: Any) -> Outcome:
 def test_passages_really_rise_when_everything_is_encoded_anew(setup: Setup, outcome: Outcome) -> None:
     ids = setup.part.passage_ids(np.arange(len(setup.part.passage_rows)))
     queries = dict(zip(setup.part.query_ids(), setup.query_vectors, strict=True))
-    pool = setup.model.encode_passages(list(setup.part.passages()))
+    pool = setup.model.encode_texts(list(setup.part.passages()), "passages")
     assert outcome.metrics["adv/success_rate"] > 0.5
     for entry in outcome.attacked:
         others = np.delete(pool, ids.index(entry.passage_id), axis=0) @ queries[entry.query_id]
-        old, new = setup.model.encode_passages([entry.old_text, entry.new_text]) @ queries[entry.query_id]
+        texts = [entry.old_text, entry.new_text]
+        old, new = setup.model.encode_texts(texts, "passages") @ queries[entry.query_id]
         assert entry.rank_after in ranks_within(others, new, setup.score_bound)
         assert entry.rank_before in ranks_within(others, old, setup.score_bound)
         assert (entry.rank_after < entry.rank_before) == bool(entry.words)
@@ -178,8 +179,9 @@ def test_similarity_constraint_holds(setup: Setup, outcome: Outcome) -> None:
     assert min(entry.similarity for entry in bound) >= least - 1e-6
     assert bound != outcome.attacked
     for entry in bound:
-        vectors = unit(setup.model.encode_passages([entry.old_text, entry.new_text]))
-        assert float(vectors[0] @ vectors[1]) == pytest.approx(entry.similarity, abs=1e-5)
+        old, new = setup.model.encode_texts([entry.old_text, entry.new_text], "passages")
+        cosine = old @ new / np.linalg.norm(old) / np.linalg.norm(new)
+        assert float(cosine) == pytest.approx(entry.similarity, abs=1e-5)
 
 
 def test_other_rules_orders_and_sources(setup: Setup, outcome: Outcome) -> None:
@@ -216,7 +218,7 @@ def test_metrics_are_those_of_pools_with_the_attacked_texts(setup: Setup, outcom
             own = [entry for entry in outcome.attacked if entry.query_id == query]
             for entry in own:
                 text = entry.new_text if new else entry.old_text
-                pool[int(entry.passage_id[1:])] = setup.model.encode_passages([text])[0]
+                pool[int(entry.passage_id[1:])] = setup.model.encode_texts([text], "passages")[0]
             expected = ranking_metrics(rank(setup.query_vectors[position], [pool], part), part)
             for name, values in expected.items():
                 assert found.queries[name][number] == pytest.approx(values[0], abs=1e-9)
@@ -232,14 +234,16 @@ def test_contrastive_entropy_counts_the_targets_among_w_negatives(setup: Setup) 
     irrelevant = np.setdiff1d(np.arange(150), part.columns)
     targets = [Target(0, int(irrelevant[4])), Target(0, int(irrelevant[9])), Target(1, int(irrelevant[2]))]
     nothing = np.zeros((3,), dtype=np.float32)
-    (constant,) = measured(queries * 0, pool, part, targets, [nothing], EVALUATION)
+    zero = AttackedPool(part, queries * 0, pool, INNER_PRODUCTS, targets)
+    (constant,) = measured(zero, [nothing], EVALUATION)
     assert constant.pairs == pytest.approx(np.log(41))
     # All irrelevant candidates as negatives: nothing is left to chance.
     least = int(min(150 - np.diff(part.indptr)))
     assert (150 - np.diff(part.indptr) == least).all()
     whole = EvalConfig(negatives=least, draws=1, pool=None)
-    scores = inner_products(queries, targets, pool[[target.column for target in targets]])
-    (same,) = measured(queries, pool, part, targets, [scores], whole)
+    attacked = AttackedPool(part, queries, pool, INNER_PRODUCTS, targets)
+    scores = target_scores(attacked, pool[[target.column for target in targets]])
+    (same,) = measured(attacked, [scores], whole)
     expected = contrastive_entropy(queries, pool, part, negatives=least, draws=1, seed=1)
     bound = 2 * entropy_bound(queries, pool)
     assert (np.abs(same.pairs - expected.pairs) <= bound[part.pair_queries()]).all()
@@ -250,7 +254,8 @@ def test_ranks_are_counted_over_the_whole_pool(setup: Setup, monkeypatch: pytest
     part.identical[1] = 17
     queries, pool = setup.query_vectors[[1, 5]], setup.passage_vectors
     targets = [Target(0, 3), Target(0, 149), Target(1, 18)]
-    scores = inner_products(queries, targets, pool[[3, 149, 18]])
+    attacked = AttackedPool(part, queries, pool, INNER_PRODUCTS, targets)
+    scores = target_scores(attacked, pool[[3, 149, 18]])
     bound = product_bound(queries, pool).max(axis=1)
     expected = []
     for target, score in zip(targets, scores, strict=True):
@@ -260,7 +265,7 @@ def test_ranks_are_counted_over_the_whole_pool(setup: Setup, monkeypatch: pytest
     best = np.full(3, 1e9, dtype=np.float32)
     for elements in (8_000_000, 21):
         monkeypatch.setattr("retrieval.evaluation.attacks.measure._BLOCK_ELEMENTS", elements)
-        found, first = ranks_of(queries, pool, part, targets, [scores, best])
+        found, first = ranks_of(attacked, [scores, best])
         assert all(rank in ranks for rank, ranks in zip(found.tolist(), expected, strict=True))
         assert first.tolist() == [1, 1, 1]
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from retrieval.errors import ConfigError
-from retrieval.evaluation.attack import Attack, SentenceTransformerModel
-from retrieval.evaluation.attacks.models import load_model
-from retrieval.models.export import save_sentence_transformer
-from retrieval.search.sentence_transformer import sentence_transformer_encoder
+from retrieval.evaluation.attack import Attack
+from retrieval.search.loading import load_retriever
+from retrieval.search.sentence_transformer import SentenceTransformerRetriever, sentence_transformer_retriever
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
 
 pytestmark = pytest.mark.slow
@@ -27,16 +26,15 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 def run(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     folder.mkdir()
-    save_sentence_transformer(
-        setup.encoder, setup.tokenizer, PASSAGE_LENGTH, PASSAGE_LENGTH, folder / "model"
-    )
+    setup.encoder.export(setup.tokenizer, (PASSAGE_LENGTH, PASSAGE_LENGTH), folder / "model")
     return folder
 
 
 def test_an_exported_encoder_is_attacked_alike(setup: Setup, run: Path) -> None:
-    exported = load_model(str(run))
+    exported = load_retriever(str(run))
     texts = ["bal dem bal fir", "gos", " ".join(SYNONYMS)]
-    assert exported.encode_passages(texts) == pytest.approx(setup.model.encode_passages(texts), abs=1e-4)
+    found = exported.encode_texts(texts, "passages")
+    assert found == pytest.approx(setup.model.encode_texts(texts, "passages"), abs=1e-4)
     assert exported.tokens(texts) == setup.model.tokens(texts)
     pairs = zip(
         exported.gradients(texts, setup.query_vectors[:3]),
@@ -69,9 +67,10 @@ def test_a_named_model_judges_similarity(setup: Setup, run: Path) -> None:
 
 
 def test_a_prompt_is_no_part_of_the_passage(setup: Setup, run: Path) -> None:
-    plain, prompted = load_model(str(run)), load_model(str(run))
-    prompted.encoder.model.prompts["document"] = "tell bal: "
-    prompted = SentenceTransformerModel(prompted.encoder)
+    plain, prompted = load_retriever(str(run)), load_retriever(str(run))
+    prompted.model.prompts["document"] = "tell bal: "
+    options: dict[str, Any] = {"normalize": False, "temperature": 1.0, "batch_size": 64, "block": 100}
+    prompted = SentenceTransformerRetriever(prompted.model, **options)
     text = "bal dem fir"
     (found,) = prompted.gradients([text], setup.query_vectors[:1])
     assert [text[a:b] for a, b in found.spans] == ["bal", "dem", "fir"]
@@ -90,12 +89,13 @@ def test_a_model_without_transformer_needs_a_surrogate_or_random_order(setup: Se
     SentenceTransformer(modules=[module], similarity_fn_name="dot", device="cpu").save(
         str(folder), create_model_card=False
     )
-    encoder = sentence_transformer_encoder(folder)
-    model = SentenceTransformerModel(encoder)
-    vectors = encoder(setup.part)
+    model = sentence_transformer_retriever(folder)
+    part = setup.part
+    rows = (("queries", part.query_rows), ("passages", part.passage_rows))
+    vectors = tuple(model.encode(part.collection, side, own) for side, own in rows)
     with pytest.raises(ConfigError, match=r"no transformer with word embeddings; set attack\.surrogate"):
-        _load(setup).run(model, setup.part, *vectors, EVALUATION)
-    found = _load(setup, importance="random").run(model, setup.part, *vectors, EVALUATION)
+        _load(setup).run(model, setup.part, vectors, EVALUATION)
+    found = _load(setup, importance="random").run(model, setup.part, vectors, EVALUATION)
     assert found.metrics["adv/success_rate"] > 0.5
 
 

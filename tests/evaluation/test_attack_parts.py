@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.attacks.importance import at_random, by_gradient
-from retrieval.evaluation.attacks.models import DualEncoderModel, TokenGradients
 from retrieval.evaluation.attacks.records import load_attacked
 from retrieval.evaluation.attacks.synonyms import EmbeddingSynonyms, load_synonyms
 from retrieval.evaluation.attacks.words import Words, match_case
-from tests.evaluation.attack_setup import PASSAGE_LENGTH, Setup, make_setup
+from retrieval.search.retriever import TokenGradients
+from tests.evaluation.attack_setup import PASSAGE_LENGTH, Setup, make_setup, retriever_of
 
 LINE = {
     "query_id": "q1",
@@ -168,7 +168,7 @@ def test_gradients_are_the_slope_of_the_score(tmp_path: Path) -> None:
         for step in (1e-2, -1e-2):
             row = table[token].clone()
             table[token] += step * torch.from_numpy(direction)
-            scores.append(float((setup.model.encode_passages([text]) @ query.T)[0, 0]))
+            scores.append(float((setup.model.encode_texts([text], "passages") @ query.T)[0, 0]))
             table[token] = row
         slope = float(found.gradients[found.ids == token].sum(axis=0) @ direction)
         assert (scores[0] - scores[1]) / 2e-2 == pytest.approx(slope, rel=2e-2, abs=1e-4)
@@ -195,7 +195,7 @@ def test_word_embeddings_are_rows_of_whole_words(setup: Setup) -> None:
 
 
 def test_texts_the_model_cannot_tell_apart_share_a_key(setup: Setup) -> None:
-    model = DualEncoderModel(setup.encoder, setup.tokenizer, 4)
+    model = retriever_of(setup.encoder, setup.tokenizer, 4)
     keys = model.tokens(["bal dem fir", "BAL  dem gos", "dem bal"])
     assert keys[0] == keys[1] != keys[2]
 

@@ -52,10 +52,10 @@ def test_dev_metrics_are_those_of_the_dev_splits(suite: Suite, tmp_path: Path) -
         "dev/ood/tested": (robust_dev["tested"], "test", 30),
     }
     for prefix, (collection, split, queries) in splits.items():
-        scores, pairs = measure(encoder, build_evaluation_set(collection, split, CONFIG), CONFIG)
-        assert metrics[f"{prefix}/contrastive_entropy"] == pairs.mean()
+        found = measure(encoder, build_evaluation_set(collection, split, CONFIG), CONFIG)
+        assert metrics[f"{prefix}/contrastive_entropy"] == found.pairs.mean()
         for name in METRICS[1:]:
-            assert metrics[f"{prefix}/{name}"] == scores[name].mean()
+            assert metrics[f"{prefix}/{name}"] == found.queries[name].mean()
         assert metrics[f"eval/{prefix}/queries"] == queries
         assert metrics[f"eval/{prefix}/pool"] == CONFIG.pool
     for name in METRICS:
@@ -83,14 +83,14 @@ def test_dev_sets_have_no_reference_rows(suite: Suite, tmp_path: Path) -> None:
 
     def untrained(part: EvaluationSet) -> dict[str, np.ndarray]:
         asked.append((part.name, part.split))
-        return measure(Constant(), part, CONFIG)[0]
+        return measure(Constant(), part, CONFIG).queries
 
     sets = build_sets(home, ood, CONFIG, robust_dev)
     assert [name for name, _ in sets.tests()] == ["eff", "ood/far"]
     result = evaluate_suite(encoder, sets, CONFIG, tmp_path, untrained)
     assert asked == [("home", "test"), ("far", "test")]
     assert not [key for key in result.metrics if key.startswith(("bm25/dev", "untrained/dev"))]
-    save_scores(result, tmp_path / "scores")
+    save_scores(result.scores, tmp_path / "scores")
     queries, pairs = load_scores(tmp_path / "scores")
     sizes = {"eff": 30, "ood/far": 20, "dev/eff": 25, "dev/ood/near": 30, "dev/ood/tested": 30}
     for table in (queries, pairs):

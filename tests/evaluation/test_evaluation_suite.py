@@ -11,6 +11,7 @@ import pytest
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
+from retrieval.data.tokens import Side
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.suite import (
     SuiteSets,
@@ -21,7 +22,9 @@ from retrieval.evaluation.suite import (
     measure,
     save_scores,
 )
+from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
+from retrieval.search.retriever import Retriever
 
 MakeCollection = Callable[..., Collection]
 CONFIG = EvalConfig(max_queries=30, pool=200, negatives=50, draws=3)
@@ -29,18 +32,17 @@ RANKING = ("ndcg@10", "mrr@10", "recall@100")
 METRICS = ("contrastive_entropy", *RANKING)
 
 
-class Table:
+class Table(Retriever):
     """Vectors that resemble the truth, each text's the same in every set it is in."""
+
+    scores = INNER_PRODUCTS
 
     def __init__(self, dimension: int = 16) -> None:
         self.table = np.random.default_rng(1).normal(size=(1000, dimension)).astype(np.float32)
         self.noise = np.random.default_rng(2).normal(size=(1000, dimension)).astype(np.float32)
 
-    def queries(self, part: EvaluationSet) -> np.ndarray:
-        return (self.table + self.noise)[part.query_rows]
-
-    def passages(self, part: EvaluationSet, span: slice) -> np.ndarray:
-        return self.table[part.passage_rows[span]]
+    def encode(self, collection: Collection, side: Side, rows: np.ndarray) -> np.ndarray:
+        return (self.table + self.noise if side == "queries" else self.table)[rows]
 
 
 class Constant(Table):
@@ -92,8 +94,10 @@ def test_ood_is_the_unweighted_mean_over_domains(sets: SuiteSets, tmp_path: Path
         far, near = metrics[f"ood/far/{name}"], metrics[f"ood/near/{name}"]
         assert metrics[f"ood/{name}"] == pytest.approx((far + near) / 2)
     assert metrics["ood/far/contrastive_entropy"] != metrics["ood/near/contrastive_entropy"]
-    passages = encoder.passages(sets.eff, slice(None))
-    direct = ranking_metrics(rank(encoder.queries(sets.eff), [passages], sets.eff), sets.eff)
+    eff = sets.eff
+    queries = encoder.encode(eff.collection, "queries", eff.query_rows)
+    passages = encoder.encode(eff.collection, "passages", eff.passage_rows)
+    direct = ranking_metrics(rank(queries, [passages], eff), eff)
     assert metrics["eff/mrr@10"] == direct["mrr@10"].mean()
 
 
@@ -133,7 +137,7 @@ def test_the_untrained_encoder_is_a_reference_row(sets: SuiteSets, tmp_path: Pat
 
     def untrained(part: EvaluationSet) -> dict[str, np.ndarray]:
         asked.append(part.name)
-        return measure(Constant(), part, CONFIG)[0]
+        return measure(Constant(), part, CONFIG).queries
 
     result = evaluate_suite(encoder, sets, CONFIG, tmp_path, untrained)
     plain = evaluate_suite(encoder, sets, CONFIG, tmp_path).metrics
@@ -143,7 +147,7 @@ def test_the_untrained_encoder_is_a_reference_row(sets: SuiteSets, tmp_path: Pat
     for place in ("eff", "ood", "ood/far", "ood/near"):
         assert result.metrics[f"untrained/{place}/contrastive_entropy"] == pytest.approx(math.log(51))
     assert asked == ["home", "far", "near"]
-    save_scores(result, tmp_path / "scores")
+    save_scores(result.scores, tmp_path / "scores")
     queries, _ = load_scores(tmp_path / "scores")
     entropies = queries.loc[queries["set"] == "eff", "untrained/contrastive_entropy"]
     assert entropies.to_numpy() == pytest.approx(np.full(30, math.log(51)))
@@ -159,7 +163,7 @@ def test_contrastive_entropy_of_a_reference_is_a_mean_over_pairs(
     )
     sets = build_sets(collection, {}, CONFIG)
     metrics = evaluate_suite(
-        encoder, sets, CONFIG, tmp_path, lambda part: measure(encoder, part, CONFIG)[0]
+        encoder, sets, CONFIG, tmp_path, lambda part: measure(encoder, part, CONFIG).queries
     ).metrics
     for name in METRICS:
         assert metrics[f"untrained/eff/{name}"] == pytest.approx(metrics[f"eff/{name}"])
@@ -167,7 +171,7 @@ def test_contrastive_entropy_of_a_reference_is_a_mean_over_pairs(
 
 def test_saved_scores_reproduce_the_metrics(sets: SuiteSets, tmp_path: Path) -> None:
     result = evaluate_suite(encoder, sets, CONFIG, tmp_path / "cache")
-    save_scores(result, tmp_path / "scores")
+    save_scores(result.scores, tmp_path / "scores")
     queries, pairs = load_scores(tmp_path / "scores")
     assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == [
         "pairs.parquet",

@@ -19,7 +19,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import build_evaluation_set
 from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import build_sets, evaluate_suite, load_scores
-from retrieval.search.sentence_transformer import sentence_transformer_encoder
+from retrieval.search.sentence_transformer import sentence_transformer_retriever
 
 MakeCollection = Callable[..., Collection]
 LIMITS = ["eval.negatives=50", "eval.pool=200", "eval.max_queries=20"]
@@ -58,8 +58,9 @@ def test_scores_are_the_similarities_of_the_model(
 
     folder = static_model(similarity, {"query": "ask ", "document": "tell "})
     part = build_evaluation_set(numbered_collection(), "test", EvalConfig(max_queries=20, pool=200))
-    encoder = sentence_transformer_encoder(folder, temperature=0.5, device="cpu")
-    queries, passages = encoder.queries(part), encoder.passages(part, slice(0, 200))
+    encoder = sentence_transformer_retriever(folder, temperature=0.5, device="cpu")
+    queries = encoder.encode(part.collection, "queries", part.query_rows)
+    passages = encoder.encode(part.collection, "passages", part.passage_rows[:200])
     model = SentenceTransformer(str(folder), device="cpu")
     expected = model.similarity(
         model.encode([f"ask {text}" for text in part.queries()]),
@@ -74,9 +75,9 @@ def test_models_without_inner_products_and_missing_folders_are_refused(
     static_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"similarity 'euclidean' is no inner product; valid: dot, cosine"):
-        sentence_transformer_encoder(static_model("euclidean"))
+        sentence_transformer_retriever(static_model("euclidean"))
     with pytest.raises(ConfigError, match="no such folder"):
-        sentence_transformer_encoder(tmp_path / "nothing")
+        sentence_transformer_retriever(tmp_path / "nothing")
 
 
 @pytest.mark.slow
@@ -100,7 +101,7 @@ def test_command_measures_models_and_runs_as_the_suite_does(
 
     config = EvalConfig(negatives=50, pool=200, max_queries=20)
     sets = build_sets(home, {"away": away}, config)
-    expected = evaluate_suite(sentence_transformer_encoder(model), sets, config, tmp_path / "other").metrics
+    expected = evaluate_suite(sentence_transformer_retriever(model), sets, config, tmp_path / "other").metrics
     assert measured == pytest.approx(expected, rel=1e-6)
     assert len(load_scores(Path("scores"))[0]) == 40
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines())
@@ -155,7 +156,7 @@ data:
 
     config = EvalConfig(max_queries=None, pool=None, negatives=50)
     sets = build_sets(home, {"away-20": near, "away-30": far}, config)
-    expected = evaluate_suite(sentence_transformer_encoder(model), sets, config, tmp_path / "other").metrics
+    expected = evaluate_suite(sentence_transformer_retriever(model), sets, config, tmp_path / "other").metrics
     assert measured == pytest.approx(expected, rel=1e-5)
     assert (measured["eval/pool"], measured["eval/away-20/pool"]) == (400, 310)
     # Query q7 asks for the one passage that holds word7 beside a common word: a model of words finds it.

@@ -8,8 +8,8 @@ import pytest
 
 from retrieval.config import ModelConfig
 from retrieval.data.tokens import train_wordpiece
-from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import DualEncoder
+from retrieval.models.families import build_scorer
+from retrieval.models.families.dual_encoder import DualEncoder
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
 
@@ -27,7 +27,7 @@ def tokenizer(texts: list[str]) -> Any:
 
 @pytest.fixture
 def encoder(tokenizer: Any) -> DualEncoder:
-    return build_encoder(small_model(), tokenizer, seed=3, precision="32")
+    return build_scorer(small_model(), tokenizer, seed=3, precision="32")
 
 
 def small_model(**changes: Any) -> ModelConfig:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from retrieval.data.layout import TokenBatch, group_tokens
-from retrieval.models.attention import attend, attend_backward, attention
-from retrieval.models.dropout import Kept
-from retrieval.models.slots import HeadSlots
+from retrieval.models.cpu.attention import attend, attend_backward, attention
+from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.slots import HeadSlots
 
 HEADS, SIZE = 2, 16
 LENGTHS = np.array([3, 8, 32, 5, 40, 33, 1, 31] * 5)
@@ -20,7 +20,7 @@ def batch_of(lengths: np.ndarray) -> TokenBatch:
     return group_tokens(np.ones(lengths.sum(), dtype=np.int64), lengths, group_cost=100)
 
 
-def textbook(projected: Tensor, batch: TokenBatch, kept: list[Kept] | None) -> Tensor:
+def textbook(projected: Tensor, batch: TokenBatch, kept: list[DropoutMask] | None) -> Tensor:
     context = torch.zeros(len(projected), HEADS * SIZE)
     starts = batch.starts().tolist()
     for index, group in enumerate(batch.groups):
@@ -49,7 +49,7 @@ def reference(projected: Tensor, toward: Tensor, batch: TokenBatch, p: float) ->
     """Contexts and gradient of the projections by the formula, with the weights that the seed 1 drops."""
     torch.manual_seed(1)
     shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in batch.groups]
-    kept = [Kept.draw(shape, p) for shape in shapes] if p else None
+    kept = [DropoutMask.draw(shape, p) for shape in shapes] if p else None
     values = projected.detach().float().requires_grad_()
     expected = textbook(values, batch, kept)
     (gradient,) = torch.autograd.grad(expected, values, toward.float())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from retrieval.models.dropout import dropout
+from retrieval.models.cpu.dropout import dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

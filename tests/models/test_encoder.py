@@ -10,9 +10,8 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 from retrieval.config import ModelConfig
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models import bert
-from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.parameters import count_parameters
+from retrieval.models.families import build_scorer
+from retrieval.models.families.dual_encoder import DualEncoder
 from tests.models.conftest import small_model
 
 
@@ -33,7 +32,7 @@ def reference(encoder: DualEncoder, padded: dict[str, torch.Tensor]) -> torch.Te
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_grouped_forward_equals_transformers(texts: list[str], tokenizer: Any, pooling: str) -> None:
-    encoder = build_encoder(small_model(pooling=pooling), tokenizer, seed=3, precision="32").eval()
+    encoder = build_scorer(small_model(pooling=pooling), tokenizer, seed=3, precision="32").eval()
     batch, padded = tokens_of(texts[:40], tokenizer)
     torch.testing.assert_close(encoder(batch), reference(encoder, padded), rtol=1e-4, atol=1e-5)
 
@@ -56,7 +55,7 @@ def test_gradients_equal_those_of_transformers(
 
 def test_bf16_is_close_to_fp32(texts: list[str], tokenizer: Any) -> None:
     batch, _ = tokens_of(texts[:40], tokenizer)
-    full, half = (build_encoder(small_model(), tokenizer, 3, kind).eval()(batch) for kind in ("32", "bf16"))
+    full, half = (build_scorer(small_model(), tokenizer, 3, kind).eval()(batch) for kind in ("32", "bf16"))
     cosine = torch.nn.functional.cosine_similarity(full, half)
     assert half.dtype == torch.float32
     assert cosine.min() > 0.999
@@ -80,7 +79,7 @@ def test_a_bert_with_another_activation_is_not_packed() -> None:
 
 def test_cosine_scores_are_bounded_by_the_temperature(texts: list[str], tokenizer: Any) -> None:
     config = small_model(similarity="cosine", temperature=0.05)
-    vectors = build_encoder(config, tokenizer, 3, "32").eval()(tokens_of(texts[:20], tokenizer)[0])
+    vectors = build_scorer(config, tokenizer, 3, "32").eval()(tokens_of(texts[:20], tokenizer)[0])
     torch.testing.assert_close(vectors.square().sum(1), torch.full((20,), 20.0))
 
 
@@ -110,21 +109,21 @@ def test_parameters_of_the_bert_shapes(
             add_pooling_layer=False,
         )
         encoder = DualEncoder(backbone, ModelConfig(layers=layers, hidden=hidden, init="scratch"))
-    counted = count_parameters(encoder)
+    counted = encoder.groups().counts()
     assert counted["non_embedding"] == encoder_parameters + 768 * hidden + 768
     assert counted["total"] == counted["non_embedding"] + counted["embedding"]
 
 
 def test_the_seed_fixes_the_weights(tokenizer: Any) -> None:
-    first, same, other = (build_encoder(small_model(), tokenizer, seed, "32") for seed in (1, 1, 2))
+    first, same, other = (build_scorer(small_model(), tokenizer, seed, "32") for seed in (1, 1, 2))
     weights = [torch.cat([p.flatten() for p in encoder.parameters()]) for encoder in (first, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
 @pytest.mark.parametrize("layers", [2, 12])
-def test_fresh_branches_start_smaller_the_more_there_are(tokenizer: Any, layers: int) -> None:
-    backbone = build_encoder(small_model(layers=layers, hidden=128), tokenizer, 3, "32").backbone
+def test_fresh_sublayers_start_smaller_the_more_there_are(tokenizer: Any, layers: int) -> None:
+    backbone = build_scorer(small_model(layers=layers, hidden=128), tokenizer, 3, "32").backbone
     usual = backbone.config.initializer_range  # type: ignore[union-attr]
     for name, weight in backbone.named_parameters():
         if name.endswith("dense.weight"):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval.data.layout import group_tokens
-from retrieval.models.backbones import build_encoder
-from retrieval.models.export import save_sentence_transformer
+from retrieval.models.families import build_scorer
 from tests.models.conftest import small_model
 
 VARIANTS = [
@@ -27,8 +26,8 @@ def test_sentence_transformers_gives_the_same_vectors(
 ) -> None:
     from sentence_transformers import SentenceTransformer
 
-    encoder = build_encoder(small_model(**changes), tokenizer, seed=3, precision="32").eval()
-    save_sentence_transformer(encoder, tokenizer, 8, 24, model_folder)
+    encoder = build_scorer(small_model(**changes), tokenizer, seed=3, precision="32").eval()
+    encoder.export(tokenizer, (8, 24), model_folder)
     loaded = SentenceTransformer(str(model_folder), device="cpu")
     for limit, encode in ((8, loaded.encode_query), (24, loaded.encode_document), (24, loaded.encode)):
         encoded = tokenizer(texts[:20], truncation=True, max_length=limit)["input_ids"]
@@ -40,10 +39,10 @@ def test_sentence_transformers_gives_the_same_vectors(
 
 
 def test_a_saved_model_is_a_pretrained_backbone(texts: list[str], tokenizer: Any, model_folder: Path) -> None:
-    encoder = build_encoder(small_model(projection=0), tokenizer, seed=3, precision="32").eval()
-    save_sentence_transformer(encoder, tokenizer, 8, 24, model_folder)
+    encoder = build_scorer(small_model(projection=0), tokenizer, seed=3, precision="32").eval()
+    encoder.export(tokenizer, (8, 24), model_folder)
     config = small_model(init="pretrained", pretrained=str(model_folder), projection=0)
-    again = build_encoder(config, tokenizer, seed=9, precision="32").eval()
+    again = build_scorer(config, tokenizer, seed=9, precision="32").eval()
     encoded = tokenizer(texts[:5], truncation=True, max_length=24)["input_ids"]
     batch = group_tokens(np.concatenate(encoded), np.array([len(ids) for ids in encoded]))
     np.testing.assert_allclose(again(batch).detach(), encoder(batch).detach(), rtol=1e-5, atol=1e-6)

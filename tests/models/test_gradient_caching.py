@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from retrieval.data.layout import TokenBatch, group_tokens
-from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import DualEncoder
+from retrieval.models.families import build_scorer
+from retrieval.models.families.dual_encoder import DualEncoder
 from retrieval.training.losses import contrastive_loss
 from tests.models.conftest import small_model
 from tests.models.test_layout import check_slots
@@ -28,9 +28,8 @@ def batch_of(texts: list[str], tokenizer: Any) -> TokenBatch:
 
 def loss_of(vectors: Tensor) -> Tensor:
     labels = torch.arange(PAIRS)
-    return contrastive_loss(
-        vectors[:PAIRS], vectors[PAIRS:], labels, torch.zeros(PAIRS, PAIRS, dtype=torch.bool)
-    )
+    scores = vectors[:PAIRS] @ vectors[PAIRS:].T
+    return contrastive_loss(scores, labels, torch.zeros(PAIRS, PAIRS, dtype=torch.bool))
 
 
 def gradients(encoder: DualEncoder, loss: Tensor) -> list[Tensor]:
@@ -39,7 +38,7 @@ def gradients(encoder: DualEncoder, loss: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("size", [1, 5, 16, 48, 100])
 def test_gradients_equal_those_of_the_plain_batch(texts: list[str], tokenizer: Any, size: int) -> None:
-    encoder = build_encoder(small_model(), tokenizer, seed=3, precision="32")
+    encoder = build_scorer(small_model(), tokenizer, seed=3, precision="32")
     batch = batch_of(texts, tokenizer)
     offset = 0.1 * torch.randn(len(batch.ids), 64, generator=torch.Generator().manual_seed(1))
     plain = encoder(batch, offset)
@@ -52,7 +51,7 @@ def test_gradients_equal_those_of_the_plain_batch(texts: list[str], tokenizer: A
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_dropout_is_replayed_in_the_second_pass(texts: list[str], tokenizer: Any, precision: str) -> None:
-    encoder = build_encoder(small_model(dropout=0.3), tokenizer, seed=3, precision=precision).train()
+    encoder = build_scorer(small_model(dropout=0.3), tokenizer, seed=3, precision=precision).train()
     batch = batch_of(texts, tokenizer)
     torch.manual_seed(7)
     chunks = torch.cat([encoder(chunk) for chunk, _ in batch.chunks(10)])[batch.inverse]
@@ -68,7 +67,7 @@ def test_dropout_is_replayed_in_the_second_pass(texts: list[str], tokenizer: Any
 def test_both_gradients_of_a_gradient_rule_come_from_one_graph(
     texts: list[str], tokenizer: Any, precision: str
 ) -> None:
-    encoder = build_encoder(small_model(), tokenizer, seed=3, precision=precision)
+    encoder = build_scorer(small_model(), tokenizer, seed=3, precision=precision)
     encoder.mini_batch_size = 10
     loss = loss_of(encoder(batch_of(texts, tokenizer)))
     parameters = list(encoder.parameters())
@@ -77,7 +76,7 @@ def test_both_gradients_of_a_gradient_rule_come_from_one_graph(
 
 
 def test_less_than_a_quarter_of_the_activations_is_kept(texts: list[str], tokenizer: Any) -> None:
-    encoder = build_encoder(small_model(), tokenizer, seed=3, precision="32")
+    encoder = build_scorer(small_model(), tokenizer, seed=3, precision="32")
     batch = batch_of(texts, tokenizer)
     weights = {parameter.data_ptr() for parameter in encoder.parameters()}
 
@@ -102,7 +101,7 @@ def test_less_than_a_quarter_of_the_activations_is_kept(texts: list[str], tokeni
 
 
 def test_nothing_is_chunked_without_gradients(texts: list[str], tokenizer: Any) -> None:
-    encoder = build_encoder(small_model(), tokenizer, seed=3, precision="32").eval()
+    encoder = build_scorer(small_model(), tokenizer, seed=3, precision="32").eval()
     encoder.mini_batch_size = 4
     with torch.no_grad():
         assert not encoder(batch_of(texts, tokenizer)).requires_grad

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.data.layout import TOKEN_MULTIPLE
-from retrieval.models import linear as module
-from retrieval.models.linear import linear, linear_add, linear_gelu, weight_gradients
+from retrieval.models.cpu import linear as module
+from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_gradients
 from tests.rounding import BF16, gamma
 
 PAIRS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {

@@ -33,8 +33,7 @@ from transformers import (
 )
 
 from retrieval.config import ModelConfig
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.parameters import count_parameters, split_parameters
+from retrieval.models.families.dual_encoder import DualEncoder
 
 V, H, F, L, A, P = 50, 32, 48, 2, 4, 20
 """Words, hidden width, feed-forward width, layers, attention heads, positions."""
@@ -137,7 +136,7 @@ def test_n_is_the_closed_form(name: str) -> None:
     build, other, embedding = ARCHITECTURES[name]
     with torch.device("meta"):
         encoder = encoder_of(build())
-    counted = count_parameters(encoder)
+    counted = encoder.groups().counts()
     assert counted["non_embedding"] == other + PROJECTED
     assert counted["embedding"] == embedding
     assert counted["total"] == sum(parameter.numel() for parameter in encoder.parameters())
@@ -149,14 +148,14 @@ def test_names_agree_where_they_say_embedding(name: str) -> None:
     with torch.device("meta"):
         encoder = encoder_of(ARCHITECTURES[name][0]())
     named = [name for name, _ in encoder.named_parameters() if "embedding" in name]
-    assert list(split_parameters(encoder).embedding) == named
+    assert list(encoder.groups().embedding) == named
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_each_parameter_is_in_one_part(name: str) -> None:
     with torch.device("meta"):
         encoder = encoder_of(ARCHITECTURES[name][0]())
-    embedding, other = split_parameters(encoder)
+    embedding, other = encoder.groups()
     assert not set(embedding) & set(other)
     assert embedding | other == dict(encoder.named_parameters())
     words = encoder.backbone.get_input_embeddings().weight  # type: ignore[operator]
@@ -181,4 +180,4 @@ def test_a_tied_head_counts_once() -> None:
     with torch.device("meta"):
         tied = encoder_of(Headed())
         plain = encoder_of(LlamaModel(LlamaConfig(**DECODER)))
-    assert count_parameters(tied) == count_parameters(plain)
+    assert tied.groups().counts() == plain.groups().counts()

@@ -13,9 +13,8 @@ from transformers import AutoModel, DistilBertConfig, LlamaConfig, RobertaConfig
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError
-from retrieval.models.backbones import build_encoder
-from retrieval.models.flops import Work, encoder_flops
-from retrieval.models.parameters import count_parameters
+from retrieval.models.families import build_scorer
+from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
@@ -110,16 +109,16 @@ def test_all_cells_are_checked_first(small: list[str]) -> None:
 def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     config = config_of("model=bert-tiny", f"strategy={strategy}", "train.batch_size=64")
     model = ModelConfig(layers=2, hidden=128, init="scratch")
-    encoder = build_encoder(model, _Tokenizer(), 0, "32")
+    encoder = build_scorer(model, _Tokenizer(), 0, "32")
     query, passage = LENGTHS
     contents = Contents(query, query**2, passage, passage**2, 7, 9, len(_Tokenizer()))
     work = workload(config, contents)
     extra = PAIRS if strategy == "hard-negative" else 0
     theirs = Work.of(_tokens(), 3) + Work(3 * extra * passage, 3 * extra * passage**2, 3 * extra)
-    assert work.step_flops == pytest.approx(encoder_flops(encoder, theirs))
+    assert work.step_flops == pytest.approx(encoder.flops(theirs))
     evaluation = Work(7 * query + 9 * passage, 7 * query**2 + 9 * passage**2, 16)
-    assert work.evaluation_flops == pytest.approx(encoder_flops(encoder, evaluation))
-    counted = count_parameters(encoder)
+    assert work.evaluation_flops == pytest.approx(encoder.flops(evaluation))
+    counted = encoder.groups().counts()
     sizes = planning.parameters(model, len(_Tokenizer()))
     assert sizes["size/params_non_embedding"] == counted["non_embedding"]
     assert sizes["size/params_total"] == counted["total"]
@@ -138,7 +137,7 @@ def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
 def test_parameters_of_other_architectures_are_a_runs_own(shape: Any, subfolder: str, tmp_path: Path) -> None:
     AutoModel.from_config(shape).save_pretrained(tmp_path / subfolder)
     model = ModelConfig(init="pretrained", pretrained=str(tmp_path), projection=24)
-    counted = count_parameters(build_encoder(model, _Tokenizer(), 0, "32"))
+    counted = build_scorer(model, _Tokenizer(), 0, "32").groups().counts()
     sizes = planning.parameters(model, len(_Tokenizer()))
     assert sizes == {f"size/params_{part}": number for part, number in counted.items()}
 

@@ -13,8 +13,8 @@ from retrieval.config import ModelConfig, PerturbationConfig, StrategyConfig
 from retrieval.data.batches import TrainingPairs
 from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, train_wordpiece, write_store
-from retrieval.models.backbones import build_encoder
-from retrieval.models.encoder import DualEncoder
+from retrieval.models.families import build_scorer
+from retrieval.models.families.dual_encoder import DualEncoder
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.streams import TrainingData
 
@@ -54,7 +54,7 @@ def data(texts: list[str], tokenizer: Any, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def encoder(tokenizer: Any) -> DualEncoder:
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
-    return build_encoder(shape, tokenizer, seed=3, precision="32")
+    return build_scorer(shape, tokenizer, seed=3, precision="32")
 
 
 Make = Callable[..., Objective]

@@ -12,8 +12,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, T5Confi
 
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Steps
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.parameters import split_parameters
+from retrieval.models.families.dual_encoder import DualEncoder
 from retrieval.training.module import LearningRates, RetrievalModule
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
@@ -77,7 +76,7 @@ def test_the_embeddings_have_their_own_rate(architecture: str, make: Make) -> No
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in encoder.parameters())
     fast = {id(parameter) for group in groups if group["initial_lr"] == 2e-3 for parameter in group["params"]}
-    assert fast == {id(parameter) for parameter in split_parameters(encoder).embedding.values()}
+    assert fast == {id(parameter) for parameter in encoder.groups().embedding.values()}
     assert id(encoder.backbone.get_input_embeddings().weight) in fast  # type: ignore[operator]
     for group in groups:
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}

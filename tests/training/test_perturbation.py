@@ -12,7 +12,7 @@ from retrieval.config import PerturbationConfig
 from retrieval.data.batches import Stream, collate
 from retrieval.data.layout import TokenBatch
 from retrieval.errors import ConfigError
-from retrieval.models.encoder import DualEncoder
+from retrieval.models.families.dual_encoder import DualEncoder
 from retrieval.training.parts import AttackedBatch, Part
 from retrieval.training.perturbation import Adversary, Perturbation, Perturbed, ascend, passage_norms
 from retrieval.training.strategy import IN_DOMAIN, PERTURBED

@@ -17,7 +17,7 @@ from retrieval.config import ModelConfig, StrategyConfig
 from retrieval.data.batches import TrainingPairs, collate
 from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, write_store
-from retrieval.models.backbones import build_encoder
+from retrieval.models.families import build_scorer
 from retrieval.training.gathering import gathered
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.sampling import Sampler
@@ -85,7 +85,7 @@ def setting(
         config.robust, config.perturbation.kind = "both", kind
     objective = build_objective(config, Setting(7, _Tokenizer()))
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
-    encoder = build_encoder(shape, _Tokenizer(), seed=3, precision="32")
+    encoder = build_scorer(shape, _Tokenizer(), seed=3, precision="32")
     return objective, TrainingData(sources[0], (sources[1],)), encoder
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from retrieval.data.batches import Batch, collate
 from retrieval.errors import ConfigError
-from retrieval.models.encoder import DualEncoder
-from retrieval.models.flops import Work, encoder_flops
+from retrieval.models.families.dual_encoder import DualEncoder
+from retrieval.models.flops import Work
 from retrieval.training.objective import Objective, block_loss
 from retrieval.training.strategy import IN_DOMAIN, OTHER_DOMAINS, PERTURBED, split
 from retrieval.training.streams import TrainingData, dev_streams, streams
@@ -64,7 +64,7 @@ def test_the_other_loss_leaves_no_trace_in_the_gradient(
     name = IN_DOMAIN if omega == 0 else OTHER_DOMAINS
     found = {stream.name: stream for stream in streams(objective.strategy, data, 16)}
     alone = collate((found[name],), seed=1, step=0)
-    expected = gradients(encoder, block_loss(encoder(alone.tokens), alone, name))
+    expected = gradients(encoder, block_loss(encoder, encoder(alone.tokens), alone, name))
     objective.backward(objective.losses(encoder, batch_of(objective, data)), list(encoder.parameters()))
     assert_same([parameter.grad for parameter in encoder.parameters()], expected)
 
@@ -96,9 +96,9 @@ def test_one_pass_gives_what_separate_passes_would(
             assert objective.perturbation is not None
             seen = objective.perturbation(encoder, batch)  # type: ignore[arg-type]
             vectors = encoder(seen.tokens, seen.offset)
-            single[stream.name] = block_loss(vectors, batch, PERTURBED).detach()
+            single[stream.name] = block_loss(encoder, vectors, batch, PERTURBED).detach()
         else:
-            single[stream.name] = block_loss(encoder(alone.tokens), alone, stream.name).detach()
+            single[stream.name] = block_loss(encoder, encoder(alone.tokens), alone, stream.name).detach()
     expected = [sum(weight * float(single[name]) for name, weight in part.items()) for part in (eff, rob)]
     assert losses.rob is not None
     assert [float(losses.eff), float(losses.rob)] == pytest.approx(expected, rel=1e-4)
@@ -184,7 +184,7 @@ def test_flops_against_a_count_by_hand(encoder: DualEncoder) -> None:
     # Two layers of width 32 and feed-forward width 128; projection to 24.
     weights = 2 * (4 * 32 * 32 + 2 * 32 * 128)
     expected = 2 * weights * 10 + 4 * 32 * 2 * 50 + 2 * 32 * 24 * 3 + 7
-    assert encoder_flops(encoder, Work(10, 50, 3, 7)) == expected
+    assert encoder.flops(Work(10, 50, 3, 7)) == expected
 
 
 @pytest.mark.parametrize("robust", ["ood", "both"])

@@ -9,17 +9,17 @@ import numpy as np
 from tqdm import tqdm
 
 from retrieval.config import AttackConfig
-from retrieval.evaluation.attacks.models import AttackModel
+from retrieval.data.arrays import FloatArray
 from retrieval.evaluation.attacks.synonyms import Synonyms
 from retrieval.evaluation.attacks.words import Words, match_case
-from retrieval.search.ranking import FloatArray
+from retrieval.search.retriever import Attackable
 
 _TEXTS_AT_ONCE = 16_384
 """Candidates encoded together at most: bounds memory, changes nothing else up to rounding."""
 
 Similarity = Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray]
 """Cosines float32[n] of texts with the original passages of some attacks (by number); the attacked model's
-vectors of the texts are at hand as float32[n, d]."""
+rows of the texts are at hand as float32[n, …]."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Search:
 
     number: int
     query: FloatArray
-    """float32[d], the query's vector."""
+    """float32[…], the query's row."""
     words: Words
     order: list[int]
     """Words to try, by index, the most important first."""
@@ -80,7 +80,7 @@ class Greedy:
     """
 
     def __init__(
-        self, model: AttackModel, synonyms: Synonyms, similarity: Similarity | None, config: AttackConfig
+        self, model: Attackable, synonyms: Synonyms, similarity: Similarity | None, config: AttackConfig
     ) -> None:
         self._model = model
         self._synonyms = synonyms
@@ -136,16 +136,16 @@ class Greedy:
         texts = [text for step in steps for text in step.texts]
         if not texts:
             return
-        vectors = self._model.encode_passages(texts)
+        rows = self._model.encode_texts(texts, "passages")
         self.queries += len(texts)
         bounds = np.cumsum([0, *(len(step.texts) for step in steps)])
         queries = np.stack([step.search.query for step in steps])
-        scores = np.einsum("nd,nd->n", vectors, np.repeat(queries, np.diff(bounds), axis=0))
+        scores = self._model.scores.pairs(np.repeat(queries, np.diff(bounds), axis=0), rows)
         accepted = np.concatenate(
             [self._improves(step.search, scores[a:b]) for step, a, b in zip(steps, bounds, bounds[1:])]
         )
         if self._similarity is not None and accepted.any():
-            accepted[accepted] = self._similar_enough(steps, bounds, accepted, vectors)
+            accepted[accepted] = self._similar_enough(steps, bounds, accepted, rows)
         for step, a, b in zip(steps, bounds.tolist(), bounds[1:].tolist()):
             if accepted[a:b].any():
                 best = int(np.argmax(np.where(accepted[a:b], scores[a:b], -np.inf)))
@@ -161,14 +161,12 @@ class Greedy:
         return np.asarray(scores > np.float32(search.score))
 
     def _similar_enough(
-        self, steps: list[_Step], bounds: np.ndarray, accepted: np.ndarray, vectors: FloatArray
+        self, steps: list[_Step], bounds: np.ndarray, accepted: np.ndarray, rows: FloatArray
     ) -> np.ndarray:
         """Return, for every accepted candidate, whether it meets the similarity constraint."""
         assert self._similarity is not None
         owners = np.repeat([step.search.number for step in steps], np.diff(bounds))
         texts = [text for step in steps for text in step.texts]
         chosen = np.flatnonzero(accepted)
-        cosines = self._similarity(
-            owners[chosen].tolist(), [texts[index] for index in chosen], vectors[chosen]
-        )
+        cosines = self._similarity(owners[chosen].tolist(), [texts[index] for index in chosen], rows[chosen])
         return np.asarray(cosines >= self._config.similarity)

@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from retrieval.evaluation.attacks.models import TokenGradients
 from retrieval.evaluation.attacks.words import Words
+from retrieval.search.retriever import TokenGradients
 
 
 def by_gradient(words: Words, gradients: TokenGradients) -> list[int]:

@@ -7,97 +7,99 @@ attacked for other queries are as they were.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.config import EvalConfig
+from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.attacks.targets import Target
 from retrieval.evaluation.contrastive_entropy import negative_candidates
 from retrieval.evaluation.suite import SetScores
+from retrieval.models.scores import Scores
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
-from retrieval.search.ranking import DEPTH, FloatArray, Ranking, check_finite, ranking_metrics, top_k
+from retrieval.search.ranking import DEPTH, Ranking, check_finite, ranking_metrics, top_k
 
 _BLOCK_ELEMENTS = 8_000_000
 
 
-def inner_products(query_vectors: FloatArray, targets: Sequence[Target], vectors: FloatArray) -> FloatArray:
-    """Return float32[t]: each target's score, of its vector float32[t, d] with its query's."""
-    queries = query_vectors[[target.query for target in targets]]
-    scores: FloatArray = np.einsum("td,td->t", queries, np.asarray(vectors, dtype=np.float32))
+@dataclass(frozen=True)
+class AttackedPool:
+    """Attacked queries and the passages they rank, encoded; the passages with their original texts."""
+
+    evaluation_set: EvaluationSet
+    """The attacked queries."""
+    queries: FloatArray
+    """float32[q, …]."""
+    passages: FloatArray
+    """float32[p, …]; may be memory-mapped."""
+    scores: Scores
+    targets: Sequence[Target]
+    """By ascending query."""
+
+    def owners(self) -> list[int]:
+        """Position of each target's query."""
+        return [target.query for target in self.targets]
+
+    def spans(self) -> list[slice]:
+        """Where the targets of each query stand among all."""
+        spans = [slice(0, 0)] * len(self.queries)
+        for query, own in groupby(range(len(self.targets)), key=lambda index: self.targets[index].query):
+            indexes = list(own)
+            spans[query] = slice(indexes[0], indexes[-1] + 1)
+        return spans
+
+
+def target_scores(pool: AttackedPool, rows: FloatArray) -> FloatArray:
+    """Return float32[t]: each target's score, were its row that of float32[t, …]."""
+    scores = pool.scores.pairs(pool.queries[pool.owners()], np.asarray(rows, dtype=np.float32))
     check_finite(scores)
     return scores
 
 
-def ranks_of(
-    query_vectors: FloatArray,
-    passage_vectors: FloatArray,
-    evaluation_set: EvaluationSet,
-    targets: Sequence[Target],
-    scores: Sequence[FloatArray],
-) -> list[IntArray]:
-    """Return, for each float32[t] of ``scores``, int64[t]: the ranks that the targets would have with them.
+def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray]:
+    """Return, for each float32[t] of ``reached``, int64[t]: the ranks that the targets would have with them.
 
-    Counted over the whole pool, one block of vectors at a time. A rank is one more than the number of other
+    Counted over the whole pool, one block of rows at a time. A rank is one more than the number of other
     candidates with at least the same score: ties count against the attacker. Every target is judged
     against the original texts of the others.
     """
-    queries = np.array([target.query for target in targets])
-    above = [np.zeros(len(targets), dtype=np.int64) for _ in scores]
+    targets, identical = pool.targets, pool.evaluation_set.identical
+    above = [np.zeros(len(targets), dtype=np.int64) for _ in reached]
     rows = max(1, _BLOCK_ELEMENTS // max(1, len(targets)))
-    excluded = np.array([[target.column, evaluation_set.identical[target.query]] for target in targets])
-    for start in range(0, len(passage_vectors), rows):
-        block = np.asarray(passage_vectors[start : start + rows], dtype=np.float32)
-        others = (query_vectors @ block.T)[queries]
+    excluded = np.array([[target.column, identical[target.query]] for target in targets])
+    for start in range(0, len(pool.passages), rows):
+        block = np.asarray(pool.passages[start : start + rows], dtype=np.float32)
+        others = pool.scores.matrix(pool.queries, block)[pool.owners()]
         target, which = np.nonzero((excluded >= start) & (excluded < start + len(block)))
         others[target, excluded[target, which] - start] = -np.inf
-        for counts, own in zip(above, scores, strict=True):
+        for counts, own in zip(above, reached, strict=True):
             counts += (others >= own[:, None]).sum(axis=1)
     return [1 + counts for counts in above]
 
 
-def measured(
-    query_vectors: FloatArray,
-    passage_vectors: FloatArray,
-    evaluation_set: EvaluationSet,
-    targets: Sequence[Target],
-    scores: Sequence[FloatArray],
-    config: EvalConfig,
-) -> list[SetScores]:
-    """Return the metrics of the attacked queries for each float32[t] of the targets' ``scores``.
+def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConfig) -> list[SetScores]:
+    """Return the metrics of the attacked queries for each float32[t] of the targets' scores.
 
     Args:
-        query_vectors: float32[q, d] of the attacked queries.
-        passage_vectors: float32[p, d] of the pool, with the original texts.
-        evaluation_set: The attacked queries.
-        targets: By ascending query.
-        scores: E.g. with the original and with the attacked texts.
+        pool: The attacked queries and their candidates.
+        reached: Scores of the targets, e.g. with the original and with the attacked texts.
         config: ``negatives``, ``draws`` and ``seed`` are read.
     """
-    spans = _spans(targets, len(query_vectors))
-    entropies = _contrastive_entropies(
-        query_vectors, passage_vectors, evaluation_set, targets, spans, scores, config
-    )
-    most = max((len(range(*span.indices(len(targets)))) for span in spans), default=0)
-    ranking = top_k(query_vectors, passage_vectors, DEPTH + most + 1)
+    evaluation_set, spans = pool.evaluation_set, pool.spans()
+    entropies = _contrastive_entropies(pool, spans, reached, config)
+    most = max((len(range(*span.indices(len(pool.targets)))) for span in spans), default=0)
+    ranking = top_k(pool.queries, pool.passages, DEPTH + most + 1, scores=pool.scores)
     results = []
-    for own, pairs in zip(scores, entropies, strict=True):
-        replaced = _with_targets(ranking, evaluation_set, targets, spans, own)
+    for own, pairs in zip(reached, entropies, strict=True):
+        replaced = _with_targets(ranking, evaluation_set, pool.targets, spans, own)
         by_query = np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
         queries = {CONTRASTIVE_ENTROPY: by_query, **ranking_metrics(replaced, evaluation_set)}
         results.append(SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs))
     return results
-
-
-def _spans(targets: Sequence[Target], queries: int) -> list[slice]:
-    """Return where the targets of each query stand among all."""
-    spans = [slice(0, 0)] * queries
-    for query, own in groupby(range(len(targets)), key=lambda index: targets[index].query):
-        indexes = list(own)
-        spans[query] = slice(indexes[0], indexes[-1] + 1)
-    return spans
 
 
 def _with_targets(
@@ -123,13 +125,7 @@ def _with_targets(
 
 
 def _contrastive_entropies(
-    query_vectors: FloatArray,
-    passage_vectors: FloatArray,
-    evaluation_set: EvaluationSet,
-    targets: Sequence[Target],
-    spans: list[slice],
-    scores: Sequence[FloatArray],
-    config: EvalConfig,
+    pool: AttackedPool, spans: list[slice], reached: Sequence[FloatArray], config: EvalConfig
 ) -> list[NDArray[np.float64]]:
     """Return, for each set of scores, float64[pairs]: contrastive entropy with the targets as negatives.
 
@@ -137,11 +133,12 @@ def _contrastive_entropies(
     without replacement from the query's irrelevant candidates that are no target. So constant scores still
     give ln(1 + W), and the draws are the same for all sets of scores.
     """
+    evaluation_set = pool.evaluation_set
     candidates = negative_candidates(evaluation_set, config.seed)
-    results = [np.empty(len(evaluation_set.columns)) for _ in scores]
+    results = [np.empty(len(evaluation_set.columns)) for _ in reached]
     for query, span in enumerate(spans):
         pairs = slice(evaluation_set.indptr[query], evaluation_set.indptr[query + 1])
-        own = [target.column for target in targets[span]]
+        own = [target.column for target in pool.targets[span]]
         forbidden = [*own, *evaluation_set.columns[pairs], evaluation_set.identical[query]]
         allowed = candidates[~np.isin(candidates, forbidden)]
         generator = np.random.default_rng((config.seed, int(evaluation_set.query_rows[query])))
@@ -151,14 +148,14 @@ def _contrastive_entropies(
                 for _ in range(config.draws)
             ]
         )
-        vector = query_vectors[query]
+        row = pool.queries[query : query + 1]
         used, positions = np.unique(drawn, return_inverse=True)
-        negatives = (passage_vectors[used] @ vector).astype(np.float64)[positions.reshape(drawn.shape)]
-        relevant = (passage_vectors[evaluation_set.columns[pairs]] @ vector).astype(np.float64)
-        against = np.logaddexp.reduce(negatives, axis=1)
-        for entropies, reached in zip(results, scores, strict=True):
+        negatives = pool.scores.matrix(row, pool.passages[used])[0].astype(np.float64)
+        relevant = pool.scores.matrix(row, pool.passages[evaluation_set.columns[pairs]])[0].astype(np.float64)
+        against = np.logaddexp.reduce(negatives[positions.reshape(drawn.shape)], axis=1)
+        for entropies, own_scores in zip(results, reached, strict=True):
             total = np.logaddexp.reduce(
-                [against, *np.broadcast_to(reached[span, None], (len(own), config.draws))]
+                [against, *np.broadcast_to(own_scores[span, None], (len(own), config.draws))]
             )
             entropies[pairs] = np.logaddexp(0.0, total - relevant[:, None]).mean(axis=1)
     return results

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from retrieval.data.arrays import FloatArray
 from retrieval.errors import ConfigError, DataError
-from retrieval.search.ranking import FloatArray
 
 EMBEDDING = "embedding"
 

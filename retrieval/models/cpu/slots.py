@@ -1,68 +1,14 @@
-"""From tokens to the slots of attention's groups and back: rows are gathered both ways, gradients too.
-
-Blank tokens at the end of a batch stand in for padding: slots that are padding read the first of them, and
-no slot is read into them, so that their gradient is zero. Gathers alone, there are no sums whose order, and
-with it the result, could change from run to run.
-"""
+"""From tokens to the slots of attention, by head, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from retrieval.data.layout import Group, TokenBatch
-
-
-@dataclass(frozen=True)
-class Route:
-    """Between rows of tokens and rows of slots.
-
-    ``into``: int64, for each row of a slot that of its token; ``out``: int64, for each row of a token that of
-    its slot; ``end``: rows of tokens from here on are blank.
-    """
-
-    into: Tensor
-    out: Tensor
-    end: int
-
-    def gathered(self, values: Tensor) -> Tensor:
-        """Rows of slots, of ``values`` by token; no gradient is recorded."""
-        return values.index_select(0, self.into)
-
-    def returned(self, values: Tensor) -> Tensor:
-        """Rows of tokens, of ``values`` by slot, blank ones zero; no gradient is recorded."""
-        rows = values.index_select(0, self.out)
-        rows[self.end :] = 0
-        return rows
-
-    def to_slots(self, values: Tensor) -> Tensor:
-        """:meth:`gathered`; the gradient is :meth:`returned`."""
-        rows: Tensor = _Moved.apply(values, self.gathered, self.returned)  # type: ignore[no-untyped-call]
-        return rows
-
-    def to_tokens(self, values: Tensor) -> Tensor:
-        """:meth:`returned`; the gradient is :meth:`gathered`."""
-        rows: Tensor = _Moved.apply(values, self.returned, self.gathered)  # type: ignore[no-untyped-call]
-        return rows
-
-
-class _Moved(torch.autograd.Function):
-    """Rows moved ``there``, their gradients moved ``back``."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        ctx.back = back
-        return there(values)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return ctx.back(gradients[0]), None, None
+from retrieval.data.routes import Route
 
 
 @dataclass(frozen=True)
@@ -106,11 +52,6 @@ class HeadSlots:
         contexts = Route(rows(heads), slot.flatten(), batch.tokens * heads)
         biases = tuple(_bias(batch, group, dtype) for group in batch.groups)
         return cls(projections, contexts, batch.groups, biases, heads)
-
-
-def sequence_slots(batch: TokenBatch) -> Route:
-    """Tokens ``[T, …]``, slots ``[S, …]`` with each group as ``count`` × ``width`` consecutive rows."""
-    return Route(batch.places, batch.slots, batch.tokens)
 
 
 def _bias(batch: TokenBatch, group: Group, dtype: torch.dtype) -> Tensor | None:

@@ -24,7 +24,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if x.device.type != "cpu" or p == 1:
         return F.dropout(x, p)
-    kept = Kept.draw(x.shape, p)
+    kept = DropoutMask.draw(x.shape, p)
     if x.dtype == torch.bfloat16:
         masked: Tensor = _Masked.apply(x, kept)  # type: ignore[no-untyped-call]
         return masked
@@ -32,7 +32,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Kept:
+class DropoutMask:
     """Which elements dropout keeps."""
 
     mask: Tensor
@@ -40,7 +40,7 @@ class Kept:
     p: float
 
     @classmethod
-    def draw(cls, shape: torch.Size, p: float) -> Kept:
+    def draw(cls, shape: torch.Size, p: float) -> DropoutMask:
         """For a share ``p`` strictly between 0 and 1."""
         count = shape.numel()
         seed = int(torch.randint(2**63 - 1, (1,)))
@@ -71,14 +71,14 @@ def _dropped_levels(p: float) -> int:
 
 
 class _Masked(torch.autograd.Function):
-    """:meth:`Kept.of`, which is linear, with its gradient."""
+    """:meth:`DropoutMask.of`, which is linear, with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kept: Kept) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kept: DropoutMask) -> Tensor:
         ctx.save_for_backward(kept.mask)
         ctx.p = kept.p
         return kept.of(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return Kept(ctx.saved_tensors[0], ctx.p).of(gradients[0]), None
+        return DropoutMask(ctx.saved_tensors[0], ctx.p).of(gradients[0]), None

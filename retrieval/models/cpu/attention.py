@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.data.layout import Group
-from retrieval.models.dropout import Kept
-from retrieval.models.slots import HeadSlots
+from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.slots import HeadSlots
 
 
 def attention(projected: Tensor, slots: HeadSlots, p: float) -> Tensor:
@@ -48,7 +48,7 @@ def attend(projected: Tensor, slots: HeadSlots, p: float) -> tuple[Tensor, list[
         weights = torch.softmax(scores, -1)
         saved.append(weights)
         if p > 0:
-            kept = Kept.draw(weights.shape, p)
+            kept = DropoutMask.draw(weights.shape, p)
             weights = kept.of(weights)
             saved.append(kept.mask)
         torch.bmm(weights, value, out=into)
@@ -64,7 +64,7 @@ def attend_backward(gradient: Tensor, saved: list[Tensor], slots: HeadSlots, p: 
     for group, _, parts in _by_group(slots, by_head, of_context[None], result):
         query, key, value, outer, *into = (part.view(-1, group.width, size) for part in parts)
         weights = next(rest)
-        kept = Kept(next(rest), p) if p > 0 else None
+        kept = DropoutMask(next(rest), p) if p > 0 else None
         used = weights if kept is None else kept.of(weights)
         of_weights = torch.bmm(outer, value.transpose(1, 2))
         if kept is not None:

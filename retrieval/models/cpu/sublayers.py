@@ -1,7 +1,8 @@
-"""The parts of a layer in bfloat16 on a CPU: both halves and their norm, one operation and gradient each.
+"""The parts of a layer in bfloat16 on a CPU: both sublayers and their norm, one operation and gradient each.
 
-A half is ``norm(x + dropout(branch(x)))``. With its gradient written by hand, the residual and its gradient
-are added by the products themselves, and no copy of a bias or sum over tokens is made on the way.
+A layer is twice ``norm(x + dropout(sublayer(x)))``: attention, then feed-forward. With its gradient written
+by hand, the residual and its gradient are added by the products themselves, and no copy of a bias or sum over
+tokens is made on the way.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retrieval.models.attention import attend, attend_backward
-from retrieval.models.dropout import Kept
-from retrieval.models.linear import linear, linear_add, linear_gelu, weight_gradients
-from retrieval.models.slots import HeadSlots
+from retrieval.models.cpu.attention import attend, attend_backward
+from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_gradients
+from retrieval.models.cpu.slots import HeadSlots
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Weight and bias."""
@@ -37,15 +38,15 @@ def attended(
 ) -> Tensor:
     """``x + dropout(linear(attention(linear(x))))``, bf16 ``[T, hidden]``.
 
-    ``p_weights``: share of the attention weights to drop; ``p``: share of the branch's elements.
+    ``p_weights``: share of the attention weights to drop; ``p``: share of the sublayer's elements.
     """
     summed: Tensor = _Attended.apply(x, *query_key_value, *out, slots, p_weights, p)  # type: ignore[no-untyped-call]
     return summed
 
 
-def fed_forward(x: Tensor, wide: Pair, narrow: Pair, p: float) -> Tensor:
+def fed_forward(x: Tensor, up: Pair, down: Pair, p: float) -> Tensor:
     """``x + dropout(linear(gelu(linear(x))))``, bf16 ``[T, hidden]``."""
-    summed: Tensor = _FedForward.apply(x, *wide, *narrow, p)  # type: ignore[no-untyped-call]
+    summed: Tensor = _FedForward.apply(x, *up, *down, p)  # type: ignore[no-untyped-call]
     return summed
 
 
@@ -108,14 +109,14 @@ class _Attended(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, in_weight, out_weight, context, mask, *saved = ctx.saved_tensors
-        of_branch = _dropped(gradient, mask, ctx.p)
-        of_context = of_branch @ out_weight
+        of_output = _dropped(gradient, mask, ctx.p)
+        of_context = of_output @ out_weight
         of_projected = attend_backward(of_context, saved, ctx.slots, ctx.p_weights)
         into = out = NO_GRADIENTS
         if any(ctx.needs_input_grad[1:3]):
             into = weight_gradients(of_projected, x, in_weight)
         if any(ctx.needs_input_grad[3:5]):
-            out = weight_gradients(of_branch, context, out_weight)
+            out = weight_gradients(of_output, context, out_weight)
         return _to_input(of_projected, in_weight, gradient), *into, *out, None, None, None
 
 
@@ -124,50 +125,50 @@ class _FedForward(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        wide_weight: Tensor,
-        wide_bias: Tensor,
-        narrow_weight: Tensor,
-        narrow_bias: Tensor,
+        up_weight: Tensor,
+        up_bias: Tensor,
+        down_weight: Tensor,
+        down_bias: Tensor,
         p: float,
     ) -> Tensor:
         if not any(ctx.needs_input_grad):
-            active = linear_gelu(x, wide_weight, wide_bias)
-            return _added(active, narrow_weight, narrow_bias, x, p)[0]
-        wide = linear(x, wide_weight, wide_bias)
-        active = F.gelu(wide)
-        summed, mask = _added(active, narrow_weight, narrow_bias, x, p)
-        ctx.save_for_backward(x, wide_weight, narrow_weight, wide, active, mask)
+            active = linear_gelu(x, up_weight, up_bias)
+            return _added(active, down_weight, down_bias, x, p)[0]
+        up = linear(x, up_weight, up_bias)
+        active = F.gelu(up)
+        summed, mask = _added(active, down_weight, down_bias, x, p)
+        ctx.save_for_backward(x, up_weight, down_weight, up, active, mask)
         ctx.p = p
         return summed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        x, wide_weight, narrow_weight, wide, active, mask = ctx.saved_tensors
-        of_branch = _dropped(gradient, mask, ctx.p)
-        of_wide = torch.ops.aten.gelu_backward(of_branch @ narrow_weight, wide)
+        x, up_weight, down_weight, up, active, mask = ctx.saved_tensors
+        of_output = _dropped(gradient, mask, ctx.p)
+        of_up = torch.ops.aten.gelu_backward(of_output @ down_weight, up)
         into = out = NO_GRADIENTS
         if any(ctx.needs_input_grad[1:3]):
-            into = weight_gradients(of_wide, x, wide_weight)
+            into = weight_gradients(of_up, x, up_weight)
         if any(ctx.needs_input_grad[3:5]):
-            out = weight_gradients(of_branch, active, narrow_weight)
-        return _to_input(of_wide, wide_weight, gradient), *into, *out, None
+            out = weight_gradients(of_output, active, down_weight)
+        return _to_input(of_up, up_weight, gradient), *into, *out, None
 
 
 def _added(
     x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, p: float
 ) -> tuple[Tensor, Tensor | None]:
-    """The end of a branch, added to the residual, and the mask of what dropout kept."""
+    """The end of a sublayer, added to the residual, and the mask of what dropout kept."""
     if p == 0:
         return linear_add(x, weight, bias, residual), None
-    kept = Kept.draw(residual.shape, p)
+    kept = DropoutMask.draw(residual.shape, p)
     return kept.of_(linear(x, weight, bias)).add_(residual), kept.mask
 
 
 def _dropped(gradient: Tensor, mask: Tensor | None, p: float) -> Tensor:
-    return gradient.contiguous() if mask is None else Kept(mask, p).of(gradient)
+    return gradient.contiguous() if mask is None else DropoutMask(mask, p).of(gradient)
 
 
 def _to_input(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
-    """Gradient of a half's input: by way of the branch's first layer, and of the residual."""
+    """Gradient of a sublayer's input: by way of its first linear layer, and of the residual."""
     return linear_add(gradient, weight.t().contiguous(), None, residual)

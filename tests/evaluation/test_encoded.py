@@ -13,11 +13,14 @@ import pytest
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
+from retrieval.data.tokens import Side
 from retrieval.errors import ParetrieveError
 from retrieval.evaluation import contrastive_entropy as entropy_module
 from retrieval.evaluation.contrastive_entropy import compared_columns
+from retrieval.evaluation.encoded import KeptRows, encoded_shards
 from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite
-from retrieval.evaluation.vectors import KeepVectors, KeptRows, encoded_shards
+from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.search.retriever import Retriever
 
 MakeCollection = Callable[..., Collection]
 MakeSet = Callable[..., EvaluationSet]
@@ -25,8 +28,10 @@ CONFIG = EvalConfig(max_queries=None, pool=None, negatives=50, draws=3)
 PASSAGES = 400
 
 
-class Counting:
+class Counting(Retriever):
     """Vectors of small whole numbers, whose scores are exact in any order; counts those alive."""
+
+    scores = INNER_PRODUCTS
 
     def __init__(self) -> None:
         random = np.random.default_rng(3)
@@ -35,11 +40,9 @@ class Counting:
         self.most = 0
         self.encoded: list[int] = []
 
-    def queries(self, part: EvaluationSet) -> np.ndarray:
-        return self.table[part.query_rows] + self.table[part.query_rows[::-1]]
-
-    def passages(self, part: EvaluationSet, span: slice) -> np.ndarray:
-        rows = part.passage_rows[span]
+    def encode(self, collection: Collection, side: Side, rows: np.ndarray) -> np.ndarray:
+        if side == "queries":
+            return self.table[rows] + self.table[rows[::-1]]
         vectors = self.table[rows]
         self.encoded += rows.tolist()
         self.alive += len(rows)
@@ -81,8 +84,8 @@ def test_what_is_kept_of_a_large_corpus_does_not_grow_with_it(
 ) -> None:
     monkeypatch.setattr(entropy_module, "NEGATIVE_CANDIDATES", 120)
     seen: list[int] = []
-    vectors = KeptRows.vectors
-    monkeypatch.setattr(KeptRows, "vectors", lambda kept: seen.append(len(vectors(kept))) or vectors(kept))
+    rows = KeptRows.rows
+    monkeypatch.setattr(KeptRows, "rows", lambda kept: seen.append(len(rows(kept))) or rows(kept))
     few = evaluate_suite(Counting(), sets, replace(CONFIG, shard=64), tmp_path).metrics
     many = evaluate_suite(Counting(), sets, replace(CONFIG, shard=PASSAGES), tmp_path).metrics
     # 120 candidates and at most 60 relevant passages, of 400.
@@ -96,31 +99,32 @@ def test_all_vectors_of_an_attacked_set_are_kept_on_the_way_by(
     sets: SuiteSets, tmp_path: Path, shard: int
 ) -> None:
     encoder = Counting()
-    kept = KeepVectors(encoder, sets.eff, tmp_path)
-    evaluate_suite(kept, sets, replace(CONFIG, shard=shard), tmp_path)
-    assert (kept.passage_vectors == encoder.table).all()
-    assert (kept.query_vectors == encoder.queries(sets.eff)).all()
+    config = replace(CONFIG, shard=shard)
+    encoded = evaluate_suite(encoder, sets, config, tmp_path, keep=True).scores["eff"].encoded
+    assert encoded is not None
+    queries, passages = encoded
+    assert (passages == encoder.table).all()
+    assert (queries == encoder.encode(sets.eff.collection, "queries", sets.eff.query_rows)).all()
     assert encoder.encoded == list(range(PASSAGES))
     if shard < PASSAGES:
         # On disk, under no name: nothing is left behind by a process that is killed.
-        assert isinstance(kept.passage_vectors, np.memmap)
+        assert isinstance(passages, np.memmap)
         assert encoder.alive == 0
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
 def test_vectors_of_other_sets_are_not_kept(sets: SuiteSets, tmp_path: Path) -> None:
-    kept = KeepVectors(Counting(), None, tmp_path)
-    evaluate_suite(kept, sets, replace(CONFIG, shard=64), tmp_path)
-    assert len(kept.passage_vectors) == len(kept.query_vectors) == 0
+    result = evaluate_suite(Counting(), sets, replace(CONFIG, shard=64), tmp_path)
+    assert all(part.encoded is None for part in result.scores.values())
 
 
 def test_an_encoder_that_returns_too_few_vectors_is_refused(make_set: MakeSet) -> None:
     class Short(Counting):
-        def passages(self, part: EvaluationSet, span: slice) -> np.ndarray:
-            return super().passages(part, span)[1:]
+        def encode(self, collection: Collection, side: Side, rows: np.ndarray) -> np.ndarray:
+            return super().encode(collection, side, rows)[1:]
 
     part = make_set([[0], [1]], pool=30)
     with pytest.raises(
         ParetrieveError, match="stand-in: the encoder returned 9 passage vectors for 10 texts"
     ):
-        list(encoded_shards(Short(), part, 10, KeptRows(np.arange(5))))
+        list(encoded_shards(Short(), part, 10, [KeptRows(np.arange(5))]))

@@ -1,4 +1,4 @@
-"""Both halves of a layer in bfloat16 against the composition of PyTorch's operations in fp32."""
+"""Both sublayers of a layer in bfloat16 against the composition of PyTorch's operations in fp32."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.data.layout import group_tokens
-from retrieval.models import branches, linear
-from retrieval.models.backbones import build_encoder
-from retrieval.models.branches import attended, fed_forward, norm
-from retrieval.models.dropout import Kept
-from retrieval.models.slots import HeadSlots
+from retrieval.models.cpu import linear, sublayers
+from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.slots import HeadSlots
+from retrieval.models.cpu.sublayers import attended, fed_forward, norm
+from retrieval.models.families import build_scorer
 from tests.models.conftest import small_model
 from tests.models.test_attention import HEADS, LENGTHS, SIZE, batch_of, textbook
 
@@ -26,7 +26,7 @@ BATCH = batch_of(LENGTHS)
 Half = Callable[[list[Tensor], float], Tensor]
 
 
-def attention_half(values: list[Tensor], p: float) -> Tensor:
+def attention_sublayer(values: list[Tensor], p: float) -> Tensor:
     x, w, b, out, bias = values
     slots = HeadSlots.of(BATCH, HEADS, x.dtype)
     return attended(x, (w, b), (out, bias), slots, p, p)
@@ -35,11 +35,11 @@ def attention_half(values: list[Tensor], p: float) -> Tensor:
 def attention_composed(values: list[Tensor], p: float) -> Tensor:
     x, w, b, out, bias = values
     shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in BATCH.groups]
-    kept = [Kept.draw(shape, p) for shape in shapes] if p else None
+    kept = [DropoutMask.draw(shape, p) for shape in shapes] if p else None
     return x + masked(F.linear(textbook(F.linear(x, w, b), BATCH, kept), out, bias), p)
 
 
-def feed_forward_half(values: list[Tensor], p: float) -> Tensor:
+def feed_forward_sublayer(values: list[Tensor], p: float) -> Tensor:
     x, *weights = values
     return fed_forward(x, (weights[0], weights[1]), (weights[2], weights[3]), p)
 
@@ -49,25 +49,25 @@ def feed_forward_composed(values: list[Tensor], p: float) -> Tensor:
     return x + masked(F.linear(F.gelu(F.linear(x, w, b)), out, bias), p)
 
 
-def masked(branch: Tensor, p: float) -> Tensor:
+def masked(output: Tensor, p: float) -> Tensor:
     if p == 0:
-        return branch
-    kept = Kept.draw(branch.shape, p)
-    return branch * (kept.mask != 0) * kept.scale
+        return output
+    kept = DropoutMask.draw(output.shape, p)
+    return output * (kept.mask != 0) * kept.scale
 
 
-HALVES: dict[str, tuple[Half, Half, int]] = {
-    "attention": (attention_half, attention_composed, 3 * HIDDEN),
-    "feed-forward": (feed_forward_half, feed_forward_composed, 4 * HIDDEN),
+SUBLAYERS: dict[str, tuple[Half, Half, int]] = {
+    "attention": (attention_sublayer, attention_composed, 3 * HIDDEN),
+    "feed-forward": (feed_forward_sublayer, feed_forward_composed, 4 * HIDDEN),
 }
 
 
 def drawn(name: str) -> tuple[list[Tensor], Tensor]:
     """Input and weights in bfloat16, and a gradient of the result, zero at blank tokens as in a model."""
     torch.manual_seed(0)
-    wide = HALVES[name][2]
-    inner = HIDDEN if name == "attention" else wide
-    shapes = [(len(BATCH.ids), HIDDEN), (wide, HIDDEN), (wide,), (HIDDEN, inner), (HIDDEN,)]
+    width = SUBLAYERS[name][2]
+    inner = HIDDEN if name == "attention" else width
+    shapes = [(len(BATCH.ids), HIDDEN), (width, HIDDEN), (width,), (HIDDEN, inner), (HIDDEN,)]
     values = [torch.randn(shape) * (shape[-1] ** -0.5 if len(shape) > 1 else 0.1) for shape in shapes]
     values[0] = values[0] * HIDDEN**0.5
     if name == "attention":
@@ -79,18 +79,18 @@ def drawn(name: str) -> tuple[list[Tensor], Tensor]:
 
 @pytest.mark.parametrize("channels", [1, linear.LEAST_CHANNELS])
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", SUBLAYERS)
 def test_values_and_gradients_are_those_of_the_composition(
     name: str, p: float, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear, "LEAST_CHANNELS", channels)
-    ours, composed, _ = HALVES[name]
+    ours, composed, _ = SUBLAYERS[name]
     values, toward = drawn(name)
     found = []
-    for half, dtype in ((ours, torch.bfloat16), (composed, torch.float32)):
+    for sublayer, dtype in ((ours, torch.bfloat16), (composed, torch.float32)):
         leaves = [value.to(dtype).requires_grad_() for value in values]
         torch.manual_seed(1)
-        result = half(leaves, p)
+        result = sublayer(leaves, p)
         assert result.dtype == dtype
         gradients = torch.autograd.grad(result, leaves, toward.to(dtype))
         found.append([result.detach()[: BATCH.tokens], *gradients])
@@ -100,7 +100,7 @@ def test_values_and_gradients_are_those_of_the_composition(
 
 
 @pytest.mark.parametrize("trained", [(0,), (0, 1), (0, 2), (0, 3), (0, 4), (2, 4), (1, 3)])
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", SUBLAYERS)
 def test_what_is_trained_gets_the_same_gradient_whatever_else_is(
     name: str, trained: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,20 +109,20 @@ def test_what_is_trained_gets_the_same_gradient_whatever_else_is(
     for wanted in (range(len(values)), trained):
         leaves = [value.clone().requires_grad_(index in wanted) for index, value in enumerate(values)]
         if trained == (0,) and wanted is trained:
-            monkeypatch.setattr(branches, "weight_gradients", None)  # no work for weights that are fixed
-        result = HALVES[name][0](leaves, 0.0)
+            monkeypatch.setattr(sublayers, "weight_gradients", None)  # no work for weights that are fixed
+        result = SUBLAYERS[name][0](leaves, 0.0)
         gradients = torch.autograd.grad(result, [leaves[index] for index in trained], toward)
         found.append([result.detach(), *gradients])
     for all_trained, some_trained in zip(*found, strict=True):
         assert torch.equal(all_trained, some_trained)
 
 
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", SUBLAYERS)
 def test_without_gradients_the_values_are_the_same(name: str) -> None:
     values, _ = drawn(name)
     with torch.no_grad():
-        plain = HALVES[name][1]([value.float() for value in values], 0.0)
-        found = HALVES[name][0](values, 0.0)
+        plain = SUBLAYERS[name][1]([value.float() for value in values], 0.0)
+        found = SUBLAYERS[name][0](values, 0.0)
     own = slice(BATCH.tokens)
     assert (found[own].float() - plain[own]).norm() / plain[own].norm() < 0.01
 
@@ -151,7 +151,7 @@ def test_gradients_of_a_whole_encoder_point_where_those_of_fp32_do(tokenizer: An
     ids = np.random.default_rng(1).integers(5, len(tokenizer), lengths.sum())
     found = []
     for precision in ("32", "bf16"):
-        encoder = build_encoder(small_model(), tokenizer, seed=3, precision=precision).train()
+        encoder = build_scorer(small_model(), tokenizer, seed=3, precision=precision).train()
         encoder(group_tokens(ids, lengths)).square().mean().backward()
         found.append({name: p.grad for name, p in encoder.named_parameters() if p.grad is not None})
     assert found[0].keys() == found[1].keys()

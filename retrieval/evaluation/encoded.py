@@ -1,0 +1,84 @@
+"""Encoded rows of an evaluation set, one shard of its candidates at a time: no corpus is ever held encoded.
+
+    kept = KeptRows(compared_columns(evaluation_set, seed))
+    ranking = rank(queries, encoded_shards(retriever, evaluation_set, size, [kept]), evaluation_set, scores)
+    entropy = contrastive_entropy(queries, kept.rows(), evaluation_set, scores=scores)
+
+Every passage is encoded once: what else needs the rows of certain passages takes them as they stream by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.data.arrays import FloatArray, scratch_array
+from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.search.ranking import check_count
+from retrieval.search.retriever import Retriever
+
+
+class KeptRows:
+    """The rows of some pool positions, taken from shards that come in the order of the pool."""
+
+    def __init__(self, columns: IntArray, folder: Path | None = None) -> None:
+        """Nothing is kept yet.
+
+        Args:
+            columns: int64[n], ascending.
+            folder: Where rows that come in several shards go, to a file without a name, mapped into memory;
+                ``None``: they stay in memory.
+        """
+        self._columns = columns
+        self._folder = folder
+        self._rows: FloatArray = np.empty((0, 0), dtype=np.float32)
+
+    def take(self, shard: FloatArray, start: int) -> None:
+        """Take what is wanted of float32[m, …], the rows from pool position ``start`` on.
+
+        Raises:
+            OSError: The disk has no room for them.
+        """
+        first, last = np.searchsorted(self._columns, [start, start + len(shard)])
+        if len(shard) == last - first == len(self._columns):
+            self._rows = shard
+            return
+        if start == 0:
+            shape = (len(self._columns), *shard.shape[1:])
+            if self._folder is None:
+                self._rows = np.empty(shape, dtype=np.float32)
+            else:
+                self._rows = scratch_array(self._folder, np.float32, shape)
+        if first < last:
+            self._rows[first:last] = shard[self._columns[first:last] - start]
+
+    def rows(self) -> FloatArray:
+        """Return float32[n, …], once all shards have been taken."""
+        return self._rows
+
+
+def encoded_shards(
+    retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
+) -> Iterator[FloatArray]:
+    """Encode a pool in its order and yield float32[n, …], ``size`` passages at a time.
+
+    Args:
+        retriever: Called once a shard; a shard is let go of before the next is asked for.
+        evaluation_set: Whose pool is encoded.
+        size: Passages a shard.
+        kept: Take the rows that are needed later.
+
+    Raises:
+        ParetrieveError: The retriever returned more or fewer rows than it was given texts.
+    """
+    rows = evaluation_set.passage_rows
+    for start in range(0, len(rows), size):
+        wanted = rows[start : start + size]
+        shard = retriever.encode(evaluation_set.collection, "passages", wanted)
+        check_count(shard, len(wanted), "passage", evaluation_set)
+        for part in kept:
+            part.take(shard, start)
+        yield shard
+        del shard

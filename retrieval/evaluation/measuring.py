@@ -1,0 +1,71 @@
+"""One measurement from collections to metrics: at the end of a run, and by ``retrieval.evaluate``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.config import Config
+from retrieval.data.collection import Collection
+from retrieval.evaluation.attack import Attack
+from retrieval.evaluation.attacks.records import Attacked
+from retrieval.evaluation.suite import Reference, SetScores, build_sets, evaluate_suite
+from retrieval.search.retriever import Attackable
+
+
+@dataclass(frozen=True)
+class Collections:
+    """What a suite is measured on, by role; domains by name."""
+
+    in_domain: Collection
+    robust_dev: Mapping[str, Collection]
+    ood: Mapping[str, Collection]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, the attack's part included."""
+
+    metrics: dict[str, float]
+    scores: dict[str, SetScores]
+    """Scores by metric prefix, see :func:`retrieval.evaluation.suite.save_scores`."""
+    seconds: float
+    """Of the suite, without the attack."""
+    attacked: list[Attacked] | None
+    """``None`` without an attack."""
+
+
+def measure_all(
+    retriever: Attackable,
+    collections: Collections,
+    config: Config,
+    attack: Attack | None,
+    untrained: Reference | None,
+) -> Measured:
+    """Measure a retriever on a suite of collections, then attack it in-domain.
+
+    Args:
+        retriever: What is measured.
+        collections: See :func:`retrieval.evaluation.suite.build_sets`.
+        config: ``eval``, ``cache`` and ``trainer.progress`` are read.
+        attack: From :meth:`Attack.load`; ``None`` = none.
+        untrained: The model before training; ``None`` leaves its row out.
+
+    Raises:
+        ConfigError: The collections are too small for the configuration, or the model cannot be attacked so.
+        DataError: A collection has no split to evaluate on, or passages to replay are not those of the set.
+        ParetrieveError: The retriever returned rows or scores that cannot be measured.
+    """
+    start = time.perf_counter()
+    sets = build_sets(collections.in_domain, collections.ood, config.eval, collections.robust_dev)
+    cache = Path(config.cache)
+    suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=attack is not None)
+    seconds = time.perf_counter() - start
+    encoded = suite.scores["eff"].encoded
+    if attack is None or encoded is None:
+        return Measured(suite.metrics, suite.scores, seconds, None)
+    outcome = attack.run(retriever, sets.eff, encoded, config.eval, progress=config.trainer.progress)
+    metrics, scores = suite.metrics | outcome.metrics, suite.scores | outcome.scores
+    return Measured(metrics, scores, seconds, outcome.attacked)

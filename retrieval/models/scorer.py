@@ -1,0 +1,211 @@
+"""What a model family is: a scorer, which encodes texts and scores what it encoded."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import BertModel
+
+from retrieval.config import ModelConfig
+from retrieval.data.arrays import FloatArray
+from retrieval.data.layout import Block, TokenBatch
+from retrieval.models import bert
+from retrieval.models.flops import Work, backbone_flops
+from retrieval.models.parameters import Groups, parameter_groups
+from retrieval.models.scores import Scores
+
+DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16}
+
+FAMILIES: dict[str, type[Scorer]] = {}
+"""Model families by the value of ``model.family``."""
+
+
+class Scorer(nn.Module, ABC):
+    """Encodes each text to one row of a tensor, and scores rows of queries with rows of passages.
+
+    What a row holds is the family's own business: a vector, a matrix of token vectors, token ids. Rows of a
+    batch are a tensor ``[n, …]``. A second dimension that counts tokens may differ from batch to batch; where
+    batches meet, rows are filled up with zeros, which :meth:`scores` takes for nothing. Parameters are fp32;
+    ``precision`` names the type of the matrix products in the backbone.
+
+    A subclass with a ``family`` is registered under that name.
+    """
+
+    family: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.family:
+            FAMILIES[cls.family] = cls
+
+    def __init__(self, backbone: nn.Module, config: ModelConfig, precision: str = "32") -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = config
+        self.precision = precision
+        self.mini_batch_size: int | None = None
+        """Texts encoded at a time while gradients are recorded; ``None``: all at once."""
+        self.packed = bert.supports(backbone)
+        self._weights: list[bert.LayerWeights] | None = None
+        self.hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    @abstractmethod
+    def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
+        """Rows of the sequences in the caller's order, ``[n, …]``.
+
+        ``offset``: fp32 ``[T, hidden]`` added to the word embeddings (adversarial perturbation).
+        """
+
+    @abstractmethod
+    def scores(self, queries: Tensor, passages: Tensor) -> Tensor:
+        """Scores of queries ``[n, …]`` with passages ``[m, …]``, temperature included: fp32 ``[n, m]``."""
+
+    def pair_scores(self, queries: Tensor, passages: Tensor) -> Tensor:
+        """Scores of each query ``[n, …]`` with the passage beside it ``[n, …]``: fp32 ``[n]``."""
+        rows = [slice(row, row + 1) for row in range(len(queries))]
+        return torch.cat([self.scores(queries[row], passages[row])[0] for row in rows])
+
+    @abstractmethod
+    def row_shape(self, length: int) -> tuple[int, ...]:
+        """Shape of the row of a text of at most ``length`` tokens."""
+
+    @abstractmethod
+    def export(self, tokenizer: Any, lengths: tuple[int, int], folder: Path) -> None:
+        """Write ``folder``, for use without this project. ``lengths``: tokens of a query and of a passage."""
+
+    def host_scores(self) -> Scores:
+        """Scores of rows in host memory."""
+        return TensorScores(self)
+
+    def flops(self, work: Work) -> float:
+        """FLOPs of ``work``, one multiply-add = 2; padding, biases, norms and activations not counted."""
+        return backbone_flops(self.backbone, work) + work.other
+
+    def groups(self) -> Groups:
+        """Its parameters: embeddings, and all others, which are counted into N."""
+        return parameter_groups(self, self.backbone)
+
+    @property
+    def word_table(self) -> Tensor:
+        """Word embeddings ``[V, hidden]``."""
+        table: Tensor = self.backbone.get_input_embeddings().weight  # type: ignore[operator]
+        return table
+
+    def forward(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
+        """What :meth:`encode` gives; with :attr:`mini_batch_size`, some texts at a time."""
+        if self.recomputes and torch.is_grad_enabled():
+            return self._in_chunks(tokens, offset)
+        return self.encode(tokens, offset)
+
+    def states(self, tokens: TokenBatch, offset: Tensor | None = None) -> list[Block]:
+        """Last hidden states of the backbone, ``[k, width, hidden]`` a block, in layout order."""
+        if self.packed:
+            dtype = DTYPES[self.precision]
+            return tokens.blocks(bert.forward(self._bert, tokens, dtype, offset, self._weights))
+        words, ids = self.backbone.get_input_embeddings(), tokens.blocks(tokens.ids)  # type: ignore[operator]
+        offsets = [None] * len(ids) if offset is None else tokens.blocks(offset)
+        return [self._plain(words, *of_block) for of_block in zip(ids, offsets, strict=True)]
+
+    def _plain(self, words: nn.Module, ids: Block, offset: Block | None) -> Block:
+        """One block through the backbone's own forward: the path of every other architecture than BERT."""
+        # Widths are rounded up for attention alone; here every token of padding costs a whole layer.
+        limit = getattr(self.backbone.config, "max_position_embeddings", None) or ids.longest
+        width = min(ids.longest, limit)
+        embedded = words(ids.values[:, :width])
+        if offset is not None:
+            embedded = embedded + offset.values[:, :width]
+        mask = torch.ones_like(ids.values) if ids.mask is None else ids.mask.long()
+        enabled = self.precision == "bf16"
+        with torch.autocast(embedded.device.type, dtype=torch.bfloat16, enabled=enabled):
+            states: Tensor = self.backbone(
+                inputs_embeds=embedded, attention_mask=mask[:, :width]
+            ).last_hidden_state
+        whole = F.pad(states, (0, 0, 0, ids.values.shape[1] - width))
+        return Block(whole, ids.mask, ids.longest)
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within, no parameter changes: weights of layers are cast for computation once, without gradient."""
+        if self.packed:
+            with torch.no_grad():
+                self._weights = bert.layer_weights(self._bert, DTYPES[self.precision])
+        try:
+            yield
+        finally:
+            self._weights = None
+
+    @property
+    def _bert(self) -> BertModel:
+        return cast(BertModel, self.backbone)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether a backward pass repeats the forward pass."""
+        return self.mini_batch_size is not None
+
+    def _in_chunks(self, tokens: TokenBatch, offset: Tensor | None) -> Tensor:
+        """Gradient caching (Gao et al. 2021, arXiv 2101.06983): activations of one chunk at a time.
+
+        The forward pass keeps the rows alone; the backward pass encodes each chunk again, with the same
+        dropout, when the gradient of its rows is known. Gradients are those of the whole batch, up to
+        rounding.
+        """
+        assert self.mini_batch_size is not None
+        rows = [
+            checkpoint(self.encode, chunk, _part(offset, span, len(chunk.ids)), use_reentrant=False)
+            for chunk, span in tokens.chunks(self.mini_batch_size)
+        ]
+        return tokens.by_caller(stacked(rows))
+
+
+class TensorScores(Scores):
+    """Scores by a scorer's own operations, on its device."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """See :class:`Scores`."""
+        with torch.inference_mode():
+            rows = self._moved(queries), self._moved(passages)
+            scores: FloatArray = self._scorer.scores(*rows).cpu().numpy()
+        return scores
+
+    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """See :class:`Scores`."""
+        with torch.inference_mode():
+            rows = self._moved(queries), self._moved(passages)
+            scores: FloatArray = self._scorer.pair_scores(*rows).cpu().numpy()
+        return scores
+
+    def _moved(self, rows: FloatArray) -> Tensor:
+        return torch.tensor(rows, device=self._scorer.word_table.device)
+
+
+def stacked(parts: list[Tensor]) -> Tensor:
+    """Rows of several batches as those of one, filled up to the most tokens."""
+    width = max((part.shape[1] for part in parts if part.ndim > 1), default=0)
+    return torch.cat([widened(part, width) for part in parts])
+
+
+def widened(rows: Tensor, width: int) -> Tensor:
+    """``rows`` with the second dimension, if any, filled up to ``width`` with zeros."""
+    if rows.ndim < 2 or rows.shape[1] == width:
+        return rows
+    return F.pad(rows, (0, 0) * (rows.ndim - 2) + (0, width - rows.shape[1]))
+
+
+def _part(offset: Tensor | None, span: slice, length: int) -> Tensor | None:
+    """Rows of a chunk, with zeros for its blank tokens."""
+    if offset is None:
+        return None
+    rows = offset[span]
+    return F.pad(rows, (0, 0, 0, length - len(rows)))

@@ -1,0 +1,82 @@
+"""Scores of encoded texts in host memory, where evaluation, search and attacks take them.
+
+A text is encoded to one row: a vector, a matrix of token vectors, token ids. Only the family of the model
+knows what a row holds. Training takes its scores from the model itself (``Scorer.scores``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+
+from retrieval.data.arrays import FloatArray
+from retrieval.data.testset import IntArray
+
+_TINY = np.finfo(np.float32).tiny
+
+
+class Scores(ABC):
+    """Scores of rows ``[n, …]`` of queries with rows ``[m, …]`` of passages, float32 all of them."""
+
+    @abstractmethod
+    def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """Scores of every query with every passage: ``[n, m]``."""
+
+    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """Scores of each query with the passage beside it: ``[n]``."""
+        return self.listed(queries, passages, np.arange(len(passages))[:, None])[:, 0]
+
+    def listed(self, queries: FloatArray, passages: FloatArray, columns: IntArray) -> FloatArray:
+        """Scores of each query with the passages at its row of ``columns``, int64 ``[n, k]``: ``[n, k]``.
+
+        A column of −1 is none, and scored −inf.
+        """
+        found = np.empty(columns.shape, np.float32)
+        for index, own in enumerate(columns):
+            found[index] = self.matrix(queries[index : index + 1], passages[np.maximum(own, 0)])[0]
+        found[columns < 0] = -np.inf
+        return found
+
+    def search(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """What :meth:`matrix` gives, in an exact search: large blocks, all threads."""
+        return self.matrix(queries, passages)
+
+    def cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """How alike the passages of two lists are, pair by pair, at most 1: ``[n]``."""
+        scale = np.sqrt(np.abs(self.pairs(first, first) * self.pairs(second, second)))
+        alike: FloatArray = self.pairs(first, second) / np.maximum(scale, _TINY)
+        return alike
+
+
+class InnerProducts(Scores):
+    """Rows are vectors ``[n, d]``, temperature and normalisation already applied."""
+
+    def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """By NumPy, which takes memory-mapped rows as they are."""
+        scores: FloatArray = queries @ passages.T
+        return scores
+
+    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """See :class:`Scores`."""
+        scores: FloatArray = np.einsum("nd,nd->n", queries, passages)
+        return scores
+
+    def search(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """By PyTorch, with the threads that it may use; both must be writable memory."""
+        scores: FloatArray = (torch.from_numpy(queries) @ torch.from_numpy(passages).T).numpy()
+        return scores
+
+    def cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """See :class:`Scores`; zero vectors are like nothing."""
+        return self.pairs(_unit(first), _unit(second))
+
+
+INNER_PRODUCTS = InnerProducts()
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    result: FloatArray = vectors / np.maximum(lengths, _TINY)
+    return result

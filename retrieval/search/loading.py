@@ -1,0 +1,85 @@
+"""Retrievers by name: BM25, a run folder, or a folder or hub id of a sentence-transformers model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from retrieval.data.collection import Collection
+from retrieval.errors import ConfigError, first_line
+from retrieval.run.identity import content_hash
+from retrieval.search.bm25 import K1, B, Bm25Retriever
+from retrieval.search.bm25 import VERSION as BM25_VERSION
+from retrieval.search.cross_encoder import CrossEncoderRetriever
+from retrieval.search.retriever import Retriever
+from retrieval.search.sentence_transformer import (
+    SentenceTransformerRetriever,
+    sentence_transformer_retriever,
+)
+
+BM25 = "bm25"
+TEXTS_A_BLOCK = 16_384
+"""Passages that mining and teachers encode at a time."""
+
+
+def model_identity(source: str) -> str:
+    """What identifies a model in a cache key: BM25's version, the content of a folder, or the hub id."""
+    return f"{BM25_VERSION}, k1={K1}, b={B}" if source == BM25 else content_hash(source)
+
+
+def load_retriever(source: str) -> SentenceTransformerRetriever:
+    """The retriever of a run folder, a sentence-transformers folder or a hub id.
+
+    Raises:
+        ConfigError: there is none, a run has no model yet, or scores are no inner products.
+    """
+    folder = Path(source)
+    exported = folder / "model"
+    if not exported.is_dir():
+        if (folder / "status.json").is_file():
+            raise ConfigError(f"{source}: this run has no model/ folder; finish the run first")
+        return sentence_transformer_retriever(source, block=TEXTS_A_BLOCK)
+    # Similarity and temperature of a run are part of its vectors.
+    return sentence_transformer_retriever(str(exported), similarity="dot", block=TEXTS_A_BLOCK)
+
+
+def load_teacher(collection: Collection, source: str, cache: Path) -> Retriever:
+    """Who judges passages of a collection; ``source``: BM25, a retriever's, or that of a cross-encoder.
+
+    Raises:
+        ConfigError: ``source`` cannot be loaded.
+    """
+    if source == BM25:
+        return Bm25Retriever(collection, cache)
+    if _is_cross_encoder(source):
+        return CrossEncoderRetriever(collection, source)
+    return load_retriever(source)
+
+
+def _is_cross_encoder(source: str) -> bool:
+    """Whether a folder or hub id holds a cross-encoder, by what its configuration files say.
+
+    Raises:
+        ConfigError: the hub cannot be reached and the model is not cached.
+    """
+    settings = _settings(source, "config_sentence_transformers.json")
+    if "model_type" in settings:
+        return bool(settings["model_type"] == "CrossEncoder")
+    if settings or _settings(source, "modules.json"):
+        return False
+    kinds = _settings(source, "config.json").get("architectures") or []
+    return any(str(kind).endswith("ForSequenceClassification") for kind in kinds)
+
+
+def _settings(source: str, name: str) -> dict[str, Any]:
+    from sentence_transformers.util import load_file_path
+
+    try:
+        path = load_file_path(source, name)
+    except Exception as error:
+        raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}") from error
+    if path is None:
+        return {}
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {name: found}

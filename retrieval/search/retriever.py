@@ -1,0 +1,105 @@
+"""A model over texts, as measuring, mining, denoising and attacks see it: it encodes and it scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from retrieval.data.arrays import FloatArray
+from retrieval.data.collection import Collection
+from retrieval.data.testset import IntArray
+from retrieval.data.tokens import Side
+from retrieval.models.scores import Scores
+
+GRADIENT_BATCH = 64
+"""Texts whose gradients are taken together."""
+
+_SPECIAL = (0, 0)
+
+
+@dataclass(frozen=True)
+class TokenGradients:
+    """Gradient of a score at the tokens of one passage; tokens that are no text of it are left out."""
+
+    ids: NDArray[np.int64]
+    """int64[t], token ids."""
+    spans: NDArray[np.int64]
+    """int64[t, 2], start and end of each token in the text, in characters."""
+    gradients: FloatArray
+    """float32[t, hidden], with respect to each token's word embedding."""
+
+
+class Retriever(ABC):
+    """Encodes queries and passages of collections to rows; :attr:`scores` tells the scores of rows."""
+
+    scores: Scores
+
+    @abstractmethod
+    def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
+        """Return float32[n, …]: the ``queries`` or ``passages`` of a collection at ``rows``."""
+
+
+class Attackable(Retriever):
+    """A retriever whose inside is open: it encodes any text, and tells gradients at its word embeddings."""
+
+    @abstractmethod
+    def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
+        """Return float32[n, …] of texts that are in no collection, cut as those of ``side``."""
+
+    @abstractmethod
+    def tokens(self, texts: Sequence[str]) -> list[bytes]:
+        """Return a key of each passage that is equal for passages the model cannot tell apart."""
+
+    @abstractmethod
+    def word_embeddings(self) -> tuple[list[str], FloatArray]:
+        """Return the lower-case words that are single tokens, and their embeddings float32[n, hidden]."""
+
+    @abstractmethod
+    def _gradients(self, texts: Sequence[str], queries: FloatArray) -> Iterator[TokenGradients]:
+        """Those of a few texts."""
+
+    def gradients(self, texts: Sequence[str], queries: FloatArray) -> Iterator[TokenGradients]:
+        """Yield, for each passage, the gradient of its score with the row beside it of float32[n, …]."""
+        for start in range(0, len(texts), GRADIENT_BATCH):
+            span = slice(start, start + GRADIENT_BATCH)
+            yield from self._gradients(texts[span], queries[span])
+
+
+def gradients_of_text(
+    ids: list[int], spans: list[tuple[int, int]], rows: FloatArray, shift: int = 0
+) -> TokenGradients:
+    """Keep the tokens of the text itself; ``shift``: characters of the prompt before it."""
+    kept = [index for index, span in enumerate(spans) if tuple(span) != _SPECIAL and span[0] >= shift]
+    return TokenGradients(
+        ids=np.array(ids, dtype=np.int64)[kept],
+        spans=np.array(spans, dtype=np.int64).reshape(-1, 2)[kept] - shift,
+        gradients=rows[kept],
+    )
+
+
+def whole_words(tokenizer: Any, weight: torch.Tensor) -> tuple[list[str], FloatArray]:
+    """Words that the tokenizer makes one token of, by ascending token id.
+
+    Markers of a word's start are SentencePiece's and byte-level BPE's; a WordPiece continuation (``##ing``)
+    is no word of letters.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    vocabulary = sorted(backend.get_vocab().items(), key=lambda item: item[1])
+    named = [(token.lstrip("▁Ġ"), index) for token, index in vocabulary]
+    named = [(word, index) for word, index in named if len(word) > 1 and word.isalpha() and word.islower()]
+    words: dict[str, int] = {}
+    for prefix in (" ", ""):
+        encodings = backend.encode_batch([prefix + word for word, _ in named], add_special_tokens=False)
+        for (word, index), encoding in zip(named, encodings, strict=True):
+            # A tokenizer that was used with padding still pads.
+            real = [token for token, mask in zip(encoding.ids, encoding.attention_mask) if mask]
+            if real == [index]:
+                words.setdefault(word, index)
+    rows = torch.tensor(list(words.values()), dtype=torch.long, device=weight.device)
+    return list(words), weight.detach()[rows].float().cpu().numpy()
