@@ -25,6 +25,9 @@ OMEGAS = (0.1, 0.3, 0.75)
 REPEATS = 3
 """Proxies of each ω."""
 
+ERRORS = 2.0
+"""Standard errors that a smaller ω may be worse by."""
+
 MOST = 0.9
 """Largest ω that is chosen: beyond the largest that was tried the parabola is a guess."""
 
@@ -33,9 +36,10 @@ class Proxy(Rule):
     """``ω = argmin_ω E(ω) + R(ω)``, with E and R the dev losses of proxies that were trained before the run.
 
     The proxies are :class:`retrieval.training.proxy.Proxies`. The change of E + R from ω = 0 to ω is taken
-    for b·√ω + c·ω, fitted by least squares to the means over the repeats. ω is the smallest one up to .9
-    whose value is within one standard error over the repeats of the least (the rule of Breiman et al. 1984,
-    §3.4.3, for the size of a tree): where nothing is gained beyond noise, the run is its base strategy.
+    for b·√ω + c·ω, fitted by least squares to each repeat. ω is the smallest one up to .9 whose mean is above
+    the least by no more than two standard errors of the difference, over the repeats: where nothing is gained
+    beyond noise, the run is its base strategy. (The rule of Breiman et al. 1984, §3.4.3, for the size of a
+    tree, with errors of the paired difference.)
 
     This project's own rule, after the proxies of DoReMi (Xie et al. 2023, arXiv 2305.10429), which weighs
     domains by training losses. It assumes that the proxies rank mixtures as the run's model does, and that
@@ -115,16 +119,16 @@ class Proxy(Rule):
 
 
 def choose(changes: Floats) -> float:
-    """The smallest ω, to two digits, whose loss is within a standard error of the least one.
+    """The smallest ω, to two digits, that is worse than the best by two standard errors at most.
 
     ``changes``: loss less that of ω = 0, float64 ``[repeat, ω]`` for the ω of ``OMEGAS``.
     """
     tried = np.linspace(0, MOST, 1 + round(100 * MOST))
-    slope, curve = parabola(changes.mean(axis=0))
-    expected = slope * np.sqrt(tried) + curve * tried
-    best = int(np.argmin(expected))
-    _, spread = gain(changes, tried[best])
-    return round(float(tried[np.argmax(expected <= expected[best] + spread)]), 2)
+    expected = np.array([parabola(row) for row in changes]) @ np.stack([np.sqrt(tried), tried])
+    best = int(np.argmin(expected.mean(axis=0)))
+    worse = expected - expected[:, [best]]
+    near = worse.mean(axis=0) <= ERRORS * worse.std(axis=0, ddof=1) / len(worse) ** 0.5
+    return round(float(tried[np.argmax(near)]), 2)
 
 
 def parabola(values: Floats) -> Floats:
