@@ -1,0 +1,126 @@
+"""The worked examples of docs/extend.md, run as a distribution of somebody else."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retrieval.models.scorer import FAMILIES
+from retrieval.pipeline import run_cell
+from sweeps.fitting.fit import FitOptions, fit_law
+from sweeps.fitting.laws import LAWS
+from sweeps.fitting.points import Columns
+from tests.conftest import REPOSITORY
+from tests.end_to_end.conftest import SMALL, composed
+
+BLOCKS = dict(
+    re.findall(
+        r"^`(\S+)`:\n\n```\w+\n(.*?)^```$",
+        (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+)
+PARTS = ("retrieval/training/strategies/even.py", "retrieval/training/omega/rules/ramp.py")
+
+
+@pytest.fixture
+def distribution(tmp_path: Path) -> Path:
+    """The strategy and the rule as plug-ins, with their files of ``conf/strategy``."""
+    about = tmp_path / "example-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
+    modules = []
+    for part in PARTS:
+        modules.append(f"example_{Path(part).stem}")
+        (tmp_path / f"{modules[-1]}.py").write_text(BLOCKS[part])
+    entries = "".join(f"{module} = {module}\n" for module in modules)
+    (about / "entry_points.txt").write_text(f"[paretrieve.plugins]\n{entries}")
+    for path, text in BLOCKS.items():
+        if path.endswith(".yaml"):
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    return tmp_path
+
+
+def python(distribution: Path, *arguments: str, status: int = 0) -> str:
+    paths = os.pathsep.join((str(distribution), str(REPOSITORY)))
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == status, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_a_strategy_and_a_rule_are_known_everywhere(distribution: Path) -> None:
+    shown = python(distribution, "train.py", "--help", "strategy")
+    assert re.search(r"adversarial, denoising, even, hard-negative", " ".join(shown.split()))
+    assert re.search(r"proxy, ramp, repeats", " ".join(shown.split()))
+    common = (
+        *(option for option in SMALL if not option.startswith("trainer")),
+        f"hydra.searchpath=[file://{distribution / 'conf'}]",
+        f"runs={distribution / 'runs'}",
+        f"cache={distribution / 'cache'}",
+        "train.steps=4",
+    )
+    refused = python(distribution, "train.py", *common, "strategy=pareto-ramp", "strategy.peak=2", status=2)
+    assert "strategy.peak=2" in refused
+    planned = python(distribution, "-m", "sweeps", "plan", *common, "strategy=even,pareto-ramp", "--no-data")
+    assert "even" in planned
+    assert "pareto" in planned
+    for options in (("strategy=even",), ("strategy=pareto-ramp", "strategy.peak=1", "trainer.log_every=1")):
+        python(distribution, "train.py", *common, *options)
+    table = distribution / "runs.csv"
+    runs = ("--runs", str(distribution / "runs"))
+    python(distribution, "-m", "sweeps", "collect", "--out", str(table), *runs)
+    rows = pd.read_csv(table).set_index("strategy")
+    assert rows.loc["even", "train/rob/steps"] == 2
+    assert rows.loc["pareto", "omega/rule"] == "ramp"
+    assert rows.loc["pareto", "omega/final"] == 1.0
+    python(distribution, "-m", "sweeps", "report", "--out", str(distribution / "report"), *runs)
+    assert "even" in (distribution / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_law_is_fitted() -> None:
+    exec(BLOCKS["sweeps/fitting/laws/exponential.py"], {})
+    try:
+        law, planted = LAWS["exponential"], {"h": 2.0, "K": 6e4, "delta": 0.3}
+        pairs = [5e3 * 1.8**step for step in range(9)]
+        values = [float(law.predict(law.vector(planted), 1.0, d)) for d in pairs]
+        table = pd.DataFrame({"N": 1e6, "D": pairs, "y": values})
+        found = fit_law(
+            table,
+            law="exponential",
+            metric="y",
+            columns=Columns("N", "D"),
+            options=FitOptions(bootstrap=0),
+            compare_forms=False,
+        )
+        assert found.params == pytest.approx(planted, rel=1e-4)
+    finally:
+        del LAWS["exponential"]
+
+
+def test_a_family_trains_and_is_measured(tmp_path: Path) -> None:
+    exec(BLOCKS["retrieval/models/families/distance.py"], {})
+    try:
+        options = (*SMALL, f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}", "train.steps=30")
+        found = run_cell(composed(*options, "model.family=distance"))
+        plain = run_cell(composed(*options))
+    finally:
+        del FAMILIES["distance"]
+    assert (found["model_family"], "model_family" in plain) == ("distance", False)
+    # Chance is ln 33 with 32 negatives.
+    assert found["eff/contrastive_entropy"] < 3.4
+    assert found["eff/contrastive_entropy"] != plain["eff/contrastive_entropy"]
+    assert found["ood/ndcg@10"] >= 0
