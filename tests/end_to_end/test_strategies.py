@@ -30,7 +30,7 @@ EVERY = [
     *(
         (base, robust, rule)
         for (base, robust), rule in itertools.product((("standard", "ood"), ("adversarial", "both")), RULES)
-        if rule not in ("dro", "law", "anchor")
+        if rule not in ("dro", "law", "anchor") and (rule != "proxy" or robust == "ood")
     ),
 ]
 MGDA = ("strategy=pareto", "strategy.rule=mgda", "strategy.mixing=loss")

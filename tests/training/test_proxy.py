@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from retrieval.config import StrategyConfig
+from retrieval.config.validation import validate
 from retrieval.data.layout import group_tokens
+from retrieval.errors import ConfigError
 from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.rules.proxy import OMEGAS, REPEATS, choose, gain
 from retrieval.training.omega.target import Target
 from retrieval.training.proxy import BagOfWords
+from tests.end_to_end.conftest import composed
 
 
 def planted(best: float, depth: float, spread: float = 0.0, seed: int = 1) -> np.ndarray:
@@ -74,6 +77,13 @@ def test_the_first_step_has_the_chosen_omega_and_keeps_it() -> None:
     again.load_state_dict(control.state_dict())
     assert float(again.omega) == before
     assert again.rule.result() == control.rule.result()
+
+
+@pytest.mark.parametrize(("key", "value"), [("robust", "both"), ("mixing", "loss")])
+def test_what_proxies_cannot_see_is_refused(key: str, value: str) -> None:
+    config = composed("strategy=pareto", "strategy.rule=proxy", f"strategy.{key}={value}")
+    with pytest.raises(ConfigError, match=rf"strategy.{key}=\w+, not with {value}"):
+        validate(config)
 
 
 def test_data_that_do_not_help_are_named() -> None:
