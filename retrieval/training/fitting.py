@@ -131,10 +131,10 @@ def _omega_callbacks(
     if control.rule.measures and not control.rule.trains_proxies:
         samples = dev_samples(data, control.rule, cell.train.batch_size, cell.seed)
         measure = DevLosses(encoder, objective.perturbation, samples, metrics)
-        if control.rule.measures_while_training:
-            callbacks.append(MeasurementCallback(control, measure))
         if control.rule.acts_on_weights:
             callbacks.append(WeightsCallback(control.rule, measure))
+        else:
+            callbacks.append(MeasurementCallback(control, measure))
     if cell.strategy.recalibrate:
         dev = recalibration_batch(data, objective.strategy, cell.seed)
         every = cell.strategy.recalibrate

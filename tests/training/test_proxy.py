@@ -17,7 +17,7 @@ from retrieval.data.layout import group_tokens
 from retrieval.errors import ConfigError
 from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts
-from retrieval.training.omega.rules.proxy import OMEGAS, REPEATS, choose, gain
+from retrieval.training.omega.rules.proxy import OMEGAS, REPEATS, along, choose, error
 from retrieval.training.omega.target import Target
 from retrieval.training.proxy import BagOfWords
 from tests.end_to_end.conftest import composed
@@ -44,9 +44,9 @@ def test_doubt_lowers_omega_and_no_gain_makes_it_0() -> None:
 
 
 def test_the_gain_at_a_tried_omega_is_the_mean_where_the_parabola_is_exact() -> None:
-    mean, error = gain(planted(0.4, 0.2), OMEGAS[1])
-    assert mean == pytest.approx(planted(0.4, 0.2)[0, 1])
-    assert error == pytest.approx(0.0, abs=1e-12)
+    values = along(planted(0.4, 0.2), np.array(OMEGAS[1:2]))[:, 0]
+    assert float(values.mean()) == pytest.approx(planted(0.4, 0.2)[0, 1])
+    assert float(error(values)) == pytest.approx(0.0, abs=1e-12)
 
 
 def controller(eff: float, rob: float) -> OmegaController:

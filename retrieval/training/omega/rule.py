@@ -50,9 +50,8 @@ class Rule(ABC):
     options: ClassVar[type[StrategyConfig] | None] = None
     """Schema of a rule with keys of its own; a YAML file of ``conf/strategy`` names it ``<name>_schema``."""
     measures: ClassVar[tuple[str, ...]] = ()
-    """Dev losses that the rule asks for: ``eff``, ``rob``."""
-    measures_while_training: ClassVar[bool] = True
-    """Whether it asks every ``strategy.measure_every`` steps; else when it acts on weights."""
+    """Dev losses that the rule asks for: ``eff``, ``rob``; every ``strategy.measure_every`` steps, unless one
+    of the next two says otherwise."""
     acts_on_weights: ClassVar[bool] = False
     """Whether :meth:`before_training` and :meth:`change_weights` are called."""
     trains_proxies: ClassVar[bool] = False

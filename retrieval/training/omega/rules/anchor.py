@@ -27,7 +27,6 @@ class Anchor(Rule):
     name = "anchor"
     moves = False
     measures = ("eff", "rob")
-    measures_while_training = False
     acts_on_weights = True
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:

@@ -49,7 +49,6 @@ class Proxy(Rule):
     name = "proxy"
     moves = False
     measures = ("eff", "rob")
-    measures_while_training = False
     trains_proxies = True
     omega_from = "proxies"
 
@@ -97,10 +96,11 @@ class Proxy(Rule):
 
     def at_best(self, changes: Floats) -> tuple[float, float]:
         """Mean change of a loss and its standard error, at the chosen ω or, where that is 0, at the best."""
-        best = int(np.argmin(self.changes().sum(axis=2).mean(axis=0)))
         if self.chosen:
-            return gain(changes, self.chosen)
-        return float(changes[:, best].mean()), error(changes[:, best])
+            values = along(changes, np.array([self.chosen]))[:, 0]
+        else:
+            values = changes[:, int(np.argmin(self.changes().sum(axis=2).mean(axis=0)))]
+        return float(values.mean()), float(error(values))
 
     def findings(self) -> list[tuple[str, str]]:
         """That the robustness data are of no help here."""
@@ -124,26 +124,22 @@ def choose(changes: Floats) -> float:
     ``changes``: loss less that of ω = 0, float64 ``[repeat, ω]`` for the ω of ``OMEGAS``.
     """
     tried = np.linspace(0, MOST, 1 + round(100 * MOST))
-    expected = np.array([parabola(row) for row in changes]) @ np.stack([np.sqrt(tried), tried])
+    expected = along(changes, tried)
     best = int(np.argmin(expected.mean(axis=0)))
     worse = expected - expected[:, [best]]
-    near = worse.mean(axis=0) <= ERRORS * worse.std(axis=0, ddof=1) / len(worse) ** 0.5
+    near = worse.mean(axis=0) <= ERRORS * error(worse)
     return round(float(tried[np.argmax(near)]), 2)
 
 
-def parabola(values: Floats) -> Floats:
-    """Coefficients b and c of ``b·√ω + c·ω`` by least squares over ``OMEGAS``: float64 ``[2]``."""
-    omegas = np.array(OMEGAS)
-    found: Floats = np.linalg.lstsq(np.stack([np.sqrt(omegas), omegas], axis=1), values, rcond=None)[0]
-    return found
+def along(changes: Floats, omegas: Floats) -> Floats:
+    """``b·√ω + c·ω`` at ``omegas`` ``[k]``, by least squares in each repeat: float64 ``[repeat, k]``."""
+    tried = np.array(OMEGAS)
+    found = np.linalg.lstsq(np.stack([np.sqrt(tried), tried], axis=1), changes.T, rcond=None)[0]
+    curves: Floats = found.T @ np.stack([np.sqrt(omegas), omegas])
+    return curves
 
 
-def gain(changes: Floats, omega: float) -> tuple[float, float]:
-    """Mean change at ``omega`` by the parabola of each repeat, and its standard error."""
-    found = np.array([parabola(row) @ [omega**0.5, omega] for row in changes])
-    return float(found.mean()), error(found)
-
-
-def error(values: Floats) -> float:
-    """Standard error of a mean."""
-    return float(values.std(ddof=1) / len(values) ** 0.5)
+def error(values: Floats) -> Floats:
+    """Standard error of the mean over the repeats, the first axis."""
+    spread: Floats = values.std(axis=0, ddof=1) / len(values) ** 0.5
+    return spread

@@ -31,7 +31,6 @@ class Soup(Rule):
     name = "soup"
     moves = False
     measures = ("eff", "rob")
-    measures_while_training = False
     acts_on_weights = True
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
