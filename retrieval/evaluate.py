@@ -140,7 +140,7 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.evaluation.attack import Attack, save_attacked
+    from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, save_attacked
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.evaluation.suite import save_scores
     from retrieval.search.sentence_transformer import sentence_transformer_retriever
@@ -149,7 +149,7 @@ def _measure(
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     cache = Path(config.cache)
-    attack = Attack.load(config.attack)
+    attack = AttackEvaluation.load(config.attack)
     suite = sources.prepare(config.data, cache)
     robust_dev, ood = open_domains(suite.robust_dev, cache), open_domains(suite.ood, cache)
     collections = Collections(open_collection(suite.in_domain, cache), robust_dev, ood)

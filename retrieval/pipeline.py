@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.validation import validate
-from retrieval.evaluation.attack import ATTACK_FILE, Attack, save_attacked
+from retrieval.evaluation.adversarial.evaluation import ATTACK_FILE, AttackEvaluation, save_attacked
 from retrieval.evaluation.measuring import Collections, measure_all
 from retrieval.evaluation.suite import save_scores
 from retrieval.evaluation.untrained import UntrainedReference
@@ -88,7 +88,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
     values: Any = OmegaConf.to_container(cast(DictConfig, cell), resolve=True)
     directory.progress(0, phase="data")
     data = prepare(cell)
-    attack = Attack.load(cell.attack)
+    attack = AttackEvaluation.load(cell.attack)
     values["manifest"] = directory.write_manifest(
         identity=identity_hash(who),
         fingerprints=data.fingerprints(),
@@ -184,7 +184,7 @@ def _evaluate(
     directory: RunDirectory,
     trained: Trained,
     precision: str,
-    attack: Attack | None,
+    attack: AttackEvaluation | None,
 ) -> dict[str, Any]:
     if cell.eval.name == "none":
         return {}

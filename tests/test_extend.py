@@ -26,12 +26,16 @@ BLOCKS = dict(
         flags=re.MULTILINE | re.DOTALL,
     )
 )
-PARTS = ("retrieval/training/strategies/even.py", "retrieval/training/omega/rules/ramp.py")
+PARTS = (
+    "retrieval/training/strategies/even.py",
+    "retrieval/training/omega/rules/ramp.py",
+    "retrieval/evaluation/attacks/stuffing.py",
+)
 
 
 @pytest.fixture
 def distribution(tmp_path: Path) -> Path:
-    """The strategy and the rule as plug-ins, with their files of ``conf/strategy``."""
+    """The strategy, the rule and the attack as plug-ins, with their files of ``conf/``."""
     about = tmp_path / "example-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
@@ -62,10 +66,12 @@ def python(distribution: Path, *arguments: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_strategy_and_a_rule_are_known_everywhere(distribution: Path) -> None:
+def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path) -> None:
     shown = python(distribution, "train.py", "--help", "strategy")
     assert re.search(r"adversarial, denoising, even, hard-negative", " ".join(shown.split()))
     assert re.search(r"proxy, ramp, repeats", " ".join(shown.split()))
+    shown = python(distribution, "train.py", "--help", "attack")
+    assert "with attack=stuffing:\n  attack.copies=1   (1 or more)" in shown
     common = (
         *(option for option in SMALL if not option.startswith("trainer")),
         f"hydra.searchpath=[file://{distribution / 'conf'}]",
@@ -75,16 +81,24 @@ def test_a_strategy_and_a_rule_are_known_everywhere(distribution: Path) -> None:
     )
     refused = python(distribution, "train.py", *common, "strategy=pareto-ramp", "strategy.peak=2", status=2)
     assert "strategy.peak=2" in refused
+    refused = python(distribution, "train.py", *common, "attack=stuffing", "attack.copies=0", status=2)
+    assert "attack.copies=0 is out of range; it must be 1 or more" in refused
+    refused = python(distribution, "train.py", *common, "attack=wsra", "attack.copies=2", status=2)
+    assert "attack.copies is a key of attack=stuffing only" in refused
     planned = python(distribution, "-m", "sweeps", "plan", *common, "strategy=even,pareto-ramp", "--no-data")
     assert "even" in planned
     assert "pareto" in planned
-    for options in (("strategy=even",), ("strategy=pareto-ramp", "strategy.peak=1", "trainer.log_every=1")):
+    stuffing = ("attack=stuffing", "attack.queries=4", "attack.first_rank=21", "attack.last_rank=50")
+    ramp = ("strategy=pareto-ramp", "strategy.peak=1", "trainer.log_every=1")
+    for options in (("strategy=even", *stuffing), ramp):
         python(distribution, "train.py", *common, *options)
     table = distribution / "runs.csv"
     runs = ("--runs", str(distribution / "runs"))
     python(distribution, "-m", "sweeps", "collect", "--out", str(table), *runs)
     rows = pd.read_csv(table).set_index("strategy")
     assert rows.loc["even", "train/rob/steps"] == 2
+    assert rows.loc["even", "adv/words_changed"] > 1
+    assert rows.loc["even", "adv/rank_after"] != rows.loc["even", "adv/rank_before"]
     assert rows.loc["pareto", "omega/rule"] == "ramp"
     assert rows.loc["pareto", "omega/final"] == 1.0
     python(distribution, "-m", "sweeps", "report", "--out", str(distribution / "report"), *runs)

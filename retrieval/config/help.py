@@ -13,10 +13,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from retrieval.config.data import SOURCES, DataConfig
+from retrieval.config.data import SOURCES
 from retrieval.config.knobs import Setting, groups, settings
 from retrieval.config.model import SIZES
-from retrieval.config.schema import Config
+from retrieval.config.schema import Config, own_keys
 from retrieval.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -94,15 +94,11 @@ def _overview() -> Iterator[str]:
 
 
 def _keys(group: str, schema: type) -> Iterator[str]:
-    """The keys of a group; of ``data`` also those of each source."""
+    """The keys of a group, then those that only some of its options have."""
     yield from _entries(settings(schema, f"{group}."))
-    if schema is DataConfig:
-        shared = {setting.key for setting in settings(DataConfig)}
-        for name, source in SOURCES.items():
-            own = [each for each in settings(source.schema, "data.") if each.key[5:] not in shared]
-            if own:
-                yield f"\n  with data={name}: {_summary(source.schema)}"
-                yield from _entries(own)
+    for name, own in own_keys(group).items():
+        yield f"\n  with {group}={name}:"
+        yield from _entries(own)
 
 
 def _entries(keys: Iterable[Setting]) -> Iterator[str]:

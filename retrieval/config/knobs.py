@@ -28,6 +28,8 @@ class Knob:
     below: float | None = None
     optional: bool = False
     """Whether ``null`` is valid."""
+    content: bool = False
+    """Whether the value may be a local file or folder, whose content is then what identifies a run."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,15 +80,16 @@ class Knob:
         return "" if self.minimum is None else f"{self.minimum:g}"
 
 
-def knob(default: Any, help: str, **valid: Any) -> Any:
+def knob(default: Any, help: str, **more: Any) -> Any:
     """A field of a schema's dataclass.
 
     Args:
         default: Default value; lists and mappings are copied for each object.
         help: What the key does, as ``--help`` prints it.
-        valid: Valid values: ``choices``, or ``minimum``, ``maximum``, ``above`` and ``below`` of a number.
+        more: Fields of :class:`Knob`. Valid values are ``choices``, or ``minimum``, ``maximum``, ``above``
+            and ``below`` of a number.
     """
-    metadata = {"knob": Knob(help, **valid)}
+    metadata = {"knob": Knob(help, **more)}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -26,6 +26,7 @@ class ModelConfig:
     pretrained: str | None = knob(
         "${data.default_pretrained}",
         "Hugging Face hub id or local folder of the checkpoint; needed with init=pretrained.",
+        content=True,
     )
     pooling: str = knob(
         "mean",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import cache
 
 from omegaconf import MISSING
 
-from retrieval.config.attack import AttackConfig
+from retrieval.config.attack import ATTACKS, AttackConfig
 from retrieval.config.data import SOURCES, DataConfig
 from retrieval.config.evaluation import EvalConfig
 from retrieval.config.knobs import Setting, knob, settings
@@ -55,10 +56,35 @@ class Config:
 
 
 @cache
-def settings_of(source: str) -> tuple[Setting, ...]:
-    """Every key of a configuration whose ``data.name`` is ``source``, where there is such a source."""
-    shared = (setting for setting in settings(Config) if not setting.key.startswith("data."))
-    return (*shared, *settings(SOURCES[source].schema if source in SOURCES else DataConfig, "data."))
+def settings_of(source: str, attack: str) -> tuple[Setting, ...]:
+    """Every key of a configuration with these ``data.name`` and ``attack.name``, where they are known."""
+    shared = (each for each in settings(Config) if not each.key.startswith(("data.", "attack.")))
+    data = SOURCES[source].schema if source in SOURCES else DataConfig
+    attacking = ATTACKS[attack].options if attack in ATTACKS else AttackConfig
+    return (*shared, *settings(data, "data."), *settings(attacking, "attack."))
+
+
+def own_keys(group: str) -> dict[str, list[Setting]]:
+    """Options of a group that have keys of their own -> these keys."""
+    schemas: dict[str, dict[str, type]] = {
+        "data": {name: source.schema for name, source in SOURCES.items()},
+        "strategy": own_schemas(),
+        "attack": {name: attack.options for name, attack in ATTACKS.items()},
+    }
+    shared = {each.key for each in settings(Config)}
+    found = {
+        name: [each for each in settings(schema, f"{group}.") if each.key not in shared]
+        for name, schema in schemas.get(group, {}).items()
+    }
+    return {name: keys for name, keys in found.items() if keys}
+
+
+@cache
+def content_keys() -> tuple[tuple[str, ...], ...]:
+    """Paths of the keys whose value may be a local file or folder."""
+    own = (keys for group in ("data", "strategy", "attack") for keys in own_keys(group).values())
+    every = itertools.chain(settings(Config), *own)
+    return tuple(tuple(each.key.split(".")) for each in every if each.knob.content)
 
 
 def register_schema() -> None:
@@ -72,6 +98,8 @@ def register_schema() -> None:
         store.store(group="model", name=name, node={"layers": layers, "hidden": hidden})
     for name, schema in own_schemas().items():
         store.store(group="strategy", name=f"{name}_schema", node=schema)
+    for name, attack in ATTACKS.items():
+        store.store(group="attack", name=f"{name}_schema", node=attack.options)
     for source, part in SOURCES.items():
         store.store(group="data", name=f"{source}_schema", node=part.schema)
         for option, node in part.options.items():

@@ -31,6 +31,7 @@ class HardNegativeConfig:
     source: str = knob(
         "bm25",
         "What mines: bm25, or a run folder, a sentence-transformers folder or a hub id.",
+        content=True,
     )
     depth: int = knob(100, "Negatives are drawn from this many top-ranked passages.", minimum=1)
     count: int = knob(1, "Hard negatives of each query in a batch.", minimum=1)
@@ -44,7 +45,9 @@ class DenoiseConfig:
     """False-negative filter (RocketQA-style) of the ``denoising`` strategy."""
 
     teacher: str = knob(
-        "bm25", "What scores: bm25, or a run folder, a sentence-transformers folder or a hub id."
+        "bm25",
+        "What scores: bm25, or a run folder, a sentence-transformers folder or a hub id.",
+        content=True,
     )
     margin: str = knob(
         "relative",
@@ -116,7 +119,9 @@ class StrategyConfig:
         minimum=0,
         maximum=1,
     )
-    mixture: str | None = knob(None, "mixture.json of python -m sweeps mixture, which rule=law reads.")
+    mixture: str | None = knob(
+        None, "mixture.json of python -m sweeps mixture, which rule=law reads.", content=True
+    )
     goal: str = knob(
         "knee",
         "What rule=law aims at: the least sum of both objectives, effectiveness, or robustness.",
@@ -144,7 +149,9 @@ class StrategyConfig:
     omega_min: float = knob(0.01, "Least ω of the rules that move it.", minimum=0, below=1)
     omega_max: float = knob(0.99, "Greatest ω of the rules that move it.", above=0, maximum=1)
     frontier: str | None = knob(
-        None, "frontier.json of python -m sweeps frontier --dev; gives the target ρ* and the first ω."
+        None,
+        "frontier.json of python -m sweeps frontier --dev; gives the target ρ* and the first ω.",
+        content=True,
     )
     recalibrate: int = knob(
         0,

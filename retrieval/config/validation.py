@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import combinations
-from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config.attack import AttackConfig, attack_file
+from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
 from retrieval.config.data import ROLES
 from retrieval.config.schema import Config, settings_of
 from retrieval.config.strategy import STRATEGIES
@@ -38,7 +37,7 @@ def validate(config: DictConfig) -> Config:
     for name in map(str, config):
         if name not in known:
             raise ConfigError(f"no key {name}; valid: {', '.join(sorted(known - {'hydra'}))}")
-    for setting in settings_of(str(config.data.name)):
+    for setting in settings_of(str(config.data.name), str(config.attack.name)):
         setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     typed = cast(Config, config)
     for rule in (_model, _strategy, _evaluation, _attack, _data):
@@ -101,7 +100,8 @@ def _attack(config: Config) -> None:
             value = getattr(attack, name)
             if value != getattr(defaults, name):
                 raise ConfigError(
-                    f"attack.{name}={value} would not be used with attack=none; add attack=wsra"
+                    f"attack.{name}={value} would not be used with attack=none; "
+                    f"add attack={' or '.join(ATTACKS)}"
                 )
         return
     if config.eval.name == "none":
@@ -112,10 +112,7 @@ def _attack(config: Config) -> None:
 
 def _attack_search(config: Config) -> None:
     attack = config.attack
-    if attack.synonyms != "embedding" and not Path(attack.synonyms).is_file():
-        raise ConfigError(
-            f"attack.synonyms={attack.synonyms}: no such file; valid: embedding, or a JSON file of synonyms"
-        )
+    ATTACKS[attack.name].check(config)
     width = attack.last_rank - attack.first_rank + 1
     if width < attack.targets:
         raise ConfigError(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from retrieval.config import Config
 from retrieval.data.collection import Collection
-from retrieval.evaluation.attack import Attack
-from retrieval.evaluation.attacks.records import Attacked
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+from retrieval.evaluation.adversarial.records import Attacked
 from retrieval.evaluation.suite import Reference, SetScores, build_sets, evaluate_suite
 from retrieval.search.retriever import Attackable
 
@@ -41,7 +41,7 @@ def measure_all(
     retriever: Attackable,
     collections: Collections,
     config: Config,
-    attack: Attack | None,
+    attack: AttackEvaluation | None,
     untrained: Reference | None,
 ) -> Measured:
     """Measure a retriever on a suite of collections, then attack it in-domain.
@@ -50,7 +50,7 @@ def measure_all(
         retriever: What is measured.
         collections: See :func:`retrieval.evaluation.suite.build_sets`.
         config: ``eval``, ``cache`` and ``trainer.progress`` are read.
-        attack: From :meth:`Attack.load`; ``None`` = none.
+        attack: From :meth:`AttackEvaluation.load`; ``None`` = none.
         untrained: The model before training; ``None`` leaves its row out.
 
     Raises:

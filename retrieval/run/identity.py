@@ -26,6 +26,7 @@ from yaml import YAMLError
 from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
+from retrieval.config.schema import content_keys
 from retrieval.errors import ConfigError
 
 SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
@@ -37,18 +38,6 @@ its fingerprint."""
 
 MEMORY_KEYS = ("shard",)
 """Keys of ``eval`` that bound its memory and, as devices and threads do, change results by rounding alone."""
-
-CONTENT_KEYS = (
-    ("model", "pretrained"),
-    ("strategy", "hard", "source"),
-    ("strategy", "denoise", "teacher"),
-    ("strategy", "frontier"),
-    ("strategy", "mixture"),
-    ("attack", "synonyms"),
-    ("attack", "surrogate"),
-    ("attack", "similarity_model"),
-)
-"""Keys whose value may be a local file or folder."""
 
 SIGNIFICANT_DIGITS = 12
 """Floats are compared to this many digits: ``range(0.1,0.4,0.1)`` yields 0.30000000000000004 for 0.3."""
@@ -74,7 +63,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     chosen["data"] = {**data, "fingerprint": fingerprint}
     chosen["eval"] = _evaluation(chosen["eval"])
     chosen["attack"] = _attack(chosen["attack"])
-    for *parents, key in CONTENT_KEYS:
+    for *parents, key in content_keys():
         section = chosen
         for parent in parents:
             section = section.get(parent) or {}
@@ -106,7 +95,7 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
                 whole[section] = part(whole[section])
     found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
     ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, *ROLES)]
-    ignored += [".".join(key) for key in CONTENT_KEYS] + ["attack.replay"]
+    ignored += [".".join(key) for key in content_keys()] + ["attack.replay"]
     if ours["attack"]["name"] == "none":
         ignored.append("attack")
     keys = (key for key in sorted(found.keys() | expected.keys()) if not _is_below(key, ignored))

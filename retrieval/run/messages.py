@@ -10,9 +10,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval.config.beir_sets import BEIR_SETS
-from retrieval.config.data import SOURCES
 from retrieval.config.knobs import groups
-from retrieval.config.schema import Config
+from retrieval.config.schema import Config, own_keys
 from retrieval.errors import ConfigError, DataError, ParetrieveError
 from retrieval.run.storage import place_reason, storage_reason
 
@@ -84,18 +83,24 @@ def _unknown_key(error: BaseException, cause: BaseException) -> str:
         parent, name = parent.rpartition(".")[0], parent.rpartition(".")[2]
     valid = _keys_of(parent)
     where = f"{parent}." if parent else ""
+    owners = [
+        f"{parent}={option}"
+        for option, keys in own_keys(parent).items()
+        if str(key) in (each.key for each in keys)
+    ]
+    if owners:
+        return f"{key} is a key of {' and '.join(owners)} only; choose that, or drop the key"
     choices = ", ".join(where + field for field in valid)
     return f"no key {where}{name}{_suggest(name, valid)}; valid: {choices}"
 
 
 def _keys_of(path: str) -> list[str]:
-    """Fields of the schema at a dotted path; of ``data``, those of every source."""
-    if path == "data":
-        return sorted({field.name for source in SOURCES.values() for field in fields(source.schema)})
+    """Fields of the schema at a dotted path, with those that only some options of a group have."""
+    own = [each.key.removeprefix(f"{path}.") for keys in own_keys(path).values() for each in keys]
     node: type | None = Config
     for part in path.split(".") if path else []:
         node = groups(node).get(part) if node else None
-    return [field.name for field in fields(node)] if node else []
+    return sorted({*(field.name for field in fields(node)), *own}) if node else []
 
 
 def _suggest(value: str, valid: list[str]) -> str:

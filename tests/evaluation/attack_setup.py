@@ -15,7 +15,8 @@ from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import open_collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.data.tokens import TokenStores, train_wordpiece
-from retrieval.evaluation.attack import Attack, Outcome
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, Outcome
+from retrieval.evaluation.substitution.options import WsraConfig
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
 from retrieval.search.scorer_retriever import ScorerRetriever
@@ -64,10 +65,10 @@ class Setup:
             "synonyms": str(self.synonyms),
             "similarity": -1.0,
         }
-        return AttackConfig(**{**values, **changes})
+        return WsraConfig(**{**values, **changes})
 
     def attack(self, **changes: Any) -> Outcome:
-        attack = Attack.load(self.config(**changes))
+        attack = AttackEvaluation.load(self.config(**changes))
         assert attack is not None
         vectors = self.query_vectors, self.passage_vectors
         return attack.run(self.model, self.part, vectors, EVALUATION, progress=False)

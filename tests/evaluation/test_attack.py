@@ -11,12 +11,18 @@ import pytest
 
 from retrieval.config import EvalConfig
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.attack import Attack, Attacked, Outcome, load_attacked, save_attacked
-from retrieval.evaluation.attacks import greedy
-from retrieval.evaluation.attacks.measure import AttackedPool, measured, ranks_of, target_scores
-from retrieval.evaluation.attacks.records import Replacement
-from retrieval.evaluation.attacks.targets import Target, choose_queries, take_queries
+from retrieval.evaluation.adversarial.evaluation import (
+    Attacked,
+    AttackEvaluation,
+    Outcome,
+    load_attacked,
+    save_attacked,
+)
+from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
+from retrieval.evaluation.adversarial.records import Edit
+from retrieval.evaluation.adversarial.targets import Target, choose_queries, take_queries
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
+from retrieval.evaluation.substitution import greedy
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
@@ -264,7 +270,7 @@ def test_ranks_are_counted_over_the_whole_pool(setup: Setup, monkeypatch: pytest
         expected.append(ranks_within(others, score, 2 * bound[target.query]))
     best = np.full(3, 1e9, dtype=np.float32)
     for elements in (8_000_000, 21):
-        monkeypatch.setattr("retrieval.evaluation.attacks.measure._BLOCK_ELEMENTS", elements)
+        monkeypatch.setattr("retrieval.evaluation.adversarial.measure._BLOCK_ELEMENTS", elements)
         found, first = ranks_of(attacked, [scores, best])
         assert all(rank in ranks for rank, ranks in zip(found.tolist(), expected, strict=True))
         assert first.tolist() == [1, 1, 1]
@@ -278,11 +284,11 @@ def test_queries_are_nested_and_seeded(setup: Setup) -> None:
 
 def test_an_entry_survives_its_file(tmp_path: Path) -> None:
     text = 'A "film", \u2028 über\tπ'
-    entry = Attacked("q", "p", 60, 7, 0.1 + 0.2, (Replacement(3, "film", "movie"),), text, "")
+    entry = Attacked("q", "p", 60, 7, 0.1 + 0.2, (Edit(3, "film", "movie"),), text, "")
     entry = dataclasses.replace(entry, new_text=text.replace("film", "movie"))
     save_attacked([entry], tmp_path / "attack.jsonl")
     assert load_attacked(tmp_path / "attack.jsonl") == [entry]
 
 
 def test_no_attack_is_no_attack(setup: Setup) -> None:
-    assert Attack.load(setup.config(name="none", replay=None)) is None
+    assert AttackEvaluation.load(setup.config(name="none", replay=None)) is None

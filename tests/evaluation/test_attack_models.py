@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import ConfigError
-from retrieval.evaluation.attack import Attack
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.search.loading import load_retriever
 from retrieval.search.sentence_transformer import SentenceTransformerRetriever, sentence_transformer_retriever
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
@@ -99,7 +99,7 @@ def test_a_model_without_transformer_needs_a_surrogate_or_random_order(setup: Se
     assert found.metrics["adv/success_rate"] > 0.5
 
 
-def _load(setup: Setup, **changes: Any) -> Attack:
-    attack = Attack.load(setup.config(**changes))
+def _load(setup: Setup, **changes: Any) -> AttackEvaluation:
+    attack = AttackEvaluation.load(setup.config(**changes))
     assert attack is not None
     return attack

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.attacks.importance import at_random, by_gradient
-from retrieval.evaluation.attacks.records import load_attacked
-from retrieval.evaluation.attacks.synonyms import EmbeddingSynonyms, load_synonyms
-from retrieval.evaluation.attacks.words import Words, match_case
+from retrieval.evaluation.adversarial.records import load_attacked
+from retrieval.evaluation.substitution.importance import at_random, by_gradient
+from retrieval.evaluation.substitution.synonyms import EmbeddingSynonyms, load_synonyms
+from retrieval.evaluation.substitution.words import Words, match_case
 from retrieval.search.retriever import TokenGradients
 from tests.evaluation.attack_setup import PASSAGE_LENGTH, Setup, make_setup, retriever_of
 

@@ -13,7 +13,7 @@ from retrieval import evaluate
 from retrieval.config.validation import validate
 from retrieval.data import sources
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.attack import load_attacked
+from retrieval.evaluation.adversarial.evaluation import load_attacked
 from retrieval.evaluation.suite import load_scores
 from retrieval.pipeline import run_cell
 from retrieval.run.directory import RunDirectory

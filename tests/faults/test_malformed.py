@@ -22,7 +22,7 @@ from retrieval.config.validation import validate
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.sources.synthetic import SyntheticConfig, prepare
 from retrieval.errors import ConfigError, ParetrieveError, TrainingError
-from retrieval.evaluation.attacks.records import Attacked, Replacement, load_attacked, save_attacked
+from retrieval.evaluation.adversarial.records import Attacked, Edit, load_attacked, save_attacked
 from retrieval.run.identity import identity
 from retrieval.run.messages import explain
 from retrieval.training.checkpoints import Checkpoints
@@ -247,7 +247,7 @@ def test_frontiers(tmp_path: Path) -> None:
 def test_attacked_passages(tmp_path: Path) -> None:
     dice = random.Random(4)
     path = tmp_path / "attack.jsonl"
-    words = (Replacement(0, "old", "new"),)
+    words = (Edit(0, "old", "new"),)
     save_attacked([Attacked("q1", f"p{n}", 60, 10, 0.9, words, "old text", "new text") for n in (1, 2)], path)
     whole = path.read_bytes()
     for _ in range(60):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from retrieval.config import ModelConfig
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.errors import ConfigError
-from retrieval.evaluation.attack import load_attacked
+from retrieval.evaluation.adversarial.evaluation import load_attacked
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer, stacked
 from retrieval.pipeline import run_cell

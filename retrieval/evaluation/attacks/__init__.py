@@ -1,1 +1,1 @@
-"""Word-substitution ranking attack: the parts behind :mod:`retrieval.evaluation.attack`."""
+"""Attacks, one file each; each registers itself (docs/extend.md)."""

@@ -11,8 +11,6 @@ import numpy as np
 from retrieval.data.arrays import FloatArray
 from retrieval.errors import ConfigError, DataError
 
-EMBEDDING = "embedding"
-
 
 class Synonyms(Protocol):
     """A source of replacements."""

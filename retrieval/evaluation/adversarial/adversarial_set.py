@@ -9,8 +9,8 @@ import numpy as np
 
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import DataError
-from retrieval.evaluation.attacks.records import Attacked, Replacement
-from retrieval.evaluation.attacks.targets import Target, take_queries
+from retrieval.evaluation.adversarial.records import Attacked, Edit
+from retrieval.evaluation.adversarial.targets import Target, take_queries
 
 _IDS_A_BLOCK = 10_000
 _SETTINGS = "use the data and eval settings of the run that was attacked"
@@ -27,7 +27,7 @@ class AdversarialSet:
     targets: list[Target]
     old_texts: list[str]
     new_texts: list[str]
-    words: list[tuple[Replacement, ...]]
+    edits: list[tuple[Edit, ...]]
 
     def columns(self) -> IntArray:
         """Return int64[t]: the pool positions of the targets."""
@@ -80,7 +80,7 @@ def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, so
         targets=targets,
         old_texts=texts,
         new_texts=[entry.new_text for entry in ordered],
-        words=[entry.words for entry in ordered],
+        edits=[entry.words for entry in ordered],
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.evaluation.attacks.targets import Target
+from retrieval.evaluation.adversarial.targets import Target
 from retrieval.evaluation.contrastive_entropy import negative_candidates
 from retrieval.evaluation.suite import SetScores
 from retrieval.models.scores import Scores

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from retrieval.evaluation.attacks.words import Words
+from retrieval.evaluation.substitution.words import Words
 from retrieval.search.retriever import TokenGradients
 
 

@@ -1,37 +1,41 @@
-"""Word-substitution ranking attack (WSRA, after PRADA): attack an encoder, or replay an attack on it.
+"""Attack a model on its in-domain test set, or replay an attack on it, and measure what that changes.
 
-    attack = Attack.load(config.attack)                      # reads and checks its files; None without one
+    attack = AttackEvaluation.load(config.attack)            # reads and checks its files; None without one
     outcome = attack.run(model, evaluation_set, encoded, config.eval)
     save_attacked(outcome.attacked, folder / ATTACK_FILE)
 
-docs/attack.md describes the protocol and how it differs from PRADA's.
+docs/attack.md describes the protocol.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
-from retrieval.config.attack import ATTACK_FILE, attack_file
+from retrieval.config.attack import ATTACK_FILE, ATTACKS, attack_file
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.evaluation.attacks.adversarial_set import AdversarialSet, replayed_set
-from retrieval.evaluation.attacks.measure import AttackedPool, measured, ranks_of, target_scores
-from retrieval.evaluation.attacks.records import Attacked, load_attacked, save_attacked
-from retrieval.evaluation.attacks.search import Judge, search
-from retrieval.evaluation.attacks.synonyms import EMBEDDING, ListedSynonyms, load_synonyms
-from retrieval.evaluation.attacks.words import Words
+from retrieval.errors import ConfigError
+from retrieval.evaluation.adversarial.adversarial_set import AdversarialSet, replayed_set, target_texts
+from retrieval.evaluation.adversarial.attack import Attack, Scene
+from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
+from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked, save_attacked
+from retrieval.evaluation.adversarial.targets import choose_queries, choose_targets, take_queries
+from retrieval.evaluation.substitution.words import Words
 from retrieval.evaluation.suite import SetScores
+from retrieval.models.scores import Scores
 from retrieval.search.loading import load_retriever
+from retrieval.search.ranking import top_k, without_identical
 from retrieval.search.retriever import Attackable
 
 __all__ = [
     "ATTACK_FILE",
-    "Attack",
+    "AttackEvaluation",
     "Attacked",
     "Outcome",
     "load_attacked",
@@ -55,19 +59,15 @@ class Outcome:
     """One entry a target, by query."""
 
 
-class Attack:
-    """A configured attack, its files read and checked."""
+class AttackEvaluation:
+    """A configured attack, or one to replay; its files are read and checked."""
 
-    def __init__(
-        self, config: AttackConfig, listed: ListedSynonyms | None, replayed: list[Attacked] | None
-    ) -> None:
-        self._config = config
-        self._listed = listed
-        self._replayed = replayed
+    def __init__(self, config: AttackConfig, attack: Attack | None, replayed: list[Attacked]) -> None:
+        self._config, self._attack, self._replayed = config, attack, replayed
 
     @classmethod
-    def load(cls, config: AttackConfig) -> Attack | None:
-        """Read the synonyms or the passages to replay, so that mistakes in them show before training.
+    def load(cls, config: AttackConfig) -> AttackEvaluation | None:
+        """Read what the attack needs, or the passages to replay, so that mistakes show before training.
 
         Returns:
             ``None`` without an attack.
@@ -77,11 +77,7 @@ class Attack:
         """
         if config.replay is not None:
             return cls(config, None, load_attacked(attack_file(config.replay)))
-        if config.name == "none":
-            return None
-        if config.synonyms == EMBEDDING:
-            return cls(config, None, None)
-        return cls(config, load_synonyms(Path(config.synonyms), config.candidates), None)
+        return None if config.name == "none" else cls(config, ATTACKS[config.name](config), [])
 
     def run(
         self,
@@ -107,12 +103,12 @@ class Attack:
         """
         start = time.perf_counter()
         judge, asked = _judge(self._config, model), 0
-        if self._replayed is not None:
+        if self._attack is None:
             source = str(attack_file(str(self._config.replay)))
             adversarial = replayed_set(self._replayed, evaluation_set, source)
         else:
-            adversarial, asked = search(
-                self._config, self._listed, model, judge, evaluation_set, encoded, progress=progress
+            adversarial, asked = _attacked(
+                self._attack, self._config, model, judge, evaluation_set, encoded, progress
             )
         outcome = _measure(model, judge, adversarial, encoded, evaluation)
         outcome.metrics["adv/queries"] = outcome.metrics["cost/attack_queries"] = float(asked)
@@ -120,17 +116,64 @@ class Attack:
         return outcome
 
 
-def _judge(config: AttackConfig, model: Attackable) -> Judge:
-    """Return who tells how similar texts are."""
+@dataclass(frozen=True)
+class _Judge:
+    """Who tells how similar two texts are."""
+
+    scores: Scores
+    encode: Callable[[Sequence[str]], FloatArray] | None = None
+    """Rows of texts; ``None``: the attacked model's own, which are at hand."""
+
+    def rows(self, texts: Sequence[str], own: FloatArray) -> FloatArray:
+        """Return float32[n, …] of texts, of which the attacked model has its ``own``."""
+        return own if self.encode is None else self.encode(texts)
+
+
+def _judge(config: AttackConfig, model: Attackable) -> _Judge:
     if config.similarity_model is None:
-        return Judge(model.scores)
+        return _Judge(model.scores)
     named = load_retriever(config.similarity_model)
-    return Judge(named.scores, lambda texts: named.encode_texts(texts, "passages"))
+    return _Judge(named.scores, lambda texts: named.encode_texts(texts, "passages"))
+
+
+def _attacked(
+    attack: Attack,
+    config: AttackConfig,
+    model: Attackable,
+    judge: _Judge,
+    evaluation_set: EvaluationSet,
+    encoded: tuple[FloatArray, FloatArray],
+    progress: bool,
+) -> tuple[AdversarialSet, int]:
+    """Choose queries and targets, attack them, and count the texts that the model was asked for."""
+    positions = choose_queries(evaluation_set, config.queries, config.seed)
+    queries, rows, passages = take_queries(evaluation_set, positions), encoded[0][positions], encoded[1]
+    # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
+    found = top_k(rows, passages, config.last_rank + 2, scores=model.scores)
+    ranking = without_identical(found, queries, config.last_rank + 1)
+    targets = choose_targets(ranking, queries, config)
+    if not targets:
+        raise ConfigError(
+            f"{queries.name}: nothing irrelevant at ranks {config.first_rank} to {config.last_rank} "
+            f"of {len(passages)} candidates; lower attack.first_rank and attack.last_rank"
+        )
+    texts = target_texts(queries, targets)
+    originals = judge.rows(texts, passages[[target.column for target in targets]])
+
+    def similarity(numbers: Sequence[int], new: Sequence[str], own: FloatArray) -> FloatArray:
+        return judge.scores.cosines(originals[list(numbers)], judge.rows(new, own))
+
+    limit = similarity if config.similarity > -1 else None
+    edits, asked = attack.edits(Scene(model, queries, rows, ranking, targets, texts, limit, progress))
+    new_texts = [edited(text, own) for text, own in zip(texts, edits, strict=True)]
+    if None in new_texts:
+        raise ValueError(f"attack {attack.name} edits a stretch of text that does not stand at its place")
+    return AdversarialSet(positions, queries, targets, texts, cast(list[str], new_texts), edits), asked
 
 
 def _measure(
     model: Attackable,
-    judge: Judge,
+    judge: _Judge,
     adversarial: AdversarialSet,
     encoded: tuple[FloatArray, FloatArray],
     evaluation: EvalConfig,
@@ -139,7 +182,7 @@ def _measure(
     queries, passages = encoded[0][adversarial.positions], encoded[1]
     pool = AttackedPool(adversarial.queries, queries, passages, model.scores, adversarial.targets)
     old = passages[adversarial.columns()]
-    changed = [index for index, words in enumerate(adversarial.words) if words]
+    changed = [index for index, edits in enumerate(adversarial.edits) if edits]
     new = np.array(old, dtype=np.float32)
     if changed:
         new[changed] = model.encode_texts([adversarial.new_texts[index] for index in changed], "passages")
@@ -164,7 +207,7 @@ def _measure(
 def _attack_metrics(
     adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray
 ) -> dict[str, float]:
-    changed = np.array([len(words) for words in adversarial.words])
+    changed = np.array([sum(map(_words, edits)) for edits in adversarial.edits])
     lengths = np.array([len(Words(text)) for text in adversarial.old_texts])
     return {
         "adv/success_rate": float((after < before).mean()),
@@ -192,9 +235,14 @@ def _records(
             rank_before=int(before[index]),
             rank_after=int(after[index]),
             similarity=float(similarity[index]),
-            words=adversarial.words[index],
+            words=adversarial.edits[index],
             old_text=adversarial.old_texts[index],
             new_text=adversarial.new_texts[index],
         )
         for index, target in enumerate(adversarial.targets)
     ]
+
+
+def _words(edit: Edit) -> int:
+    """Return how many words an edit changes: the one that it replaces, or those that it puts in."""
+    return 1 if edit.old else len(edit.new.split())

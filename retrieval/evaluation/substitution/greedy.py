@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from retrieval.config import AttackConfig
 from retrieval.data.arrays import FloatArray
-from retrieval.evaluation.attacks.synonyms import Synonyms
-from retrieval.evaluation.attacks.words import Words, match_case
+from retrieval.evaluation.substitution.options import WsraConfig
+from retrieval.evaluation.substitution.synonyms import Synonyms
+from retrieval.evaluation.substitution.words import Words, match_case
 from retrieval.search.retriever import Attackable
 
 _TEXTS_AT_ONCE = 16_384
@@ -53,7 +53,7 @@ class Search:
         """Return the current text."""
         return self.words.replace(self.replaced)
 
-    def finished(self, config: AttackConfig) -> bool:
+    def finished(self, config: WsraConfig) -> bool:
         """Whether no more word may or need be replaced."""
         at_top = config.accept == "rank" and self.rank == 1
         enough = config.tries is not None and self.tried >= config.tries
@@ -80,7 +80,7 @@ class Greedy:
     """
 
     def __init__(
-        self, model: Attackable, synonyms: Synonyms, similarity: Similarity | None, config: AttackConfig
+        self, model: Attackable, synonyms: Synonyms, similarity: Similarity | None, config: WsraConfig
     ) -> None:
         self._model = model
         self._synonyms = synonyms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from retrieval.run.files import write_text
 
 
 @dataclass(frozen=True)
-class Replacement:
-    """One replaced word."""
+class Edit:
+    """A replaced word or other stretch of a text; with an empty ``old``, one that is put in."""
 
     start: int
     """Where ``old`` starts in the original text, in characters."""
@@ -32,7 +33,7 @@ class Attacked:
     rank_after: int
     similarity: float
     """Cosine of the vectors of the two texts."""
-    words: tuple[Replacement, ...]
+    words: tuple[Edit, ...]
     """In text order."""
     old_text: str
     new_text: str
@@ -80,7 +81,7 @@ def _parse(line: str, where: str) -> Attacked:
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg})") from error
     try:
-        words = tuple(Replacement(int(w["start"]), str(w["old"]), str(w["new"])) for w in value["words"])
+        words = tuple(Edit(int(w["start"]), str(w["old"]), str(w["new"])) for w in value["words"])
         entry = Attacked(
             query_id=str(value["query_id"]),
             passage_id=str(value["passage_id"]),
@@ -95,17 +96,16 @@ def _parse(line: str, where: str) -> Attacked:
         raise DataError(f"{where}: {error} is missing; is this an attack.jsonl?") from error
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: not an attacked passage ({error})") from error
-    if _apply(entry) != entry.new_text:
+    if edited(entry.old_text, entry.words) != entry.new_text:
         raise DataError(f"{where}: new_text is not old_text with the listed words replaced")
     return entry
 
 
-def _apply(entry: Attacked) -> str | None:
-    """Return the old text with the words replaced; ``None`` where a word does not stand at its place."""
-    text = entry.old_text
-    for word in sorted(entry.words, key=lambda word: word.start, reverse=True):
-        end = word.start + len(word.old)
-        if word.start < 0 or text[word.start : end] != word.old:
+def edited(text: str, edits: Sequence[Edit]) -> str | None:
+    """Return a text with some edits made; ``None`` where an ``old`` does not stand at its place."""
+    for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
+        end = edit.start + len(edit.old)
+        if edit.start < 0 or text[edit.start : end] != edit.old:
             return None
-        text = text[: word.start] + word.new + text[end:]
+        text = text[: edit.start] + edit.new + text[end:]
     return text

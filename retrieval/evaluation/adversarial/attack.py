@@ -1,0 +1,88 @@
+"""What an attack is. Each attack is one file that registers itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from retrieval.config import AttackConfig, Config
+from retrieval.config.attack import ATTACKS
+
+if TYPE_CHECKING:
+    from retrieval.data.arrays import FloatArray
+    from retrieval.data.testset import EvaluationSet
+    from retrieval.evaluation.adversarial.records import Edit
+    from retrieval.evaluation.adversarial.targets import Target
+    from retrieval.search.ranking import Ranking
+    from retrieval.search.retriever import Attackable
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an attack finds: a model, some queries, and for each of them passages to promote."""
+
+    model: Attackable
+    """The attacked model."""
+    queries: EvaluationSet
+    """The attacked queries."""
+    query_rows: FloatArray
+    """float32[q, …] of the queries by the model."""
+    ranking: Ranking
+    """The best candidates of every query, a rank deeper than ``attack.last_rank``."""
+    targets: list[Target]
+    """By ascending query."""
+    texts: list[str]
+    """Their texts."""
+    similarity: Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray] | None
+    """Cosines float32[n] of new texts with the original texts of some targets: numbers of the targets, the
+    texts, and their rows float32[n, …] by the model. ``None``: ``attack.similarity`` sets no limit."""
+    progress: bool
+    """Whether to show a bar when it takes more than two seconds."""
+
+
+class Attack(ABC):
+    """Rewrites passages that are irrelevant to a query so that they rank higher for it.
+
+    A subclass with a ``name`` registers itself. Its module imports nothing heavy before it attacks, because
+    ``--help`` and the plan of a sweep import it.
+    """
+
+    name: ClassVar[str]
+    """Value of ``attack.name``."""
+    options: ClassVar[type[AttackConfig]] = AttackConfig
+    """Its keys; those beyond the common ones are its own."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "name" in cls.__dict__:
+            ATTACKS.register(cls.name, cls)
+
+    @classmethod
+    def check(cls, cell: Config) -> None:
+        """Refuse a configuration that the attack cannot work with.
+
+        Raises:
+            ConfigError: Names the key, the bad value, the valid ones and, where it helps, the fix.
+        """
+        return
+
+    def __init__(self, config: Any) -> None:
+        """Read the files that the attack needs, so that mistakes in them show before training.
+
+        Args:
+            config: An object of ``options``.
+
+        Raises:
+            ConfigError, DataError: A file cannot be read or is malformed.
+        """
+        self.config = config
+
+    @abstractmethod
+    def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
+        """Return how the text of each target is changed, and how many texts the model was asked for.
+
+        Raises:
+            ConfigError: The model cannot be attacked as configured.
+        """

@@ -1,0 +1,46 @@
+"""``wsra``: word-substitution ranking attack, after PRADA (Wu et al. 2022, arXiv 2204.01321).
+
+docs/attack.md describes the protocol and how it differs from PRADA's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieval.config import Config
+from retrieval.errors import ConfigError
+from retrieval.evaluation.adversarial.attack import Attack, Scene
+from retrieval.evaluation.substitution.options import EMBEDDING, WsraConfig
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.adversarial.records import Edit
+
+
+class Wsra(Attack):
+    """Replaces words by synonyms, one after the other, while the rank or the score improves."""
+
+    name = "wsra"
+    options = WsraConfig
+
+    @classmethod
+    def check(cls, cell: Config) -> None:
+        """Refuse a list of synonyms that is not there."""
+        synonyms: str = cell.attack.synonyms  # type: ignore[attr-defined]
+        if synonyms != EMBEDDING and not Path(synonyms).is_file():
+            raise ConfigError(
+                f"attack.synonyms={synonyms}: no such file; valid: embedding, or a JSON file of synonyms"
+            )
+
+    def __init__(self, config: WsraConfig) -> None:
+        from retrieval.evaluation.substitution.synonyms import load_synonyms
+
+        super().__init__(config)
+        listed = config.synonyms != EMBEDDING
+        self._listed = load_synonyms(Path(config.synonyms), config.candidates) if listed else None
+
+    def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
+        """Return the replaced words of each target, and how many texts the model was asked for."""
+        from retrieval.evaluation.substitution.search import search
+
+        return search(scene, self.config, self._listed)

@@ -1,0 +1,1 @@
+"""Substitution of words: the parts of the attack ``wsra``."""
