@@ -16,6 +16,11 @@ STRATEGIES: Registry[type[Any]] = Registry("strategy.name", "retrieval.training.
 RULES: Registry[type[Any]] = Registry("strategy.rule", "retrieval.training.omega.rules")
 """Every rule of ω: a class of :class:`retrieval.training.omega.rule.Rule`."""
 
+PERTURBATIONS: Registry[type[Any]] = Registry(
+    "strategy.perturbation.kind", "retrieval.training.perturbations"
+)
+"""Every perturbation: a class of :class:`retrieval.training.perturbation.Perturbation`."""
+
 DEFAULT_RULES = ("guarded", "repeats")
 """Rules of ω where nothing is given that another one needs: with robust-dev domains, and without."""
 
@@ -65,7 +70,7 @@ class PerturbationConfig:
     kind: str = knob(
         "fgsm",
         "How passages are perturbed: one gradient step, several, words replaced by gradient, random words.",
-        choices=("fgsm", "pgd", "substitution", "noise"),
+        choices=PERTURBATIONS.names,
     )
     epsilon: float = knob(
         0.3, "Norm bound of a passage's perturbation, in mean norms of a word embedding.", above=0

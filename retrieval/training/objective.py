@@ -16,16 +16,18 @@ import torch
 from torch import Tensor
 
 from retrieval.config import StrategyConfig
+from retrieval.config.strategy import PERTURBATIONS
 from retrieval.data.batches import Batch
 from retrieval.models.flops import BACKWARD, FORWARD, Work
 from retrieval.models.scorer import Scorer
+from retrieval.training.adversary import Perturbed
 from retrieval.training.gathering import gathered, processes
 from retrieval.training.losses import contrastive_loss
 from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.target import load_target
 from retrieval.training.parts import AttackedBatch
-from retrieval.training.perturbation import Perturbation, Perturbed
+from retrieval.training.perturbation import Perturbation
 from retrieval.training.strategy import EFF, PERTURBED, Mixture, Strategy, strategy_of
 from retrieval.training.vocabulary import Vocabulary
 
@@ -71,7 +73,8 @@ class Objective:
         self.perturbation: Perturbation | None = None
         if PERTURBED in strategy.shares:
             vocabulary = Vocabulary.of(setting.tokenizer)
-            self.perturbation = Perturbation(self.config.perturbation, vocabulary, setting.seed)
+            options = self.config.perturbation
+            self.perturbation = PERTURBATIONS[options.kind](options, vocabulary, setting.seed)
         self.control: OmegaController | None = None
         """What moves ω; ``None``: it is ½."""
         if strategy.has_omega:
@@ -137,10 +140,9 @@ class Objective:
         """What the objective adds to ``result.json``."""
         found = {} if self.strategy.rob is None else {"omega/mixing": self.config.mixing}
         if self.perturbation is not None:
-            kind = self.config.perturbation.kind
-            strength = "epsilon" if kind in ("fgsm", "pgd") else "rate"
+            strength = self.perturbation.strength
             value = getattr(self.config.perturbation, strength)
-            found |= {"perturbation/kind": kind, f"perturbation/{strength}": value}
+            found |= {"perturbation/kind": self.perturbation.name, f"perturbation/{strength}": value}
         return found if self.control is None else found | self.control.result()
 
 

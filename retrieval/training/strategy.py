@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
 from retrieval.config.margins import check_margin
-from retrieval.config.strategy import STRATEGIES, check_own_keys
+from retrieval.config.strategy import PERTURBATIONS, STRATEGIES, check_own_keys
 from retrieval.errors import ConfigError
 
 BLOCKS = IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed", "other-domains", "pooled"
@@ -160,10 +160,12 @@ class Strategy(ABC):
             )
 
     def _check_devices(self, batch_size: int, devices: int) -> None:
-        if PERTURBED in self.shares and self.config.perturbation.kind == "noise":
+        kind = self.config.perturbation.kind
+        if PERTURBED in self.shares and PERTURBATIONS[kind].one_device:
+            several = ", ".join(name for name, part in PERTURBATIONS.items() if not part.one_device)
             raise ConfigError(
-                "strategy.perturbation.kind=noise draws words on one device, not on "
-                f"trainer.devices={devices}; use fgsm, pgd or substitution, or trainer.devices=1"
+                f"strategy.perturbation.kind={kind} works on one device, not on trainer.devices={devices}; "
+                f"use {several}, or trainer.devices=1"
             )
         fewest = batch_size if self.by_steps else min(self.counts(batch_size).values())
         if fewest < devices:

@@ -8,6 +8,7 @@ from typing import cast
 from omegaconf import DictConfig
 
 from retrieval.config import Config
+from retrieval.config.strategy import PERTURBATIONS
 from retrieval.training.strategy import PERTURBED, strategy_of
 from sweeps.launch.shape import shaped, vocabulary
 
@@ -147,14 +148,14 @@ def batch_contents(config: DictConfig) -> dict[str, float]:
 
 def _step_texts(config: DictConfig, contents: Contents) -> tuple[_Texts, _Texts, _Texts]:
     """All texts of the mean step; those passed to find perturbations; and those of the largest step."""
-    strategy, kind = strategy_of(cast(Config, config).strategy), config.strategy.perturbation.kind
+    strategy, options = strategy_of(cast(Config, config).strategy), config.strategy.perturbation
+    gradients = PERTURBATIONS[options.kind].gradients(options)
     whole, searched = _Texts(), _Texts()
     counts = batch_contents(config)
     for block, pairs in counts.items():
         passages = 1 + strategy.negatives_of(block)
         whole += _Texts.of(contents, pairs, pairs * passages)
-        if block == PERTURBED and kind != "noise":
-            steps = int(config.strategy.perturbation.steps) if kind == "pgd" else 1
-            searched += _Texts.of(contents, pairs, ASCENT_PASSES * steps * pairs * passages)
+        if block == PERTURBED and gradients:
+            searched += _Texts.of(contents, pairs, ASCENT_PASSES * gradients * pairs * passages)
     pairs = sum(counts.values())
     return whole, searched, _Texts.of(contents, pairs, pairs * (1 + strategy.hard_negatives))

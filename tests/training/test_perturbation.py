@@ -9,18 +9,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.config import PerturbationConfig
+from retrieval.config.strategy import PERTURBATIONS
 from retrieval.data.batches import Stream, collate
 from retrieval.data.layout import TokenBatch
 from retrieval.errors import ConfigError
 from retrieval.models.families.dual_encoder import DualEncoder
+from retrieval.training.adversary import Adversary, Perturbed, ascend, passage_norms
 from retrieval.training.parts import AttackedBatch, Part
-from retrieval.training.perturbation import Adversary, Perturbation, Perturbed, ascend, passage_norms
 from retrieval.training.strategy import IN_DOMAIN, PERTURBED
 from retrieval.training.streams import TrainingData
 from retrieval.training.vocabulary import Vocabulary
 from tests.rounding import gamma, product_bound
 
-KINDS = ("fgsm", "pgd", "substitution", "noise")
+KINDS = PERTURBATIONS.names()
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def perturb(
     kind: str, encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, **options: Any
 ) -> Perturbed:
     seed = options.pop("seed", 7)
-    return Perturbation(PerturbationConfig(kind=kind, **options), words, seed)(encoder, batch)
+    return PERTURBATIONS[kind](PerturbationConfig(kind=kind, **options), words, seed)(encoder, batch)
 
 
 def table(encoder: DualEncoder) -> Tensor:
@@ -217,4 +218,4 @@ def test_a_vocabulary_without_words_is_refused() -> None:
         *(torch.zeros(3, dtype=torch.bool) for _ in range(3)), torch.zeros(0, dtype=torch.int64)
     )
     with pytest.raises(ConfigError, match=r"strategy\.perturbation\.kind=noise"):
-        Perturbation(PerturbationConfig(kind="noise"), nothing, 1)
+        PERTURBATIONS["noise"](PerturbationConfig(kind="noise"), nothing, 1)

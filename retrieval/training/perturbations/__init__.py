@@ -1,0 +1,1 @@
+"""Perturbations of training inputs, one file each; each registers itself."""
