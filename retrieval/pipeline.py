@@ -14,7 +14,6 @@ from retrieval.evaluation.adversarial.evaluation import ATTACK_FILE, AttackEvalu
 from retrieval.evaluation.measuring import Collections, measure_all
 from retrieval.evaluation.suite import save_scores
 from retrieval.evaluation.untrained import UntrainedReference
-from retrieval.models.families import family
 from retrieval.opened import Run
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory, data_label, identity, identity_hash
@@ -45,7 +44,6 @@ def execute(run: Run) -> dict[str, Any]:
         ParetrieveError: an error with one line for people; the run directory says ``failed``.
     """
     quiet()
-    family(run.cell.model.family)
     with storage_errors(run.config):
         run.directory.check_config(run.config)
         with run.directory.claim() as finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,13 +12,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from retrieval.models.scorer import FAMILIES
-from retrieval.pipeline import run_cell
 from sweeps.fitting.fit import FitOptions, fit_law
 from sweeps.fitting.laws import LAWS
 from sweeps.fitting.points import Columns
 from tests.conftest import REPOSITORY
-from tests.end_to_end.conftest import SMALL, composed
+from tests.end_to_end.conftest import SMALL
 
 BLOCKS = dict(
     re.findall(
@@ -30,12 +29,13 @@ PARTS = (
     "retrieval/training/strategies/even.py",
     "retrieval/training/omega/rules/ramp.py",
     "retrieval/evaluation/attacks/stuffing.py",
+    "retrieval/models/families/distance.py",
 )
 
 
 @pytest.fixture
 def distribution(tmp_path: Path) -> Path:
-    """The strategy, the rule and the attack as plug-ins, with their files of ``conf/``."""
+    """The parts as plug-ins, with their files of ``conf/``."""
     about = tmp_path / "example-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
@@ -125,14 +125,24 @@ def test_a_law_is_fitted() -> None:
         del LAWS["exponential"]
 
 
-def test_a_family_trains_and_is_measured(tmp_path: Path) -> None:
-    exec(BLOCKS["retrieval/models/families/distance.py"], {})
-    try:
-        options = (*SMALL, f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}", "train.steps=30")
-        found = run_cell(composed(*options, "model.family=distance"))
-        plain = run_cell(composed(*options))
-    finally:
-        del FAMILIES["distance"]
+def test_a_family_trains_and_is_measured(distribution: Path) -> None:
+    common = (
+        *(option for option in SMALL if not option.startswith("trainer")),
+        f"runs={distribution / 'runs'}",
+        f"cache={distribution / 'cache'}",
+        "train.steps=30",
+    )
+    refused = python(distribution, "train.py", *common, "model.family=oracle", status=2)
+    assert "model.family=oracle is not known; valid: distance, dual-encoder" in refused
+    results = []
+    for family in ("distance", "dual-encoder"):
+        python(distribution, "train.py", *common, f"model.family={family}")
+        results += [
+            json.loads(file.read_text())
+            for file in (distribution / "runs").glob("*/result.json")
+            if json.loads(file.read_text()) not in results
+        ]
+    found, plain = results
     assert (found["model_family"], "model_family" in plain) == ("distance", False)
     # Chance is ln 33 with 32 negatives.
     assert found["eff/contrastive_entropy"] < 3.4

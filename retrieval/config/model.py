@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from retrieval.config.knobs import knob
+from retrieval.config.registry import Registry
+
+FAMILIES: Registry[type[Any]] = Registry("model.family", "retrieval.models.families")
+"""Every model family: a class of :class:`retrieval.models.scorer.Scorer`. To look one up imports PyTorch."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -30,6 +30,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """
         self._key, self._package = key, package
         self._parts: dict[str, Part] = {}
+        self._loaded = False
 
     def register(self, name: str, part: Part) -> None:
         """Add a part; called by its module.
@@ -39,6 +40,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """
         if self._parts.setdefault(name, part) is not part:
             raise ValueError(f"two parts register {self._key}={name}")
+        self._parts = dict(sorted(self._parts.items()))
 
     def names(self) -> tuple[str, ...]:
         """The valid values of the key."""
@@ -58,12 +60,14 @@ class Registry(Mapping[str, Part], Generic[Part]):
     def __len__(self) -> int:
         return len(self._found)
 
-    @cached_property
+    @property
     def _found(self) -> dict[str, Part]:
-        for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
-        _load_plugins()
-        return dict(sorted(self._parts.items()))
+        if not self._loaded:
+            for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+            _load_plugins()
+            self._loaded = True
+        return self._parts
 
 
 @cache

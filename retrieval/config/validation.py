@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
 from retrieval.config.data import ROLES
+from retrieval.config.model import FAMILIES, ModelConfig
 from retrieval.config.schema import Config, settings_of
 from retrieval.config.strategy import STRATEGIES
 from retrieval.errors import ConfigError
@@ -47,6 +48,8 @@ def validate(config: DictConfig) -> Config:
 
 def _model(config: Config) -> None:
     model = config.model
+    if model.family != ModelConfig.family:
+        FAMILIES[model.family]
     if model.init == "pretrained":
         if not model.pretrained:
             raise ConfigError(

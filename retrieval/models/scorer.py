@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BertModel
 
 from retrieval.config import ModelConfig
+from retrieval.config.model import FAMILIES
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.models import bert
@@ -23,9 +24,6 @@ from retrieval.models.parameters import Groups, parameter_groups
 from retrieval.models.scores import Scores
 
 DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16}
-
-FAMILIES: dict[str, type[Scorer]] = {}
-"""Model families by the value of ``model.family``."""
 
 
 class Scorer(nn.Module, ABC):
@@ -44,7 +42,7 @@ class Scorer(nn.Module, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.family:
-            FAMILIES[cls.family] = cls
+            FAMILIES.register(cls.family, cls)
 
     def __init__(self, backbone: nn.Module, config: ModelConfig, precision: str = "32") -> None:
         super().__init__()

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from retrieval.config.attack import ATTACKS
 from retrieval.config.registry import Registry
-from retrieval.config.strategy import RULES, STRATEGIES
+from retrieval.config.strategy import PERTURBATIONS, RULES, STRATEGIES
 from tests.conftest import REPOSITORY
 
 LIGHT = """
@@ -36,11 +37,19 @@ def test_a_strategy_is_refused_before_anything_heavy_is_imported() -> None:
     assert "strategy.rule=mgda needs the gradients of both losses" in done.stdout
 
 
-@pytest.mark.parametrize(("registry", "folder"), [(STRATEGIES, "strategies"), (RULES, "omega/rules")])
+@pytest.mark.parametrize(
+    ("registry", "folder"),
+    [
+        (STRATEGIES, "training.strategies"),
+        (RULES, "training.omega.rules"),
+        (PERTURBATIONS, "training.perturbations"),
+        (ATTACKS, "evaluation.attacks"),
+    ],
+)
 def test_every_part_is_the_class_of_its_name_and_says_what_it_is(
     registry: Registry[type], folder: str
 ) -> None:
-    package = f"retrieval.training.{folder.replace('/', '.')}."
+    package = f"retrieval.{folder}."
     for name, kind in registry.items():
         assert kind.name == name  # type: ignore[attr-defined]
         assert kind.__doc__

@@ -1,4 +1,4 @@
-"""Model families, one file each; importing this package registers them all."""
+"""Model families, one file each; each registers itself (docs/extend.md)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,9 @@ from typing import Any
 import torch
 
 from retrieval.config import ModelConfig
-from retrieval.errors import ConfigError
+from retrieval.config.model import FAMILIES
 from retrieval.models.backbones import load_backbone, unloaded_backbone
-from retrieval.models.families import dual_encoder
-from retrieval.models.scorer import FAMILIES, Scorer
-
-MODULES = (dual_encoder,)
-"""In alphabetical order."""
-
-
-def family(name: str) -> type[Scorer]:
-    """The family of a value of ``model.family``.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in FAMILIES:
-        raise ConfigError(f"model.family={name} is not known; valid: {', '.join(sorted(FAMILIES))}")
-    return FAMILIES[name]
+from retrieval.models.scorer import Scorer
 
 
 def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str) -> Scorer:
@@ -35,10 +20,11 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
     Raises:
         ConfigError: There is no such family, or the pretrained checkpoint cannot be loaded.
     """
-    chosen = family(config.family)
+    chosen = FAMILIES[config.family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return chosen(load_backbone(config, tokenizer), config, precision)
+        scorer: Scorer = chosen(load_backbone(config, tokenizer), config, precision)
+    return scorer
 
 
 def unloaded_scorer(folder: str, config: ModelConfig) -> Scorer:
@@ -47,6 +33,7 @@ def unloaded_scorer(folder: str, config: ModelConfig) -> Scorer:
     Raises:
         ConfigError: There is no such family, or ``config.json`` describes no model that can be built.
     """
-    chosen = family(config.family)
+    chosen = FAMILIES[config.family]
     with unloaded_backbone(folder) as backbone:
-        return chosen(backbone, config)
+        scorer: Scorer = chosen(backbone, config)
+    return scorer
