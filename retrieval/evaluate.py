@@ -31,6 +31,7 @@ from retrieval.run.storage import writable_file, writable_folder
 
 if TYPE_CHECKING:
     from retrieval.evaluation.suite import Reference
+    from retrieval.search.retriever import Attackable
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("data", "eval", "attack")
@@ -106,24 +107,19 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
         composed = compose("config", overrides=overrides)
     config = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(composed, resolve=True)))
     if run is not None:
-        stored = _stored(run)
+        from retrieval.search.loading import stored_config
+
+        stored = stored_config(run)
         named = {override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides}
         if "suite" in named:
             named.add("data")
         for group in (*GROUPS, "cache"):
             if group not in named:
-                config[group] = stored[group]
+                config[group] = stored[group]  # type: ignore[index]
     validate(config)
     if config.eval.name == "none":
         raise ConfigError("eval=none measures nothing; use eval=quick or eval=full")
     return cast(Config, config)
-
-
-def _stored(run: Path) -> DictConfig:
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
-    return cast(DictConfig, OmegaConf.load(path))
 
 
 def _measure(
@@ -143,6 +139,7 @@ def _measure(
     from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, save_attacked
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.evaluation.suite import save_scores
+    from retrieval.search.loading import run_retriever
     from retrieval.search.sentence_transformer import sentence_transformer_retriever
     from retrieval.training.prepared import open_domains
 
@@ -153,11 +150,13 @@ def _measure(
     suite = sources.prepare(config.data, cache)
     robust_dev, ood = open_domains(suite.robust_dev, cache), open_domains(suite.ood, cache)
     collections = Collections(open_collection(suite.in_domain, cache), robust_dev, ood)
-    # Similarity and temperature of a run are part of its vectors.
-    source, similarity, divisor = (run / "model", "dot", 1.0) if run else (str(model), None, temperature)
-    retriever = sentence_transformer_retriever(
-        source, similarity=similarity, temperature=divisor, batch_size=batch_size, device=device
-    )
+    retriever: Attackable
+    if run is not None:
+        retriever = run_retriever(run, device, config.cache, batch_size=batch_size)
+    else:
+        retriever = sentence_transformer_retriever(
+            str(model), temperature=temperature, batch_size=batch_size, device=device
+        )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
     measured = measure_all(retriever, collections, config, attack, untrained)
     if attacked is not None and measured.attacked is not None:
@@ -171,21 +170,15 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     """The initial weights of a run as a reference on the collections of ``config``."""
     import torch
 
-    from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
     from retrieval.evaluation.untrained import UntrainedReference
     from retrieval.run import hardware
+    from retrieval.search.loading import run_stores, stored_config
 
-    cell = _stored(run)
+    cell = stored_config(run)
     cell.eval, cell.cache = config.eval, config.cache
-    tokenizer = load_tokenizer(run / "model")
-    # Saved with the limits of its last call; those of the run are in its configuration.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
     place = torch.device(device) if device else hardware.choose_device(cell.trainer)
     precision = hardware.choose_precision(cell.train.precision, place)
-    typed = cast(Config, cell)
-    stores = TokenStores(typed.data, Path(typed.cache), tokenizer, tokenizer_fingerprint(tokenizer))
-    return UntrainedReference(typed, stores, place, precision)
+    return UntrainedReference(cell, run_stores(run, cell), place, precision)
 
 
 def build() -> typer.Typer:

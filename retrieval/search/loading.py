@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
+from omegaconf import OmegaConf
+
+from retrieval.config import Config, ModelConfig
 from retrieval.data.collection import Collection
+from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError, first_line
+from retrieval.models.families import build_scorer
+from retrieval.run import hardware
 from retrieval.run.identity import content_hash
 from retrieval.search.bm25 import K1, B, Bm25Retriever
 from retrieval.search.bm25 import VERSION as BM25_VERSION
 from retrieval.search.cross_encoder import CrossEncoderRetriever
-from retrieval.search.retriever import Retriever
-from retrieval.search.sentence_transformer import (
-    SentenceTransformerRetriever,
-    sentence_transformer_retriever,
-)
+from retrieval.search.retriever import Attackable, Retriever
+from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.sentence_transformer import sentence_transformer_retriever
 
 BM25 = "bm25"
 TEXTS_A_BLOCK = 16_384
@@ -28,7 +33,7 @@ def model_identity(source: str) -> str:
     return f"{BM25_VERSION}, k1={K1}, b={B}" if source == BM25 else content_hash(source)
 
 
-def load_retriever(source: str) -> SentenceTransformerRetriever:
+def load_retriever(source: str) -> Attackable:
     """The retriever of a run folder, a sentence-transformers folder or a hub id.
 
     Raises:
@@ -40,8 +45,60 @@ def load_retriever(source: str) -> SentenceTransformerRetriever:
         if (folder / "status.json").is_file():
             raise ConfigError(f"{source}: this run has no model/ folder; finish the run first")
         return sentence_transformer_retriever(source, block=TEXTS_A_BLOCK)
-    # Similarity and temperature of a run are part of its vectors.
-    return sentence_transformer_retriever(str(exported), similarity="dot", block=TEXTS_A_BLOCK)
+    return run_retriever(folder, block=TEXTS_A_BLOCK)
+
+
+def run_retriever(
+    run: Path, device: str | None = None, cache: str | None = None, **options: Any
+) -> Attackable:
+    """The retriever of a finished run: what it exported, or of another family its checkpoint.
+
+    Args:
+        run: The run's folder.
+        device: Torch device; ``None``: the best there is.
+        cache: Folder of token stores, which other families read; ``None``: the run's.
+        options: Of :func:`sentence_transformer_retriever`, which reads a dual encoder.
+
+    Raises:
+        ConfigError: The run has no model, or no checkpoint.
+    """
+    found = OmegaConf.load(run / "config.yaml") if (run / "config.yaml").is_file() else OmegaConf.create()
+    family, cell = OmegaConf.select(found, "model.family", default=ModelConfig.family), cast(Config, found)
+    if family == ModelConfig.family:
+        # Similarity and temperature of a run are part of its vectors.
+        return sentence_transformer_retriever(str(run / "model"), similarity="dot", device=device, **options)
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        raise ConfigError(f"{run}: {checkpoint} is missing, from which model.family={family} is read")
+    place = torch.device(device) if device else hardware.choose_device(cell.trainer)
+    precision = hardware.choose_precision(cell.train.precision, place)
+    cell.cache = cache or cell.cache
+    stores = run_stores(run, cell)
+    scorer = build_scorer(cell.model, stores.tokenizer, cell.seed, precision)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    scorer.load_state_dict({name.removeprefix("encoder."): value for name, value in state.items()})
+    return ScorerRetriever(scorer.to(place).eval(), stores)
+
+
+def stored_config(run: Path) -> Config:
+    """The configuration in a run's folder.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
+    return cast(Config, OmegaConf.load(path))
+
+
+def run_stores(run: Path, cell: Config) -> TokenStores:
+    """Token stores with the tokenizer of a finished run and the lengths and the cache of ``cell``."""
+    tokenizer = load_tokenizer(run / "model")
+    # Saved with the limits of its last call; those of the run are in its configuration.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return TokenStores(cell.data, Path(cell.cache), tokenizer, tokenizer_fingerprint(tokenizer))
 
 
 def load_teacher(collection: Collection, source: str, cache: Path) -> Retriever:

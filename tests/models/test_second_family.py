@@ -6,6 +6,7 @@ Khattab and Zaharia 2020, arXiv 2004.12832). Nothing outside this file knows of 
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retrieval import evaluate
 from retrieval.config import ModelConfig
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.errors import ConfigError
@@ -141,6 +143,11 @@ def test_a_run_trains_is_measured_attacked_and_exported(tmp_path: Path, options:
     trained = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     exported = load_file(folder / "model" / "weights")
     assert all(torch.equal(trained[f"encoder.{name}"], value) for name, value in exported.items())
+    again = tmp_path / "again.json"
+    assert evaluate.main(["--run", str(folder), f"cache={tmp_path / 'cache'}", "--out", str(again)]) == 0
+    measured = json.loads(again.read_text())
+    names = [f"{side}/{name}" for side in ("eff", "ood") for name in ("contrastive_entropy", "ndcg@10")]
+    assert {name: measured[name] for name in names} == {name: result[name] for name in names}
     if "attack=wsra" in options:
         assert result["adv/targets"] == len(load_attacked(folder / "attack.jsonl"))
         assert math.isfinite(result["untrained/eff/contrastive_entropy"])
