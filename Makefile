@@ -30,7 +30,7 @@ sweep: $(READY)  ## the demonstration sweep: 20 runs on pydocs, fitted, drawn; a
 	$(BIN)/python -m sweeps efficiency --runs $(RUNS) --law interpolated --out $(REPORT)/efficiency.json
 
 frontier: $(FRONTIER)/mixture.json $(FRONTIER)/frontier.json  ## fixed ω traces the frontier in dev metrics, a mixture law is fitted, rules of ω follow; over an hour
-	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=repeats,guarded,gap runs=$(FRONTIER)/runs
+	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=proxy,guarded,repeats runs=$(FRONTIER)/runs
 	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=law \
 		strategy.mixture=$(FRONTIER)/mixture.json runs=$(FRONTIER)/runs
 	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=dro \

@@ -21,8 +21,8 @@ PERTURBATIONS: Registry[type[Any]] = Registry(
 )
 """Every perturbation: a class of :class:`retrieval.training.perturbation.Perturbation`."""
 
-DEFAULT_RULES = ("guarded", "repeats")
-"""Rules of ω where nothing is given that another one needs: with robust-dev domains, and without."""
+DEFAULT_RULES = ("proxy", "guarded", "repeats")
+"""Rules of ω where nothing is given that another one needs: the first one that can work with the data."""
 
 
 def _bases() -> tuple[str, ...]:
@@ -113,8 +113,8 @@ class StrategyConfig:
     rule: str = knob(
         "auto",
         "How ω moves: docs/omega.md lists the rules. auto: law with mixture, dro with frontier, fixed with "
-        "omega; else guarded or, without robust-dev domains, repeats for robust=ood, and dro for perturbed "
-        "passages.",
+        "omega; else dro for perturbed passages and proxy for robust=ood (guarded with mixing=loss, or "
+        "without in-domain dev pairs; repeats without robust-dev domains).",
         choices=lambda: ("auto", *RULES),
     )
     omega: float | None = knob(

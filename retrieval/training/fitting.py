@@ -23,7 +23,13 @@ from retrieval.training.callbacks import (
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.measurement import DevLosses, MeasurementCallback, WeightsCallback, dev_samples
+from retrieval.training.measurement import (
+    DevLosses,
+    MeasurementCallback,
+    WeightsCallback,
+    dev_samples,
+    dev_sides,
+)
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Objective, Setting, build_objective
@@ -74,7 +80,7 @@ def train(
         "steps": cell.train.steps,
         "batch_size": cell.train.batch_size,
         "init": cell.model.init,
-        "robust_dev": bool(data.robust_dev),
+        "dev": dev_sides(data),
     }
     objective = build_objective(cell.strategy, Setting(cell.seed, data.tokenizer, where))
     sampler = Sampler(objective, training, cell.train.batch_size, cell.seed, group.rank, group.size)

@@ -20,7 +20,6 @@ from torch import Tensor
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
-from retrieval.evaluation.suite import evaluation_split
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.callbacks import MetricsCallback
@@ -65,6 +64,12 @@ Samples = Mapping[str, tuple[DevSample, ...]]
 """``eff`` and ``rob`` → the samples whose mean loss it is."""
 
 
+def dev_sides(data: PreparedData) -> tuple[str, ...]:
+    """Losses that have dev pairs: ``eff`` where they stand beside a test, ``rob`` with robust-dev domains."""
+    eff = {DEV, TEST} <= set(data.in_domain.splits)
+    return ("eff",) * eff + ("rob",) * bool(data.robust_dev)
+
+
 def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> Samples:
     """The fixed dev pairs that a rule asks for.
 
@@ -78,7 +83,7 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
         count *= 4
     made: dict[str, tuple[DevSample, ...]] = {}
     if "eff" in wanted or robust != "ood":
-        if evaluation_split(data.in_domain) == DEV or DEV not in data.in_domain.splits:
+        if "eff" not in dev_sides(data):
             raise ConfigError(
                 f"strategy.rule={rule.name} is steered by in-domain dev pairs and {data.in_domain.name} has "
                 "none beside its test; choose strategy.rule=repeats, fixed or dro"

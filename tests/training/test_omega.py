@@ -275,8 +275,11 @@ def test_repeats_gives_away_half_of_what_would_be_repeated(pairs: int, omega: fl
 )
 def test_auto_is_the_rule_that_reads_what_is_given(given: dict[str, object], rule: str) -> None:
     config = StrategyConfig(name="pareto", **given)  # type: ignore[arg-type]
-    assert chosen_rule(config, robust_dev=False) == rule
-    assert chosen_rule(config, robust_dev=True) == {"repeats": "guarded"}.get(rule, rule)
+    assert chosen_rule(config, ()) == chosen_rule(config, ("eff",)) == rule
+    assert chosen_rule(config, ("rob",)) == {"repeats": "guarded"}.get(rule, rule)
+    assert chosen_rule(config, ("eff", "rob")) == {"repeats": "proxy"}.get(rule, rule)
+    config.mixing = "loss"
+    assert chosen_rule(config, ("eff", "rob")) == {"repeats": "guarded"}.get(rule, rule)
 
 
 def test_the_default_rules_are_registered() -> None:

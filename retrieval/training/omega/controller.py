@@ -19,7 +19,7 @@ class OmegaController(OmegaState):
     """Keeps ω and lets its rule move it after every step."""
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
-        self.rule: Rule = RULES[chosen_rule(config, bool(facts.where.get("robust_dev")))](config, facts)
+        self.rule: Rule = RULES[chosen_rule(config, facts.where.get("dev", ()))](config, facts)
         # A fixed ω of 0 or 1 is a legitimate point of the curve; only moving rules are clipped.
         bounds = (config.omega_min, config.omega_max) if self.rule.moves else (0.0, 1.0)
         super().__init__(self.rule.start(), facts.target, config.decay, bounds)

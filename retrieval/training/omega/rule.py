@@ -30,7 +30,7 @@ class Facts:
     target: Target
     where: Mapping[str, Any] = field(default_factory=dict)
     """``params_non_embedding`` (N), ``train_pairs`` (D), ``steps`` and ``batch_size`` of the run;
-    ``robust_dev``: whether it has such domains; ``init``: ``model.init``."""
+    ``dev``: ``eff`` and ``rob`` where there are dev pairs; ``init``: ``model.init``."""
 
 
 class Rule(ABC):

@@ -58,4 +58,5 @@ class Pareto(Strategy):
     def check(self, cell: Config) -> None:
         """As every strategy, and what the rule of ω needs."""
         super().check(cell)
-        RULES[chosen_rule(self.config, bool(cell.data.robust_dev))].check(cell)
+        dev = ("eff", "rob") if cell.data.robust_dev else ("eff",)
+        RULES[chosen_rule(self.config, dev)].check(cell)
