@@ -12,7 +12,7 @@ AUTO = "auto"
 
 
 def chosen_rule(strategy: StrategyConfig, dev: Collection[str]) -> str:
-    """The rule of ω that ``strategy.rule`` stands for; ``dev``: ``eff``, ``rob`` where there are dev pairs."""
+    """The rule of ω that ``strategy.rule`` stands for; ``dev``: sides with dev pairs."""
     if strategy.rule != AUTO:
         return strategy.rule
     given = (("law", strategy.mixture), ("dro", strategy.frontier), ("fixed", strategy.omega))
