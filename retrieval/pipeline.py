@@ -141,6 +141,7 @@ def _describe(
         **trained.objective.result(),
         **trained.negatives,
         "data/fingerprint": fingerprint,
+        **({"data/robust": ", ".join(data.robust)} if data.robust else {}),
         "size/params_non_embedding": parameters["non_embedding"],
         "size/params_embedding": parameters["embedding"],
         "size/params_total": parameters["total"],
