@@ -49,17 +49,15 @@ def run(
 ) -> None:
     """Fit mixture laws over fixed-ω runs; the file is what strategy.rule=law strategy.mixture=FILE reads."""
     from sweeps.fitting.result import FitOptions
-    from sweeps.mixture.fit import fit_mixture
+    from sweeps.mixture.fit import MixtureOptions, fit_mixture
     from sweeps.mixture.present import describe
-    from sweeps.mixture.recorded import mixture_record
-    from sweeps.mixture.result import MixtureOptions
     from sweeps.table.source import Source
 
     fit = FitOptions(loss=loss, starts=50, level=level, bootstrap=bootstrap, seed=seed)
     options = MixtureOptions(eff, rob, shared.names(by), tuple(form or []), fit)
     points = [_point(text) for text in predict or []]
     frame = shared.load(runs, table, wandb, where)
-    record = mixture_record(fit_mixture(frame, options), points, Source.of(frame, where or ()))
+    record = fit_mixture(frame, options, points, Source.of(frame, where or ()))
     drawn = _draw(record, figures) if figures is not None else ()
     shared.write(out, record, chain(describe(record), drawn))
 

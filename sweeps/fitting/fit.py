@@ -17,7 +17,7 @@ from scipy import stats
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting import checks
-from sweeps.fitting.bootstrap import Fitted, Progress, bootstrap, percentile_intervals
+from sweeps.fitting.bootstrap import Fitted, Progress, bootstrap, interval
 from sweeps.fitting.estimate import Estimate, comparable_forms, compare, estimate, leave_largest_out
 from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.fitting.points import Columns, Runs, prepare
@@ -212,7 +212,8 @@ def _bootstrap(prepared: Prepared, options: FitOptions, progress: Progress | Non
     params = sample.params[0]
     if not len(params):
         return None
-    intervals = percentile_intervals(params, law.parameters, options.level)
+    ends = zip(law.parameters, *(part.tolist() for part in interval(params, options.level)))
+    intervals = {name: (low, high) for name, low, high in ends}
     return Bootstrap(params, sample.requested, sample.discarded, intervals)
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.configurations import (
     Configurations,
     W,
@@ -217,8 +218,7 @@ def _noise(means: Configurations, options: FrontierOptions, corner: tuple[float,
         for part in drawn[:KNEE_REPLICATES]
         if part[best := knee(part * _signs(options), options.knee)][0]
     ]
-    tail = (1 - options.level) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail]) if ratios else (np.nan, np.nan)
+    low, high = interval(np.array(ratios), options.level) if ratios else (np.nan, np.nan)
     share = non_dominated(minimised).mean(axis=0)
     return _Noise(share.tolist(), hypervolume(minimised, corner), (float(low), float(high)))
 

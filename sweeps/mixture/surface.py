@@ -100,7 +100,7 @@ class Surface:
     @property
     def forms(self) -> tuple[Form, Form]:
         """The forms of E and of R."""
-        return form_of(self.eff), form_of(self.rob)
+        return form_of(self.eff)[0], form_of(self.rob)[0]
 
     def values(self, inputs: Inputs, theta: Theta | None = None) -> Theta:
         """E and R [r, k] at ``inputs``; ``theta``: parameters [r, p] of both, by default the estimates."""
@@ -108,10 +108,10 @@ class Surface:
         return first.values(eff, inputs), second.values(rob, inputs)
 
 
-def form_of(fitted: Estimate) -> Form:
-    """The form behind an estimate of :func:`fit`."""
+def form_of(fitted: Estimate) -> tuple[Form, Inputs]:
+    """The form behind an estimate of :func:`fit`, and the inputs that it is bound to."""
     assert isinstance(fitted.law, Bound)
-    return fitted.law.form
+    return fitted.law.form, fitted.law.inputs
 
 
 def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Estimate, Estimate]:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from sweeps.mixture.forms import effective_data, exponentials, quadratic
-from sweeps.mixture.forms.base import FORMS, Form, Inputs, get_form
+from sweeps.mixture.forms.base import FORMS, Form, Inputs
 
-__all__ = ["FORMS", "Form", "Inputs", "effective_data", "exponentials", "get_form", "quadratic"]
+__all__ = ["FORMS", "Form", "Inputs", "effective_data", "exponentials", "quadratic"]

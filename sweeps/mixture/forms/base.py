@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval.errors import ConfigError
 from sweeps.fitting.laws import Floats
 
 
@@ -94,13 +93,6 @@ def register(form: Form) -> Form:
         raise ValueError(f"the form {form.name} is registered already")
     FORMS[form.name] = form
     return form
-
-
-def get_form(name: str) -> Form:
-    """The form called ``name``; raises ConfigError naming the valid ones."""
-    if name not in FORMS:
-        raise ConfigError(f"mixture form {name} does not exist; choose one of {', '.join(FORMS)}")
-    return FORMS[name]
 
 
 def power_law(theta: Floats, inputs: Inputs, log_data: Floats, places: tuple[int, int, int, int]) -> Floats:

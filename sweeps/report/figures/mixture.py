@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from sweeps.mixture.optimum import EDGE, interval
+from sweeps.fitting.bootstrap import interval
+from sweeps.mixture.optimum import logits, omega_of
 from sweeps.mixture.record import Mixture, MixtureCell
 from sweeps.report.figures.curves import AXIS_NAME, metric_name
 from sweeps.report.figures.style import INK, Panel, drawing, legend_below, log_axis, quantity, shades
@@ -102,9 +103,9 @@ def optimum_panel(record: Mixture) -> Panel:
 def _law(axes: Axes, record: Mixture, size: float, ends: tuple[float, float], shade: str) -> None:
     law = record.optimum["knee"]
     d = np.geomspace(*ends, _STEPS)
-    columns = np.stack([np.ones(_STEPS), np.log(d), np.full(_STEPS, np.log(size))])
+    n = np.full(_STEPS, size)
     own = np.array([law.intercept, law.ln_train_pairs, law.ln_params_non_embedding])
-    low, high = interval(np.array(law.draws) @ columns, record.level)
-    drawn = [np.clip(1 / (1 + np.exp(-part)), EDGE, 1 - EDGE) for part in (own @ columns, low, high)]
+    low, high = interval(logits(np.array(law.draws), n, d), record.level)
+    drawn = [omega_of(part) for part in (logits(own, n, d), low, high)]
     axes.plot(d, drawn[0], color=shade)
     axes.fill_between(d, drawn[1], drawn[2], color=shade, alpha=0.14, linewidth=0)
