@@ -13,9 +13,10 @@ import pytest
 
 from retrieval.models.scorer import FAMILIES
 from retrieval.pipeline import run_cell
-from sweeps.fitting.fit import FitOptions, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import LAWS
 from sweeps.fitting.points import Columns
+from sweeps.fitting.result import FitOptions
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import SMALL, composed
 

@@ -56,7 +56,7 @@ class Series:
 def series(part: pd.DataFrame, metric: str, axis: Axis, columns: Columns) -> Series:
     """Means and deviations of one strategy's runs on a slice; errors as ``prepare`` of the points raises."""
     runs = prepare(part, metric, None, columns, rising=True)
-    size = runs.n if axis == "N" else runs.d
+    size = runs.size(axis)
     log_y = -runs.log_y if larger_is_better(metric) else runs.log_y
     means = np.bincount(runs.cluster, log_y) / runs.counts
     seeds, row = np.unique(runs.replicate, return_inverse=True)

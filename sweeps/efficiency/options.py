@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 import pandas as pd
 
 from sweeps.diagnostics import Diagnostic
-from sweeps.fitting.fit import FitOptions
 from sweeps.fitting.laws import LAWS, Floats, plain_names
 from sweeps.fitting.points import Columns
+from sweeps.fitting.result import FitOptions
 
 Resource = Literal["N", "D", "FLOPs"]
 Axis = Literal["N", "D"]

@@ -116,7 +116,7 @@ def _usable(fit: Fitted, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
     runs, law = fit.runs, fit.objective.law
     enough = _distinct(drawn, runs.cluster) >= law.size
     for axis in law.axes:
-        levels = np.unique(runs.n if axis == "N" else runs.d, return_inverse=True)[1]
+        levels = np.unique(runs.size(axis), return_inverse=True)[1]
         enough &= _distinct(drawn, levels) >= min(MIN_LEVELS, levels.max() + 1)
     return enough
 

@@ -69,6 +69,10 @@ class Runs:
     independent: bool = False
     """Whether every row is its own configuration (seeds treated as independent points)."""
 
+    def size(self, axis: str) -> Floats:
+        """N or D of every row, [k]."""
+        return self.n if axis == "N" else self.d
+
     @property
     def counts(self) -> NDArray[np.intp]:
         """Number of rows of each configuration, [m]."""
@@ -265,7 +269,8 @@ def _labels(cluster: NDArray[np.intp], seeds: NDArray[Any]) -> list[str]:
 
 def _slice(runs: Runs, axis: str) -> Runs:
     """Rows at the one value of the other axis that has the most levels of ``axis`` (the largest of ties)."""
-    along, across, other = (runs.n, runs.d, "D") if axis == "N" else (runs.d, runs.n, "N")
+    other = "D" if axis == "N" else "N"
+    along, across = runs.size(axis), runs.size(other)
     values = np.unique(across)
     if len(values) == 1:
         return runs

@@ -19,6 +19,7 @@ import pandas as pd
 
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
+from sweeps.fitting import checks
 from sweeps.fitting.bootstrap import Progress, bootstrap, interval
 from sweeps.fitting.fit import Prepared, prepare_fit
 from sweeps.fitting.laws import Floats
@@ -177,11 +178,6 @@ def _difference(
 
 def _doubts(fit: Prepared) -> list[Diagnostic]:
     """Diagnostics that bear on exponents."""
-    from sweeps.fitting import checks
-
     rows = checks.check_rows(fit.by_configuration, fit.estimate.law.axes)
-    return [
-        *fit.by_configuration.notes,
-        *rows,
-        *checks.check_intervals(fit.estimate, fit.profile.intervals, None),
-    ]
+    open_ends = checks.check_intervals(fit.estimate, fit.profile.intervals, None)
+    return [*fit.by_configuration.notes, *rows, *open_ends]

@@ -41,10 +41,10 @@ class Objective:
     chance: float | None = None
     huber: float | None = None
 
-    def residuals(self, theta: Floats) -> Floats:
-        """ln predicted − ln observed, [r, m]."""
+    def residuals(self, theta: Floats, log_y: Floats | None = None) -> Floats:
+        """ln predicted − ln observed, [r, m]; ``log_y`` [r, m]: other tables than the points."""
         values, _ = self.law.evaluate(theta, self.points.u, self.points.v, self.chance, jacobian=False)
-        return np.log(values) - self.points.log_y
+        return np.log(values) - (self.points.log_y if log_y is None else log_y)
 
     def cost(self, theta: Floats) -> Floats:
         """Half the weighted sum of squares (or of Huber's function), [r]."""
@@ -134,7 +134,7 @@ class Objective:
                 theta[active], target[active], weight[active], damping[active], low, high, pin
             )
             moved = self._apply(moved, pin, active)
-            residuals = self._residuals_of(moved, target[active])
+            residuals = self.residuals(moved, target[active])
             new = self._cost(residuals, weight[active])
             better = new <= cost[active]
             change = np.abs(moved - theta[active]).max(axis=1)
@@ -145,10 +145,6 @@ class Objective:
             damping[active] = np.where(better, np.maximum(damping[active] / 6, 1e-14), damping[active] * 5)
             active = active[~done]
         return theta, cost
-
-    def _residuals_of(self, theta: Floats, target: Floats) -> Floats:
-        values, _ = self.law.evaluate(theta, self.points.u, self.points.v, self.chance, jacobian=False)
-        return np.log(values) - target
 
     def _step(
         self,

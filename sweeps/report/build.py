@@ -13,8 +13,8 @@ from sweeps.codes import CODES
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
-from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.comparisons import comparison_part
 from sweeps.report.curves import Curve

@@ -11,9 +11,10 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.fitting.configurations import aggregate, label_order
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import alone
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitOptions, FitResult
 
 Axis = Literal["N", "D"]
 Fitting = Literal["full", "quick", "none"]

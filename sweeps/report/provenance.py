@@ -12,8 +12,8 @@ import yaml
 from retrieval.config import DEFAULT_RULES
 from retrieval.run.files import read_json
 from sweeps.fitting.configurations import FLOPS, W
-from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.quality import domains
 from sweeps.report.tables import percent

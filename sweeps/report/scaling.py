@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.fitting.fit import FitResult, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_for_curves
 from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
 from sweeps.report.figures.style import Panel

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.report.curves import Curve
 from sweeps.table.runs import write_table
 

@@ -10,7 +10,8 @@ from law_tables import COLUMNS, law_table
 
 from retrieval.errors import ConfigError
 from sweeps.fitting.allocation import CostModel, allocate
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import fit_law
+from sweeps.fitting.result import FitOptions, FitResult
 
 PARAMS = {"A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28, "delta": 0.3}
 

@@ -21,8 +21,8 @@ from sweeps.efficiency.measured import Series, joined
 from sweeps.efficiency.multipliers import summaries, written
 from sweeps.efficiency.record import Row
 from sweeps.errors import FitRefusedError
-from sweeps.fitting.fit import FitOptions
 from sweeps.fitting.laws import Floats
+from sweeps.fitting.result import FitOptions
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"

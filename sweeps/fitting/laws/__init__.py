@@ -34,7 +34,7 @@ __all__ = [
     "register",
 ]
 
-_FIRST = ("model", "data", "joint", "additive")
+_FIRST = ("single", "joint", "additive")
 """Of forms that describe a table equally well the first in this order is preferred."""
 
 for _name in (*_FIRST, *(module.name for module in iter_modules(__path__))):

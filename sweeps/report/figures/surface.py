@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeps.fitting.fit import FitResult
+from sweeps.fitting.result import FitResult
 from sweeps.report.figures.curves import AXIS_NAME, objective_name
 from sweeps.report.figures.style import INK, Panel, drawing, log_axis
 
