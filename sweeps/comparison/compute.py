@@ -168,24 +168,21 @@ def _warnings(
 ) -> list[Diagnostic]:
     """What is uneven in the cells."""
     alone = [line for line in lines if any(found.method == "none" for found in line.by.values())]
-    names = {
-        "SINGLE_SEED": [line.name for line in alone],
-        "SEEDS_NOT_SHARED": [
-            line.name for line in lines if line.seeds.baseline_only or line.seeds.strategy_only
-        ],
-        "CELLS_LEFT_OUT": [cell.name for cell in found if all(cell is not kept for kept, _ in pairs)],
-        "MIXED_SETTINGS": [cell.name for cell, chosen in pairs if {chosen, strategy} & set(cell.repeated)],
-    }
-    texts = {
-        "SINGLE_SEED": "difference without interval",
-        "SEEDS_NOT_SHARED": "seeds of one side alone are left out, or nothing is paired (method unpaired)",
-        "CELLS_LEFT_OUT": "one of the two was not run",
-        "MIXED_SETTINGS": "several runs of one seed, averaged",
-    }
-    warnings = [
-        diagnose(code, f"{texts[code]}: {'; '.join(where)}") for code, where in names.items() if where
+    apart = [line for line in lines if line.seeds.baseline_only or line.seeds.strategy_only]
+    lacking = [cell for cell in found if all(cell is not kept for kept, _ in pairs)]
+    mixed = [cell for cell, chosen in pairs if {chosen, strategy} & set(cell.repeated)]
+    unpaired = "seeds of one side alone are left out, or nothing is paired (method unpaired)"
+    cases: list[tuple[str, str, Sequence[Line | Cell]]] = [
+        ("SINGLE_SEED", "difference without interval", alone),
+        ("SEEDS_NOT_SHARED", unpaired, apart),
+        ("CELLS_LEFT_OUT", "one of the two was not run", lacking),
+        ("MIXED_SETTINGS", "several runs of one seed, averaged", mixed),
     ]
-    return warnings
+    return [
+        diagnose(code, f"{text}: {'; '.join(one.name for one in where)}")
+        for code, text, where in cases
+        if where
+    ]
 
 
 def _limits(metrics: Sequence[str], regret: Regret | None) -> list[Diagnostic]:

@@ -1,15 +1,13 @@
-"""What is compared and how, and what a source of multipliers must offer."""
+"""What is compared and how."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import pandas as pd
 
-from sweeps.diagnostics import Diagnostic
-from sweeps.fitting.laws import LAWS, Floats, plain_names
-from sweeps.fitting.points import Columns
+from sweeps.fitting.laws import LAWS, plain_names
 from sweeps.fitting.result import FitOptions
 
 Resource = Literal["N", "D", "FLOPs"]
@@ -40,30 +38,3 @@ class EfficiencyOptions:
     resources: tuple[Resource, ...] = ("N", "D", "FLOPs")
     fit: FitOptions = field(default_factory=FitOptions)
     """How laws are fitted; its ``level``, ``bootstrap`` and ``seed`` hold for ``interpolated`` too."""
-
-
-class Multipliers(Protocol):
-    """Multipliers of every metric on one slice, with draws that all metrics share."""
-
-    @property
-    def forms(self) -> str:
-        """What the multipliers rest on, such as ``data-no-floor``."""
-
-    def scale(self, levels: Floats) -> Floats:
-        """Where the multiplier is evaluated, given the levels [l] at which the strategy was run."""
-
-    def multiplier(self, k: int, axis: Axis, scale: Floats, other: float) -> tuple[Floats, Floats]:
-        """Multiplier [s] of metric k at the scales, and its draws [r, s]; ``inf``: no amount suffices."""
-
-
-class MultiplierSource(Protocol):
-    """Makes :class:`Multipliers` of slices, and collects what is to be said about them."""
-
-    law: str
-    warnings: list[Diagnostic]
-
-    def levels(self, resource: Resource) -> tuple[int, int]:
-        """Least number of levels that baseline and strategy need on a slice."""
-
-    def pair(self, parts: Parts, axis: Axis, columns: Columns, resource: Resource) -> Multipliers:
-        """Multipliers of the slice that ``parts`` are."""
