@@ -43,8 +43,7 @@ def run(runs: shared.RunsOption = Path("runs")) -> None:
 def stored_config(directory: RunDirectory) -> DictConfig:
     """The configuration of ``directory``, checked to describe that very run.
 
-    Raises:
-        ConfigError: It has no configuration, or the configuration or the data changed since it was named.
+    Raises ConfigError: It has no configuration, or the configuration or the data changed since it was named.
     """
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException

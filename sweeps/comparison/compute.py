@@ -55,10 +55,8 @@ def compare(
         options: metrics, cells, level, whether to add regrets.
         source: where the runs come from, for the record.
 
-    Raises:
-        ConfigError: unknown label or column of cells.
-        DataError: no cell has both.
-        TableError: unknown metric, or no dev metrics to choose ω by.
+    Raises ConfigError: unknown label or column of cells; DataError: no cell has both; TableError: unknown
+    metric, or no dev metrics to choose ω by.
     """
     options = options or CompareOptions()
     labelled = label_runs(runs)

@@ -46,10 +46,8 @@ def efficiency(
             strategies compared with one baseline share its fits.
         source: where the runs come from, for the record.
 
-    Raises:
-        ConfigError: unknown strategy or law.
-        TableError: unknown metric.
-        FitRefusedError: no resource varies enough for any multiplier.
+    Raises ConfigError: unknown strategy or law; TableError: unknown metric; FitRefusedError: no resource
+    varies enough for any multiplier.
     """
     options = options or EfficiencyOptions()
     if options.law not in sources():

@@ -32,8 +32,7 @@ def required(
     Returns: float64; ``inf`` where no amount reaches the target (at or below the floor, or below what
         the other resource allows), 0 where every amount does.
 
-    Raises:
-        ConfigError: the law does not depend on ``axis``, or is bounded and the chance level is not given.
+    Raises ConfigError: the law does not depend on ``axis``, or is bounded and the chance level is not given.
     """
     if axis not in law.axes:
         raise ConfigError(

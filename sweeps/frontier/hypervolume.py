@@ -123,8 +123,7 @@ def knee(points: Floats, rule: str = "chord") -> int:
         points: float64[n, 2], n ≥ 1, smaller is better.
         rule: one of :data:`KNEE_RULES`.
 
-    Raises:
-        ConfigError: no such rule.
+    Raises ConfigError: no such rule.
     """
     if rule not in KNEE_RULES:
         raise ConfigError(f"--knee {rule} does not exist; choose one of {', '.join(KNEE_RULES)}")

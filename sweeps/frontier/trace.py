@@ -68,9 +68,7 @@ def frontier(
         options: metrics, grouping, knee rule, bootstrap.
         source: where the runs come from, for the record.
 
-    Raises:
-        ConfigError: unknown metric, knee rule or grouping column.
-        DataError: no run has both metrics.
+    Raises ConfigError: unknown metric, knee rule or grouping column; DataError: no run has both metrics.
     """
     options = options or FrontierOptions()
     _check(runs, options)

@@ -18,7 +18,7 @@ from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.comparisons import comparison_part
 from sweeps.report.curves import Curve
-from sweeps.report.figures.omega import omega_panels
+from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
 from sweeps.report.figures.surface import surface_panel
 from sweeps.report.mixtures import mixture_part
@@ -28,7 +28,6 @@ from sweeps.report.quality import cost_section, domains_section, ranking_section
 from sweeps.report.scaling import OBJECTIVES, joint_fits, measured, scaling, slug
 from sweeps.report.summary import facts, lead
 from sweeps.report.tables import fits_table, runs_table, write_csv
-from sweeps.report.traces import omega_traces
 from sweeps.report.tradeoff import frontier_part, sensitivity_part
 from sweeps.report.worth import efficiency_part
 from sweeps.report.written import Written
@@ -77,8 +76,7 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
 
     Returns: path of the page, ``out``/index.html.
 
-    Raises:
-        TableError: there is no finished run, or the table lacks what identifies a run.
+    Raises TableError: there is no finished run, or the table lacks what identifies a run.
     """
     options = options or ReportOptions()
     if collected.frame.empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -128,6 +129,20 @@ def _slice_name(part: pd.DataFrame, axis: Axis, other: float) -> str:
         names = part["model"].unique().tolist() if "model" in part else []
         return str(names[0]) if len(names) == 1 else f"N = {other:.4g}"
     return f"{other:,.0f} training pairs"
+
+
+def curves_along(
+    runs: pd.DataFrame,
+    axis: Axis,
+    metric: str,
+    other: float,
+    fitted: Fitting = "full",
+    known: Callable[[str], FitResult | None] = lambda _: None,
+) -> list[Curve]:
+    """The curve of every strategy that has points; arguments as :func:`curve`, ``known`` by label."""
+    labels = labels_for_curves(runs)
+    found = [curve(runs, label, axis, metric, other, fitted, known(label)) for label in labels]
+    return [item for item in found if len(item.points)]
 
 
 def labels_for_curves(runs: pd.DataFrame, limit: int = 6) -> list[str]:

@@ -35,7 +35,7 @@ def checklist(collected: Collected, fits: Sequence[FitResult], folder: Path | No
         ("What is measured", _measured(runs)),
         ("Which checkpoint is evaluated", "the last step of every run; nothing is selected on test data"),
         *_fitting(fits),
-        ("Runs left out", _left_out(collected)),
+        ("Runs left out", f"{collected.summary()}; no finished run is dropped from a fit"),
         ("Compute", _compute(runs)),
         ("Code", _code(manifests)),
         ("Data fingerprint", _fingerprint(runs)),
@@ -111,45 +111,28 @@ def _measured(runs: pd.DataFrame) -> str:
     return f"contrastive entropy in nats against W = {text} random irrelevant passages{drawn}{tests}"
 
 
+_OF_FITS = ("Form of the law", "Objective of the fit", "Starts", "Intervals", "Goodness of fit", "Hold-out")
+
+
 def _fitting(fits: Sequence[FitResult]) -> Answers:
-    questions = (
-        "Form of the law",
-        "Objective of the fit",
-        "Starts",
-        "Intervals",
-        "Goodness of fit",
-        "Hold-out",
-    )
     if not fits:
-        return [(question, None) for question in questions]
+        return [(question, None) for question in _OF_FITS]
     options = fits[0].options
     forms = ", ".join(sorted({f"{fit.law}: {fit.form.formula}" for fit in fits}))
     agreeing = min(fit.starts["agreeing"] / fit.starts["tried"] for fit in fits)
     errors = [fit.holdout.relative_error for fit in fits if fit.holdout.relative_error is not None]
     worst = f"; worst relative error {percent(max(errors, key=abs))}" if errors else ""
-    return [
-        (questions[0], forms),
-        (questions[1], f"{options.loss} on ln residuals of configuration means, weighted by replicates"),
-        (
-            questions[2],
-            f"{options.starts} or more for each fit; at least {100 * agreeing:.0f} % reach the optimum",
-        ),
-        (questions[3], f"{100 * options.level:g} % profile likelihood; bands from a cluster bootstrap"),
-        (
-            questions[4],
-            f"{_goodness(fits)}; it says nothing beyond the data",
-        ),
-        (questions[5], f"largest N (or D) left out, refitted, predicted{worst}"),
+    r2 = sorted(fit.r2["log"] for fit in fits)
+    goodness = f"R² of ln CE: median {r2[len(r2) // 2]:.4f}, lowest {r2[0]:.4f}"
+    answers = [
+        forms,
+        f"{options.loss} on ln residuals of configuration means, weighted by replicates",
+        f"{options.starts} or more for each fit; at least {100 * agreeing:.0f} % reach the optimum",
+        f"{100 * options.level:g} % profile likelihood; bands from a cluster bootstrap",
+        f"{goodness}; it says nothing beyond the data",
+        f"largest N (or D) left out, refitted, predicted{worst}",
     ]
-
-
-def _goodness(fits: Sequence[FitResult]) -> str:
-    values = sorted(fit.r2["log"] for fit in fits)
-    return f"R² of ln CE: median {values[len(values) // 2]:.4f}, lowest {values[0]:.4f}"
-
-
-def _left_out(collected: Collected) -> str:
-    return f"{collected.summary()}; no finished run is dropped from a fit"
+    return list(zip(_OF_FITS, answers))
 
 
 def _compute(runs: pd.DataFrame) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from retrieval.errors import ParetrieveError
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
-from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_for_curves
+from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, curves_along, labels_for_curves
 from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import Section
@@ -65,22 +66,11 @@ def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> Scaling:
             "irrelevant ones, in nats: lower is better, and ln(W + 1) is guessing."
         )
     for metric in measured(runs):
-        curves = [
-            curve(
-                runs,
-                label,
-                axis,
-                metric,
-                other,
-                known=written.fit(section, label, metric, (axis,), other),
-            )
-            for label in labels_for_curves(runs)
-        ]
-        curves = [item for item in curves if len(item.points)]
-        if not curves:
-            continue
-        found.curves += curves
-        section.panels.append(_panel(curves, metric))
+        known = partial(written.fit, section, metric=metric, axes=(axis,), other=other)
+        curves = curves_along(runs, axis, metric, other, known=known)
+        if curves:
+            found.curves += curves
+            section.panels.append(_panel(curves, metric))
     fitted = exponents_table(found.curves)
     if fitted.rows:
         section.tables.append(fitted)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sweeps.report.curves import Curve
-from sweeps.report.figures.style import MUTED, Look, Panel, drawing, legend_below, log_axis, looks, shades
+from sweeps.report.figures.style import MUTED, Look, Panel, drawing, log_axis, looks, shades
 
 AXIS_NAME = {"D": "training pairs D", "N": "non-embedding parameters N"}
 METRIC_NAME = {
@@ -49,7 +49,6 @@ def curve_panel(curves: Sequence[Curve], name: str, title: str, caption: str) ->
         for curve in curves:
             draw_curve(axes, curve, chosen[curve.label], curve.label)
         finish(axes, curves, title)
-        legend_below(figure, axes)
         return Panel(name, caption, figure)
 
 
@@ -60,7 +59,6 @@ def sizes_panel(curves: Sequence[Curve], name: str, title: str, caption: str) ->
         for curve, shade in zip(ordered, shades(len(ordered))):
             draw_curve(axes, curve, Look(shade, "o"), curve.where, band=False)
         finish(axes, ordered, title)
-        legend_below(figure, axes)
         return Panel(name, caption, figure)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 import numpy as np
@@ -110,10 +110,12 @@ def _styled() -> AbstractContextManager[None]:
 
 @contextmanager
 def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one pair of axes in the report's style; no global state of matplotlib is touched."""
+    """A figure with one pair of axes in the report's style, the legend below; global state stays as it is."""
     with _styled():
         figure = Figure(figsize=(width, height))
-        yield figure, figure.add_subplot()
+        axes = figure.add_subplot()
+        yield figure, axes
+        _legend_below(figure, axes)
 
 
 @contextmanager
@@ -128,6 +130,7 @@ def small_multiples(count: int, size: float = 3.1) -> Iterator[tuple[Figure, lis
             unused.set_axis_off()
         figure.subplots_adjust(wspace=0.3, hspace=0.35)
         yield figure, grid[:count]
+        _legend_below(figure, grid[0])
 
 
 def quantity(value: float, _: object = None) -> str:
@@ -159,11 +162,11 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
+def _legend_below(figure: Figure, axes: Axes) -> None:
     """Legend under the axes, where it hides no point."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
-        columns = min(columns, len(labels))
+        columns = min(3, len(labels))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.4)
 
 
@@ -195,11 +198,5 @@ def inline_svg(path: Path, title: str, name: str) -> str:
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     opening = text[: text.index(">")]
     plain = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
-    buffer = io.StringIO()
-    buffer.write(f'{plain} role="img" aria-label="{_attribute(title)}"')
-    buffer.write(text[len(opening) :])
-    return buffer.getvalue()
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+    label = escape(title, {'"': "&quot;"})
+    return f'{plain} role="img" aria-label="{label}"{text[len(opening) :]}'

@@ -38,8 +38,11 @@ def surface_panel(label: str, metric: str, fit: FitResult, name: str) -> Panel:
         )
         log_axis(axes, "x", [float(value) for value in n])
         log_axis(axes, "y", [float(value) for value in d])
-        axes.set(xlabel=AXIS_NAME["N"], ylabel=AXIS_NAME["D"])
-        axes.set_title(f"Joint law, {objective_name(metric)}, {label}")
+        axes.set(
+            xlabel=AXIS_NAME["N"],
+            ylabel=AXIS_NAME["D"],
+            title=f"Joint law, {objective_name(metric)}, {label}",
+        )
         caption = (
             f"{objective_name(metric)} of {label} under {fit.form.formula}: level lines of the contrastive "
             "entropy, and the configurations (white rings) filled with what was observed."
