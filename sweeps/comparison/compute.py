@@ -52,8 +52,7 @@ def compare(
         runs: one row a run with the columns of ``result.json``.
         baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, or ``best-fixed``.
         strategy: a label.
-        options: metrics, cells, level, whether to add regrets.
-        source: where the runs come from, for the record.
+        options, source: what is compared, and where the runs come from, for the record.
 
     Raises ConfigError: unknown label or column of cells; DataError: no cell has both; TableError: unknown
     metric, or no dev metrics to choose ω by.

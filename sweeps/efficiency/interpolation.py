@@ -19,14 +19,10 @@ ROUNDING = 1e-9
 
 
 def falling(log_x: Floats, log_y: Floats, weight: Floats) -> tuple[Floats, Floats]:
-    """Knots (ln resource, ln metric), each [r, m], of the nearest falling curves.
+    """Knots (ln resource, ln metric) [r, m] of the falling curves nearest to ln metric ``log_y`` [r, m].
 
-    Args:
-        log_x: ln resource, strictly rising, [m].
-        log_y: ln metric of r curves, [r, m].
-        weight: weights of the points, such as numbers of seeds, [m].
-
-    Returns: knots in order of the resource; points that are pooled are the same knot several times.
+    ``log_x`` [m]: ln resource, strictly rising; ``weight`` [m]: of the points, such as numbers of seeds.
+    Knots are in order of the resource; points that are pooled are the same knot several times.
     """
     x, y = np.tile(log_x, (len(log_y), 1)), np.array(log_y)
     for row in np.flatnonzero(~np.all(np.diff(log_y, axis=1) < 0, axis=1)):
@@ -38,14 +34,10 @@ def falling(log_x: Floats, log_y: Floats, weight: Floats) -> tuple[Floats, Float
 
 
 def reached(log_x: Floats, log_y: Floats, weight: Floats, target: Floats) -> Floats:
-    """Amounts of the resource, [r, s], at which the falling curves through the points are at ``target``.
+    """Amounts of the resource [r, s] at which the curves of :func:`falling` have ln metric ``target`` [r, s].
 
-    Args:
-        log_x, log_y, weight: as for :func:`falling`.
-        target: values of ln metric for each curve, [r, s].
-
-    Returns: amounts in the resource's own unit; ``inf`` where the target lies below the curve's last point,
-        0 where it lies above the first: more, or less, than was measured.
+    In the resource's own unit; ``inf`` where the target lies below the curve's last point, 0 where it lies
+    above the first: more, or less, than was measured.
     """
     x, y = falling(log_x, log_y, weight)
     after = (y[:, None, :] > target[:, :, None]).sum(axis=2).clip(1, len(log_x) - 1)

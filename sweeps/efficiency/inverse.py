@@ -19,18 +19,11 @@ def required(
     other: ArrayLike = 1.0,
     chance: float | None = None,
 ) -> Floats:
-    """Least N (or D) at which ``law`` predicts ``target`` or less.
+    """Least amount of ``axis``, float64, at which ``law`` predicts ``target`` or less.
 
-    Args:
-        law: a form that depends on ``axis``.
-        params: published parameters [..., p].
-        target: values of the metric, broadcast against params' leading axes and ``other``.
-        axis: which resource to solve for.
-        other: the resource held fixed (D for ``axis`` N), ignored by laws in one axis.
-        chance: chance level, needed by bounded forms.
-
-    Returns: float64; ``inf`` where no amount reaches the target (at or below the floor, or below what
-        the other resource allows), 0 where every amount does.
+    Published parameters [..., p], the target and the resource held fixed broadcast as in :meth:`Law.inverse`;
+    bounded forms need ``chance``. ``inf`` where no amount reaches the target (at or below the floor, or below
+    what the other resource allows), 0 where every amount does.
 
     Raises ConfigError: the law does not depend on ``axis``, or is bounded and the chance level is not given.
     """

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from sweeps.fitting.laws import LAWS, plain_names
+from sweeps.fitting.laws import plain_names
 from sweeps.fitting.result import FitOptions
 
 Resource = Literal["N", "D", "FLOPs"]
@@ -18,14 +18,15 @@ Parts = tuple[pd.DataFrame, pd.DataFrame]
 INTERPOLATED = "interpolated"
 
 
-def sources() -> dict[str, str]:
-    """Where the baseline's curve may come from: name -> what it is."""
-    return {
-        "auto": "joint where both strategies have three sizes and three amounts of data, else single",
-        **{name: f"{LAWS[name].help}, fitted to all runs at once" for name in plain_names({"N", "D"})},
-        "single": "a law in one axis for each slice, two parameters with three levels, three with more",
-        INTERPOLATED: "no law: what was measured, joined by straight lines in ln metric against ln resource",
-    }
+def sources() -> tuple[str, ...]:
+    """Where the baseline's curve may come from.
+
+    ``auto``: joint where both strategies have three sizes and three amounts of data, else ``single``, a law
+    in one axis for each slice, with two parameters for three levels and three for more. A law in N and D is
+    fitted to all runs at once. ``interpolated``: no law but what was measured, joined by straight lines in
+    ln metric against ln resource.
+    """
+    return ("auto", *plain_names({"N", "D"}), "single", INTERPOLATED)
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,6 @@ class CostModel(Record):
         if self.training + self.inference + self.training_per_pair <= 0:
             raise ConfigError("parameters cost nothing under this cost model; set training or inference")
 
-    def cost(self, n: Floats | float, d: Floats | float) -> Floats | float:
-        """Z(N, D)."""
-        return self.annotation * d + (self.training + self.inference) * n + self.training_per_pair * n * d
-
     def pairs(self, n: Floats, budget: float) -> Floats:
         """Pairs [k] that the budget leaves for models of ``n`` [k] parameters; ≤ 0 where it leaves none."""
         left = budget - (self.training + self.inference) * n

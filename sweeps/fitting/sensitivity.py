@@ -72,13 +72,6 @@ class Sensitivities(Record):
     """One sentence for each of them."""
     warnings: dict[str, list[Diagnostic]]
 
-    def find(self, resource: str, kind: str = "local") -> Difference:
-        """The entry for ``N`` or ``D``; raises KeyError when the law has no such axis."""
-        for item in self.differences:
-            if (item.resource, item.kind) == (resource, kind):
-                return item
-        raise KeyError(f"{resource} {kind}")
-
 
 @dataclass(frozen=True)
 class SensitivityFile(Record):

@@ -46,11 +46,8 @@ class Objective:
         values, _ = self.law.evaluate(theta, self.points.u, self.points.v, self.chance, jacobian=False)
         return np.log(values) - (self.points.log_y if log_y is None else log_y)
 
-    def cost(self, theta: Floats) -> Floats:
-        """Half the weighted sum of squares (or of Huber's function), [r]."""
-        return self._cost(self.residuals(theta), self.points.weight)
-
     def _cost(self, residuals: Floats, weight: Floats) -> Floats:
+        """Half the weighted sum of squares (or of Huber's function), [r]."""
         size = np.abs(residuals)
         half = 0.5 * size**2
         if self.huber is not None:

@@ -65,8 +65,7 @@ def frontier(
     Args:
         runs: one row a run with the columns of ``result.json``; runs without both metrics are left out
             and counted in ``n_left_out``.
-        options: metrics, grouping, knee rule, bootstrap.
-        source: where the runs come from, for the record.
+        options, source: what is compared, and where the runs come from, for the record.
 
     Raises ConfigError: unknown metric, knee rule or grouping column; DataError: no run has both metrics.
     """

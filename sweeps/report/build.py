@@ -69,12 +69,7 @@ class Analysis:
 def build_report(collected: Collected, out: Path, options: ReportOptions | None = None) -> Path:
     """Analyse finished runs and write the report.
 
-    Args:
-        collected: the runs and, by name, those left out.
-        out: folder to write to; files of the same names are replaced.
-        options: title, run folder, formats.
-
-    Returns: path of the page, ``out``/index.html.
+    Files of the same names in the folder ``out`` are replaced. Returns the path of the page, its index.html.
 
     Raises TableError: there is no finished run, or the table lacks what identifies a run.
     """

@@ -22,11 +22,7 @@ class RunsApi(Protocol):
 
 
 def collect_wandb(path: str, api: RunsApi | None = None) -> Collected:
-    """Read all runs of ``ENTITY/PROJECT``.
-
-    Args:
-        path: entity and project.
-        api: a ``wandb.Api``; one is made (lazily imported, never prompting) by default.
+    """Read all runs of ``ENTITY/PROJECT``; ``api`` is made (lazily imported, never prompting) by default.
 
     Raises TableError, one line, when ``path`` is malformed, no API key is found, or W&B does not answer.
     """

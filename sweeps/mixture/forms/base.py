@@ -98,11 +98,8 @@ def register(form: Form) -> Form:
 def power_law(theta: Floats, inputs: Inputs, log_data: Floats, places: tuple[int, int, int, int]) -> Floats:
     """``[(A/N)^{α/β} + B/x]^β`` (arXiv 2403.18684, eq 9, with any count of data x for D), [r, k].
 
-    Args:
-        theta: parameters [r, p].
-        inputs: N and its unit.
-        log_data: ln(x/D0), [r, k].
-        places: positions of ln of the data term at D0, ln β, ln of the model term at N0, ln α.
+    Of parameters [r, p] and ``log_data`` ln(x/D0), [r, k]; ``places``: positions of ln of the data term at
+    D0, ln β, ln of the model term at N0, ln α.
     """
     data, beta, model, alpha = (theta[:, place, None] for place in places)
     power = np.exp(beta)

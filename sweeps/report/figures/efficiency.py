@@ -25,12 +25,7 @@ CEILING = 100.0
 
 
 def efficiency_panel(record: Efficiency, resource: str) -> Panel:
-    """Multipliers on one resource against scale, for each metric and for all together.
-
-    Args:
-        record: of one strategy.
-        resource: one with a curve in the record.
-    """
+    """Multipliers on a resource of the record against scale, for each metric and for all together."""
     curve = record.last(resource)
     scale = np.array(curve.scale)
     measured = curve.law == INTERPOLATED

@@ -13,12 +13,9 @@ OMEGA, DISTANCE = "train/omega", "train/omega_distance"
 
 
 def omega_traces(runs: pd.DataFrame, folder: Path | None, limit: int = 6) -> dict[str, pd.DataFrame]:
-    """Configuration -> its first run's logged steps, for runs in which ω moved.
+    """Configuration -> its first run's logged steps, for labelled runs in ``folder`` in which ω moved.
 
-    Args:
-        runs: labelled runs.
-        folder: folder of the run directories; ``None`` gives nothing.
-        limit: at most so many traces, spread over the configurations.
+    At most ``limit`` of them, spread over the configurations.
     """
     if folder is None or "strategy" not in runs:
         return {}
@@ -39,9 +36,7 @@ def omega_traces(runs: pd.DataFrame, folder: Path | None, limit: int = 6) -> dic
 def omega_panels(traces: dict[str, pd.DataFrame], order: dict[str, tuple[float, float]]) -> list[Panel]:
     """ω, the signed distance it follows, and the two losses against the optimisation step.
 
-    Args:
-        traces: configuration -> logged steps; not empty.
-        order: configuration -> (N, D), the order of colours from dark to light.
+    ``order``: configuration -> (N, D), the order of colours from dark to light.
     """
     names = sorted(traces, key=lambda name: order.get(name, (0.0, 0.0)))
     colours = dict(zip(names, shades(len(names))))
