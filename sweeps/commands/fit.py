@@ -178,11 +178,10 @@ def _points(
         n, d = (float(row[name]) if name in row else 1.0 for name in (columns.n, columns.d))
         points.append((n, d, float(row[metric])))
     for text in predict:
-        try:
-            size, pairs = (float(part) for part in text.split(","))
-        except ValueError:
-            raise TableError(f"--predict {text}: expected two numbers N,D such as 8.5e7,5e5") from None
-        points.append((size, pairs, None))
+        sizes = shared.two_numbers(text)
+        if sizes is None:
+            raise TableError(f"--predict {text}: expected two numbers N,D such as 8.5e7,5e5")
+        points.append((*sizes, None))
     return points
 
 

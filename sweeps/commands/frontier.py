@@ -87,13 +87,10 @@ def purpose(record: Frontier, out: Path) -> str:
 def _corner(text: str | None) -> tuple[float, float] | None:
     from retrieval.errors import ConfigError
 
-    if text is None:
-        return None
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--reference {text}: expected two numbers, such as 5.549,5.549") from None
-    return x, y
+    corner = None if text is None else shared.two_numbers(text)
+    if text is not None and corner is None:
+        raise ConfigError(f"--reference {text}: expected two numbers, such as 5.549,5.549")
+    return corner
 
 
 def describe(record: Frontier) -> list[str]:

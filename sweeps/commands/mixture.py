@@ -65,10 +65,7 @@ def run(
 def _point(text: str) -> tuple[float, float]:
     from retrieval.errors import ConfigError
 
-    try:
-        n, d = (float(part) for part in text.split(","))
-    except ValueError:
-        n = d = 0.0
+    n, d = shared.two_numbers(text) or (0.0, 0.0)
     if not (0 < n < float("inf") and 0 < d < float("inf")):
         raise ConfigError(f"--predict {text}: expected two positive numbers N,D, such as 85054464,500000")
     return n, d

@@ -93,6 +93,15 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def two_numbers(text: str) -> tuple[float, float] | None:
+    """The numbers in ``1e8,5e5``; ``None`` where the text is anything else."""
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return first, second
+
+
 def write(out: Path, record: Record, lines: Iterable[str] = ()) -> None:
     """Write a record, then print ``lines`` and where it is."""
     from retrieval.run.files import write_json

@@ -8,7 +8,7 @@ the mean over the metrics; p values are corrected over the cells by Holm's metho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -182,13 +182,11 @@ def _warnings(
     ]
 
 
-def _limits(metrics: Sequence[str], regret: Regret | None) -> list[Diagnostic]:
+def _limits(metrics: Sequence[str], regret: Regret | None) -> Iterator[Diagnostic]:
     """What the record does not hold, and why."""
-    found = []
     if regret is not None and any(ways.dev is None for ways in regret.by.values()):
         text = "no regret against a fixed ω chosen on dev: in some cell no fixed ω has dev metrics"
-        found.append(diagnose("NO_DEV_METRICS", text))
+        yield diagnose("NO_DEV_METRICS", text)
     if not comparable(metrics):
         text = f"{', '.join(metrics)} have no common unit, so no mean over them is given"
-        found.append(diagnose("NO_COMMON_UNIT", text))
-    return found
+        yield diagnose("NO_COMMON_UNIT", text)

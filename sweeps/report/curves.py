@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from retrieval.errors import ParetrieveError
 from sweeps.fitting.configurations import aggregate, label_order
@@ -50,9 +51,7 @@ class Curve:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The fitted law at x; NaN without a fit."""
-        if self.fit is None:
-            return np.full_like(x, np.nan)
-        return self.fit.predict(x, self.other) if self.axis == "N" else self.fit.predict(self.other, x)
+        return np.full_like(x, np.nan) if self.fit is None else self.fit.predict(*self._sizes(x))
 
     def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """95 % interval of the fitted law at x.
@@ -62,7 +61,10 @@ class Curve:
         """
         if self.fit is None or self.fit.n_configs < self.fit.form.size + 2:
             return None
-        return self.fit.mean_band(x, self.other) if self.axis == "N" else self.fit.mean_band(self.other, x)
+        return self.fit.mean_band(*self._sizes(x))
+
+    def _sizes(self, x: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
+        return (x, self.other) if self.axis == "N" else (self.other, x)
 
 
 def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:

@@ -83,18 +83,6 @@ class Form:
         return [parameter.free(inputs) for parameter in self.parameters]
 
 
-FORMS: dict[str, Form] = {}
-"""Every form by name, in the order in which equals are preferred."""
-
-
-def register(form: Form) -> Form:
-    """Add a form to the candidates; ValueError where the name is taken."""
-    if form.name in FORMS:
-        raise ValueError(f"the form {form.name} is registered already")
-    FORMS[form.name] = form
-    return form
-
-
 def power_law(theta: Floats, inputs: Inputs, log_data: Floats, places: tuple[int, int, int, int]) -> Floats:
     """``[(A/N)^{α/β} + B/x]^β`` (arXiv 2403.18684, eq 9, with any count of data x for D), [r, k].
 

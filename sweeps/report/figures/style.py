@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _KNOWN = {
     "adversarial": ("#CC79A7", "v"),
 }
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -102,16 +102,10 @@ def shades(count: int) -> list[str]:
     return [mpl.colors.to_hex(mpl.colormaps["cividis"](value)) for value in spread]
 
 
-def _styled() -> AbstractContextManager[None]:
-    """The report's style for as long as the context lasts."""
-    settings: Any = RC
-    return mpl.rc_context(settings)
-
-
 @contextmanager
 def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure, Axes]]:
     """A figure with one pair of axes in the report's style, the legend below; global state stays as it is."""
-    with _styled():
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height))
         axes = figure.add_subplot()
         yield figure, axes
@@ -123,7 +117,7 @@ def small_multiples(count: int, size: float = 3.1) -> Iterator[tuple[Figure, lis
     """A figure of ``count`` square axes, at most three in a row, in the report's style."""
     columns = min(3, count)
     rows = -(-count // columns)
-    with _styled():
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(size * columns, size * rows))
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for unused in grid[count:]:
@@ -180,7 +174,7 @@ FORMATS: dict[str, dict[str, None] | None] = {
 
 def save(panel: Panel, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> None:
     """Write the panel in the given formats, ``<name>.<format>``; PNG has 200 dpi."""
-    with _styled():
+    with mpl.rc_context(RC):
         # The layout is solved once, not for every format.
         panel.figure.draw_without_rendering()
         panel.figure.set_layout_engine("none")
