@@ -62,6 +62,7 @@ class Objective:
         size = np.maximum(np.abs(residuals), 1e-300)
         return weight * np.minimum(1.0, self.huber / size)
 
+    @np.errstate(all="ignore")
     def solve(
         self,
         start: Floats,
@@ -76,13 +77,32 @@ class Objective:
         ``log_y`` and ``weight`` [r, m] give every row its own table (bootstrap); by default all rows share
         the points. Returns the optima [r, p] and their costs [r].
         """
-        rows = start.shape[0]
-        shape = (rows, self.points.log_y.shape[0])
+        shape = (len(start), len(self.points.log_y))
         target = np.broadcast_to(self.points.log_y if log_y is None else log_y, shape)
         weights = np.broadcast_to(self.points.weight if weight is None else weight, shape)
-        low, high = self._bounds()
-        with np.errstate(all="ignore"):
-            return self._iterate(np.array(start), target, weights, low, high, pin, tolerance, iterations)
+        bounds, rows = self._bounds(), np.arange(len(start))
+        theta = self._apply(np.clip(start, *bounds), pin, rows)
+        cost = self._cost(self._log_jacobian(theta, target, pin)[0], weights)
+        damping = np.full(theta.shape[0], 1e-3)
+        active = rows[np.isfinite(cost)]
+        for _ in range(iterations):
+            if not active.size:
+                break
+            moved, gain = self._step(
+                theta[active], target[active], weights[active], damping[active], bounds, pin
+            )
+            moved = self._apply(moved, pin, active)
+            residuals = self.residuals(moved, target[active])
+            new = self._cost(residuals, weights[active])
+            better = new <= cost[active]
+            change = np.abs(moved - theta[active]).max(axis=1)
+            small = (cost[active] - new <= tolerance * 1e-2 * cost[active]) & (change < np.sqrt(tolerance))
+            done = (better & (small | (change < tolerance))) | (gain < tolerance) | (damping[active] > 1e14)
+            index = active[better]
+            theta[index], cost[index] = moved[better], new[better]
+            damping[active] = np.where(better, np.maximum(damping[active] / 6, 1e-14), damping[active] * 5)
+            active = active[~done]
+        return theta, cost
 
     def _bounds(self) -> tuple[Floats, Floats]:
         top = float(np.exp(self.points.log_y.max()))
@@ -108,52 +128,17 @@ class Objective:
             jac[:, :, pin.index] = 0.0
         return np.log(values) - target, jac
 
-    def _iterate(
-        self,
-        theta: Floats,
-        target: Floats,
-        weight: Floats,
-        low: Floats,
-        high: Floats,
-        pin: Pin | None,
-        tolerance: float,
-        iterations: int,
-    ) -> tuple[Floats, Floats]:
-        rows = np.arange(theta.shape[0])
-        theta = self._apply(np.clip(theta, low, high), pin, rows)
-        cost = self._cost(self._log_jacobian(theta, target, pin)[0], weight)
-        damping = np.full(theta.shape[0], 1e-3)
-        active = rows[np.isfinite(cost)]
-        for _ in range(iterations):
-            if not active.size:
-                break
-            moved, gain = self._step(
-                theta[active], target[active], weight[active], damping[active], low, high, pin
-            )
-            moved = self._apply(moved, pin, active)
-            residuals = self.residuals(moved, target[active])
-            new = self._cost(residuals, weight[active])
-            better = new <= cost[active]
-            change = np.abs(moved - theta[active]).max(axis=1)
-            small = (cost[active] - new <= tolerance * 1e-2 * cost[active]) & (change < np.sqrt(tolerance))
-            done = (better & (small | (change < tolerance))) | (gain < tolerance) | (damping[active] > 1e14)
-            index = active[better]
-            theta[index], cost[index] = moved[better], new[better]
-            damping[active] = np.where(better, np.maximum(damping[active] / 6, 1e-14), damping[active] * 5)
-            active = active[~done]
-        return theta, cost
-
     def _step(
         self,
         theta: Floats,
         target: Floats,
         weight: Floats,
         damping: Floats,
-        low: Floats,
-        high: Floats,
+        bounds: tuple[Floats, Floats],
         pin: Pin | None,
     ) -> tuple[Floats, Floats]:
         """Damped Gauss-Newton step kept within bounds, and the largest cosine of residual and column."""
+        low, high = bounds
         residuals, jac = self._log_jacobian(theta, target, pin)
         curvature = self._curvature(residuals, weight)
         weighted = jac * curvature[:, :, None]

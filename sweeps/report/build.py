@@ -18,9 +18,9 @@ from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.comparisons import comparison_part
 from sweeps.report.curves import Curve
+from sweeps.report.figures.curves import surface_panel
 from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
-from sweeps.report.figures.surface import surface_panel
 from sweeps.report.mixtures import mixture_part
 from sweeps.report.page import Finding, Page, Section, write_page
 from sweeps.report.provenance import checklist, commands

@@ -16,7 +16,7 @@ from scipy import stats
 from sweeps.cli import main
 from sweeps.efficiency import EfficiencyOptions
 from sweeps.efficiency import efficiency as compute
-from sweeps.efficiency.interpolation import falling, reached
+from sweeps.efficiency.inverse import falling, reached
 from sweeps.efficiency.measured import Series, joined
 from sweeps.efficiency.multipliers import summaries, written
 from sweeps.efficiency.record import Row

@@ -11,7 +11,6 @@ from pkgutil import iter_modules
 from sweeps.fitting.laws.base import EXPONENT_BOUNDS, MAX_SHIFT, Law, Parameter
 from sweeps.fitting.laws.coordinates import Centre, Floats, Points
 from sweeps.fitting.laws.floors import chance_level
-from sweeps.fitting.laws.published import PUBLISHED
 from sweeps.fitting.laws.registry import LAWS, alone, get_law, law_help, plain_names, register
 from sweeps.fitting.laws.separable import Separable
 
@@ -19,7 +18,6 @@ __all__ = [
     "EXPONENT_BOUNDS",
     "LAWS",
     "MAX_SHIFT",
-    "PUBLISHED",
     "Centre",
     "Floats",
     "Law",
