@@ -99,7 +99,7 @@ def _check(options: MixtureOptions) -> None:
 
 def _record(options: MixtureOptions, prepared: Prepared, comparison: Comparison, draws: Draws) -> Mixture:
     """The record but for its predictions and warnings."""
-    surface, level, own = comparison.surface, options.fit.level, draws.parts[0][1]
+    surface, level, own = comparison.surface, options.fit.level, draws[0][1]
     return Mixture(
         kind="mixture",
         version=VERSION,

@@ -59,7 +59,7 @@ def best_omega(surface: Surface, n: Floats, d: Floats, theta: Theta | None = Non
 
 def drawn_omega(draws: Draws, n: Floats, d: Floats) -> dict[str, Floats]:
     """ω* of each goal at the points (N, D) [k] for every draw: goal → [r, k]."""
-    parts = [best_omega(surface, n, d, theta) for surface, theta in draws.parts]
+    parts = [best_omega(surface, n, d, theta) for surface, theta in draws]
     return {goal: np.concatenate([part[goal] for part in parts]) for goal in GOALS}
 
 

@@ -128,12 +128,9 @@ def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Es
     return squares, replace(squares, objective=objective, optimum=optimum)
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Draws from several pairs of forms: what the noise and the choice of forms leave open together."""
-
-    parts: list[tuple[Surface, Theta]]
-    """Parameters [r_i, p_i] of E and R of each pair; the r_i add up to the number of draws."""
+Draws = list[tuple[Surface, Theta]]
+"""Parameters [r_i, p_i] of E and R under several pairs of forms, the r_i adding up to the number of draws: what
+the noise and the choice of forms leave open together."""
 
 
 def draw_members(members: list[tuple[float, Surface]], count: int, seed: int) -> Draws:
@@ -142,8 +139,7 @@ def draw_members(members: list[tuple[float, Surface]], count: int, seed: int) ->
     share = count * weights / weights.sum()
     counts = np.floor(share).astype(int)
     counts[np.argsort(counts - share, kind="stable")[: count - counts.sum()]] += 1
-    parts = [(surface, draw(surface, int(n), seed)) for n, (_, surface) in zip(counts, members) if n]
-    return Draws(parts)
+    return [(surface, draw(surface, int(n), seed)) for n, (_, surface) in zip(counts, members) if n]
 
 
 def draw(surface: Surface, count: int, seed: int) -> Theta:

@@ -101,11 +101,11 @@ def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = Non
     """All sections that show results, with the fits and records behind them."""
     runs, written = label_runs(table), Written(records, table)
     analysis = Analysis(runs)
-    data, model = scaling(runs, "D", written), scaling(runs, "N", written)
-    analysis.curves = [*data.curves, *model.curves]
+    (data, along_data), (model, along_model) = (scaling(runs, "D", written), scaling(runs, "N", written))
+    analysis.curves = [*along_data, *along_model]
     surface = Section("surface", "Size and data together")
     analysis.joint = joint_fits(runs, written, surface)
-    analysis.sections = [data.section, model.section]
+    analysis.sections = [data, model]
     if analysis.joint:
         analysis.sections.append(_surface(surface, analysis.joint))
     optional = (mixture_part(runs, written), comparison_part(runs, written))

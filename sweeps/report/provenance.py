@@ -82,11 +82,11 @@ def _listed(runs: pd.DataFrame, column: str) -> str | None:
 def _seeds(runs: pd.DataFrame) -> str | None:
     if "seed" not in runs:
         return None
-    counts = runs.groupby("configuration")["seed"].nunique() if "configuration" in runs else None
+    counts = runs.groupby("configuration")["seed"].nunique()
     listed = ", ".join(f"{seed:g}" for seed in sorted(runs["seed"].unique()))
-    low, high = (0, 0) if counts is None else (int(counts.min()), int(counts.max()))
-    each = "" if counts is None else f"; {low if low == high else f'{low} to {high}'} a configuration"
-    return f"{listed}{each}; seeds are replicates of a configuration, not points of a fit"
+    low, high = int(counts.min()), int(counts.max())
+    each = low if low == high else f"{low} to {high}"
+    return f"{listed}; {each} a configuration; seeds are replicates of a configuration, not points of a fit"
 
 
 def _training(runs: pd.DataFrame, settings: list[dict[str, Any]]) -> str | None:
