@@ -129,8 +129,8 @@ def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Es
 
 
 Draws = list[tuple[Surface, Theta]]
-"""Parameters [r_i, p_i] of E and R under several pairs of forms, the r_i adding up to the number of draws: what
-the noise and the choice of forms leave open together."""
+"""Parameters [r_i, p_i] of E and R under several pairs of forms, the r_i adding up to the number of draws:
+what the noise and the choice of forms leave open together."""
 
 
 def draw_members(members: list[tuple[float, Surface]], count: int, seed: int) -> Draws:
