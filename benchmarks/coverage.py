@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.published import PUBLISHED
 from retrieval.errors import ConfigError
 from retrieval.run.funnel import exit_status
 from sweeps.fitting.fit import fit_law
-from sweeps.fitting.laws import PUBLISHED, get_law
+from sweeps.fitting.laws import get_law
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.table.runs import write_table

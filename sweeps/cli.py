@@ -22,8 +22,8 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name, module in COMMANDS.items():
-        app.command(name)(importlib.import_module(module).run)
+    for name in COMMANDS:
+        app.command(name)(importlib.import_module(f"sweeps.commands.{name}").run)
     return app
 
 

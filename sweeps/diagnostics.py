@@ -49,7 +49,6 @@ class Diagnostic:
 def diagnose(code: str, message: str) -> Diagnostic:
     """The finding ``code``, with the numbers of this case in ``message``.
 
-    Raises:
-        ValueError: the code is not in the registry.
+    Raises ValueError: the code is not in the registry.
     """
     return Diagnostic(look_up(code, CODES), message)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeps.fitting.fit import FitOptions, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import LAWS
 from sweeps.fitting.points import Columns
+from sweeps.fitting.result import FitOptions
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import SMALL
 

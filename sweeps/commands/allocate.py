@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.run.storage import writable_file
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from sweeps.fitting.allocation import Allocation
@@ -34,7 +35,6 @@ def run(
     ] = None,
 ) -> None:
     """Find the N and D that minimise a fitted law at a budget, with intervals from its bootstrap."""
-    from retrieval.run.files import write_json
     from sweeps.fitting.allocation import AllocationFile, CostModel, allocate
     from sweeps.fitting.groups import FitFile
     from sweeps.fitting.present import describe_warnings, number
@@ -59,5 +59,4 @@ def run(
             typer.echo(f"{prefix} {', '.join(shown)}; interior in {best.interior:.0%} of replicates")
             typer.echo("\n".join(describe_warnings(best.warnings, indent="  ")), nl=bool(best.warnings))
     if out is not None:
-        write_json(out, AllocationFile(costs, found).to_json())
-        typer.echo(f"wrote {out}")
+        shared.write(out, AllocationFile(costs, found))

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sweeps.commands.options import RunsOption
+from sweeps.commands import options as shared
 
 
 def run(
-    runs: RunsOption = Path("runs"),
+    runs: shared.RunsOption = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
     """Remove the checkpoints of finished runs, after asking; results and encoders stay."""

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import (
-    JsonOption,
-    LevelOption,
-    RunsOption,
-    TableOption,
-    WandbOption,
-    WhereOption,
-    load,
-)
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from sweeps.comparison.record import Comparison
@@ -39,12 +31,12 @@ def run(
         str, typer.Option("--by", help="Columns whose values make a cell; '' for one cell of all runs.")
     ] = "model,frac",
     regret: RegretOption = False,
-    out: JsonOption = Path("compare.json"),
-    runs: RunsOption = Path("runs"),
-    table: TableOption = None,
-    wandb: WandbOption = None,
-    where: WhereOption = None,
-    level: LevelOption = 0.95,
+    out: shared.JsonOption = Path("compare.json"),
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
+    level: shared.LevelOption = 0.95,
 ) -> None:
     """Compare a strategy with a baseline in every cell, seed by seed.
 
@@ -60,21 +52,14 @@ def run(
 
     Example: python -m sweeps compare --baseline best-fixed --strategy "pareto dev" --regret
     """
-    from retrieval.run.files import write_json
     from sweeps.comparison import CompareOptions, compare
     from sweeps.table.source import Source
 
-    options = CompareOptions(
-        by=tuple(name.strip() for name in by.split(",") if name.strip()), level=level, regret=regret
-    )
-    if metric:
-        options = CompareOptions(tuple(metric), options.by, level, regret)
-    frame = load(runs, table, wandb, where)
+    metrics = tuple(metric or CompareOptions.metrics)
+    options = CompareOptions(metrics, shared.names(by), level, regret)
+    frame = shared.load(runs, table, wandb, where)
     record = compare(frame, baseline, strategy, options, Source.of(frame, where or ()))
-    write_json(out, record.to_json())
-    for line in describe(record):
-        typer.echo(line)
-    typer.echo(f"wrote {out}")
+    shared.write(out, record, describe(record))
 
 
 def describe(record: Comparison) -> list[str]:

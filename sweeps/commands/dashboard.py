@@ -31,13 +31,9 @@ def run(
 
 def _conclusions(runs: Path) -> list[str]:
     """The sentences at the head of the report on these runs."""
-    from sweeps.errors import TableError
+    from sweeps.commands.options import collect
     from sweeps.report.build import analyse
     from sweeps.report.summary import lead
-    from sweeps.table.runs import collect_runs
 
-    collected = collect_runs(runs)
-    if collected.frame.empty:
-        raise TableError(f"{runs} holds no finished run ({collected.summary()})")
-    found = analyse(collected.frame, None)
+    found = analyse(collect(runs, tell=False).frame, None)
     return lead(found.runs, found.curves, found.records, found.findings)

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import (
-    JsonOption,
-    LevelOption,
-    RunsOption,
-    SeedOption,
-    TableOption,
-    WandbOption,
-    WhereOption,
-    load,
-    progress_bar,
-)
+from sweeps.commands import options as shared
 from sweeps.fitting.laws import plain_names
 
 if TYPE_CHECKING:
@@ -34,7 +24,7 @@ def _law_help() -> str:
 
 
 def run(
-    out: JsonOption = Path("efficiency.json"),
+    out: shared.JsonOption = Path("efficiency.json"),
     baseline: Annotated[str, typer.Option("--baseline", help="Strategy to compare with.")] = "standard",
     strategy: Annotated[
         str, typer.Option("--strategy", help="Strategy to judge, as named in the report (fixed ω=0.25).")
@@ -43,13 +33,13 @@ def run(
         list[str] | None, typer.Option("--metric", help="Metric to match; repeatable. Default: eff and ood.")
     ] = None,
     law: Annotated[str, typer.Option("--law", help=_law_help())] = "auto",
-    runs: RunsOption = Path("runs"),
-    table: TableOption = None,
-    wandb: WandbOption = None,
-    where: WhereOption = None,
-    level: LevelOption = 0.95,
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
+    level: shared.LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Paired bootstrap draws.")] = 1000,
-    seed: SeedOption = 0,
+    seed: shared.SeedOption = 0,
 ) -> None:
     """How many times as much N, D or FLOPs the baseline needs to be as good as the strategy.
 
@@ -64,22 +54,17 @@ def run(
 
     Example: python -m sweeps efficiency --law interpolated --baseline standard --strategy pareto
     """
-    from retrieval.run.files import write_json
     from sweeps.efficiency import EfficiencyOptions, efficiency
     from sweeps.fitting.result import FitOptions
     from sweeps.table.source import Source
 
+    metrics = tuple(metric or EfficiencyOptions.metrics)
     fit = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
-    options = EfficiencyOptions(law=law, fit=fit)
-    if metric:
-        options = EfficiencyOptions(metrics=tuple(metric), law=law, fit=fit)
-    frame = load(runs, table, wandb, where)
-    with progress_bar("paired bootstrap") as step:
+    options = EfficiencyOptions(metrics, law, fit=fit)
+    frame = shared.load(runs, table, wandb, where)
+    with shared.progress_bar("paired bootstrap") as step:
         record = efficiency(frame, baseline, strategy, options, step, source=Source.of(frame, where or ()))
-    write_json(out, record.to_json())
-    for line in describe(record):
-        typer.echo(line)
-    typer.echo(f"wrote {out}")
+    shared.write(out, record, describe(record))
 
 
 def describe(record: Efficiency) -> list[str]:

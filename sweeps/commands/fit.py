@@ -8,23 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sweeps.commands.options import (
-    PAIRS,
-    SIZE,
-    BootstrapOption,
-    DColumn,
-    JsonOption,
-    LevelOption,
-    NColumn,
-    RunsOption,
-    SeedColumn,
-    SeedOption,
-    TableOption,
-    WandbOption,
-    WhereOption,
-    load,
-    progress_bar,
-)
+from sweeps.commands import options as shared
 from sweeps.fitting.laws import law_help
 
 if TYPE_CHECKING:
@@ -70,39 +54,38 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an 
 
 
 def run(
-    out: JsonOption = Path("fit.json"),
+    out: shared.JsonOption = Path("fit.json"),
     metric: MetricOption = "eff/contrastive_entropy",
     law: Annotated[str, typer.Option("--law", help=law_help())] = "joint",
     by: ByOption = None,
-    runs: RunsOption = Path("runs"),
-    table: TableOption = None,
-    wandb: WandbOption = None,
-    where: WhereOption = None,
-    n: NColumn = SIZE,
-    d: DColumn = PAIRS,
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
+    n: shared.NColumn = shared.SIZE,
+    d: shared.DColumn = shared.PAIRS,
     y: YOption = None,
-    seed_column: SeedColumn = "seed",
+    seed_column: shared.SeedColumn = "seed",
     held_out: HeldOutOption = None,
     predict: PredictOption = None,
     loss: LossOption = "least-squares",
     huber_scale: HuberOption = None,
     unit: UnitOption = "configuration",
     starts: StartsOption = 96,
-    level: LevelOption = 0.95,
-    bootstrap: BootstrapOption = 1000,
-    seed: SeedOption = 0,
+    level: shared.LevelOption = 0.95,
+    bootstrap: shared.BootstrapOption = 1000,
+    seed: shared.SeedOption = 0,
     chance: ChanceOption = None,
     complement: ComplementOption = False,
     drop_invalid: DropOption = False,
     strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
-    from retrieval.run.files import write_json
     from sweeps.fitting.points import Columns
     from sweeps.fitting.result import FitOptions
     from sweeps.table.source import Source
 
-    loaded = load(runs, table, wandb, where)
+    loaded = shared.load(runs, table, wandb, where)
     frame, metric = _frame(loaded, y or metric, complement, drop_invalid)
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
@@ -114,9 +97,7 @@ def run(
         for name, fit in file.groups.items()
     }
     file = replace(file, groups=fits, source=Source.of(loaded, where or ()) if held_out is None else None)
-    write_json(out, file.to_json())
-    _show(file)
-    typer.echo(f"wrote {out}")
+    shared.write(out, file, _lines(file))
     found = {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
     if strict and (found or file.refused):
         reasons = [*sorted(found), *(f"{name} refused" for name in file.refused)]
@@ -177,7 +158,7 @@ def _fit(
     from sweeps.fitting.fit import fit_law
     from sweeps.fitting.groups import ALONE, FitFile, fit_groups
 
-    with progress_bar("bootstrap") as progress:
+    with shared.progress_bar("bootstrap") as progress:
         if by is None:
             fit = fit_law(frame, law=law, metric=metric, columns=columns, options=options, progress=progress)
             return FitFile(None, {ALONE: fit}, {})
@@ -197,20 +178,18 @@ def _points(
         n, d = (float(row[name]) if name in row else 1.0 for name in (columns.n, columns.d))
         points.append((n, d, float(row[metric])))
     for text in predict:
-        try:
-            size, pairs = (float(part) for part in text.split(","))
-        except ValueError:
-            raise TableError(f"--predict {text}: expected two numbers N,D such as 8.5e7,5e5") from None
-        points.append((size, pairs, None))
+        sizes = shared.two_numbers(text)
+        if sizes is None:
+            raise TableError(f"--predict {text}: expected two numbers N,D such as 8.5e7,5e5")
+        points.append((*sizes, None))
     return points
 
 
-def _show(file: FitFile) -> None:
+def _lines(file: FitFile) -> list[str]:
     from sweeps.fitting.present import describe, describe_prediction
 
+    lines = []
     for name, fit in file.groups.items():
-        lines = describe(fit, name if file.by is not None else None)
+        lines += describe(fit, name if file.by is not None else None)
         lines += [line for said in fit.predictions or () for line in describe_prediction(said)]
-        typer.echo("\n".join(lines))
-    for name, reason in file.refused.items():
-        typer.echo(f"[{name}] not fitted: {reason}")
+    return lines + [f"[{name}] not fitted: {reason}" for name, reason in file.refused.items()]

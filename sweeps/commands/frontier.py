@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import (
-    BootstrapOption,
-    JsonOption,
-    LevelOption,
-    RunsOption,
-    SeedOption,
-    TableOption,
-    WandbOption,
-    WhereOption,
-    load,
-)
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from sweeps.frontier.record import Frontier
@@ -34,7 +24,7 @@ DevOption = Annotated[
 
 
 def run(
-    out: JsonOption = Path("frontier.json"),
+    out: shared.JsonOption = Path("frontier.json"),
     x: FirstOption = None,
     y: SecondOption = None,
     dev: DevOption = False,
@@ -48,13 +38,13 @@ def run(
         str | None,
         typer.Option("--reference", help="Worst corner of the hypervolume.", metavar="X,Y"),
     ] = None,
-    runs: RunsOption = Path("runs"),
-    table: TableOption = None,
-    wandb: WandbOption = None,
-    where: WhereOption = None,
-    bootstrap: BootstrapOption = 1000,
-    seed: SeedOption = 0,
-    level: LevelOption = 0.95,
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
+    bootstrap: shared.BootstrapOption = 1000,
+    seed: shared.SeedOption = 0,
+    level: shared.LevelOption = 0.95,
 ) -> None:
     """Find the non-dominated runs, the knee of their frontier, ρ* = R*/E* and the hypervolume.
 
@@ -64,27 +54,15 @@ def run(
 
     Example: python -m sweeps frontier --dev --out frontier.json
     """
-    from retrieval.run.files import write_json
     from sweeps.frontier.trace import FrontierOptions, frontier
     from sweeps.table.source import Source
 
     first, second = _objectives(x, y, dev)
-    options = FrontierOptions(
-        x=first,
-        y=second,
-        by=tuple(name.strip() for name in by.split(",") if name.strip()),
-        knee=knee,
-        reference=_corner(reference),
-        replicates=bootstrap,
-        seed=seed,
-        level=level,
-    )
-    frame = load(runs, table, wandb, where)
+    corner = _corner(reference)
+    options = FrontierOptions(first, second, shared.names(by), knee, corner, bootstrap, seed, level)
+    frame = shared.load(runs, table, wandb, where)
     record = frontier(frame, options, Source.of(frame, where or ()))
-    write_json(out, record.to_json())
-    for line in [*describe(record), purpose(record, out)]:
-        typer.echo(line)
-    typer.echo(f"wrote {out}")
+    shared.write(out, record, [*describe(record), purpose(record, out)])
 
 
 def _objectives(x: str | None, y: str | None, dev: bool) -> tuple[str, str]:
@@ -109,13 +87,10 @@ def purpose(record: Frontier, out: Path) -> str:
 def _corner(text: str | None) -> tuple[float, float] | None:
     from retrieval.errors import ConfigError
 
-    if text is None:
-        return None
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--reference {text}: expected two numbers, such as 5.549,5.549") from None
-    return x, y
+    corner = None if text is None else shared.two_numbers(text)
+    if text is not None and corner is None:
+        raise ConfigError(f"--reference {text}: expected two numbers, such as 5.549,5.549")
+    return corner
 
 
 def describe(record: Frontier) -> list[str]:

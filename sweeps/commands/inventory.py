@@ -56,8 +56,7 @@ class CellStatus:
 def take_inventory(runs: Path) -> list[CellStatus]:
     """All cells, in the order of :data:`ORDER` and by name.
 
-    Raises:
-        TableError: ``runs`` does not exist.
+    Raises TableError: ``runs`` does not exist.
     """
     if not runs.is_dir():
         raise TableError(f"runs folder {runs} does not exist; run `python train.py …` first, or give --runs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,8 @@ from retrieval.run.storage import writable_file
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.table.runs import Skipped
+    from sweeps.records import Record
+    from sweeps.table.runs import Collected, Skipped
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of run directories.", metavar="DIR")]
 TableOption = Annotated[
@@ -49,21 +50,34 @@ def load(runs: Path, table: Path | None, wandb: str | None, where: list[str] | N
 
     Raises TableError (exit status 2) on two sources, no finished run, or a bad ``--where``.
     """
+    return collect(runs, table, wandb, where).frame
+
+
+def collect(
+    runs: Path,
+    table: Path | None = None,
+    wandb: str | None = None,
+    where: list[str] | None = None,
+    tell: bool = True,
+) -> Collected:
+    """:func:`load` with what is left out; ``tell``: whether to name that before anything is refused."""
+    from dataclasses import replace
+
     from sweeps.errors import TableError
-    from sweeps.table.runs import collect_runs, keep_where, read_table
+    from sweeps.table.runs import Collected, collect_runs, keep_where, read_table
     from sweeps.table.wandb_rows import collect_wandb
 
     if table is not None and wandb is not None:
         raise TableError("--table and --wandb exclude each other; give one source")
     if table is not None:
-        frame = read_table(table)
+        collected = Collected(read_table(table))
     else:
         collected = collect_wandb(wandb) if wandb is not None else collect_runs(runs)
+    if tell:
         report_skipped(collected.skipped)
-        frame = collected.frame
-        if frame.empty:
-            raise TableError(f"{wandb or runs} holds no finished run ({collected.summary()})")
-    return keep_where(frame, where or [])
+    if collected.frame.empty:
+        raise TableError(f"{wandb or runs} holds no finished run ({collected.summary()})")
+    return replace(collected, frame=keep_where(collected.frame, where or []))
 
 
 def report_skipped(skipped: list[Skipped], shown: int = 20) -> None:
@@ -72,6 +86,30 @@ def report_skipped(skipped: list[Skipped], shown: int = 20) -> None:
         typer.echo(f"left out: {run.run}: {run.state} ({run.reason})", err=True)
     if len(skipped) > shown:
         typer.echo(f"left out: {len(skipped) - shown} more", err=True)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def two_numbers(text: str) -> tuple[float, float] | None:
+    """The numbers in ``1e8,5e5``; ``None`` where the text is anything else."""
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return first, second
+
+
+def write(out: Path, record: Record, lines: Iterable[str] = ()) -> None:
+    """Write a record, then print ``lines`` and where it is."""
+    from retrieval.run.files import write_json
+
+    write_json(out, record.to_json())
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"wrote {out}")
 
 
 @contextmanager

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from retrieval.run.storage import writable_folder
-from sweeps.commands.options import RunsOption, TableOption, WandbOption, WhereOption, report_skipped
-
-if TYPE_CHECKING:
-    from sweeps.table.runs import Collected
+from sweeps.commands import options as shared
 
 
 def run(
@@ -24,10 +21,10 @@ def run(
             callback=writable_folder,
         ),
     ] = Path("report"),
-    runs: RunsOption = Path("runs"),
-    table: TableOption = None,
-    wandb: WandbOption = None,
-    where: WhereOption = None,
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
     title: Annotated[
         str, typer.Option("--title", help="Heading of the page.")
     ] = "How effectiveness and robustness scale",
@@ -46,8 +43,8 @@ def run(
     """Write one self-contained HTML page, with figures as SVG, PDF and PNG and tables as CSV beside it."""
     from sweeps.report.build import ReportOptions, build_report
 
-    collected = _collect(runs, table, wandb, where)
-    report_skipped(collected.skipped)
+    collected = shared.collect(runs, table, wandb, where, tell=False)
+    shared.report_skipped(collected.skipped)
     folder = runs if table is None and wandb is None else None
     beside = records or (folder.resolve().parent if folder is not None else Path())
     options = ReportOptions(title, folder, _formats(formats), beside)
@@ -64,22 +61,3 @@ def _formats(text: str) -> tuple[str, ...]:
     if unknown:
         raise ConfigError(f"--formats {unknown[0]} does not exist; choose among {', '.join(FORMATS)}")
     return tuple(dict.fromkeys(["svg", *wanted]))
-
-
-def _collect(runs: Path, table: Path | None, wandb: str | None, where: list[str] | None) -> Collected:
-    """The runs of exactly one source with those left out, which the page names too."""
-    from dataclasses import replace
-
-    from sweeps.errors import TableError
-    from sweeps.table.runs import Collected, collect_runs, keep_where, read_table
-    from sweeps.table.wandb_rows import collect_wandb
-
-    if table is not None and wandb is not None:
-        raise TableError("--table and --wandb exclude each other; give one source")
-    if table is not None:
-        collected = Collected(read_table(table))
-    else:
-        collected = collect_wandb(wandb) if wandb is not None else collect_runs(runs)
-    if collected.frame.empty:
-        raise TableError(f"{wandb or runs} holds no finished run ({collected.summary()})")
-    return replace(collected, frame=keep_where(collected.frame, where or []))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweeps.commands.options import RunsOption
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from retrieval.run.directory import RunDirectory
 
 
-def run(runs: RunsOption = Path("runs")) -> None:
+def run(runs: shared.RunsOption = Path("runs")) -> None:
     """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew."""
     from sweeps.commands.inventory import named, take_inventory
     from sweeps.launch.compose import Composed
@@ -43,8 +43,7 @@ def run(runs: RunsOption = Path("runs")) -> None:
 def stored_config(directory: RunDirectory) -> DictConfig:
     """The configuration of ``directory``, checked to describe that very run.
 
-    Raises:
-        ConfigError: It has no configuration, or the configuration or the data changed since it was named.
+    Raises ConfigError: It has no configuration, or the configuration or the data changed since it was named.
     """
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException

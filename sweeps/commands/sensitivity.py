@@ -7,47 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import (
-    PAIRS,
-    SIZE,
-    DColumn,
-    JsonOption,
-    LevelOption,
-    NColumn,
-    RunsOption,
-    SeedColumn,
-    SeedOption,
-    TableOption,
-    WandbOption,
-    WhereOption,
-    load,
-    progress_bar,
-)
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from sweeps.fitting.sensitivity import Sensitivities
 
 
 def run(
-    out: JsonOption = Path("sensitivity.json"),
+    out: shared.JsonOption = Path("sensitivity.json"),
     first: Annotated[str, typer.Option("--first", help="First metric.")] = "eff/contrastive_entropy",
     second: Annotated[str, typer.Option("--second", help="Second metric.")] = "ood/contrastive_entropy",
     law: Annotated[str, typer.Option("--law", help="Form fitted to both.")] = "joint",
     by: Annotated[str, typer.Option("--by", help="Column whose values are analysed apart.")] = "strategy",
-    runs: RunsOption = Path("runs"),
-    table: TableOption = None,
-    wandb: WandbOption = None,
-    where: WhereOption = None,
-    n: NColumn = SIZE,
-    d: DColumn = PAIRS,
-    seed_column: SeedColumn = "seed",
-    level: LevelOption = 0.95,
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
+    n: shared.NColumn = shared.SIZE,
+    d: shared.DColumn = shared.PAIRS,
+    seed_column: shared.SeedColumn = "seed",
+    level: shared.LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap replicates.")] = 1000,
-    seed: SeedOption = 0,
+    seed: shared.SeedOption = 0,
 ) -> None:
     """Compare how two metrics of the same runs respond to model size and data (paired bootstrap)."""
     from retrieval.errors import DataError
-    from retrieval.run.files import write_json
     from sweeps.errors import TableError
     from sweeps.fitting.groups import split
     from sweeps.fitting.points import Columns
@@ -55,7 +39,7 @@ def run(
     from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
     from sweeps.table.source import Source
 
-    frame = load(runs, table, wandb, where)
+    frame = shared.load(runs, table, wandb, where)
     options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
     columns = Columns(n=n, d=d, seed=seed_column)
     groups = split(frame, by) if by in frame else {"all": frame}
@@ -63,7 +47,7 @@ def run(
     refused: dict[str, str] = {}
     for name, rows in groups.items():
         try:
-            with progress_bar(f"bootstrap {name}") as progress:
+            with shared.progress_bar(f"bootstrap {name}") as progress:
                 found[name] = sensitivities(
                     rows, first, second, law=law, columns=columns, options=options, progress=progress
                 )
@@ -72,8 +56,7 @@ def run(
     _show(found, refused)
     if not found:
         raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
-    write_json(out, SensitivityFile(by, found, refused, Source.of(frame, where or ())).to_json())
-    typer.echo(f"wrote {out}")
+    shared.write(out, SensitivityFile(by, found, refused, Source.of(frame, where or ())))
 
 
 def _show(found: dict[str, Sensitivities], refused: dict[str, str]) -> None:

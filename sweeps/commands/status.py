@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.options import RunsOption
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -21,7 +21,7 @@ WATCH_SECONDS = 2.0
 
 
 def run(
-    runs: RunsOption = Path("runs"),
+    runs: shared.RunsOption = Path("runs"),
     watch: Annotated[bool, typer.Option("--watch", help="Redraw until no sweep and no run is left.")] = False,
     limit: Annotated[int, typer.Option("--limit", help="Rows shown; 0 = all.", min=0, metavar="N")] = 50,
 ) -> None:

@@ -55,10 +55,8 @@ class Cell:
 def cells(labelled: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> list[Cell]:
     """Cells of a labelled table, in order of ``by``; runs that lack a metric are left out.
 
-    Raises:
-        ConfigError: unknown column.
-        DataError: no run has all metrics.
-        FitRefusedError: a cell mixes collections, pools, numbers of negatives or ways to count parameters.
+    Raises ConfigError: unknown column; DataError: no run has all metrics; FitRefusedError: a cell mixes
+    collections, pools, numbers of negatives or ways to count parameters.
     """
     for name in by:
         if name not in labelled:

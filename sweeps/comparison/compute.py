@@ -8,7 +8,7 @@ the mean over the metrics; p values are corrected over the cells by Holm's metho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -52,13 +52,10 @@ def compare(
         runs: one row a run with the columns of ``result.json``.
         baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, or ``best-fixed``.
         strategy: a label.
-        options: metrics, cells, level, whether to add regrets.
-        source: where the runs come from, for the record.
+        options, source: what is compared, and where the runs come from, for the record.
 
-    Raises:
-        ConfigError: unknown label or column of cells.
-        DataError: no cell has both.
-        TableError: unknown metric, or no dev metrics to choose ω by.
+    Raises ConfigError: unknown label or column of cells; DataError: no cell has both; TableError: unknown
+    metric, or no dev metrics to choose ω by.
     """
     options = options or CompareOptions()
     labelled = label_runs(runs)
@@ -168,33 +165,28 @@ def _warnings(
 ) -> list[Diagnostic]:
     """What is uneven in the cells."""
     alone = [line for line in lines if any(found.method == "none" for found in line.by.values())]
-    names = {
-        "SINGLE_SEED": [line.name for line in alone],
-        "SEEDS_NOT_SHARED": [
-            line.name for line in lines if line.seeds.baseline_only or line.seeds.strategy_only
-        ],
-        "CELLS_LEFT_OUT": [cell.name for cell in found if all(cell is not kept for kept, _ in pairs)],
-        "MIXED_SETTINGS": [cell.name for cell, chosen in pairs if {chosen, strategy} & set(cell.repeated)],
-    }
-    texts = {
-        "SINGLE_SEED": "difference without interval",
-        "SEEDS_NOT_SHARED": "seeds of one side alone are left out, or nothing is paired (method unpaired)",
-        "CELLS_LEFT_OUT": "one of the two was not run",
-        "MIXED_SETTINGS": "several runs of one seed, averaged",
-    }
-    warnings = [
-        diagnose(code, f"{texts[code]}: {'; '.join(where)}") for code, where in names.items() if where
+    apart = [line for line in lines if line.seeds.baseline_only or line.seeds.strategy_only]
+    lacking = [cell for cell in found if all(cell is not kept for kept, _ in pairs)]
+    mixed = [cell for cell, chosen in pairs if {chosen, strategy} & set(cell.repeated)]
+    unpaired = "seeds of one side alone are left out, or nothing is paired (method unpaired)"
+    cases: list[tuple[str, str, Sequence[Line | Cell]]] = [
+        ("SINGLE_SEED", "difference without interval", alone),
+        ("SEEDS_NOT_SHARED", unpaired, apart),
+        ("CELLS_LEFT_OUT", "one of the two was not run", lacking),
+        ("MIXED_SETTINGS", "several runs of one seed, averaged", mixed),
     ]
-    return warnings
+    return [
+        diagnose(code, f"{text}: {'; '.join(one.name for one in where)}")
+        for code, text, where in cases
+        if where
+    ]
 
 
-def _limits(metrics: Sequence[str], regret: Regret | None) -> list[Diagnostic]:
+def _limits(metrics: Sequence[str], regret: Regret | None) -> Iterator[Diagnostic]:
     """What the record does not hold, and why."""
-    found = []
     if regret is not None and any(ways.dev is None for ways in regret.by.values()):
         text = "no regret against a fixed ω chosen on dev: in some cell no fixed ω has dev metrics"
-        found.append(diagnose("NO_DEV_METRICS", text))
+        yield diagnose("NO_DEV_METRICS", text)
     if not comparable(metrics):
         text = f"{', '.join(metrics)} have no common unit, so no mean over them is given"
-        found.append(diagnose("NO_COMMON_UNIT", text))
-    return found
+        yield diagnose("NO_COMMON_UNIT", text)

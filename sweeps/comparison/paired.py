@@ -15,11 +15,8 @@ def difference(first: pd.Series, second: pd.Series, level: float) -> Judged:
     """Second less first of two sets of runs.
 
     Seeds that both have are paired, and the others left out: a t interval over the seeds' differences. With
-    fewer than two of those but two or more runs on each side, Welch's interval. Else no interval.
-
-    Args:
-        first, second: values by seed.
-        level: of the interval.
+    fewer than two of those but two or more runs on each side, Welch's interval. Else no interval. The index
+    of ``first`` and ``second`` is the seed; ``level`` is that of the interval.
     """
     shared = first.index.intersection(second.index)
     if len(shared) >= 2 or (len(shared) == 1 and min(len(first), len(second)) < 2):

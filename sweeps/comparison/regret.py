@@ -21,14 +21,9 @@ from sweeps.comparison.record import Against, CellRegret, Policy, Regret, Verdic
 def regrets(
     found: Sequence[Cell], strategy: str, fixed: Mapping[str, float], names: Sequence[str], level: float
 ) -> Regret:
-    """Regret of ``strategy`` and of every fixed ω, for every metric.
+    """Regret of the label ``strategy`` and of every ``fixed`` ω (label -> ω), for metrics and ``mean``.
 
-    Args:
-        found: cells; those without a fixed ω or without the strategy are left out.
-        strategy: label.
-        fixed: label -> ω.
-        names: metrics, and ``mean``.
-        level: of the intervals.
+    Cells without a fixed ω or without the strategy are left out; ``level`` is that of the intervals.
     """
     usable = [cell for cell in found if strategy in cell.values and set(fixed) & set(cell.values)]
     by = {

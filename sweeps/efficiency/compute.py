@@ -14,16 +14,15 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, ParetrieveError
-from sweeps.efficiency.curves import curves
 from sweeps.efficiency.fitted import Fits, FittedSource
 from sweeps.efficiency.measured import MeasuredSource
-from sweeps.efficiency.multipliers import doubts
-from sweeps.efficiency.options import INTERPOLATED, EfficiencyOptions, MultiplierSource, Parts, sources
-from sweeps.efficiency.record import Curve, Efficiency
+from sweeps.efficiency.multipliers import doubts, summaries
+from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource, sources
+from sweeps.efficiency.record import Curve, Efficiency, Place
 from sweeps.errors import FitRefusedError, missing_column
 from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import FLOPS, label_runs
-from sweeps.fitting.points import PAIRS, SIZE, levels_of
+from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
 from sweeps.table.source import Source
 
 
@@ -47,16 +46,18 @@ def efficiency(
             strategies compared with one baseline share its fits.
         source: where the runs come from, for the record.
 
-    Raises:
-        ConfigError: unknown strategy or law.
-        TableError: unknown metric.
-        FitRefusedError: no resource varies enough for any multiplier.
+    Raises ConfigError: unknown strategy or law; TableError: unknown metric; FitRefusedError: no resource
+    varies enough for any multiplier.
     """
     options = options or EfficiencyOptions()
     if options.law not in sources():
         raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(sources())}")
     parts = _select(runs, baseline, strategy, options)
-    multipliers = _multipliers(parts, options, progress, {} if fitted is None else fitted)
+    multipliers: FittedSource | MeasuredSource
+    if options.law == INTERPOLATED:
+        multipliers = MeasuredSource(options)
+    else:
+        multipliers = FittedSource(parts, options, progress, {} if fitted is None else fitted)
     found, refused = _curves(parts, multipliers, options)
     warnings = [*multipliers.warnings, *doubts(found, strategy)]
     return Efficiency(
@@ -76,14 +77,14 @@ def efficiency(
 
 
 def _curves(
-    parts: Parts, source: MultiplierSource, options: EfficiencyOptions
+    parts: Parts, source: FittedSource | MeasuredSource, options: EfficiencyOptions
 ) -> tuple[list[Curve], dict[str, str]]:
     """Curves of all resources, and by resource the reason why there is none; refused where there are none."""
     found: list[Curve] = []
     refused: dict[str, str] = {}
     for resource in options.resources:
         try:
-            found += curves(parts, resource, source, options)
+            found += _slices(parts, resource, source, options)
         except ParetrieveError as error:
             refused[resource] = str(error)
     if not found:
@@ -92,12 +93,50 @@ def _curves(
     return found, refused
 
 
-def _multipliers(
-    parts: Parts, options: EfficiencyOptions, progress: Progress | None, fitted: Fits
-) -> MultiplierSource:
-    if options.law == INTERPOLATED:
-        return MeasuredSource(options)
-    return FittedSource(parts, options, progress, fitted)
+def _slices(
+    parts: Parts, resource: Resource, source: FittedSource | MeasuredSource, options: EfficiencyOptions
+) -> list[Curve]:
+    """Curves of one resource, one for every value of the other, the largest last.
+
+    On FLOPs only the slice with the most training pairs counts.
+
+    Raises FitRefusedError where no slice has levels enough, or its law cannot be inverted.
+    """
+    axis: Axis = "D" if resource == "D" else "N"
+    columns = Columns(n=FLOPS if resource == "FLOPs" else SIZE)
+    for name in (columns.n, columns.d):
+        if any(name not in part for part in parts):
+            raise FitRefusedError("FEWER_THAN_3_LEVELS", f"the runs do not say {name}")
+    along, across = (columns.d, columns.n) if axis == "D" else (columns.n, columns.d)
+    slices = sorted(set(parts[0][across]) & set(parts[1][across]))
+    found = []
+    for value in slices[-1:] if resource == "FLOPs" else slices:
+        first, second = (part[part[across] == value] for part in parts)
+        least = source.levels(resource)
+        if first[along].nunique() < least[0] or second[along].nunique() < least[1]:
+            continue
+        pair = source.pair((first, second), axis, columns, resource)
+        levels = np.unique(second[along].to_numpy(float))
+        place = Place(name=_name(second, across, value), other={across: float(value)})
+        reach = [float(first[along].min()), float(first[along].max())]
+        scale = pair.scale(levels)
+        drawn = {
+            name: pair.multiplier(k, axis, scale, float(value)) for k, name in enumerate(options.metrics)
+        }
+        by = summaries(drawn, options.fit.level, pair.forms == INTERPOLATED)
+        found.append(Curve(resource, place, pair.forms, scale.tolist(), levels.tolist(), by, reach))
+    if not found:
+        least = source.levels(resource)
+        enough = str(least[0]) if least[0] == least[1] else f"{least[0]} (the strategy {least[1]})"
+        text = f"{along} has fewer than {enough} values in common at every {across}"
+        raise FitRefusedError("FEWER_THAN_3_LEVELS", text)
+    return found
+
+
+def _name(part: pd.DataFrame, across: str, value: float) -> str:
+    if across == SIZE and "model" in part and part["model"].nunique() == 1:
+        return str(part["model"].iloc[0])
+    return f"{value:,.0f}" + (" pairs" if across == PAIRS else "")
 
 
 def _select(runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions) -> Parts:

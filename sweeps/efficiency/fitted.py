@@ -48,10 +48,9 @@ class FittedPair:
         return np.unique(np.concatenate([np.geomspace(levels[0], levels[-1], GRID)[1:-1], levels]))
 
     def multiplier(self, k: int, axis: Axis, scale: Floats, other: float) -> tuple[Floats, Floats]:
-        """Multiplier [s] of metric k at the scales, and its draws [r, s].
+        """Multiplier [s] of metric k at the scales, and its draws [r, s]; ``inf``: no amount suffices.
 
-        Raises:
-            FitRefusedError: an exponent is so near 0 that its law cannot be inverted.
+        Raises FitRefusedError where an exponent is so near 0 that its law cannot be inverted.
         """
         first, second = self.baseline[k].estimate, self.strategy[k].estimate
         n, d = (scale, other) if axis == "N" else (other, scale)

@@ -11,7 +11,7 @@ their range, and that range holds the truth in three of four cases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.efficiency.interpolation import reached
+from sweeps.efficiency.inverse import reached
 from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns, prepare
@@ -56,7 +56,7 @@ class Series:
 def series(part: pd.DataFrame, metric: str, axis: Axis, columns: Columns) -> Series:
     """Means and deviations of one strategy's runs on a slice; errors as ``prepare`` of the points raises."""
     runs = prepare(part, metric, None, columns, rising=True)
-    size = runs.n if axis == "N" else runs.d
+    size = runs.size(axis)
     log_y = -runs.log_y if larger_is_better(metric) else runs.log_y
     means = np.bincount(runs.cluster, log_y) / runs.counts
     seeds, row = np.unique(runs.replicate, return_inverse=True)
@@ -144,7 +144,7 @@ def joined(found: Sequence[tuple[Series, Series]], options: FitOptions) -> Measu
     return MeasuredPair([first for first, _ in found], [second for _, second in found], draws)
 
 
-def _unshared(both: Sequence[Series]) -> list[Diagnostic]:
+def _unshared(both: Sequence[Series]) -> Iterator[Diagnostic]:
     """SEEDS_NOT_SHARED where a seed of one strategy's level was not run everywhere else."""
     seeds = sorted({seed for one in both for seed in one.seeds})
     lacking = []
@@ -153,16 +153,15 @@ def _unshared(both: Sequence[Series]) -> list[Diagnostic]:
             ran = one.ran[one.seeds.index(seed)] if seed in one.seeds else np.zeros(len(one.size), bool)
             if not ran.all():
                 where = "" if not ran.any() else " at " + ", ".join(f"{size:.6g}" for size in one.size[~ran])
-                lacking.append(f"{one.label} lacks seed {_seed(seed)}{where}")
-    if not lacking:
-        return []
-    text = f"{_listed(lacking)}; what only one side has is resampled on its own, not paired"
-    return [diagnose("SEEDS_NOT_SHARED", text)]
+                # Repeats of one seed are counted from #1.
+                lacking.append(f"{one.label} lacks seed {seed.removesuffix('#0')}{where}")
+    if lacking:
+        text = f"{_listed(lacking)}; what only one side has is resampled on its own, not paired"
+        yield diagnose("SEEDS_NOT_SHARED", text)
 
 
-def _pooled(baselines: Sequence[Series], axis: Axis) -> list[Diagnostic]:
+def _pooled(baselines: Sequence[Series], axis: Axis) -> Iterator[Diagnostic]:
     """LEVELS_POOLED where the baseline's mean rises, so that neighbours count as one point."""
-    found = []
     for one in baselines:
         rises = np.flatnonzero(np.diff(one.log_y) >= 0)
         if len(rises):
@@ -172,13 +171,7 @@ def _pooled(baselines: Sequence[Series], axis: Axis) -> list[Diagnostic]:
                 for i in rises
             ]
             text = f"{one.label}, {one.metric} gets worse by {', '.join(steps)}"
-            found.append(diagnose("LEVELS_POOLED", text))
-    return found
-
-
-def _seed(replicate: str) -> str:
-    """The seed in a replicate's label; repeats of one seed are counted from #1."""
-    return replicate.removesuffix("#0")
+            yield diagnose("LEVELS_POOLED", text)
 
 
 def _listed(items: Sequence[str], shown: int = 4) -> str:

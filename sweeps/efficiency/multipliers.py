@@ -43,12 +43,8 @@ def summaries(
     of two noisy numbers is biased upwards: its draws alone would put the lower end of ``both`` above the
     truth in 15 to 19 of 100 cases where the metrics' multipliers are equal (simulated). That end is therefore
     the largest of the metrics' lower ends, the tail shared among the metrics whose intervals reach that far
-    (Bonferroni). The upper end of ``each`` is found likewise.
-
-    Args:
-        found: metric -> multiplier [s] and draws [r, s], the draws shared by all metrics.
-        level: of the intervals.
-        measured: see :func:`summary`.
+    (Bonferroni). The upper end of ``each`` is found likewise. ``found``: metric -> multiplier [s] and draws
+    [r, s], the draws shared by all metrics; ``level`` and ``measured`` as in :func:`summary`.
     """
     values, draws = [one for one, _ in found.values()], [drawn for _, drawn in found.values()]
     by = {name: summary(one, drawn, level, measured) for name, (one, drawn) in found.items()}
@@ -75,13 +71,8 @@ def _lower_end(found: list[tuple[Floats, Floats]], tail: float) -> Floats:
 def summary(multiplier: Floats, draws: Floats, level: float, measured: bool = False) -> Summary:
     """Estimate, percentile interval and share of unbounded draws; no interval with too few draws.
 
-    Draws whose law cannot be evaluated (an exponent so near 0 that its scale overflows) are left out.
-
-    Args:
-        multiplier: [s].
-        draws: [r, s].
-        level: of the interval.
-        measured: whether 0 means "less than the least amount measured" and is written so.
+    ``multiplier`` is [s], ``draws`` [r, s]; those whose law cannot be evaluated (an exponent so near 0 that
+    its scale overflows) are left out. ``measured``: 0 means "less than the least amount measured".
     """
     estimate = _written(multiplier, measured)
     known = _known(draws)

@@ -14,6 +14,7 @@ from scipy import optimize
 
 from retrieval.errors import ConfigError
 from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.result import FitResult
 from sweeps.records import Record
@@ -46,10 +47,6 @@ class CostModel(Record):
             )
         if self.training + self.inference + self.training_per_pair <= 0:
             raise ConfigError("parameters cost nothing under this cost model; set training or inference")
-
-    def cost(self, n: Floats | float, d: Floats | float) -> Floats | float:
-        """Z(N, D)."""
-        return self.annotation * d + (self.training + self.inference) * n + self.training_per_pair * n * d
 
     def pairs(self, n: Floats, budget: float) -> Floats:
         """Pairs [k] that the budget leaves for models of ``n`` [k] parameters; ≤ 0 where it leaves none."""
@@ -106,17 +103,12 @@ def allocate(fit: FitResult, costs: CostModel, budget: float) -> Allocation:
     share = len(found) / len(draws) if draws else float(best is not None)
     if best is None:
         return Allocation(budget, None, None, None, None, None, None, share, reason, [])
-    columns = np.array(found) if len(found) >= 20 else None
-    tail = (1 - fit.options.level) / 2
-
-    def interval(column: int) -> tuple[float, float] | None:
-        if columns is None:
-            return None
-        low, high = np.quantile(columns[:, column], [tail, 1 - tail])
-        return float(low), float(high)
-
     n, d, value = best
-    return Allocation(budget, n, d, value, interval(0), interval(1), interval(2), share, "", fit.check(n, d))
+    if len(found) < 20:
+        return Allocation(budget, n, d, value, None, None, None, share, "", fit.check(n, d))
+    low, high = (part.tolist() for part in interval(np.array(found), fit.options.level))
+    ends = [(low[place], high[place]) for place in range(3)]
+    return Allocation(budget, n, d, value, ends[0], ends[1], ends[2], share, "", fit.check(n, d))
 
 
 def _sizes(fit: FitResult, costs: CostModel, budget: float) -> Floats:

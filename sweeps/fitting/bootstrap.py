@@ -116,7 +116,7 @@ def _usable(fit: Fitted, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
     runs, law = fit.runs, fit.objective.law
     enough = _distinct(drawn, runs.cluster) >= law.size
     for axis in law.axes:
-        levels = np.unique(runs.n if axis == "N" else runs.d, return_inverse=True)[1]
+        levels = np.unique(runs.size(axis), return_inverse=True)[1]
         enough &= _distinct(drawn, levels) >= min(MIN_LEVELS, levels.max() + 1)
     return enough
 
@@ -149,10 +149,8 @@ def _refit(fit: Fitted, drawn: NDArray[np.int64]) -> Floats:
     return objective.law.to_published(theta, objective.points.centre)
 
 
-def percentile_intervals(
-    params: Floats, names: Sequence[str], level: float
-) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of each column of ``params`` [r, p]."""
+def interval(draws: Floats, level: float) -> tuple[Floats, Floats]:
+    """Percentile interval over the first axis: lower and upper ends [...] of draws [r, ...]."""
     tail = (1.0 - level) / 2
-    low, high = np.quantile(params, [tail, 1 - tail], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high)}
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return low, high

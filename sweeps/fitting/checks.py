@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -34,32 +35,28 @@ FORM_MARGIN = 2.0
 BETTER_FORM = 4.0
 WIDE_EXPONENT = 10.0
 
+Findings = Iterator[Diagnostic]
 
-def check_rows(runs: Runs, axes: tuple[str, ...]) -> list[Diagnostic]:
-    """Levels, collinearity, monotonicity and replication of the rows themselves."""
-    found = []
+
+def check_rows(runs: Runs, axes: tuple[str, ...]) -> Findings:
+    """Levels, collinearity and replication of the rows themselves."""
     for axis in axes:
-        values = np.unique(runs.n if axis == "N" else runs.d)
-        if len(values) < MIN_LEVELS:
-            text = (
-                f"{axis} has {len(values)} distinct values; an exponent and a floor need {MIN_LEVELS} or more"
-            )
-            found.append(diagnose("FEWER_THAN_3_LEVELS", text))
+        levels = len(np.unique(runs.size(axis)))
+        if levels < MIN_LEVELS:
+            text = f"{axis} has {levels} distinct values; an exponent and a floor need {MIN_LEVELS} or more"
+            yield diagnose("FEWER_THAN_3_LEVELS", text)
     index = runs.first()
     log_n, log_d = np.log(runs.n[index]), np.log(runs.d[index])
     if len(axes) == 2 and log_n.std() > 0 and log_d.std() > 0:
         correlation = float(np.corrcoef(log_n, log_d)[0, 1])
         if abs(correlation) >= COLLINEAR:
             text = f"ln N and ln D have correlation {correlation:.3f}: one could stand in for the other"
-            found.append(diagnose("COLLINEAR_N_D", text))
-    if runs.independent or len(runs.log_y) == len(runs.counts):
-        text = f"{len(runs.log_y)} runs, none repeated with another seed"
-        if not runs.independent:
-            found.append(diagnose("SINGLE_SEED", text))
-    return found
+            yield diagnose("COLLINEAR_N_D", text)
+    if not runs.independent and len(runs.log_y) == len(runs.counts):
+        yield diagnose("SINGLE_SEED", f"{len(runs.log_y)} runs, none repeated with another seed")
 
 
-def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> list[Diagnostic]:
+def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> Findings:
     """NON_MONOTONE where the mean metric rises significantly from one level of an axis to the next.
 
     The significance level is shared among all neighbouring pairs (Bonferroni): a large grid has many.
@@ -69,7 +66,7 @@ def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> lis
     sd = float(np.sqrt(noise)) if freedom else residual_sd
     pairs = [(axis, first, second) for axis in axes for first, second in _neighbours(runs, axis)]
     if not pairs:
-        return []
+        return
     spare = max(len(runs.counts) - 2 * len(axes) - 1, 1)
     limit = float(stats.t.ppf(1 - SIGNIFICANT / len(pairs), freedom or spare))
     worst: tuple[float, str] | None = None
@@ -77,84 +74,69 @@ def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> lis
         rise = float(means[second] - means[first])
         error = sd * float(np.sqrt(1 / runs.counts[first] + 1 / runs.counts[second]))
         if rise > max(limit * error, RISE) and (worst is None or rise > worst[0]):
-            size = (runs.n if axis == "N" else runs.d)[runs.first()]
+            size = runs.size(axis)[runs.first()]
             text = f"{axis} = {size[first]:.4g} to {size[second]:.4g}"
             worst = (rise, f"the metric rises by {100 * np.expm1(rise):.2g} % from {text}")
-    return [diagnose("NON_MONOTONE", worst[1])] if worst else []
+    if worst:
+        yield diagnose("NON_MONOTONE", worst[1])
 
 
-def _neighbours(runs: Runs, axis: str) -> list[tuple[int, int]]:
+def _neighbours(runs: Runs, axis: str) -> Iterator[tuple[int, int]]:
     """Configurations that are neighbours along ``axis`` at one value of the other axis."""
     index = runs.first()
-    along, across = (runs.n[index], runs.d[index]) if axis == "N" else (runs.d[index], runs.n[index])
-    found: list[tuple[int, int]] = []
+    along, across = runs.size(axis)[index], runs.size("D" if axis == "N" else "N")[index]
     for value in np.unique(across):
         line = np.flatnonzero(across == value)
-        line = line[np.argsort(along[line])]
-        found += [(int(first), int(second)) for first, second in pairwise(line)]
-    return found
+        yield from pairwise(line[np.argsort(along[line])].tolist())
 
 
-def check_estimate(fit: Estimate, r2: dict[str, float], lack: dict[str, float] | None) -> list[Diagnostic]:
+def check_estimate(fit: Estimate, r2: dict[str, float], lack: dict[str, float] | None) -> Findings:
     """Saturation, bounds, starts, R² and lack of fit."""
-    found = []
     count, law = len(fit.points.log_y), fit.law
     if count <= law.size:
         text = (
             f"{count} configurations for {law.size} parameters: the law passes through them whatever they are"
         )
-        found.append(diagnose("SATURATED_FIT", text))
+        yield diagnose("SATURATED_FIT", text)
     for place in law.places("exponent"):
         name, value = law.parameters[place], fit.published[place]
         for bound in EXPONENT_BOUNDS:
             if abs(np.log(value / bound)) < 1e-3:
-                text = f"{name} = {value:.4g} is the end of its search range"
-                found.append(diagnose("EXPONENT_AT_BOUND", text))
-    optimum = fit.optimum
-    if optimum.agreeing < max(3, STARTS_SHARE * optimum.tried):
-        text = f"{optimum.agreeing} of {optimum.tried} starts reached the best objective"
-        found.append(diagnose("STARTS_DISAGREE", text))
+                yield diagnose("EXPONENT_AT_BOUND", f"{name} = {value:.4g} is the end of its search range")
+    tried, agreeing = fit.optimum.tried, fit.optimum.agreeing
+    if agreeing < max(3, STARTS_SHARE * tried):
+        yield diagnose("STARTS_DISAGREE", f"{agreeing} of {tried} starts reached the best objective")
     if count > law.size and r2["log"] < LOW_R2:
-        found.append(diagnose("LOW_R2", f"R² of ln metric is {r2['log']:.3f}"))
+        yield diagnose("LOW_R2", f"R² of ln metric is {r2['log']:.3f}")
     if lack is not None and lack["p"] < SIGNIFICANT:
-        text = (
-            f"deviations from the law exceed seed noise: F({lack['df_model']:.0f}, {lack['df_error']:.0f}) = "
-            f"{lack['f']:.3g}, p = {lack['p']:.2g}"
-        )
-        found.append(diagnose("LACK_OF_FIT", text))
-    return found
+        test = f"F({lack['df_model']:.0f}, {lack['df_error']:.0f}) = {lack['f']:.3g}, p = {lack['p']:.2g}"
+        yield diagnose("LACK_OF_FIT", f"deviations from the law exceed seed noise: {test}")
 
 
-def check_intervals(
-    fit: Estimate, intervals: dict[str, Interval], sample: Bootstrap | None
-) -> list[Diagnostic]:
+def check_intervals(fit: Estimate, intervals: dict[str, Interval], sample: Bootstrap | None) -> Findings:
     """What the data leave undetermined, and whether profile and bootstrap agree."""
-    found = []
     for place in fit.law.places("floor"):
         low, high = intervals[fit.law.parameters[place]]
         if low is None or high is None or low <= 0:
             shown = "is open" if high is None else f"reaches from 0 to {high:.4g}"
             text = f"floor δ = {fit.published[place]:.4g}, but its interval {shown}"
-            found.append(diagnose("FLOOR_NOT_IDENTIFIED", text))
+            yield diagnose("FLOOR_NOT_IDENTIFIED", text)
     for name in fit.law.names("exponent"):
         low, high = intervals[name]
         if low is None or high is None or high > WIDE_EXPONENT * low:
-            ends = [f"{end:.3g}" if end is not None else "open" for end in (low, high)]
-            text = f"{name} = {fit.published[fit.law.index(name)]:.3g}, interval {ends[0]} to {ends[1]}"
-            found.append(diagnose("EXPONENT_NOT_IDENTIFIED", text))
+            ends = " to ".join(f"{end:.3g}" if end is not None else "open" for end in (low, high))
+            text = f"{name} = {fit.published[fit.law.index(name)]:.3g}, interval {ends}"
+            yield diagnose("EXPONENT_NOT_IDENTIFIED", text)
     if sample is None:
-        return found
+        return
     total = len(sample.params) + sample.discarded
     if sample.discarded > DISCARDED_SHARE * total or len(sample.params) < sample.requested:
         text = f"{sample.discarded} of {total} draws left too few configurations or levels to fit"
-        found.append(diagnose("BOOTSTRAP_UNSTABLE", text))
-    found += _disagreement(fit.law.names("exponent"), intervals, sample)
-    return found
+        yield diagnose("BOOTSTRAP_UNSTABLE", text)
+    yield from _disagreement(fit.law.names("exponent"), intervals, sample)
 
 
-def _disagreement(
-    exponents: list[str], intervals: dict[str, Interval], sample: Bootstrap
-) -> list[Diagnostic]:
+def _disagreement(exponents: list[str], intervals: dict[str, Interval], sample: Bootstrap) -> Findings:
     for name in exponents:
         low, high = intervals[name]
         if low is None or high is None or high <= low or name not in sample.intervals:
@@ -163,11 +145,11 @@ def _disagreement(
         ratio = np.log(high / low) / max(np.log(drawn[1] / drawn[0]), 1e-300)
         if not 1 / WIDTH_RATIO < ratio < WIDTH_RATIO:
             text = f"{name}: profile {low:.3g} to {high:.3g}, bootstrap {drawn[0]:.3g} to {drawn[1]:.3g}"
-            return [diagnose("INTERVALS_DISAGREE", text)]
-    return []
+            yield diagnose("INTERVALS_DISAGREE", text)
+            return
 
 
-def check_objective(fit: Estimate, other: Estimate, intervals: dict[str, Interval]) -> list[Diagnostic]:
+def check_objective(fit: Estimate, other: Estimate, intervals: dict[str, Interval]) -> Findings:
     """OBJECTIVE_SENSITIVE when the other loss puts an exponent or the floor outside its interval."""
     judged = set(fit.law.names("exponent") + fit.law.names("floor"))
     for name, here, there in zip(fit.law.parameters, fit.published, other.published):
@@ -177,50 +159,43 @@ def check_objective(fit: Estimate, other: Estimate, intervals: dict[str, Interva
         if name in judged and not exact and (below or above):
             losses = ("least squares", "Huber") if fit.objective.huber is None else ("Huber", "least squares")
             text = f"{name} = {here:.4g} by {losses[0]} but {there:.4g} by {losses[1]}, outside its interval"
-            return [diagnose("OBJECTIVE_SENSITIVE", text)]
-    return []
+            yield diagnose("OBJECTIVE_SENSITIVE", text)
+            return
 
 
-def check_extrapolation(held: Holdout, r2: dict[str, float], residual_sd: float | None) -> list[Diagnostic]:
+def check_extrapolation(held: Holdout, r2: dict[str, float], residual_sd: float | None) -> Findings:
     """HIGH_R2_BAD_EXTRAPOLATION on the worst held-out point of any axis."""
     if not held.points or r2["log"] < HIGH_R2 or residual_sd is None:
-        return []
+        return
     point = max(held.points, key=lambda item: abs(item["relative_error"]))
     error = float(point["relative_error"])
-    if abs(np.log1p(max(error, -0.999))) <= max(BAD_EXTRAPOLATION[0] * residual_sd, BAD_EXTRAPOLATION[1]):
-        return []
-    text = (
-        f"R² is {r2['log']:.3f}, yet fitted without the largest {point['axis']} "
-        f"the law misses it by {error:+.1%} (residuals: {residual_sd:.2%})"
-    )
-    return [diagnose("HIGH_R2_BAD_EXTRAPOLATION", text)]
+    if abs(np.log1p(max(error, -0.999))) > max(BAD_EXTRAPOLATION[0] * residual_sd, BAD_EXTRAPOLATION[1]):
+        text = (
+            f"R² is {r2['log']:.3f}, yet fitted without the largest {point['axis']} "
+            f"the law misses it by {error:+.1%} (residuals: {residual_sd:.2%})"
+        )
+        yield diagnose("HIGH_R2_BAD_EXTRAPOLATION", text)
 
 
-def check_forms(comparison: dict[str, Any], law: str) -> list[Diagnostic]:
+def check_forms(comparison: dict[str, Any], law: str) -> Findings:
     """Forms that AICc cannot tell from this one, or that it clearly prefers to it."""
     forms = comparison["forms"]
     own = forms[law]["delta_aicc"]
     if own is None:
-        return []
+        return
     best = min(forms, key=lambda name: forms[name]["aicc"])
-    if own >= BETTER_FORM and family(best) != family(law):
+    others = [name for name in forms if family(name) != family(law)]
+    close = [name for name in others if abs(forms[name]["delta_aicc"] - own) < FORM_MARGIN]
+    if own >= BETTER_FORM and best in others:
         text = f"{best} describes the same points better: ΔAICc = {own:.1f} against {law}"
-        return [diagnose("BETTER_FORM_EXISTS", text)]
-    close = [
-        name
-        for name, form in forms.items()
-        if family(name) != family(law) and abs(form["delta_aicc"] - own) < FORM_MARGIN
-    ]
-    if not close:
-        return []
-    return [
-        diagnose("FORM_AMBIGUOUS", f"AICc does not tell {law} from {', '.join(close)} (difference below 2)")
-    ]
+        yield diagnose("BETTER_FORM_EXISTS", text)
+    elif close:
+        text = f"AICc does not tell {law} from {', '.join(close)} (difference below 2)"
+        yield diagnose("FORM_AMBIGUOUS", text)
 
 
-def check_chance(predicted: Floats, chance: float | None) -> list[Diagnostic]:
+def check_chance(predicted: Floats, chance: float | None) -> Findings:
     """ABOVE_CHANCE_PREDICTION inside the fitted rectangle of N and D."""
-    if chance is None or float(predicted.max()) <= chance:
-        return []
-    text = f"inside the fitted range the law reaches {float(predicted.max()):.4g}, above chance {chance:.4g}"
-    return [diagnose("ABOVE_CHANCE_PREDICTION", text)]
+    if chance is not None and float(predicted.max()) > chance:
+        reached = f"{float(predicted.max()):.4g}, above chance {chance:.4g}"
+        yield diagnose("ABOVE_CHANCE_PREDICTION", f"inside the fitted range the law reaches {reached}")

@@ -130,7 +130,7 @@ def leave_largest_out(runs: Runs, law: Law, options: FitOptions, between: float 
     """
     points: list[dict[str, Any]] = []
     for axis in law.axes:
-        size = runs.n if axis == "N" else runs.d
+        size = runs.size(axis)
         keep = size < size.max()
         remaining = runs.select(keep) if keep.any() else None
         if remaining is None or len(remaining.counts) < law.size or len(np.unique(size[keep])) < 2:

@@ -17,24 +17,12 @@ from scipy import stats
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting import checks
-from sweeps.fitting.bootstrap import Fitted, Progress, bootstrap, percentile_intervals
+from sweeps.fitting.bootstrap import Fitted, Progress, bootstrap, interval
 from sweeps.fitting.estimate import Estimate, comparable_forms, compare, estimate, leave_largest_out
 from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.fitting.points import Columns, Runs, prepare
 from sweeps.fitting.profile import Profile, covariance, noise_scale, profile_intervals
 from sweeps.fitting.result import Bootstrap, FitOptions, FitResult, Holdout
-
-__all__ = [
-    "Bootstrap",
-    "Columns",
-    "FitOptions",
-    "FitResult",
-    "Holdout",
-    "Prepared",
-    "fit_law",
-    "fit_prepared",
-    "prepare_fit",
-]
 
 _PROFILE_ROUNDS = 3
 _BOOTSTRAP_STARTS = 3
@@ -155,10 +143,7 @@ def fit_prepared(prepared: Prepared, options: FitOptions, progress: Progress | N
         covariance=_covariance(fitted),
         noise=noise,
         lack_of_fit=lack,
-        range={
-            "N": (float(runs.n.min()), float(runs.n.max())),
-            "D": (float(runs.d.min()), float(runs.d.max())),
-        },
+        range={axis: (float(runs.size(axis).min()), float(runs.size(axis).max())) for axis in ("N", "D")},
         points=points,
         chance=fitted.objective.chance,
         options=options,
@@ -183,7 +168,7 @@ def _refuse_flat(runs: Runs, axes: tuple[str, ...], columns: Columns) -> None:
     if len(runs.counts) < 2:
         raise TableError("the table has one configuration; a law needs at least three values of N or D")
     for axis in axes:
-        size, name = (runs.n, columns.n) if axis == "N" else (runs.d, columns.d)
+        size, name = runs.size(axis), columns.n if axis == "N" else columns.d
         if len(np.unique(size)) == 1:
             alone = {"N": "data", "D": "model"}[axis]
             hint = f"; fit --law {alone} instead" if len(axes) == 2 else "; vary it in the sweep"
@@ -212,7 +197,8 @@ def _bootstrap(prepared: Prepared, options: FitOptions, progress: Progress | Non
     params = sample.params[0]
     if not len(params):
         return None
-    intervals = percentile_intervals(params, law.parameters, options.level)
+    ends = zip(law.parameters, *(part.tolist() for part in interval(params, options.level)))
+    intervals = {name: (low, high) for name, low, high in ends}
     return Bootstrap(params, sample.requested, sample.discarded, intervals)
 
 
@@ -299,4 +285,4 @@ def _diagnose(
     if prepared.comparison:
         found += checks.check_forms(prepared.comparison, law.name)
     corner = law.predict(fitted.published, [runs.n.min()], [runs.d.min()], fitted.objective.chance)
-    return found + checks.check_chance(corner, fitted.objective.chance)
+    return [*found, *checks.check_chance(corner, fitted.objective.chance)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,6 +68,10 @@ class Runs:
     notes: list[Diagnostic] = field(default_factory=list)
     independent: bool = False
     """Whether every row is its own configuration (seeds treated as independent points)."""
+
+    def size(self, axis: str) -> Floats:
+        """N or D of every row, [k]."""
+        return self.n if axis == "N" else self.d
 
     @property
     def counts(self) -> NDArray[np.intp]:
@@ -254,18 +258,14 @@ def _order(frame: pd.DataFrame, n: Floats, d: Floats, y: Floats, columns: Column
 
 def _labels(cluster: NDArray[np.intp], seeds: NDArray[Any]) -> list[str]:
     """Unique replicate label of each row within its configuration, stable under row order."""
-    seen: dict[tuple[int, str], int] = {}
-    labels = []
-    for group, seed in zip(cluster, seeds):
-        key = (int(group), str(seed))
-        seen[key] = seen.get(key, -1) + 1
-        labels.append(f"{seed}#{seen[key]}")
-    return labels
+    places = pd.Series(seeds).groupby([cluster, seeds]).cumcount()
+    return [f"{seed}#{place}" for seed, place in zip(seeds, places)]
 
 
 def _slice(runs: Runs, axis: str) -> Runs:
     """Rows at the one value of the other axis that has the most levels of ``axis`` (the largest of ties)."""
-    along, across, other = (runs.n, runs.d, "D") if axis == "N" else (runs.d, runs.n, "N")
+    other = "D" if axis == "N" else "N"
+    along, across = runs.size(axis), runs.size(other)
     values = np.unique(across)
     if len(values) == 1:
         return runs
@@ -276,20 +276,16 @@ def _slice(runs: Runs, axis: str) -> Runs:
     return replace(kept, notes=[*kept.notes, diagnose("SLICE_USED", text)])
 
 
-def _selection(frame: pd.DataFrame, metric: str) -> list[Diagnostic]:
+def _selection(frame: pd.DataFrame, metric: str) -> Iterator[Diagnostic]:
     """SELECTED_ON_TEST where the table says so, or the metric is an extremum over training."""
     stated = frame[_SELECTION].astype(str) if _SELECTION in frame else pd.Series([], dtype=str)
-    chosen = stated[stated.str.lower() == "test"]
-    if len(chosen):
-        return [diagnose("SELECTED_ON_TEST", f"{len(chosen)} runs state {_SELECTION} = test")]
+    chosen = int((stated.str.lower() == "test").sum())
     parts = metric.lower().replace(".", "/").replace("_", "/").split("/")
-    if {"best", "min"} & set(parts):
-        return [
-            diagnose(
-                "SELECTED_ON_TEST", f"{metric} is the best value met during training, chosen on the test set"
-            )
-        ]
-    return []
+    if chosen:
+        yield diagnose("SELECTED_ON_TEST", f"{chosen} runs state {_SELECTION} = test")
+    elif {"best", "min"} & set(parts):
+        text = f"{metric} is the best value met during training, chosen on the test set"
+        yield diagnose("SELECTED_ON_TEST", text)
 
 
 def _chance(frame: pd.DataFrame, metric: str) -> float | None:

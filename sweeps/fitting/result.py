@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.records import OPTIONAL, Record
 from sweeps.table.source import Source
@@ -174,17 +175,17 @@ class FitResult(Record):
         return found
 
     def _band(self, n: ArrayLike, d: ArrayLike, level: float | None, spread: float) -> tuple[Floats, Floats]:
-        tail = (1.0 - (level or self.options.level)) / 2
+        level = level or self.options.level
         freedom = max(self.n_configs - self.form.size, 1)
         if self.bootstrap is None or self.bootstrap.params.shape[0] < 20:
-            return self._delta_band(n, d, tail, freedom, spread)
+            return self._delta_band(n, d, (1.0 - level) / 2, freedom, spread)
         logs = np.log(self.form.predict(self.bootstrap.params, n, d, self.chance))
         draws = logs.shape[0]
         order = np.random.default_rng(self.options.seed).permutation(draws)
         # One quantile of the run scatter per replicate: the mixture without Monte Carlo noise in its tails.
         scatter = spread * stats.t.ppf((order + 0.5) / draws, freedom)
         logs = logs + scatter.reshape(draws, *([1] * (logs.ndim - 1)))
-        low, high = np.quantile(logs, [tail, 1 - tail], axis=0)
+        low, high = interval(logs, level)
         return np.exp(low), np.exp(high)
 
     def _delta_band(

@@ -19,7 +19,8 @@ import pandas as pd
 
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
-from sweeps.fitting.bootstrap import Progress, bootstrap
+from sweeps.fitting import checks
+from sweeps.fitting.bootstrap import Progress, bootstrap, interval
 from sweeps.fitting.fit import Prepared, prepare_fit
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns
@@ -70,13 +71,6 @@ class Sensitivities(Record):
     verdicts: list[str]
     """One sentence for each of them."""
     warnings: dict[str, list[Diagnostic]]
-
-    def find(self, resource: str, kind: str = "local") -> Difference:
-        """The entry for ``N`` or ``D``; raises KeyError when the law has no such axis."""
-        for item in self.differences:
-            if (item.resource, item.kind) == (resource, kind):
-                return item
-        raise KeyError(f"{resource} {kind}")
 
 
 @dataclass(frozen=True)
@@ -166,29 +160,17 @@ def _value(fit: Prepared, params: Floats, kind: str, axis: str) -> Floats:
 def _difference(
     axis: str, kind: str, estimates: list[Floats], draws: list[Floats], level: float
 ) -> Difference:
-    tail = (1 - level) / 2
-
-    def interval(values: Floats) -> tuple[float, float]:
-        low, high = np.quantile(values, [tail, 1 - tail])
-        return float(low), float(high)
-
     gap = draws[1] - draws[0]
     # Counting the observed table itself as a draw keeps p above 0 (Davison and Hinkley 1997, sec. 4.4.1).
     below, above = (gap <= 0).sum() + 1, (gap >= 0).sum() + 1
     p = min(1.0, 2 * float(min(below, above)) / (len(gap) + 1))
     first, second = float(estimates[0][0]), float(estimates[1][0])
-    return Difference(
-        axis, kind, first, interval(draws[0]), second, interval(draws[1]), second - first, interval(gap), p
-    )
+    ends = [(float(low), float(high)) for low, high in (interval(part, level) for part in (*draws, gap))]
+    return Difference(axis, kind, first, ends[0], second, ends[1], second - first, ends[2], p)
 
 
 def _doubts(fit: Prepared) -> list[Diagnostic]:
     """Diagnostics that bear on exponents."""
-    from sweeps.fitting import checks
-
     rows = checks.check_rows(fit.by_configuration, fit.estimate.law.axes)
-    return [
-        *fit.by_configuration.notes,
-        *rows,
-        *checks.check_intervals(fit.estimate, fit.profile.intervals, None),
-    ]
+    open_ends = checks.check_intervals(fit.estimate, fit.profile.intervals, None)
+    return [*fit.by_configuration.notes, *rows, *open_ends]

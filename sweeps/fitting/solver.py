@@ -41,16 +41,13 @@ class Objective:
     chance: float | None = None
     huber: float | None = None
 
-    def residuals(self, theta: Floats) -> Floats:
-        """ln predicted − ln observed, [r, m]."""
+    def residuals(self, theta: Floats, log_y: Floats | None = None) -> Floats:
+        """ln predicted − ln observed, [r, m]; ``log_y`` [r, m]: other tables than the points."""
         values, _ = self.law.evaluate(theta, self.points.u, self.points.v, self.chance, jacobian=False)
-        return np.log(values) - self.points.log_y
-
-    def cost(self, theta: Floats) -> Floats:
-        """Half the weighted sum of squares (or of Huber's function), [r]."""
-        return self._cost(self.residuals(theta), self.points.weight)
+        return np.log(values) - (self.points.log_y if log_y is None else log_y)
 
     def _cost(self, residuals: Floats, weight: Floats) -> Floats:
+        """Half the weighted sum of squares (or of Huber's function), [r]."""
         size = np.abs(residuals)
         half = 0.5 * size**2
         if self.huber is not None:
@@ -65,6 +62,7 @@ class Objective:
         size = np.maximum(np.abs(residuals), 1e-300)
         return weight * np.minimum(1.0, self.huber / size)
 
+    @np.errstate(all="ignore")
     def solve(
         self,
         start: Floats,
@@ -79,13 +77,32 @@ class Objective:
         ``log_y`` and ``weight`` [r, m] give every row its own table (bootstrap); by default all rows share
         the points. Returns the optima [r, p] and their costs [r].
         """
-        rows = start.shape[0]
-        shape = (rows, self.points.log_y.shape[0])
+        shape = (len(start), len(self.points.log_y))
         target = np.broadcast_to(self.points.log_y if log_y is None else log_y, shape)
         weights = np.broadcast_to(self.points.weight if weight is None else weight, shape)
-        low, high = self._bounds()
-        with np.errstate(all="ignore"):
-            return self._iterate(np.array(start), target, weights, low, high, pin, tolerance, iterations)
+        bounds, rows = self._bounds(), np.arange(len(start))
+        theta = self._apply(np.clip(start, *bounds), pin, rows)
+        cost = self._cost(self._log_jacobian(theta, target, pin)[0], weights)
+        damping = np.full(theta.shape[0], 1e-3)
+        active = rows[np.isfinite(cost)]
+        for _ in range(iterations):
+            if not active.size:
+                break
+            moved, gain = self._step(
+                theta[active], target[active], weights[active], damping[active], bounds, pin
+            )
+            moved = self._apply(moved, pin, active)
+            residuals = self.residuals(moved, target[active])
+            new = self._cost(residuals, weights[active])
+            better = new <= cost[active]
+            change = np.abs(moved - theta[active]).max(axis=1)
+            small = (cost[active] - new <= tolerance * 1e-2 * cost[active]) & (change < np.sqrt(tolerance))
+            done = (better & (small | (change < tolerance))) | (gain < tolerance) | (damping[active] > 1e14)
+            index = active[better]
+            theta[index], cost[index] = moved[better], new[better]
+            damping[active] = np.where(better, np.maximum(damping[active] / 6, 1e-14), damping[active] * 5)
+            active = active[~done]
+        return theta, cost
 
     def _bounds(self) -> tuple[Floats, Floats]:
         top = float(np.exp(self.points.log_y.max()))
@@ -111,56 +128,17 @@ class Objective:
             jac[:, :, pin.index] = 0.0
         return np.log(values) - target, jac
 
-    def _iterate(
-        self,
-        theta: Floats,
-        target: Floats,
-        weight: Floats,
-        low: Floats,
-        high: Floats,
-        pin: Pin | None,
-        tolerance: float,
-        iterations: int,
-    ) -> tuple[Floats, Floats]:
-        rows = np.arange(theta.shape[0])
-        theta = self._apply(np.clip(theta, low, high), pin, rows)
-        cost = self._cost(self._log_jacobian(theta, target, pin)[0], weight)
-        damping = np.full(theta.shape[0], 1e-3)
-        active = rows[np.isfinite(cost)]
-        for _ in range(iterations):
-            if not active.size:
-                break
-            moved, gain = self._step(
-                theta[active], target[active], weight[active], damping[active], low, high, pin
-            )
-            moved = self._apply(moved, pin, active)
-            residuals = self._residuals_of(moved, target[active])
-            new = self._cost(residuals, weight[active])
-            better = new <= cost[active]
-            change = np.abs(moved - theta[active]).max(axis=1)
-            small = (cost[active] - new <= tolerance * 1e-2 * cost[active]) & (change < np.sqrt(tolerance))
-            done = (better & (small | (change < tolerance))) | (gain < tolerance) | (damping[active] > 1e14)
-            index = active[better]
-            theta[index], cost[index] = moved[better], new[better]
-            damping[active] = np.where(better, np.maximum(damping[active] / 6, 1e-14), damping[active] * 5)
-            active = active[~done]
-        return theta, cost
-
-    def _residuals_of(self, theta: Floats, target: Floats) -> Floats:
-        values, _ = self.law.evaluate(theta, self.points.u, self.points.v, self.chance, jacobian=False)
-        return np.log(values) - target
-
     def _step(
         self,
         theta: Floats,
         target: Floats,
         weight: Floats,
         damping: Floats,
-        low: Floats,
-        high: Floats,
+        bounds: tuple[Floats, Floats],
         pin: Pin | None,
     ) -> tuple[Floats, Floats]:
         """Damped Gauss-Newton step kept within bounds, and the largest cosine of residual and column."""
+        low, high = bounds
         residuals, jac = self._log_jacobian(theta, target, pin)
         curvature = self._curvature(residuals, weight)
         weighted = jac * curvature[:, :, None]

@@ -13,11 +13,7 @@ Floats = NDArray[np.float64]
 
 
 def dominates(points: Floats) -> NDArray[np.bool_]:
-    """Matrix [n, n]: does point i dominate point j (no worse in both objectives, better in one)?
-
-    Args:
-        points: float64[n, 2], smaller is better in both columns.
-    """
+    """Matrix [n, n]: does point i of ``points`` [n, 2] dominate point j (no worse in both, better in one)?"""
     no_worse = np.all(points[:, None, :] <= points[None, :, :], axis=2)
     better = np.any(points[:, None, :] < points[None, :, :], axis=2)
     both: NDArray[np.bool_] = np.logical_and(no_worse, better)
@@ -25,10 +21,9 @@ def dominates(points: Floats) -> NDArray[np.bool_]:
 
 
 def non_dominated(points: Floats) -> NDArray[np.bool_]:
-    """Mask [..., n] of the points that no other dominates; of equal points all are kept. O(n log n).
+    """Mask [..., n] of the points [..., n, 2] that no other dominates, smaller being better. O(n log n).
 
-    Args:
-        points: float64[..., n, 2], smaller is better in both columns; leading axes are separate sets.
+    Of equal points all are kept; leading axes are separate sets.
     """
     order, x, y = _sorted(points)
     best = np.minimum.accumulate(y, axis=-1)
@@ -43,13 +38,9 @@ def non_dominated(points: Floats) -> NDArray[np.bool_]:
 
 
 def hypervolume(points: Floats, reference: tuple[float, float]) -> Floats:
-    """Area dominated by ``points`` and bounded by ``reference`` (Zitzler & Thiele 1999), exact.
+    """Area [...], exact, dominated by ``points`` [..., n, 2] up to ``reference`` (Zitzler & Thiele 1999).
 
-    Args:
-        points: float64[..., n, 2], smaller is better; points beyond the reference add nothing.
-        reference: the worst corner, in the objectives' units.
-
-    Returns: float64[...].
+    Smaller is better; points beyond the reference, the worst corner in the objectives' units, add nothing.
     """
     _, x, y = _sorted(points)
     left = np.minimum(x, reference[0])
@@ -113,18 +104,13 @@ KNEE_RULES: dict[str, tuple[Callable[[Floats], Floats], str]] = {
 
 
 def knee(points: Floats, rule: str = "chord") -> int:
-    """Index of the Pareto-efficient point among ``points``.
+    """Index of the Pareto-efficient point among ``points`` [n, 2], n ≥ 1, smaller being better.
 
     Only the non-dominated points are candidates. With fewer than three distinct ones no rule can
     tell them apart (each is an end of the frontier): then the nearest to the ideal point counts, with
     the objectives scaled over all points, the dominated ones included. Ties go to the lower x.
 
-    Args:
-        points: float64[n, 2], n ≥ 1, smaller is better.
-        rule: one of :data:`KNEE_RULES`.
-
-    Raises:
-        ConfigError: no such rule.
+    Raises ConfigError on a ``rule`` that is none of :data:`KNEE_RULES`.
     """
     if rule not in KNEE_RULES:
         raise ConfigError(f"--knee {rule} does not exist; choose one of {', '.join(KNEE_RULES)}")

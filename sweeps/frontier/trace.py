@@ -7,8 +7,8 @@ Pareto-efficient point (E*, R*); one in test metrics is for reporting, and says 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy import stats
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.configurations import (
     Configurations,
     W,
@@ -64,12 +65,9 @@ def frontier(
     Args:
         runs: one row a run with the columns of ``result.json``; runs without both metrics are left out
             and counted in ``n_left_out``.
-        options: metrics, grouping, knee rule, bootstrap.
-        source: where the runs come from, for the record.
+        options, source: what is compared, and where the runs come from, for the record.
 
-    Raises:
-        ConfigError: unknown metric, knee rule or grouping column.
-        DataError: no run has both metrics.
+    Raises ConfigError: unknown metric, knee rule or grouping column; DataError: no run has both metrics.
     """
     options = options or FrontierOptions()
     _check(runs, options)
@@ -84,23 +82,19 @@ def frontier(
     if options.by:
         for values, part in means.table.groupby(list(options.by), sort=True):
             where = dict(zip(options.by, values))
-            groups.append(Cell(where=where, front=_front(_subset(means, part), options, reference)))
+            own = replace(means, table=part.reset_index(drop=True))  # with the seed noise of all
+            groups.append(Cell(where=where, front=_front(own, options, reference)))
     return Frontier(
         front=front,
-        steers=steers(options),
+        steers=options.x.startswith("dev/") and options.y.startswith("dev/"),
         by=list(options.by),
         n_runs=used,
         n_left_out=len(runs) - used,
         groups=groups,
         scaling=_scaling(means, groups, options),
-        warnings=_warnings(front, means, options),
+        warnings=[*_warnings(front, means, options)],
         source=source,
     )
-
-
-def steers(options: FrontierOptions) -> bool:
-    """Whether the frontier may steer training: both its metrics are measured on dev data."""
-    return options.x.startswith("dev/") and options.y.startswith("dev/")
 
 
 def _check(runs: pd.DataFrame, options: FrontierOptions) -> None:
@@ -125,11 +119,6 @@ def _signs(options: FrontierOptions) -> Floats:
     return np.array([-1.0 if larger_is_better(name) else 1.0 for name in (options.x, options.y)])
 
 
-def _subset(means: Configurations, part: pd.DataFrame) -> Configurations:
-    """The configurations of ``part``, with the seed noise of all of them."""
-    return Configurations(part.reset_index(drop=True), means.metrics, means.residuals, means.logarithmic)
-
-
 def _reference(runs: pd.DataFrame, means: Configurations, options: FrontierOptions) -> tuple[float, float]:
     stated = pd.to_numeric(runs[NEGATIVES], errors="coerce").max() if NEGATIVES in runs else np.nan
     negatives = int(stated) if np.isfinite(stated) else W
@@ -152,7 +141,8 @@ def _front(means: Configurations, options: FrontierOptions, reference: tuple[flo
     noise = _noise(means, options, corner)
     area = float(hypervolume(minimised, corner))
     e, r = float(values[best, 0]), float(values[best, 1])
-    ratio = _is_ratio(options) and e > 0 and r > 0
+    # ρ* = R*/E* is the ratio of two losses; between rank metrics it has no meaning for ω.
+    ratio = bool((signs > 0).all()) and e > 0 and r > 0
     name = str(means.table["configuration"].iloc[best])
     return Front(
         x=options.x,
@@ -192,11 +182,6 @@ def _points(
     ]
 
 
-def _is_ratio(options: FrontierOptions) -> bool:
-    """ρ* = R*/E* is the ratio of two losses; between rank metrics it has no meaning for ω."""
-    return not any(larger_is_better(name) for name in (options.x, options.y))
-
-
 @dataclass(frozen=True)
 class _Noise:
     probability: list[float]
@@ -217,8 +202,7 @@ def _noise(means: Configurations, options: FrontierOptions, corner: tuple[float,
         for part in drawn[:KNEE_REPLICATES]
         if part[best := knee(part * _signs(options), options.knee)][0]
     ]
-    tail = (1 - options.level) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail]) if ratios else (np.nan, np.nan)
+    low, high = interval(np.array(ratios), options.level) if ratios else (np.nan, np.nan)
     share = non_dominated(minimised).mean(axis=0)
     return _Noise(share.tolist(), hypervolume(minimised, corner), (float(low), float(high)))
 
@@ -260,24 +244,22 @@ def _scaling(means: Configurations, groups: Sequence[Cell], options: FrontierOpt
     return found
 
 
-def _warnings(front: Front, means: Configurations, options: FrontierOptions) -> list[Diagnostic]:
-    found = []
+def _warnings(front: Front, means: Configurations, options: FrontierOptions) -> Iterator[Diagnostic]:
     if not len(means.residuals):
         text = f"none of the {len(means.table)} configurations has a second seed"
-        found.append(diagnose("SINGLE_SEED", text))
+        yield diagnose("SINGLE_SEED", text)
     best = len(front.best)
     if best < 3:
         text = f"{best} configuration(s) are non-dominated, so the knee is one of the frontier's ends"
-        found.append(diagnose("FRONTIER_TOO_SHORT", text))
+        yield diagnose("FRONTIER_TOO_SHORT", text)
     if front.rho is None:
         text = f"ρ* = R*/E* is defined for two losses; {options.x} and {options.y} are not both losses"
-        found.append(diagnose("RHO_UNDEFINED", text))
+        yield diagnose("RHO_UNDEFINED", text)
     repeated = means.table["seeds"].map(lambda seeds: len(set(seeds)) < len(seeds))
     if repeated.any():
         names = ", ".join(means.table.loc[repeated, "configuration"].head(3))
         text = f"several runs with the same seed in: {names}; they differ in a setting the name leaves out"
-        found.append(diagnose("MIXED_SETTINGS", text))
-    return found
+        yield diagnose("MIXED_SETTINGS", text)
 
 
 def _scalar(value: Any) -> Any:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+from collections.abc import Iterator
 
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.checks import STARTS_SHARE
 from sweeps.mixture.optimum import EDGE, GOALS
+from sweeps.mixture.record import Held, Mixture, MixtureCell
 from sweeps.mixture.runs import Sample
-
-if TYPE_CHECKING:
-    from sweeps.mixture.result import MixtureResult
+from sweeps.mixture.surface import Surface
 
 WIDE = 0.4
 """An interval of ω* wider than this leaves the optimum open."""
@@ -26,99 +23,68 @@ FAR = 2.0
 GOAL_NAMES = {"knee": "E + R", "eff": "E", "rob": "R"}
 
 
-def check(result: MixtureResult) -> list[Diagnostic]:
+def check(record: Mixture, surface: Surface) -> Iterator[Diagnostic]:
     """All findings on a fit, in the order in which they matter."""
-    found = _seeds(result.sample)
-    found += _starts(result)
-    for goal in GOALS:
-        found += _edge(result, goal) + _open(result, goal)
-    found += _held(result) + _law(result)
-    if not result.options.steers:
-        names = f"{result.options.eff} and {result.options.rob}"
-        text = f"{names} are not both dev metrics (dev/…): training refuses this file"
-        found.append(diagnose("TEST_METRICS", text))
-    return found
-
-
-def name_cell(sample: Sample, place: int) -> str:
-    """A cell as people name it: ``bert-tiny 0.25``, or its N and D."""
-    cell = sample.cells[place]
-    return " ".join(str(value) for value in cell.where.values()) or f"N={cell.n:.4g} D={cell.d:.4g}"
-
-
-def _seeds(sample: Sample) -> list[Diagnostic]:
-    runs = sample.eff
-    if len(runs.log_y) > len(runs.counts):
-        return []
-    text = f"{len(runs.log_y)} runs, none repeated with another seed"
-    return [diagnose("SINGLE_SEED", text)]
-
-
-def _starts(result: MixtureResult) -> list[Diagnostic]:
-    found = []
-    for name, part in (("E", result.surface.eff), ("R", result.surface.rob)):
+    if record.n_runs == record.n_configs:
+        yield diagnose("SINGLE_SEED", f"{record.n_runs} runs, none repeated with another seed")
+    for name, part in (("E", surface.eff), ("R", surface.rob)):
         tried, agreeing = part.optimum.tried, part.optimum.agreeing
         if agreeing < max(3, STARTS_SHARE * tried):
-            text = f"{name}: {agreeing} of {tried} starts reached the best objective"
-            found.append(diagnose("STARTS_DISAGREE", text))
-    return found
-
-
-def _edge(result: MixtureResult, goal: str) -> list[Diagnostic]:
-    """OMEGA_AT_EDGE where the best ω lies beyond the ω's that ran in the cell; 0 and 1 are no edges."""
-    sample = result.sample
-    beyond = []
-    for place in range(len(sample.cells)):
-        ran = sample.inputs.omega[sample.cell == place]
-        best = result.cells.omega[goal][place]
-        if best < ran.min() - NEAR or best > ran.max() + NEAR:
-            beyond.append(f"{name_cell(sample, place)}: {best:.2f} outside {ran.min():g} to {ran.max():g}")
-    if not beyond:
-        return []
-    text = f"the ω that minimises {GOAL_NAMES[goal]} lies beyond those that ran: {_some(beyond)}"
-    return [diagnose("OMEGA_AT_EDGE", text)]
-
-
-def _open(result: MixtureResult, goal: str) -> list[Diagnostic]:
-    low, high = result.cells.low[goal], result.cells.high[goal]
-    wide = [
-        f"{name_cell(result.sample, int(place))}: {low[place]:.2f} to {high[place]:.2f}"
-        for place in np.flatnonzero(high - low > WIDE)
-    ]
-    if not wide:
-        return []
-    text = f"the ω that minimises {GOAL_NAMES[goal]} is flat within noise: {_some(wide)}"
-    return [diagnose("OMEGA_NOT_IDENTIFIED", text)]
-
-
-def _held(result: MixtureResult) -> list[Diagnostic]:
-    found = []
-    for held in result.held:
-        low, high = held.predicted.low["knee"], held.predicted.high["knee"]
-        missed = np.flatnonzero((held.fitted < low - NEAR) | (held.fitted > high + NEAR))
-        if len(missed):
-            used = held.sample.used
-            names = [name_cell(held.sample, used[i]) for i in missed]
-            texts = [
-                f"{name}: {held.fitted[i]:.2f}, predicted {low[i]:.2f} to {high[i]:.2f}"
-                for name, i in zip(names, missed)
-            ]
-            text = f"fitted without the largest {held.axis}, the knee's ω* is missed: {_some(texts)}"
-            found.append(diagnose("MIXTURE_HOLDOUT_MISSED", text))
-    return found
-
-
-def _law(result: MixtureResult) -> list[Diagnostic]:
-    found = []
+            yield diagnose(
+                "STARTS_DISAGREE", f"{name}: {agreeing} of {tried} starts reached the best objective"
+            )
     for goal in GOALS:
-        law = result.optimum[goal]
+        yield from _cells(record, goal)
+    yield from _held(record)
+    yield from _law(record)
+    if not record.steers:
+        names = " and ".join(record.metrics.values())
+        text = f"{names} are not both dev metrics (dev/…): training refuses this file"
+        yield diagnose("TEST_METRICS", text)
+
+
+def name_cell(cell: MixtureCell | Held) -> str:
+    """A cell as people name it: ``bert-tiny 0.25``, or its N and D."""
+    words = " ".join(str(value) for value in cell.where.values())
+    return words or f"N={cell.params_non_embedding:.4g} D={cell.train_pairs:.4g}"
+
+
+def _cells(record: Mixture, goal: str) -> Iterator[Diagnostic]:
+    """Where the best ω lies beyond the ω's that ran in the cell (0 and 1 are no edges), or is open."""
+    beyond, wide = [], []
+    for cell in record.cells:
+        best, ran = cell.optimum[goal], [one.omega for one in cell.measured]
+        if best.omega < min(ran) - NEAR or best.omega > max(ran) + NEAR:
+            beyond.append(f"{name_cell(cell)}: {best.omega:.2f} outside {min(ran):g} to {max(ran):g}")
+        if best.high - best.low > WIDE:
+            wide.append(f"{name_cell(cell)}: {best.low:.2f} to {best.high:.2f}")
+    what = f"the ω that minimises {GOAL_NAMES[goal]}"
+    if beyond:
+        yield diagnose("OMEGA_AT_EDGE", f"{what} lies beyond those that ran: {_some(beyond)}")
+    if wide:
+        yield diagnose("OMEGA_NOT_IDENTIFIED", f"{what} is flat within noise: {_some(wide)}")
+
+
+def _held(record: Mixture) -> Iterator[Diagnostic]:
+    missed: dict[str, list[str]] = {}
+    for held in record.holdout:
+        low, high = held.predicted.low, held.predicted.high
+        if not low - NEAR <= held.fitted <= high + NEAR:
+            text = f"{name_cell(held)}: {held.fitted:.2f}, predicted {low:.2f} to {high:.2f}"
+            missed.setdefault(held.axis, []).append(text)
+    for axis, texts in missed.items():
+        text = f"fitted without the largest {axis}, the knee's ω* is missed: {_some(texts)}"
+        yield diagnose("MIXTURE_HOLDOUT_MISSED", text)
+
+
+def _law(record: Mixture) -> Iterator[Diagnostic]:
+    for goal, law in record.optimum.items():
         if law.max_error > COARSE:
             text = f"the log-linear law of ω* ({GOAL_NAMES[goal]}) is off by up to {law.max_error:.2f}"
-            found.append(diagnose("OMEGA_LAW_COARSE", text))
+            yield diagnose("OMEGA_LAW_COARSE", text)
         if law.clipped:
             text = f"the ω that minimises {GOAL_NAMES[goal]} leaves {EDGE:g} to {1 - EDGE:g} within the range"
-            found.append(diagnose("OMEGA_CLIPPED", text))
-    return found
+            yield diagnose("OMEGA_CLIPPED", text)
 
 
 def check_point(sample: Sample, n: float, d: float) -> list[Diagnostic]:

@@ -8,11 +8,11 @@ them is ill-conditioned. The minimum of the sum is on the front too, and stays w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.laws import Floats
+from sweeps.mixture.record import FittedRange, Omega, Optimum
 from sweeps.mixture.surface import Draws, Surface, Theta
 
 GOALS = ("knee", "eff", "rob")
@@ -59,8 +59,15 @@ def best_omega(surface: Surface, n: Floats, d: Floats, theta: Theta | None = Non
 
 def drawn_omega(draws: Draws, n: Floats, d: Floats) -> dict[str, Floats]:
     """ω* of each goal at the points (N, D) [k] for every draw: goal → [r, k]."""
-    parts = [best_omega(surface, n, d, theta) for surface, theta in draws.parts]
+    parts = [best_omega(surface, n, d, theta) for surface, theta in draws]
     return {goal: np.concatenate([part[goal] for part in parts]) for goal in GOALS}
+
+
+def optima(surface: Surface, draws: Draws, n: Floats, d: Floats, level: float) -> list[dict[str, Omega]]:
+    """ω* of each goal at the points (N, D) [k], with percentile intervals over the draws."""
+    own, drawn = best_omega(surface, n, d), drawn_omega(draws, n, d)
+    parts = {goal: np.stack([own[goal][0], *interval(drawn[goal], level)], axis=1) for goal in GOALS}
+    return [{goal: Omega(*parts[goal][place].tolist()) for goal in GOALS} for place in range(len(n))]
 
 
 def _minimum(values: Floats) -> Floats:
@@ -83,40 +90,40 @@ def logit(omega: Floats) -> Floats:
     return np.log(kept / (1 - kept))
 
 
-@dataclass(frozen=True)
-class OptimumLaw:
-    """logit ω* = a + b·ln D + c·ln N for one goal."""
-
-    coefficients: Floats
-    """a, b, c; b = 0 where the table has one D, c = 0 where it has one N."""
-    draws: Floats
-    """The same for every draw, [r, 3]."""
-    max_error: float
-    """Largest difference in ω between this law and the joint law's own optimum over the fitted range."""
-    clipped: bool
-    """Whether the joint law's optimum leaves [EDGE, 1 − EDGE] somewhere in the range."""
-
-    def omega(self, n: Floats, d: Floats, coefficients: Floats | None = None) -> Floats:
-        """ω* at (N, D) [k] for coefficients [..., 3]: [..., k]."""
-        chosen = self.coefficients if coefficients is None else coefficients
-        logits = chosen @ np.stack([np.ones_like(d), np.log(d), np.log(n)])
-        result: Floats = np.clip(1 / (1 + np.exp(-logits)), EDGE, 1 - EDGE)
-        return result
+def logits(coefficients: Floats, n: Floats, d: Floats) -> Floats:
+    """a + b·ln D + c·ln N [..., k] of coefficients [..., 3] at (N, D) [k]."""
+    found: Floats = coefficients @ np.stack([np.ones_like(d), np.log(d), np.log(n)])
+    return found
 
 
-def optimum_laws(surface: Surface, draws: Draws) -> dict[str, OptimumLaw]:
+def omega_of(logits: Floats) -> Floats:
+    """ω of its logits, clipped to [EDGE, 1 − EDGE]."""
+    found: Floats = np.clip(1 / (1 + np.exp(-logits)), EDGE, 1 - EDGE)
+    return found
+
+
+def optimum_laws(surface: Surface, draws: Draws, level: float) -> dict[str, Optimum]:
     """The law of each goal's optimum, least squares over a grid of the fitted range of ln N and ln D."""
     inputs = surface.sample.inputs
     n, d = (part.ravel() for part in np.meshgrid(_axis(inputs.n), _axis(inputs.d), indexing="ij"))
     own, drawn = best_omega(surface, n, d), drawn_omega(draws, n, d)
+    names = ("intercept", "ln_train_pairs", "ln_params_non_embedding")
     laws = {}
     for goal in GOALS:
-        parts = [_coefficients(omega, n, d) for omega in (own[goal], drawn[goal])]
-        best = own[goal][0]
-        clipped = bool(((best < EDGE) | (best > 1 - EDGE)).any())
-        law = OptimumLaw(parts[0][0], parts[1], 0.0, clipped)
-        error = float(np.abs(law.omega(n, d) - np.clip(best, EDGE, 1 - EDGE)).max())
-        laws[goal] = OptimumLaw(law.coefficients, law.draws, error, clipped)
+        best, coefficients = own[goal][0], _coefficients(own[goal], n, d)[0]
+        redrawn = _coefficients(drawn[goal], n, d)
+        low, high = interval(redrawn, level)
+        missed = np.abs(omega_of(logits(coefficients, n, d)) - np.clip(best, EDGE, 1 - EDGE))
+        laws[goal] = Optimum(
+            **dict(zip(names, coefficients.tolist())),
+            low=dict(zip(names, low.tolist())),
+            high=dict(zip(names, high.tolist())),
+            draws=redrawn.tolist(),
+            max_error=float(missed.max()),
+            clipped=bool(((best < EDGE) | (best > 1 - EDGE)).any()),
+            one_level=[axis for axis in ("D", "N") if inputs.levels(axis) == 1],
+            range=FittedRange(*([float(size.min()), float(size.max())] for size in (inputs.n, inputs.d))),
+        )
     return laws
 
 
@@ -144,10 +151,3 @@ def _axis(values: Floats) -> Floats:
     if values.max() <= values.min() * (1 + 1e-9):
         return values[:1]
     return np.geomspace(values.min(), values.max(), _SIDE)
-
-
-def interval(draws: Floats, level: float) -> tuple[Floats, Floats]:
-    """Percentile interval over the first axis."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
-    return low, high

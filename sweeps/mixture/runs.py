@@ -70,11 +70,6 @@ class Sample:
             cell=self.cell[keep],
         )
 
-    @property
-    def used(self) -> list[int]:
-        """Positions of the cells that have configurations."""
-        return [int(place) for place in np.unique(self.cell)]
-
 
 @dataclass(frozen=True)
 class Prepared:

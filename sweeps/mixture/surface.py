@@ -100,7 +100,7 @@ class Surface:
     @property
     def forms(self) -> tuple[Form, Form]:
         """The forms of E and of R."""
-        return form_of(self.eff), form_of(self.rob)
+        return form_of(self.eff)[0], form_of(self.rob)[0]
 
     def values(self, inputs: Inputs, theta: Theta | None = None) -> Theta:
         """E and R [r, k] at ``inputs``; ``theta``: parameters [r, p] of both, by default the estimates."""
@@ -108,10 +108,10 @@ class Surface:
         return first.values(eff, inputs), second.values(rob, inputs)
 
 
-def form_of(fitted: Estimate) -> Form:
-    """The form behind an estimate of :func:`fit`."""
+def form_of(fitted: Estimate) -> tuple[Form, Inputs]:
+    """The form behind an estimate of :func:`fit`, and the inputs that it is bound to."""
     assert isinstance(fitted.law, Bound)
-    return fitted.law.form
+    return fitted.law.form, fitted.law.inputs
 
 
 def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Estimate, Estimate]:
@@ -128,12 +128,9 @@ def fit(runs: Runs, inputs: Inputs, form: Form, options: FitOptions) -> tuple[Es
     return squares, replace(squares, objective=objective, optimum=optimum)
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Draws from several pairs of forms: what the noise and the choice of forms leave open together."""
-
-    parts: list[tuple[Surface, Theta]]
-    """Parameters [r_i, p_i] of E and R of each pair; the r_i add up to the number of draws."""
+Draws = list[tuple[Surface, Theta]]
+"""Parameters [r_i, p_i] of E and R under several pairs of forms, the r_i adding up to the number of draws:
+what the noise and the choice of forms leave open together."""
 
 
 def draw_members(members: list[tuple[float, Surface]], count: int, seed: int) -> Draws:
@@ -142,8 +139,7 @@ def draw_members(members: list[tuple[float, Surface]], count: int, seed: int) ->
     share = count * weights / weights.sum()
     counts = np.floor(share).astype(int)
     counts[np.argsort(counts - share, kind="stable")[: count - counts.sum()]] += 1
-    parts = [(surface, draw(surface, int(n), seed)) for n, (_, surface) in zip(counts, members) if n]
-    return Draws(parts)
+    return [(surface, draw(surface, int(n), seed)) for n, (_, surface) in zip(counts, members) if n]
 
 
 def draw(surface: Surface, count: int, seed: int) -> Theta:

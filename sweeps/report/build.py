@@ -13,14 +13,14 @@ from sweeps.codes import CODES
 from sweeps.diagnostics import Diagnostic
 from sweeps.errors import TableError
 from sweeps.fitting.configurations import label_runs
-from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.comparisons import comparison_part
 from sweeps.report.curves import Curve
-from sweeps.report.figures.omega import omega_panels
+from sweeps.report.figures.curves import surface_panel
+from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
-from sweeps.report.figures.surface import surface_panel
 from sweeps.report.mixtures import mixture_part
 from sweeps.report.page import Finding, Page, Section, write_page
 from sweeps.report.provenance import checklist, commands
@@ -28,7 +28,6 @@ from sweeps.report.quality import cost_section, domains_section, ranking_section
 from sweeps.report.scaling import OBJECTIVES, joint_fits, measured, scaling, slug
 from sweeps.report.summary import facts, lead
 from sweeps.report.tables import fits_table, runs_table, write_csv
-from sweeps.report.traces import omega_traces
 from sweeps.report.tradeoff import frontier_part, sensitivity_part
 from sweeps.report.worth import efficiency_part
 from sweeps.report.written import Written
@@ -70,15 +69,9 @@ class Analysis:
 def build_report(collected: Collected, out: Path, options: ReportOptions | None = None) -> Path:
     """Analyse finished runs and write the report.
 
-    Args:
-        collected: the runs and, by name, those left out.
-        out: folder to write to; files of the same names are replaced.
-        options: title, run folder, formats.
+    Files of the same names in the folder ``out`` are replaced. Returns the path of the page, its index.html.
 
-    Returns: path of the page, ``out``/index.html.
-
-    Raises:
-        TableError: there is no finished run, or the table lacks what identifies a run.
+    Raises TableError: there is no finished run, or the table lacks what identifies a run.
     """
     options = options or ReportOptions()
     if collected.frame.empty:
@@ -108,11 +101,11 @@ def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = Non
     """All sections that show results, with the fits and records behind them."""
     runs, written = label_runs(table), Written(records, table)
     analysis = Analysis(runs)
-    data, model = scaling(runs, "D", written), scaling(runs, "N", written)
-    analysis.curves = [*data.curves, *model.curves]
+    (data, along_data), (model, along_model) = (scaling(runs, "D", written), scaling(runs, "N", written))
+    analysis.curves = [*along_data, *along_model]
     surface = Section("surface", "Size and data together")
     analysis.joint = joint_fits(runs, written, surface)
-    analysis.sections = [data.section, model.section]
+    analysis.sections = [data, model]
     if analysis.joint:
         analysis.sections.append(_surface(surface, analysis.joint))
     optional = (mixture_part(runs, written), comparison_part(runs, written))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from retrieval.errors import ParetrieveError
 from sweeps.fitting.configurations import aggregate, label_order
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import alone
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitOptions, FitResult
 
 Axis = Literal["N", "D"]
 Fitting = Literal["full", "quick", "none"]
@@ -48,9 +51,7 @@ class Curve:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The fitted law at x; NaN without a fit."""
-        if self.fit is None:
-            return np.full_like(x, np.nan)
-        return self.fit.predict(x, self.other) if self.axis == "N" else self.fit.predict(self.other, x)
+        return np.full_like(x, np.nan) if self.fit is None else self.fit.predict(*self._sizes(x))
 
     def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """95 % interval of the fitted law at x.
@@ -60,7 +61,10 @@ class Curve:
         """
         if self.fit is None or self.fit.n_configs < self.fit.form.size + 2:
             return None
-        return self.fit.mean_band(x, self.other) if self.axis == "N" else self.fit.mean_band(self.other, x)
+        return self.fit.mean_band(*self._sizes(x))
+
+    def _sizes(self, x: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
+        return (x, self.other) if self.axis == "N" else (self.other, x)
 
 
 def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:
@@ -127,6 +131,20 @@ def _slice_name(part: pd.DataFrame, axis: Axis, other: float) -> str:
         names = part["model"].unique().tolist() if "model" in part else []
         return str(names[0]) if len(names) == 1 else f"N = {other:.4g}"
     return f"{other:,.0f} training pairs"
+
+
+def curves_along(
+    runs: pd.DataFrame,
+    axis: Axis,
+    metric: str,
+    other: float,
+    fitted: Fitting = "full",
+    known: Callable[[str], FitResult | None] = lambda _: None,
+) -> list[Curve]:
+    """The curve of every strategy that has points; arguments as :func:`curve`, ``known`` by label."""
+    labels = labels_for_curves(runs)
+    found = [curve(runs, label, axis, metric, other, fitted, known(label)) for label in labels]
+    return [item for item in found if len(item.points)]
 
 
 def labels_for_curves(runs: pd.DataFrame, limit: int = 6) -> list[str]:

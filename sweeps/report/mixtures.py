@@ -8,13 +8,11 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS
-from sweeps.mixture.fit import fit_mixture
+from sweeps.mixture.fit import EFFECTIVENESS as DEV_EFFECTIVENESS
+from sweeps.mixture.fit import ROBUSTNESS as DEV_ROBUSTNESS
+from sweeps.mixture.fit import MixtureOptions, fit_mixture
 from sweeps.mixture.present import omega
 from sweeps.mixture.record import Mixture
-from sweeps.mixture.recorded import mixture_record
-from sweeps.mixture.result import EFFECTIVENESS as DEV_EFFECTIVENESS
-from sweeps.mixture.result import ROBUSTNESS as DEV_ROBUSTNESS
-from sweeps.mixture.result import MixtureOptions
 from sweeps.mixture.runs import RULE
 from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.page import Finding, Section
@@ -39,7 +37,7 @@ def mixture_part(runs: pd.DataFrame, written: Written) -> Tradeoff | None:
     by = tuple(name for name in ("model", "frac") if name in runs)
     try:
         record = written.find(Mixture, part.section)
-        record = record or mixture_record(fit_mixture(runs, MixtureOptions(eff, rob, by)))
+        record = record or fit_mixture(runs, MixtureOptions(eff, rob, by))
     except ParetrieveError as error:
         part.section.missing("NO_MIXTURE_LAW", str(error))
         return part

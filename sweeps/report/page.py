@@ -69,10 +69,7 @@ class Page:
 def write_page(page: Page, out: Path, formats: Sequence[str] = tuple(FORMATS)) -> Path:
     """Write figures below ``out``/figures and the page as ``out``/index.html; returns its path.
 
-    Args:
-        page: what to show.
-        out: folder to write to.
-        formats: formats of the figures' files, ``svg`` among them (the page is drawn from it).
+    ``svg`` must be among the ``formats`` of the figures' files: the page is drawn from it.
     """
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ import yaml
 from retrieval.config import DEFAULT_RULES
 from retrieval.run.files import read_json
 from sweeps.fitting.configurations import FLOPS, W
-from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.quality import domains
 from sweeps.report.tables import percent
@@ -35,7 +35,7 @@ def checklist(collected: Collected, fits: Sequence[FitResult], folder: Path | No
         ("What is measured", _measured(runs)),
         ("Which checkpoint is evaluated", "the last step of every run; nothing is selected on test data"),
         *_fitting(fits),
-        ("Runs left out", _left_out(collected)),
+        ("Runs left out", f"{collected.summary()}; no finished run is dropped from a fit"),
         ("Compute", _compute(runs)),
         ("Code", _code(manifests)),
         ("Data fingerprint", _fingerprint(runs)),
@@ -82,11 +82,11 @@ def _listed(runs: pd.DataFrame, column: str) -> str | None:
 def _seeds(runs: pd.DataFrame) -> str | None:
     if "seed" not in runs:
         return None
-    counts = runs.groupby("configuration")["seed"].nunique() if "configuration" in runs else None
+    counts = runs.groupby("configuration")["seed"].nunique()
     listed = ", ".join(f"{seed:g}" for seed in sorted(runs["seed"].unique()))
-    low, high = (0, 0) if counts is None else (int(counts.min()), int(counts.max()))
-    each = "" if counts is None else f"; {low if low == high else f'{low} to {high}'} a configuration"
-    return f"{listed}{each}; seeds are replicates of a configuration, not points of a fit"
+    low, high = int(counts.min()), int(counts.max())
+    each = low if low == high else f"{low} to {high}"
+    return f"{listed}; {each} a configuration; seeds are replicates of a configuration, not points of a fit"
 
 
 def _training(runs: pd.DataFrame, settings: list[dict[str, Any]]) -> str | None:
@@ -111,45 +111,28 @@ def _measured(runs: pd.DataFrame) -> str:
     return f"contrastive entropy in nats against W = {text} random irrelevant passages{drawn}{tests}"
 
 
+_OF_FITS = ("Form of the law", "Objective of the fit", "Starts", "Intervals", "Goodness of fit", "Hold-out")
+
+
 def _fitting(fits: Sequence[FitResult]) -> Answers:
-    questions = (
-        "Form of the law",
-        "Objective of the fit",
-        "Starts",
-        "Intervals",
-        "Goodness of fit",
-        "Hold-out",
-    )
     if not fits:
-        return [(question, None) for question in questions]
+        return [(question, None) for question in _OF_FITS]
     options = fits[0].options
     forms = ", ".join(sorted({f"{fit.law}: {fit.form.formula}" for fit in fits}))
     agreeing = min(fit.starts["agreeing"] / fit.starts["tried"] for fit in fits)
     errors = [fit.holdout.relative_error for fit in fits if fit.holdout.relative_error is not None]
     worst = f"; worst relative error {percent(max(errors, key=abs))}" if errors else ""
-    return [
-        (questions[0], forms),
-        (questions[1], f"{options.loss} on ln residuals of configuration means, weighted by replicates"),
-        (
-            questions[2],
-            f"{options.starts} or more for each fit; at least {100 * agreeing:.0f} % reach the optimum",
-        ),
-        (questions[3], f"{100 * options.level:g} % profile likelihood; bands from a cluster bootstrap"),
-        (
-            questions[4],
-            f"{_goodness(fits)}; it says nothing beyond the data",
-        ),
-        (questions[5], f"largest N (or D) left out, refitted, predicted{worst}"),
+    r2 = sorted(fit.r2["log"] for fit in fits)
+    goodness = f"R² of ln CE: median {r2[len(r2) // 2]:.4f}, lowest {r2[0]:.4f}"
+    answers = [
+        forms,
+        f"{options.loss} on ln residuals of configuration means, weighted by replicates",
+        f"{options.starts} or more for each fit; at least {100 * agreeing:.0f} % reach the optimum",
+        f"{100 * options.level:g} % profile likelihood; bands from a cluster bootstrap",
+        f"{goodness}; it says nothing beyond the data",
+        f"largest N (or D) left out, refitted, predicted{worst}",
     ]
-
-
-def _goodness(fits: Sequence[FitResult]) -> str:
-    values = sorted(fit.r2["log"] for fit in fits)
-    return f"R² of ln CE: median {values[len(values) // 2]:.4f}, lowest {values[0]:.4f}"
-
-
-def _left_out(collected: Collected) -> str:
-    return f"{collected.summary()}; no finished run is dropped from a fit"
+    return list(zip(_OF_FITS, answers))
 
 
 def _compute(runs: pd.DataFrame) -> str | None:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from sweeps.fitting.configurations import FLOPS, aggregate
 from sweeps.fitting.points import SIZE
-from sweeps.report.curves import best_slice, curve, labels_for_curves
+from sweeps.report.curves import best_slice, curves_along, labels_for_curves
 from sweeps.report.figures.curves import curve_panel, objective_name
 from sweeps.report.figures.quality import cost_panel, ranking_panel, time_panel, totals
 from sweeps.report.figures.style import Panel
@@ -24,8 +24,7 @@ def ranking_section(runs: pd.DataFrame) -> Section:
         metric = f"{prefix}/{RANKING}"
         if other is None or metric not in runs or runs[metric].isna().all():
             continue
-        curves = [curve(runs, label, "D", metric, other, "none") for label in labels_for_curves(runs)]
-        curves = [item for item in curves if len(item.points)]
+        curves = curves_along(runs, "D", metric, other, "none")
         if curves:
             section.panels.append(ranking_panel(curves, _bm25(runs, metric), f"ranking-{prefix}"))
     if not section.panels:
@@ -54,8 +53,7 @@ def domains_section(runs: pd.DataFrame) -> Section | None:
     )
     for name in names[:MAX_DOMAINS]:
         metric = f"ood/{name}/contrastive_entropy"
-        curves = [curve(runs, label, "D", metric, other, "quick") for label in labels_for_curves(runs)]
-        curves = [item for item in curves if len(item.points)]
+        curves = curves_along(runs, "D", metric, other, "quick")
         if curves:
             title = f"{objective_name(metric)}, {curves[0].where}"
             caption = f"Contrastive entropy on {name} against training pairs; lower is better."

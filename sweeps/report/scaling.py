@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.fitting.fit import FitResult, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import PAIRS, SIZE
-from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, labels_for_curves
+from sweeps.fitting.result import FitResult
+from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, curves_along, labels_for_curves
 from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import Section
@@ -25,23 +26,15 @@ MAX_SIZES = 8
 """Slices drawn in one panel of sizes."""
 
 
-@dataclass
-class Scaling:
-    """Curves of one axis, and the section that shows them."""
-
-    section: Section
-    curves: list[Curve] = field(default_factory=list)
-
-
 def measured(runs: pd.DataFrame) -> list[str]:
     """The objectives' contrastive entropies that at least one run has."""
     return [metric for metric in OBJECTIVES if metric in runs and runs[metric].notna().any()]
 
 
-def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> Scaling:
-    """Curves of every strategy and objective along ``axis``, all with fits where there are enough levels."""
+def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> tuple[Section, list[Curve]]:
+    """The section on ``axis``, and its curves of every strategy and objective, fitted where levels allow."""
     section = Section("data" if axis == "D" else "model", TITLES[axis])
-    found = Scaling(section)
+    found: list[Curve] = []
     other = best_slice(runs, axis)
     levels = (
         0
@@ -55,7 +48,7 @@ def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> Scaling:
             "FEWER_THAN_3_LEVELS",
             f"the runs have {levels} of the {what} a curve needs (for more, give {option})",
         )
-        return found
+        return section, found
     if levels < 3:
         section.missing("FEWER_THAN_3_LEVELS", f"{levels} values of {axis} give a line, not a law")
     if axis == "D":
@@ -64,30 +57,19 @@ def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> Scaling:
             "irrelevant ones, in nats: lower is better, and ln(W + 1) is guessing."
         )
     for metric in measured(runs):
-        curves = [
-            curve(
-                runs,
-                label,
-                axis,
-                metric,
-                other,
-                known=written.fit(section, label, metric, (axis,), other),
-            )
-            for label in labels_for_curves(runs)
-        ]
-        curves = [item for item in curves if len(item.points)]
-        if not curves:
-            continue
-        found.curves += curves
-        section.panels.append(_panel(curves, metric))
-    fitted = exponents_table(found.curves)
+        known = partial(written.fit, section, metric=metric, axes=(axis,), other=other)
+        curves = curves_along(runs, axis, metric, other, known=known)
+        if curves:
+            found += curves
+            section.panels.append(_panel(curves, metric))
+    fitted = exponents_table(found)
     if fitted.rows:
         section.tables.append(fitted)
     if axis == "D":
         # Along N the joint surface shows the same, and slices of three sizes determine little.
         for metric in measured(runs):
             section.panels += _sizes(runs, metric, found)
-    return found
+    return section, found
 
 
 def _panel(curves: list[Curve], metric: str) -> Panel:
@@ -108,7 +90,7 @@ def _panel(curves: list[Curve], metric: str) -> Panel:
     return curve_panel(curves, name, f"{objective}, {first.where}", " ".join(parts))
 
 
-def _sizes(runs: pd.DataFrame, metric: str, found: Scaling) -> list[Panel]:
+def _sizes(runs: pd.DataFrame, metric: str, found: list[Curve]) -> list[Panel]:
     """One panel a strategy with the curves of all model sizes, where there are several."""
     panels = []
     for label in labels_for_curves(runs, limit=4):
@@ -123,7 +105,7 @@ def _sizes(runs: pd.DataFrame, metric: str, found: Scaling) -> list[Panel]:
         caption = f"{objective} of {label} at every model size; dark is small, light is large."
         name = f"data-{metric.split('/')[0]}-{slug(label)}"
         panels.append(sizes_panel(curves, name, f"{objective}, {label}", caption))
-        found.curves += [item for item in curves if not _has(found.curves, item)]
+        found += [item for item in curves if not _has(found, item)]
     return panels
 
 

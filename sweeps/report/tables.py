@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.fitting.fit import FitResult
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.fitting.result import FitResult
 from sweeps.report.curves import Curve
 from sweeps.table.runs import write_table
 
@@ -125,19 +125,11 @@ def fits_table(curves: Sequence[Curve], joint: Sequence[tuple[str, str, FitResul
             blank = [""] * 8
             rows.append([curve.label, curve.metric, curve.where, "no fit", *blank[:6], curve.refusal])
     rows += [_fit_row(label, metric, "all sizes and fractions", fit) for label, metric, fit in joint]
-    headings = [
-        "strategy",
-        "metric",
-        "at",
-        "law",
-        "α",
-        "β",
-        "δ",
-        "R² (ln)",
-        "hold-out error",
-        "configs",
-        "codes",
-    ]
+    text, numbers = (
+        ["strategy", "metric", "at", "law"],
+        ["α", "β", "δ", "R² (ln)", "hold-out error", "configs"],
+    )
+    headings = [*text, *numbers, "codes"]
     numeric = [False] * 4 + [True] * 6 + [False]
     return without_blank(PageTable(headings, numeric, rows, "tables/fits.csv", ("codes",)))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol, cast
+from typing import Any
 
 from retrieval.run.tracking import first_line, has_wandb_key
 from sweeps.errors import TableError
@@ -13,20 +12,8 @@ PAGE = 200
 TIMEOUT_SECONDS = 30
 
 
-class RunsApi(Protocol):
-    """The part of ``wandb.Api`` that is used."""
-
-    def runs(self, path: str, *, per_page: int, lazy: bool) -> Iterable[Any]:
-        """Runs of a project, fetched page by page while iterating."""
-        ...
-
-
-def collect_wandb(path: str, api: RunsApi | None = None) -> Collected:
-    """Read all runs of ``ENTITY/PROJECT``.
-
-    Args:
-        path: entity and project.
-        api: a ``wandb.Api``; one is made (lazily imported, never prompting) by default.
+def collect_wandb(path: str, api: Any = None) -> Collected:
+    """Read all runs of ``ENTITY/PROJECT``; by default through a ``wandb.Api`` of its own that never prompts.
 
     Raises TableError, one line, when ``path`` is malformed, no API key is found, or W&B does not answer.
     """
@@ -40,7 +27,7 @@ def collect_wandb(path: str, api: RunsApi | None = None) -> Collected:
         raise TableError(f"W&B did not give the runs of {path}: {first_line(error)}") from None
 
 
-def _connect() -> RunsApi:
+def _connect() -> Any:
     if not has_wandb_key():  # the client would ask for one on a terminal
         raise TableError(
             "--wandb needs an API key: set WANDB_API_KEY or run `wandb login`; or use --runs DIR"
@@ -50,7 +37,7 @@ def _connect() -> RunsApi:
     except ImportError:
         raise TableError("--wandb needs the wandb package: pip install wandb; or use --runs DIR") from None
     try:
-        return cast(RunsApi, wandb.Api(timeout=TIMEOUT_SECONDS))
+        return wandb.Api(timeout=TIMEOUT_SECONDS)
     except Exception as error:
         raise TableError(
             f"W&B cannot be reached: {first_line(error)}; use --runs DIR for the local copies"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sweeps.fitting.laws import PUBLISHED, get_law
+from benchmarks.published import PUBLISHED
+from sweeps.fitting.laws import get_law
 from sweeps.fitting.points import Columns
 
 COLUMNS = Columns("N", "D")

@@ -10,7 +10,8 @@ from law_tables import COLUMNS, law_table
 
 from retrieval.errors import ConfigError
 from sweeps.fitting.allocation import CostModel, allocate
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import fit_law
+from sweeps.fitting.result import FitOptions, FitResult
 
 PARAMS = {"A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28, "delta": 0.3}
 
@@ -41,7 +42,7 @@ def test_product_cost_has_the_closed_form_of_hoffmann(additive: FitResult) -> No
 def test_linear_cost_satisfies_the_first_order_condition(additive: FitResult) -> None:
     costs = CostModel(annotation=0.6, training=3.22e-5)
     best = allocate(additive, costs, 20_000.0)
-    assert costs.cost(best.n, best.d) == pytest.approx(20_000.0, rel=1e-9)
+    assert costs.annotation * best.d + costs.training * best.n == pytest.approx(20_000.0, rel=1e-9)
     # At the optimum a unit of money lowers the metric equally on either side.
     step = 1e-4
     by_n = (additive.predict(best.n * (1 + step), best.d) - additive.predict(best.n * (1 - step), best.d)) / (

@@ -9,7 +9,8 @@ import pytest
 from law_tables import COLUMNS, law_table
 
 from sweeps.fitting.bootstrap import _distinct, _draw, _slots, bootstrap
-from sweeps.fitting.fit import FitOptions, fit_law, prepare_fit
+from sweeps.fitting.fit import fit_law, prepare_fit
+from sweeps.fitting.result import FitOptions
 
 QUICK = FitOptions(bootstrap=0, starts=50)
 

@@ -16,7 +16,8 @@ from retrieval.errors import TrainingError
 from sweeps.codes import CODES, documented
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.errors import FitRefusedError, TableError
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import fit_law
+from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.report.page import Section
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -19,8 +19,8 @@ from sweeps.efficiency import efficiency as compute
 from sweeps.efficiency.inverse import required
 from sweeps.efficiency.multipliers import summary as summarise
 from sweeps.errors import FitRefusedError, TableError
-from sweeps.fitting.fit import FitOptions
 from sweeps.fitting.laws import LAWS, chance_level
+from sweeps.fitting.result import FitOptions
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"

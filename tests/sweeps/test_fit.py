@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from law_tables import COLUMNS, JOINT, OLMO, OLMO_COLUMNS, law_table
 from scipy import optimize
 
+from benchmarks.published import PUBLISHED
 from retrieval.errors import DataError
-from sweeps.fitting.fit import FitOptions, FitResult, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.groups import FitFile
-from sweeps.fitting.laws import PUBLISHED, Points, chance_level, get_law
+from sweeps.fitting.laws import Points, chance_level, get_law
+from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.fitting.solver import Objective, minimise
 
 QUICK = FitOptions(bootstrap=0, starts=50)

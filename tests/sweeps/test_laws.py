@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.published import PUBLISHED
 from retrieval.errors import ConfigError
-from sweeps.fitting.laws import LAWS, PUBLISHED, Centre, Floats, Law, chance_level, get_law
+from sweeps.fitting.laws import LAWS, Centre, Floats, Law, chance_level, get_law
 
 CHANCE = chance_level(256)
 every_law = st.sampled_from(list(LAWS.values()))

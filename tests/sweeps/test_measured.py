@@ -16,13 +16,13 @@ from scipy import stats
 from sweeps.cli import main
 from sweeps.efficiency import EfficiencyOptions
 from sweeps.efficiency import efficiency as compute
-from sweeps.efficiency.interpolation import falling, reached
+from sweeps.efficiency.inverse import falling, reached
 from sweeps.efficiency.measured import Series, joined
 from sweeps.efficiency.multipliers import summaries, written
 from sweeps.efficiency.record import Row
 from sweeps.errors import FitRefusedError
-from sweeps.fitting.fit import FitOptions
 from sweeps.fitting.laws import Floats
+from sweeps.fitting.result import FitOptions
 
 N, D = "size/params_non_embedding", "size/train_pairs"
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"

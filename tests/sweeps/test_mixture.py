@@ -28,11 +28,10 @@ from mixture_tables import (
 from retrieval.errors import ConfigError
 from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting.result import FitOptions
-from sweeps.mixture.fit import fit_mixture
+from sweeps.mixture.fit import MixtureOptions, fit_mixture
 from sweeps.mixture.forms import FORMS
-from sweeps.mixture.optimum import EDGE, GOALS
-from sweeps.mixture.recorded import mixture_record
-from sweeps.mixture.result import MixtureOptions, MixtureResult
+from sweeps.mixture.optimum import EDGE, GOALS, logits, omega_of
+from sweeps.mixture.record import Mixture
 
 OWN = ("effective-data", ROB_FORM)
 FIT = FitOptions(loss="huber", starts=20, bootstrap=100)
@@ -41,22 +40,22 @@ PLAIN = replace(QUICK, fit=replace(FIT, loss="least-squares", bootstrap=20))
 FEW = (1431, 7152, 28608)
 
 
-def to_json(*given: Any) -> dict[str, Any]:
-    """The record as it is written."""
-    return mixture_record(*given).to_json()
+def best_of(record: Mixture, goal: str, end: str = "omega") -> np.ndarray:
+    """ω* of every cell, or an end of its interval."""
+    return np.array([getattr(cell.optimum[goal], end) for cell in record.cells])
 
 
-def codes(result: MixtureResult) -> set[str]:
+def codes(result: Mixture) -> set[str]:
     return {warning.code for warning in result.warnings}
 
 
-def message(result: MixtureResult, code: str) -> str:
+def message(result: Mixture, code: str) -> str:
     return next(warning.message for warning in result.warnings if warning.code == code)
 
 
 @pytest.fixture(scope="module")
-def sound() -> MixtureResult:
-    return fit_mixture(mixture_table(), replace(QUICK, forms=()))
+def sound() -> Mixture:
+    return fit_mixture(mixture_table(), replace(QUICK, forms=()), [(TINY, 57000), (5 * TINY, 100)])
 
 
 # -- planted laws ----------------------------------------------------------------------------------------
@@ -64,10 +63,10 @@ def sound() -> MixtureResult:
 
 def test_exact_values_give_the_planted_optimum() -> None:
     result = fit_mixture(mixture_table(seeds=1, noise=0.0), PLAIN)
-    assert [form.name for form in result.surface.forms] == list(OWN)
+    assert list(result.form.values()) == list(OWN)
     for goal in GOALS:
         truth = [best(d, goal=goal) for d in PAIRS]
-        assert result.cells.omega[goal] == pytest.approx(truth, abs=0.01)
+        assert best_of(result, goal) == pytest.approx(truth, abs=0.01)
 
 
 @pytest.mark.parametrize("random", [0, 1, 2])
@@ -75,18 +74,17 @@ def test_the_planted_optimum_lies_in_its_interval(random: int) -> None:
     result = fit_mixture(mixture_table(random=random), QUICK)
     for goal in ("knee", "rob"):
         truth = np.array([best(d, goal=goal) for d in PAIRS])
-        assert (result.cells.low[goal] - 0.02 <= truth).all()
-        assert (truth <= result.cells.high[goal] + 0.02).all()
+        assert (best_of(result, goal, "low") - 0.02 <= truth).all()
+        assert (truth <= best_of(result, goal, "high") + 0.02).all()
 
 
-def test_all_forms_compete_and_the_planted_one_wins_by_holdout(sound: MixtureResult) -> None:
-    comparison = sound.comparison
-    assert comparison.chosen_by == "holdout"
-    assert comparison.eff[0].form.name == "effective-data"
-    assert comparison.rob[0].form.name in (ROB_FORM, "effective-data")
-    named = {item.form.name: item for item in comparison.eff}
+def test_all_forms_compete_and_the_planted_one_wins_by_holdout(sound: Mixture) -> None:
+    assert sound.chosen_by == "holdout"
+    assert next(iter(sound.forms["eff"])) == "effective-data"
+    assert next(iter(sound.forms["rob"])) in (ROB_FORM, "effective-data")
+    named = sound.forms["eff"]
     assert set(named) == set(FORMS) - {"effective-data-transfer"}
-    own, quadratic = named["effective-data"].error, named["quadratic-sqrt"].error
+    own, quadratic = named["effective-data"].holdout, named["quadratic-sqrt"].holdout
     assert own is not None
     assert quadratic is not None
     assert own < 0.02 < quadratic
@@ -94,26 +92,27 @@ def test_all_forms_compete_and_the_planted_one_wins_by_holdout(sound: MixtureRes
     assert [len(errors) for errors in named["effective-data"].errors.values()] == [len(OMEGAS)]
 
 
-def test_the_best_omega_falls_with_the_number_of_pairs(sound: MixtureResult) -> None:
-    knee = sound.cells.omega["knee"]
+def test_the_best_omega_falls_with_the_number_of_pairs(sound: Mixture) -> None:
+    knee = best_of(sound, "knee")
     assert (np.diff(knee) < 0).all()
-    assert sound.optimum["knee"].coefficients[1] < 0
+    assert sound.optimum["knee"].ln_train_pairs < 0
 
 
-def test_the_log_linear_law_is_as_far_off_as_it_says(sound: MixtureResult) -> None:
+def test_the_log_linear_law_is_as_far_off_as_it_says(sound: Mixture) -> None:
     for goal in GOALS:
         law = sound.optimum[goal]
-        said = law.omega(np.full(5, float(TINY)), np.array(PAIRS, float))
-        own = np.clip(sound.cells.omega[goal], EDGE, 1 - EDGE)
+        coefficients = np.array([law.intercept, law.ln_train_pairs, law.ln_params_non_embedding])
+        said = omega_of(logits(coefficients, np.full(5, float(TINY)), np.array(PAIRS, float)))
+        own = np.clip(best_of(sound, goal), EDGE, 1 - EDGE)
         assert np.abs(said - own).max() <= law.max_error + 0.01
     assert sound.optimum["knee"].max_error < 0.05
 
 
-def test_one_model_size_has_no_slope_along_n_and_one_d_none_along_d(sound: MixtureResult) -> None:
-    assert sound.optimum["knee"].coefficients[2] == 0
-    assert to_json(sound)["optimum"]["knee"]["one_level"] == ["N"]
+def test_one_model_size_has_no_slope_along_n_and_one_d_none_along_d(sound: Mixture) -> None:
+    assert sound.optimum["knee"].ln_params_non_embedding == 0
+    assert sound.to_json()["optimum"]["knee"]["one_level"] == ["N"]
     single = fit_mixture(mixture_table(pairs=(2861,), omegas=(0, 0.1, 0.25, 0.5, 0.75, 0.9)), QUICK)
-    record = to_json(single)
+    record = single.to_json()
     assert record["optimum"]["knee"]["one_level"] == ["D", "N"]
     assert record["optimum"]["knee"]["ln_train_pairs"] == 0
     assert record["chosen_by"] == "aicc"
@@ -123,10 +122,10 @@ def test_several_model_sizes() -> None:
     table = mixture_table(pairs=FEW, sizes=(TINY, MINI, SMALL), omegas=(0, 0.1, 0.25, 0.5))
     result = fit_mixture(table, PLAIN)
     truth = [best(d, n, sized=True) for n in (TINY, MINI, SMALL) for d in FEW]
-    assert result.cells.omega["knee"] == pytest.approx(truth, abs=0.06)
-    assert abs(result.optimum["knee"].coefficients[2]) < 0.1
-    assert {held.axis for held in result.held} == {"D", "N"}
-    assert {"A", "alpha"} <= set(to_json(result)["params"]["eff"])
+    assert best_of(result, "knee") == pytest.approx(truth, abs=0.06)
+    assert abs(result.optimum["knee"].ln_params_non_embedding) < 0.1
+    assert {held.axis for held in result.holdout} == {"D", "N"}
+    assert {"A", "alpha"} <= set(result.to_json()["params"]["eff"])
 
 
 def test_robust_data_that_is_worth_more_to_larger_models() -> None:
@@ -142,17 +141,17 @@ def test_robust_data_that_is_worth_more_to_larger_models() -> None:
         table[column] = form.values((theta + np.array([shift, *[0] * 7]))[None, :], at)[0]
     options = replace(PLAIN, forms=("effective-data", "effective-data-transfer"))
     result = fit_mixture(table, options)
-    assert [chosen.name for chosen in result.surface.forms] == ["effective-data-transfer"] * 2
-    assert result.optimum["eff"].coefficients[2] > 0.05
-    assert to_json(result)["params"]["eff"]["kappa"]["value"] == pytest.approx(0.25, abs=0.02)
+    assert list(result.form.values()) == ["effective-data-transfer"] * 2
+    assert result.optimum["eff"].ln_params_non_embedding > 0.05
+    assert result.to_json()["params"]["eff"]["kappa"]["value"] == pytest.approx(0.25, abs=0.02)
 
 
-def test_holdout_predicts_the_optimum_of_the_largest_d(sound: MixtureResult) -> None:
-    (held,) = sound.held
+def test_holdout_predicts_the_optimum_of_the_largest_d(sound: Mixture) -> None:
+    (held,) = sound.holdout
     assert held.axis == "D"
-    assert [held.sample.cells[place].d for place in held.sample.used] == [28608]
-    assert held.predicted.omega["knee"][0] == pytest.approx(best(28608), abs=0.05)
-    assert 0 <= held.regret[0] < 0.01
+    assert held.train_pairs == 28608
+    assert held.predicted.omega == pytest.approx(best(28608), abs=0.05)
+    assert 0 <= held.regret < 0.01
 
 
 @pytest.mark.slow
@@ -163,7 +162,7 @@ def test_coverage_of_the_intervals() -> None:
     hits = []
     for random in range(60):
         result = fit_mixture(mixture_table(random=1000 + random, noise=0.01), options)
-        hits.append((result.cells.low["knee"] <= truth) & (truth <= result.cells.high["knee"]))
+        hits.append((best_of(result, "knee", "low") <= truth) & (truth <= best_of(result, "knee", "high")))
     assert 0.85 <= np.mean(hits) <= 1.0
 
 
@@ -249,7 +248,7 @@ def test_single_seed() -> None:
 
 def test_optimum_at_zero_is_clipped_and_said() -> None:
     result = fit_mixture(mixture_table(noise=0.002), PLAIN)
-    assert result.cells.omega["eff"][-1] == 0
+    assert best_of(result, "eff")[-1] == 0
     assert "minimises E leaves" in message(result, "OMEGA_CLIPPED")
     assert "(E) is off by up to" in message(result, "OMEGA_LAW_COARSE")
 
@@ -263,20 +262,20 @@ def test_holdout_missed_where_the_largest_d_behaves_otherwise() -> None:
     assert "without the largest D" in message(result, "MIXTURE_HOLDOUT_MISSED")
 
 
-def test_prediction_beyond_twice_the_range_is_flagged(sound: MixtureResult) -> None:
-    near, far = to_json(sound, [(TINY, 57000), (5 * TINY, 100)])["predictions"]
+def test_prediction_beyond_twice_the_range_is_flagged(sound: Mixture) -> None:
+    near, far = sound.to_json()["predictions"]
     assert near["warnings"] == []
     assert [item["code"] for item in far["warnings"]] == ["OMEGA_EXTRAPOLATED"] * 2
     assert 0 <= near["optimum"]["knee"]["low"] <= near["optimum"]["knee"]["omega"]
 
 
-def test_test_metrics_do_not_steer(sound: MixtureResult) -> None:
+def test_test_metrics_do_not_steer(sound: Mixture) -> None:
     table = mixture_table().rename(columns={EFF: "eff/contrastive_entropy", ROB: "ood/contrastive_entropy"})
     options = replace(PLAIN, eff="eff/contrastive_entropy", rob="ood/contrastive_entropy")
     result = fit_mixture(table, options)
-    assert to_json(result)["steers"] is False
+    assert result.to_json()["steers"] is False
     assert "training refuses" in message(result, "TEST_METRICS")
-    assert to_json(sound)["steers"] is True
+    assert sound.to_json()["steers"] is True
     assert "TEST_METRICS" not in codes(sound)
 
 
@@ -284,9 +283,9 @@ def test_cells_with_two_omegas_are_left_out_and_named() -> None:
     table = mixture_table()
     table = table[(table["size/train_pairs"] != 2861) | table["omega/final"].fillna(0).isin([0, 0.25])]
     result = fit_mixture(table, PLAIN)
-    assert len(result.sample.cells) == 4
+    assert len(result.cells) == 4
     assert "left out: bert-tiny 0.1" in message(result, "FEWER_THAN_3_OMEGAS")
-    assert result.prepared.n_left_out == 4
+    assert result.n_left_out == 4
 
 
 def test_equal_measurements_count_once_and_unequal_ones_are_named() -> None:
@@ -296,7 +295,7 @@ def test_equal_measurements_count_once_and_unequal_ones_are_named() -> None:
     twice = pd.concat([table, as_fixed.assign(run="b" + as_fixed["run"])])
     result = fit_mixture(twice, PLAIN)
     assert "10 runs repeat" in message(result, "DUPLICATE_ROWS")
-    assert result.prepared.n_runs == len(table)
+    assert result.n_runs == len(table)
     as_fixed[EFF] *= 1.001
     assert "MIXED_SETTINGS" in codes(fit_mixture(pd.concat([table, as_fixed]), PLAIN))
 
@@ -304,7 +303,7 @@ def test_equal_measurements_count_once_and_unequal_ones_are_named() -> None:
 def test_the_order_of_rows_changes_nothing() -> None:
     table = mixture_table(pairs=FEW)
     first, second = (
-        to_json(fit_mixture(rows, PLAIN)) for rows in (table, table.sample(frac=1, random_state=4))
+        fit_mixture(rows, PLAIN).to_json() for rows in (table, table.sample(frac=1, random_state=4))
     )
     assert json.dumps(first) == json.dumps(second)
 
@@ -317,7 +316,7 @@ def test_other_strategies_and_rules_are_left_out_and_counted() -> None:
     other = table.iloc[:3].assign(strategy="denoising")
     moving = table.iloc[5:8].assign(strategy="pareto", **{"omega/rule": "dro", "omega/final": 0.4})
     result = fit_mixture(pd.concat([table, other, moving]), PLAIN)
-    assert (result.prepared.n_runs, result.prepared.n_left_out) == (len(table), 6)
+    assert (result.n_runs, result.n_left_out) == (len(table), 6)
 
 
 def test_the_base_strategy_is_omega_zero() -> None:
@@ -325,16 +324,16 @@ def test_the_base_strategy_is_omega_zero() -> None:
     table["base_strategy"] = "denoising"
     table.loc[table["strategy"] == "standard", "strategy"] = "denoising"
     result = fit_mixture(table, PLAIN)
-    assert result.prepared.conditions.base_strategy == "denoising"
-    assert result.prepared.n_runs == len(table)
+    assert result.conditions.base_strategy == "denoising"
+    assert result.n_runs == len(table)
 
 
 def test_weighted_losses_are_another_treatment() -> None:
     table = mixture_table(pairs=FEW, omegas=(0, 0.1, 0.25, 0.5))
     table["omega/mixing"] = np.where(table["strategy"] == "pareto", "loss", None)
     result = fit_mixture(table, PLAIN)
-    assert result.prepared.conditions.mixing == "loss"
-    assert 0.0 not in result.sample.inputs.omega
+    assert result.conditions.mixing == "loss"
+    assert 0.0 not in {one.omega for cell in result.cells for one in cell.measured}
     table.loc[table["omega/final"] == 0.25, "omega/mixing"] = "steps"
     with pytest.raises(FitRefusedError, match="--where omega/mixing=steps, "):
         fit_mixture(table, PLAIN)

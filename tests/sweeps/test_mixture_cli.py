@@ -11,9 +11,7 @@ from mixture_tables import EFF, MINI, ROB, TINY, best, mixture_table
 from retrieval.training.mixture_file import load_mixture
 from sweeps.cli import main
 from sweeps.fitting.result import FitOptions
-from sweeps.mixture.fit import fit_mixture
-from sweeps.mixture.recorded import mixture_record
-from sweeps.mixture.result import MixtureOptions
+from sweeps.mixture.fit import MixtureOptions, fit_mixture
 from sweeps.report.figures.mixture import mixture_panels
 from sweeps.report.mixtures import mixture_part
 from sweeps.report.written import Written
@@ -108,7 +106,7 @@ def test_figures_of_several_sizes_have_names_of_their_own() -> None:
         forms=("effective-data",), fit=FitOptions(loss="least-squares", starts=16, bootstrap=20)
     )
     table = mixture_table(pairs=PAIRS, sizes=(TINY, MINI), omegas=(0, 0.25, 0.5))
-    names = [panel.name for panel in mixture_panels(mixture_record(fit_mixture(table, options)))]
+    names = [panel.name for panel in mixture_panels(fit_mixture(table, options))]
     assert len(names) == len(set(names)) == 5
     assert names[0] == f"mixture-eff-{TINY}"
 

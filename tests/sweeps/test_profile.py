@@ -7,9 +7,10 @@ import pytest
 from law_tables import COLUMNS, law_table
 from scipy import optimize, stats
 
-from sweeps.fitting.fit import FitOptions, fit_law
+from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import Points, get_law
 from sweeps.fitting.profile import covariance, profile_intervals
+from sweeps.fitting.result import FitOptions
 from sweeps.fitting.solver import Objective, Pin, minimise
 
 QUICK = FitOptions(bootstrap=0, starts=50)

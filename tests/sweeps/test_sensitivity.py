@@ -11,8 +11,9 @@ from law_tables import COLUMNS, PAIRS, SIZES, law_table
 
 from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting.bootstrap import bootstrap
-from sweeps.fitting.fit import FitOptions, prepare_fit
+from sweeps.fitting.fit import prepare_fit
 from sweeps.fitting.laws import get_law
+from sweeps.fitting.result import FitOptions
 from sweeps.fitting.sensitivity import Difference, Sensitivities, sensitivities
 
 EFF = {"A": 3e5, "alpha": 0.50, "B": 7e3, "beta": 0.60, "delta": 0.03}

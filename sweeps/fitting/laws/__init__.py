@@ -11,7 +11,6 @@ from pkgutil import iter_modules
 from sweeps.fitting.laws.base import EXPONENT_BOUNDS, MAX_SHIFT, Law, Parameter
 from sweeps.fitting.laws.coordinates import Centre, Floats, Points
 from sweeps.fitting.laws.floors import chance_level
-from sweeps.fitting.laws.published import PUBLISHED
 from sweeps.fitting.laws.registry import LAWS, alone, get_law, law_help, plain_names, register
 from sweeps.fitting.laws.separable import Separable
 
@@ -19,7 +18,6 @@ __all__ = [
     "EXPONENT_BOUNDS",
     "LAWS",
     "MAX_SHIFT",
-    "PUBLISHED",
     "Centre",
     "Floats",
     "Law",
@@ -34,7 +32,7 @@ __all__ = [
     "register",
 ]
 
-_FIRST = ("model", "data", "joint", "additive")
+_FIRST = ("single", "joint", "additive")
 """Of forms that describe a table equally well the first in this order is preferred."""
 
 for _name in (*_FIRST, *(module.name for module in iter_modules(__path__))):

@@ -192,15 +192,3 @@ class PowerLaw(Separable):
         if self.floor.parameters:
             theta[-1] = linear[-1]
         return theta
-
-
-class SingleTerm(PowerLaw):
-    """One term alone."""
-
-    def combine(self, logs: Sequence[Floats], centred: Floats) -> tuple[Floats, Sequence[Floats]]:
-        """The term itself, whose share is 1."""
-        return np.exp(logs[0]), [np.zeros_like(logs[0])]
-
-    def solve(self, params: Floats, excess: Floats, axis: str, other: Floats) -> Floats:
-        """x = (A/N)^α solved for N."""
-        return np.asarray(params[..., 0] * excess ** (-1 / params[..., 1]))

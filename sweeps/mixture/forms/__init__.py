@@ -1,8 +1,11 @@
-"""Candidate forms of E(ω, D, N). Each module registers its own; importing the package registers all."""
+"""Candidate forms of E(ω, D, N). Each module makes its own; their order here is that of equals."""
 
 from __future__ import annotations
 
 from sweeps.mixture.forms import effective_data, exponentials, quadratic
-from sweeps.mixture.forms.base import FORMS, Form, Inputs, get_form
+from sweeps.mixture.forms.base import Form, Inputs
 
-__all__ = ["FORMS", "Form", "Inputs", "effective_data", "exponentials", "get_form", "quadratic"]
+__all__ = ["FORMS", "Form", "Inputs"]
+
+FORMS = {form.name: form for module in (effective_data, exponentials, quadratic) for form in module.FORMS}
+"""Every form by name, in the order in which equals are preferred."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval.errors import ConfigError
 from sweeps.fitting.laws import Floats
 
 
@@ -84,33 +83,11 @@ class Form:
         return [parameter.free(inputs) for parameter in self.parameters]
 
 
-FORMS: dict[str, Form] = {}
-"""Every form by name, in the order in which equals are preferred."""
-
-
-def register(form: Form) -> Form:
-    """Add a form to the candidates; ValueError where the name is taken."""
-    if form.name in FORMS:
-        raise ValueError(f"the form {form.name} is registered already")
-    FORMS[form.name] = form
-    return form
-
-
-def get_form(name: str) -> Form:
-    """The form called ``name``; raises ConfigError naming the valid ones."""
-    if name not in FORMS:
-        raise ConfigError(f"mixture form {name} does not exist; choose one of {', '.join(FORMS)}")
-    return FORMS[name]
-
-
 def power_law(theta: Floats, inputs: Inputs, log_data: Floats, places: tuple[int, int, int, int]) -> Floats:
     """``[(A/N)^{α/β} + B/x]^β`` (arXiv 2403.18684, eq 9, with any count of data x for D), [r, k].
 
-    Args:
-        theta: parameters [r, p].
-        inputs: N and its unit.
-        log_data: ln(x/D0), [r, k].
-        places: positions of ln of the data term at D0, ln β, ln of the model term at N0, ln α.
+    Of parameters [r, p] and ``log_data`` ln(x/D0), [r, k]; ``places``: positions of ln of the data term at
+    D0, ln β, ln of the model term at N0, ln α.
     """
     data, beta, model, alpha = (theta[:, place, None] for place in places)
     power = np.exp(beta)

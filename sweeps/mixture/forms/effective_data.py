@@ -11,7 +11,7 @@ many every in-domain pair left out was a new one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from sweeps.mixture.forms.base import (
     Parameter,
     power_law,
     published_power_law,
-    register,
 )
 
 _PLACES = (0, 1, 5, 6)
@@ -107,32 +106,22 @@ _OWN = "U + U·ρ·(1−exp(−R/ρ)), U = min(D, (1−ω)T), R = (1−ω)T/U �
 _ROBUST = "S0·(1−exp(−ωT/S0))"
 
 
-def _register(suffix: str, variant: EffectiveData, tail: str, source: str, needs: str = "") -> Form:
+_SOURCE = "arXiv 2305.16264 eq 5 (repetition), arXiv 2403.18684 eq 9 (N and D); the sum is this project's"
+
+
+def _form(suffix: str, variant: EffectiveData, needs: str = "") -> Form:
     own, robust = ("ρD·(1−ω)T/((1−ω)T + ρD)", "S0·ωT/(ωT + S0)") if variant.smooth else (f"[{_OWN}]", _ROBUST)
     worth = "k·(N/N0)^κ" if variant.transfer else "k"
+    tail = " + δ" if variant.floor else ""
     formula = f"[(A/N)^{{α/β}} + B/x]^β{tail}, x = {own} + {worth}·{robust}"
-    parameters: tuple[Parameter, ...] = _PARAMETERS
-    if variant.floor:
-        parameters = (*parameters, FLOOR)
-    if variant.transfer:
-        parameters = (*parameters, _TRANSFER)
-    return register(
-        Form(
-            f"effective-data{suffix}",
-            formula,
-            source,
-            parameters,
-            variant.values,
-            variant.publish,
-            variant.project,
-            needs,
-        )
-    )
+    parameters = (*_PARAMETERS, *[FLOOR] * variant.floor, *[_TRANSFER] * variant.transfer)
+    functions = (variant.values, variant.publish, variant.project)
+    return Form(f"effective-data{suffix}", formula, _SOURCE, parameters, *functions, needs)
 
 
-_SOURCE = "arXiv 2305.16264 eq 5 (repetition), arXiv 2403.18684 eq 9 (N and D); the sum is this project's"
-PLAIN = EffectiveData()
-_register("", PLAIN, "", _SOURCE)
-_register("-floor", replace(PLAIN, floor=True), " + δ", _SOURCE, needs="delta")
-_register("-smooth", replace(PLAIN, smooth=True), "", _SOURCE)
-_register("-transfer", replace(PLAIN, transfer=True), "", _SOURCE, needs="kappa")
+FORMS = (
+    _form("", EffectiveData()),
+    _form("-floor", EffectiveData(floor=True), needs="delta"),
+    _form("-smooth", EffectiveData(smooth=True)),
+    _form("-transfer", EffectiveData(transfer=True), needs="kappa"),
+)

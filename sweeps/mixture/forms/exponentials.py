@@ -21,7 +21,6 @@ from sweeps.mixture.forms.base import (
     Parameter,
     power_law,
     published_power_law,
-    register,
 )
 
 _PLACES = (0, 1, 2, 3)
@@ -55,7 +54,7 @@ def _project(theta: Floats, inputs: Inputs, log_y: Floats) -> Floats:
     return theta
 
 
-register(
+FORMS = (
     Form(
         "exponentials",
         "[(A/N)^{α/β} + B/D]^β·(1 − s + s·exp(−tω)) + c·(exp(uω) − 1) + δ",
@@ -74,5 +73,5 @@ register(
         _values,
         _publish,
         _project,
-    )
+    ),
 )

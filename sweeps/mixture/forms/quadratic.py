@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from sweeps.fitting.laws import Floats
-from sweeps.mixture.forms.base import Form, Inputs, Parameter, register
+from sweeps.mixture.forms.base import Form, Inputs, Parameter
 
 EPSILON = 0.05
 """Half of the smallest ω that sweeps try."""
@@ -56,14 +56,16 @@ def _logarithm(omega: Floats) -> Floats:
     return np.log1p(omega / EPSILON)
 
 
-def _register(name: str, transform: Transform, z: str) -> Form:
+def _form(name: str, transform: Transform, z: str) -> Form:
     parameters = tuple(Parameter(key, -100.0, 100.0, (0.0, 0.0), *_AXES.get(key, ("", 0))) for key in _NAMES)
     formula = f"ln y = a + a_D·x + a_DD·x² + a_N·n + (b + b_D·x + b_N·n)·z + c·z², z = {z}"
     formula += ", x = ln(D/D0), n = ln(N/N0)"
     source = "Box and Wilson 1951"
     values, project = partial(_values, transform), partial(_project, transform)
-    return register(Form(name, formula, source, parameters, values, _publish, project))
+    return Form(name, formula, source, parameters, values, _publish, project)
 
 
-_register("quadratic-sqrt", np.sqrt, "√ω")
-_register("quadratic-log", _logarithm, f"ln(1 + ω/{EPSILON:g})")
+FORMS = (
+    _form("quadratic-sqrt", np.sqrt, "√ω"),
+    _form("quadratic-log", _logarithm, f"ln(1 + ω/{EPSILON:g})"),
+)

@@ -1,4 +1,4 @@
-"""Contrastive entropy against training pairs and against model size, with laws and held-out points."""
+"""Contrastive entropy against training pairs, against model size and over both, with laws."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from sweeps.fitting.result import FitResult
 from sweeps.report.curves import Curve
-from sweeps.report.figures.style import MUTED, Look, Panel, drawing, legend_below, log_axis, looks, shades
+from sweeps.report.figures.style import INK, MUTED, Look, Panel, drawing, log_axis, looks, shades
 
 AXIS_NAME = {"D": "training pairs D", "N": "non-embedding parameters N"}
 METRIC_NAME = {
@@ -49,7 +50,6 @@ def curve_panel(curves: Sequence[Curve], name: str, title: str, caption: str) ->
         for curve in curves:
             draw_curve(axes, curve, chosen[curve.label], curve.label)
         finish(axes, curves, title)
-        legend_below(figure, axes)
         return Panel(name, caption, figure)
 
 
@@ -60,7 +60,6 @@ def sizes_panel(curves: Sequence[Curve], name: str, title: str, caption: str) ->
         for curve, shade in zip(ordered, shades(len(ordered))):
             draw_curve(axes, curve, Look(shade, "o"), curve.where, band=False)
         finish(axes, ordered, title)
-        legend_below(figure, axes)
         return Panel(name, caption, figure)
 
 
@@ -127,3 +126,47 @@ def finish(axes: Axes, curves: Sequence[Curve], title: str) -> None:
     axes.set_title(title)
     if len(curves) == 1:
         axes.text(0.98, 0.97, curves[0].label, transform=axes.transAxes, ha="right", va="top", color=MUTED)
+
+
+def surface_panel(label: str, metric: str, fit: FitResult, name: str) -> Panel:
+    """Level lines of a fitted joint law, with the observed configurations in the same colours."""
+    points = fit.points
+    n = np.geomspace(points["N"].min() / 1.15, points["N"].max() * 1.3, 70)
+    d = np.geomspace(points["D"].min() / 1.15, points["D"].max() * 1.3, 70)
+    values = fit.predict(n[None, :], d[:, None])
+    # A law may run away just outside the data; the levels are those that were observed.
+    low, high = float(points["observed"].min()) / 1.03, float(points["observed"].max()) * 1.03
+    levels = np.geomspace(low, high, 10)
+    with drawing() as (figure, axes):
+        axes.contourf(n, d, values, levels=levels, cmap="cividis_r", alpha=0.85, extend="both")
+        lines = axes.contour(n, d, values, levels=levels[1:-1], colors="white", linewidths=0.8)
+        # Light where the entropy is low: dark figures there, white ones on the dark side.
+        inks = [INK if level < np.sqrt(low * high) else "white" for level in levels[1:-1]]
+        axes.clabel(lines, fmt=lambda value: f"{value:.2g}", fontsize=7, colors=inks)
+        axes.scatter(
+            points["N"],
+            points["D"],
+            c=points["observed"],
+            cmap="cividis_r",
+            vmin=low,
+            vmax=high,
+            edgecolors="white",
+            linewidths=1.1,
+            s=34,
+            zorder=4,
+        )
+        log_axis(axes, "x", [float(value) for value in n])
+        log_axis(axes, "y", [float(value) for value in d])
+        axes.set(
+            xlabel=AXIS_NAME["N"],
+            ylabel=AXIS_NAME["D"],
+            title=f"Joint law, {objective_name(metric)}, {label}",
+        )
+        caption = (
+            f"{objective_name(metric)} of {label} under {fit.form.formula}: level lines of the contrastive "
+            "entropy, and the configurations (white rings) filled with what was observed."
+        )
+        errors = [item.code for item in fit.warnings if item.level == "error"]
+        if errors:
+            caption += f" This fit carries {', '.join(dict.fromkeys(errors))}: do not read numbers off it."
+        return Panel(name, caption, figure)

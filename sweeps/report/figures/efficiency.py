@@ -12,7 +12,7 @@ from sweeps.efficiency.multipliers import BELOW, BOTH, EACH, IN_WORDS, UNBOUNDED
 from sweeps.efficiency.options import INTERPOLATED
 from sweeps.efficiency.record import Curve, Efficiency
 from sweeps.report.figures.curves import objective_name
-from sweeps.report.figures.style import INK, MUTED, Panel, drawing, legend_below, log_axis
+from sweeps.report.figures.style import INK, MUTED, Panel, drawing, log_axis
 
 AXIS = {
     "N": "non-embedding parameters N",
@@ -25,12 +25,7 @@ CEILING = 100.0
 
 
 def efficiency_panel(record: Efficiency, resource: str) -> Panel:
-    """Multipliers on one resource against scale, for each metric and for all together.
-
-    Args:
-        record: of one strategy.
-        resource: one with a curve in the record.
-    """
+    """Multipliers on a resource of the record against scale, for each metric and for all together."""
     curve = record.last(resource)
     scale = np.array(curve.scale)
     measured = curve.law == INTERPOLATED
@@ -54,7 +49,6 @@ def efficiency_panel(record: Efficiency, resource: str) -> Panel:
         axes.set(xlabel=f"{AXIS[resource]} of {record.strategy}", ylabel=f"{record.baseline} needs")
         as_measured = ", as measured" if measured else ""
         axes.set_title(f"Multiplier on {resource}, {curve.at.name}{as_measured}")
-        legend_below(figure, axes)
         name = f"efficiency-{resource}" + (f"-{INTERPOLATED}" if measured else "")
         return Panel(name, _caption(record, resource, curve), figure)
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from sweeps.mixture.optimum import EDGE, interval
+from sweeps.fitting.bootstrap import interval
+from sweeps.mixture.optimum import logits, omega_of
 from sweeps.mixture.record import Mixture, MixtureCell
 from sweeps.report.figures.curves import AXIS_NAME, metric_name
-from sweeps.report.figures.style import INK, Panel, drawing, legend_below, log_axis, quantity, shades
+from sweeps.report.figures.style import INK, Panel, drawing, log_axis, quantity, shades
 
 _NAMES = {"eff": "Effectiveness", "rob": "Robustness"}
 _STEPS = 60
@@ -43,9 +44,11 @@ def _curves(record: Mixture, cells: Cells, key: str, suffix: str) -> Panel:
         axes.set_xlim(-0.03, 1.03)
         log_axis(axes, "y", values)
         axes.set_ylim(min(values) / 1.05, max(values) * 1.08)
-        axes.set(xlabel="share ω of the robustness loss", ylabel=metric_name(metric))
-        axes.set_title(f"{_NAMES[key]} against ω{_size(cells) if suffix else ''}")
-        legend_below(figure, axes)
+        axes.set(
+            xlabel="share ω of the robustness loss",
+            ylabel=metric_name(metric),
+            title=f"{_NAMES[key]} against ω{_size(cells) if suffix else ''}",
+        )
         caption = (
             f"{metric} against ω at each number of training pairs{_size(cells)}: means over seeds with their "
             f"range, the fitted law {record.form[key]}, and its lowest point (ring)."
@@ -89,9 +92,7 @@ def optimum_panel(record: Mixture) -> Panel:
             _law(axes, record, size, (min(pairs) / 1.5, max(pairs) * 2.0), shade)
         log_axis(axes, "x", pairs)
         axes.set_ylim(0, 1)
-        axes.set(xlabel=AXIS_NAME["D"], ylabel="best ω")
-        axes.set_title("Best ω against training pairs")
-        legend_below(figure, axes)
+        axes.set(xlabel=AXIS_NAME["D"], ylabel="best ω", title="Best ω against training pairs")
         caption = (
             "The ω that minimises E + R: points are the joint law's at each cell with "
             f"{100 * record.level:g} % intervals, lines logit ω* = a + b·ln D + c·ln N with its band."
@@ -102,9 +103,9 @@ def optimum_panel(record: Mixture) -> Panel:
 def _law(axes: Axes, record: Mixture, size: float, ends: tuple[float, float], shade: str) -> None:
     law = record.optimum["knee"]
     d = np.geomspace(*ends, _STEPS)
-    columns = np.stack([np.ones(_STEPS), np.log(d), np.full(_STEPS, np.log(size))])
+    n = np.full(_STEPS, size)
     own = np.array([law.intercept, law.ln_train_pairs, law.ln_params_non_embedding])
-    low, high = interval(np.array(law.draws) @ columns, record.level)
-    drawn = [np.clip(1 / (1 + np.exp(-part)), EDGE, 1 - EDGE) for part in (own @ columns, low, high)]
+    low, high = interval(logits(np.array(law.draws), n, d), record.level)
+    drawn = [omega_of(part) for part in (logits(own, n, d), low, high)]
     axes.plot(d, drawn[0], color=shade)
     axes.fill_between(d, drawn[1], drawn[2], color=shade, alpha=0.14, linewidth=0)

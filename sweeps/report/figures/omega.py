@@ -1,19 +1,42 @@
-"""How ω and the two training losses moved in runs with Pareto training."""
+"""How ω and the two training losses moved in runs with Pareto training, from ``runs/<run>/metrics.jsonl``."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
-from sweeps.report.figures.style import MUTED, Panel, drawing, legend_below, shades
-from sweeps.report.traces import DISTANCE, OMEGA
+from retrieval.run.metrics_log import read_metrics
+from sweeps.report.figures.style import MUTED, Panel, drawing, shades
+
+OMEGA, DISTANCE = "train/omega", "train/omega_distance"
+
+
+def omega_traces(runs: pd.DataFrame, folder: Path | None, limit: int = 6) -> dict[str, pd.DataFrame]:
+    """Configuration -> its first run's logged steps, for labelled runs in ``folder`` in which ω moved.
+
+    At most ``limit`` of them, spread over the configurations.
+    """
+    if folder is None or "strategy" not in runs:
+        return {}
+    moving = runs[runs["strategy"] == "pareto"]
+    if "omega/rule" in moving:
+        moving = moving[moving["omega/rule"] != "fixed"]
+    found = {}
+    for name, part in moving.groupby("configuration", sort=False):
+        steps = pd.DataFrame(read_metrics(folder / str(part.iloc[0]["run"]) / "metrics.jsonl"))
+        if OMEGA in steps and steps[OMEGA].notna().any():
+            found[str(name)] = steps[steps[OMEGA].notna()]
+    names = list(found)
+    if len(names) > limit:
+        names = [names[round(i * (len(names) - 1) / (limit - 1))] for i in range(limit)]
+    return {name: found[name] for name in names}
 
 
 def omega_panels(traces: dict[str, pd.DataFrame], order: dict[str, tuple[float, float]]) -> list[Panel]:
     """ω, the signed distance it follows, and the two losses against the optimisation step.
 
-    Args:
-        traces: configuration -> logged steps; not empty.
-        order: configuration -> (N, D), the order of colours from dark to light.
+    ``order``: configuration -> (N, D), the order of colours from dark to light.
     """
     names = sorted(traces, key=lambda name: order.get(name, (0.0, 0.0)))
     colours = dict(zip(names, shades(len(names))))
@@ -41,9 +64,7 @@ def _lines(
         axes.axhline(0.5 if key == OMEGA else 0.0, color=MUTED, linewidth=0.8, linestyle="--")
         if key == OMEGA:
             axes.set_ylim(0, 1)
-        axes.set(xlabel="optimisation step", ylabel=label)
-        axes.set_title(title)
-        legend_below(figure, axes)
+        axes.set(xlabel="optimisation step", ylabel=label, title=title)
         caption = f"{title}, at every logged step; one line a configuration (its first seed)."
         return Panel(name, caption, figure)
 
@@ -57,9 +78,9 @@ def _losses(traces: dict[str, pd.DataFrame], colours: dict[str, str]) -> Panel:
             axes.plot(
                 end["train/loss_eff"], end["train/loss_rob"], "o", color=colours[run], label=_short(run)
             )
-        axes.set(xlabel="effectiveness loss", ylabel="robustness loss")
-        axes.set_title("Path of the two training losses")
-        legend_below(figure, axes)
+        axes.set(
+            xlabel="effectiveness loss", ylabel="robustness loss", title="Path of the two training losses"
+        )
         caption = (
             "The two training losses through training (means of three logged steps); the dot is the end. "
             "The rule steers ω so that their ratio approaches ρ*."

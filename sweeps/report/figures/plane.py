@@ -20,7 +20,6 @@ from sweeps.report.figures.style import (
     Look,
     Panel,
     drawing,
-    legend_below,
     log_axis,
     looks,
     quantity,
@@ -50,7 +49,6 @@ def plane_panel(record: Frontier) -> Panel:
         axes.plot(knee.x, knee.y, "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
         axes.annotate("knee", (knee.x, knee.y), (7, 7), textcoords="offset points", fontsize=7.5, color=INK)
         _finish(axes, points, front, "Both objectives, all configurations")
-        legend_below(figure, axes)
         caption = (
             f"{objective_name(front.x)} and {objective_name(front.y)} of every configuration "
             "(mean over seeds). The dark line is the frontier of the non-dominated ones, the star its "
@@ -73,7 +71,6 @@ def cell_panel(record: Frontier) -> Panel | None:
     with drawing(height=3.9) as (figure, axes):
         _draw_cell(axes, group, chosen)
         axes.set_title(f"The trade-off at {_where(group)}")
-        legend_below(figure, axes)
         caption = (
             f"Strategies at {_where(group)}: the trade-off at equal size and data. Bars are one standard "
             "deviation over seeds; the dotted line joins fixed values of ω."
@@ -103,7 +100,6 @@ def cells_panel(record: Frontier) -> Panel | None:
             _draw_cell(axes, group, chosen)
             pairs = group.front.points[0].size.get(PAIRS)
             axes.set_title(f"{quantity(float(pairs))} pairs" if pairs else f"frac {group.where['frac']}")
-        legend_below(figure, grid[0])
         caption = (
             f"Strategies of {model} at each number of training pairs, at equal steps. Bars are one standard "
             "deviation over seeds; the dotted line joins fixed values of ω from few to many robust steps."
@@ -171,7 +167,6 @@ def moving_panel(record: Frontier) -> Panel | None:
             _arrow(axes, start, end, MUTED)
         everything = pd.concat([_table(group.front.points) for group in cells])
         _finish(axes, everything, record.front, f"The frontier moves with data, {model}")
-        legend_below(figure, axes)
         caption = f"Frontiers of {model} at each number of training pairs; arrows join their knees."
         return Panel("frontier-moving", caption, figure)
 

@@ -10,7 +10,7 @@ from sweeps.fitting.configurations import FLOPS, label_order
 from sweeps.fitting.points import SIZE
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import AXIS_NAME, draw_curve, metric_name, objective_name
-from sweeps.report.figures.style import INK, Panel, drawing, legend_below, log_axis, looks, quantity
+from sweeps.report.figures.style import INK, Panel, drawing, log_axis, looks, quantity
 
 
 def ranking_panel(curves: Sequence[Curve], bm25: float | None, name: str) -> Panel:
@@ -24,9 +24,11 @@ def ranking_panel(curves: Sequence[Curve], bm25: float | None, name: str) -> Pan
             axes.axhline(bm25, color=INK, linewidth=1.1, linestyle="--", label="BM25")
         log_axis(axes, "x", [x for curve in curves for x in curve.points["x"]])
         axes.set_ylim(bottom=0)
-        axes.set(xlabel=AXIS_NAME[first.axis], ylabel=metric_name(first.metric))
-        axes.set_title(f"{objective_name(first.metric)}, {first.where}")
-        legend_below(figure, axes)
+        axes.set(
+            xlabel=AXIS_NAME[first.axis],
+            ylabel=metric_name(first.metric),
+            title=f"{objective_name(first.metric)}, {first.where}",
+        )
         beside = "" if bm25 is None else f" BM25 on the same test sets: {bm25:.3f}."
         caption = (
             f"{objective_name(first.metric)}: {metric_name(first.metric)} against {AXIS_NAME[first.axis]}, "
@@ -44,9 +46,7 @@ def cost_panel(means: pd.DataFrame, x: str, metric: str, name: str, title: str, 
             axes.plot(part[x], part[metric], look.marker, color=look.colour, alpha=0.85, label=strategy)
         log_axis(axes, "x", means[x].tolist())
         log_axis(axes, "y", means[metric].tolist())
-        axes.set(xlabel=label, ylabel=metric_name(metric))
-        axes.set_title(title)
-        legend_below(figure, axes)
+        axes.set(xlabel=label, ylabel=metric_name(metric), title=title)
         caption = f"{objective_name(metric)} of every configuration against {label}; down and left is better."
         return Panel(name, caption, figure)
 
@@ -62,9 +62,7 @@ def time_panel(means: pd.DataFrame, seconds: str) -> Panel:
             )
         log_axis(axes, "x", means[SIZE].tolist())
         log_axis(axes, "y", means[seconds].tolist())
-        axes.set(xlabel=AXIS_NAME["N"], ylabel="training time (seconds)")
-        axes.set_title("Training time")
-        legend_below(figure, axes)
+        axes.set(xlabel=AXIS_NAME["N"], ylabel="training time (seconds)", title="Training time")
         return Panel("cost-time", "Training time of a run by model size, mean over its fractions.", figure)
 
 

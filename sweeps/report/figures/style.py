@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 import numpy as np
@@ -32,7 +32,7 @@ _KNOWN = {
     "adversarial": ("#CC79A7", "v"),
 }
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -102,18 +102,14 @@ def shades(count: int) -> list[str]:
     return [mpl.colors.to_hex(mpl.colormaps["cividis"](value)) for value in spread]
 
 
-def _styled() -> AbstractContextManager[None]:
-    """The report's style for as long as the context lasts."""
-    settings: Any = RC
-    return mpl.rc_context(settings)
-
-
 @contextmanager
 def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one pair of axes in the report's style; no global state of matplotlib is touched."""
-    with _styled():
+    """A figure with one pair of axes in the report's style, the legend below; global state stays as it is."""
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height))
-        yield figure, figure.add_subplot()
+        axes = figure.add_subplot()
+        yield figure, axes
+        _legend_below(figure, axes)
 
 
 @contextmanager
@@ -121,13 +117,14 @@ def small_multiples(count: int, size: float = 3.1) -> Iterator[tuple[Figure, lis
     """A figure of ``count`` square axes, at most three in a row, in the report's style."""
     columns = min(3, count)
     rows = -(-count // columns)
-    with _styled():
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(size * columns, size * rows))
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for unused in grid[count:]:
             unused.set_axis_off()
         figure.subplots_adjust(wspace=0.3, hspace=0.35)
         yield figure, grid[:count]
+        _legend_below(figure, grid[0])
 
 
 def quantity(value: float, _: object = None) -> str:
@@ -159,11 +156,11 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
+def _legend_below(figure: Figure, axes: Axes) -> None:
     """Legend under the axes, where it hides no point."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
-        columns = min(columns, len(labels))
+        columns = min(3, len(labels))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.4)
 
 
@@ -177,7 +174,7 @@ FORMATS: dict[str, dict[str, None] | None] = {
 
 def save(panel: Panel, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> None:
     """Write the panel in the given formats, ``<name>.<format>``; PNG has 200 dpi."""
-    with _styled():
+    with mpl.rc_context(RC):
         # The layout is solved once, not for every format.
         panel.figure.draw_without_rendering()
         panel.figure.set_layout_engine("none")
@@ -195,11 +192,5 @@ def inline_svg(path: Path, title: str, name: str) -> str:
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     opening = text[: text.index(">")]
     plain = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
-    buffer = io.StringIO()
-    buffer.write(f'{plain} role="img" aria-label="{_attribute(title)}"')
-    buffer.write(text[len(opening) :])
-    return buffer.getvalue()
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+    label = escape(title, {'"': "&quot;"})
+    return f'{plain} role="img" aria-label="{label}"{text[len(opening) :]}'
