@@ -67,26 +67,19 @@ class Calibration:
 
     def train(self, hidden: int) -> float:
         """Factor on the estimated time of training."""
-        return self._at(hidden, [point.train for point in self.points])
+        return math.exp(self._between(hidden, [math.log(point.train) for point in self.points]))
 
     def encode(self, hidden: int) -> float:
         """Factor on the estimated time of evaluation."""
-        return self._at(hidden, [point.encode for point in self.points])
+        return math.exp(self._between(hidden, [math.log(point.encode) for point in self.points]))
 
     def exponent(self, hidden: int) -> float | None:
         """Of the speed-up by threads in training; ``None`` where it was not measured."""
         found = [point.exponent for point in self.points if point.exponent is not None]
-        # Interpolated as a factor: a speed-up of e**exponent.
-        return math.log(self._at(hidden, [*map(math.exp, found)])) if len(found) == len(self.points) else None
+        return self._between(hidden, found) if len(found) == len(self.points) else None
 
-    def _at(self, hidden: int, factors: Sequence[float]) -> float:
-        """Interpolated in the logarithms of both; the outermost point beyond the range."""
-        widths = [math.log(point.hidden) for point in self.points]
-        x = min(max(math.log(hidden), widths[0]), widths[-1])
-        for (left, a), (right, b) in zip(
-            zip(widths, factors, strict=True), list(zip(widths, factors, strict=True))[1:], strict=False
-        ):
-            if x <= right:
-                share = (x - left) / (right - left)
-                return math.exp((1 - share) * math.log(a) + share * math.log(b))
-        return factors[-1]
+    def _between(self, hidden: int, values: Sequence[float]) -> float:
+        """Interpolated over the logarithm of the width; the outermost point's beyond the range."""
+        import numpy as np  # not when a sweep starts, which need not be calibrated
+
+        return float(np.interp(math.log(hidden), [math.log(point.hidden) for point in self.points], values))

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from retrieval.config import ModelConfig
+from sweeps.launch.facts import Shape
 from sweeps.launch.machines import LAUNCH_SECONDS, Accelerator, Calibration
-from sweeps.launch.shape import shaped
 from sweeps.launch.workload import Contents, assumed_contents, workload
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
@@ -85,24 +84,8 @@ class Need:
 
     def faster(self, threads: int) -> float:
         """How many times faster than one thread ``threads`` are."""
-        if self.exponent is not None:
-            return float(threads**self.exponent)
-        return speedup(threads, self.parameters)
-
-
-def speedup(threads: int, parameters: int) -> float:
-    """How much faster ``threads`` threads are than one, for a model of that many parameters."""
-    exponent = next(value for limit, value in EXPONENTS if parameters < limit)
-    return float(threads**exponent)
-
-
-def encoder_parameters(model: ModelConfig | DictConfig) -> int:
-    """Non-embedding parameters: ``12H² + 13H`` a layer for a feed-forward width of 4H, and the projection."""
-    hidden = int(model.hidden)
-    wide = int(model.intermediate or 4 * hidden)
-    layer = 4 * hidden * hidden + 2 * hidden * wide + 9 * hidden + wide
-    projection = int(model.projection)
-    return int(model.layers) * layer + (hidden * projection + projection if projection else 0)
+        assumed = next(value for limit, value in EXPONENTS if self.parameters < limit)
+        return float(threads ** (assumed if self.exponent is None else self.exponent))
 
 
 def estimate(
@@ -121,36 +104,33 @@ def estimate(
         calibration: What a probe of this machine's cores found; ``None`` = :data:`RATES` as they are.
         device: An accelerator to estimate for in place of this machine.
     """
-    model, train = shaped(config.model), config.train
-    devices = int(config.trainer.devices)
-    hidden, layers = int(model.hidden), int(model.layers)
+    shape, train = Shape.of(config.model), config.train
+    on_cores = device is None and not gpu
     contents = contents or assumed_contents(config)
-    work = workload(config, contents, "bf16" if device is not None or gpu else core_precision(train))
-    parameters, embedding = encoder_parameters(model), contents.vocabulary * hidden
-    if device is not None:
-        rate = device.rate(hidden)
-        step = work.step_flops / rate / devices + LAUNCH_SECONDS * layers
-    elif gpu:
-        rate = GPU_RATE
-        step = work.step_flops / rate / devices + LAYER_SECONDS * layers
-    else:
-        rate = core_rate() * min(BEST_EFFICIENCY, hidden / FULL_RATE_HIDDEN)
+    work = workload(config, contents, core_precision(train) if on_cores else "bf16")
+    embedding = contents.vocabulary * shape.hidden
+    if on_cores:
+        rate = core_rate() * min(BEST_EFFICIENCY, shape.hidden / FULL_RATE_HIDDEN)
         update = embedding * OPTIMISER_BYTES / BANDWIDTH
-        step = work.step_flops / rate + update + LAYER_SECONDS * layers
-    training, measuring = step * int(train.steps), work.evaluation_flops / rate
-    exponent = None
-    if calibration is not None and not gpu and device is None:
-        exponent = calibration.exponent(hidden)
-        training *= calibration.train(hidden)
-        measuring *= calibration.encode(hidden)
-    weights = parameters + embedding
+        step = work.step_flops / rate + update + LAYER_SECONDS * shape.layers
+    else:
+        rate, overhead = (
+            (GPU_RATE, LAYER_SECONDS) if device is None else (device.rate(shape.hidden), LAUNCH_SECONDS)
+        )
+        step = work.step_flops / rate / int(config.trainer.devices) + overhead * shape.layers
+    training, measuring, exponent = step * int(train.steps), work.evaluation_flops / rate, None
+    if calibration is not None and on_cores:
+        exponent = calibration.exponent(shape.hidden)
+        training *= calibration.train(shape.hidden)
+        measuring *= calibration.encode(shape.hidden)
+    weights = shape.parameters + embedding
     held = BYTES_PER_PARAMETER * weights + work.activations
     return Need(
         train=training,
-        parameters=parameters,
+        parameters=shape.parameters,
         memory=int(held if device is not None else resident(held, weights, work.vectors)),
         evaluate=measuring + START_SECONDS,
-        devices=devices,
+        devices=int(config.trainer.devices),
         exponent=exponent,
     )
 
@@ -184,7 +164,6 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
     return frozenset(next((line.split() for line in text.splitlines() if line.startswith("flags")), []))
 
 
-@cache
 def core_rate(cpuinfo: Path = Path("/proc/cpuinfo")) -> float:
     """FLOP/s assumed for one core of this machine; see :data:`RATES`."""
     flags = _flags(cpuinfo)

@@ -24,8 +24,15 @@ class Plan:
     """What each cell takes of ``capacity``: cores, or GPUs."""
     capacity: int
     """Cores, or GPUs, that can be taken at any time."""
-    seconds: float
-    """Estimated time of the whole."""
+    starts: tuple[float, ...]
+    """Estimated seconds from the start of the sweep to that of each cell."""
+    durations: tuple[float, ...]
+    """Estimated seconds of each cell."""
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of the whole."""
+        return max(map(sum, zip(self.starts, self.durations, strict=True)), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,15 @@ def plan_slots(
         each = threads or max(1, cores // (slots or 1))
         capacity = slots or max(1, cores // each)
         return _finish(works, order, [each] * len(works), [1] * len(works), capacity, memory)
-    best: Plan | None = None
-    for choice in _choices(len(works), cores):
+    ones = [1] * len(works)
+    best = _finish(works, order, ones, ones, cores, memory)
+    for longest, level in _choices(len(works), cores):
         each_cell = [1] * len(works)
-        for cell in order[: choice[0]]:
-            each_cell[cell] = choice[1]
+        for cell in order[:longest]:
+            each_cell[cell] = level
         plan = _finish(works, order, each_cell, each_cell, cores, memory)
-        if best is None or plan.seconds < best.seconds * 0.999:  # on a tie, fewer threads
+        if plan.seconds < best.seconds * 0.999:  # on a tie, fewer threads
             best = plan
-    assert best is not None
     return best
 
 
@@ -125,13 +132,10 @@ def _choices(cells: int, cores: int) -> list[tuple[int, int]]:
     """Pairs (number of longest cells that get more than one thread, their threads)."""
     levels = sorted({max(1, cores // beside) for beside in range(1, max(1, min(cores, cells)) + 1)} - {1})
     if not levels or not cells:
-        return [(0, 1)]
-    tries = max(2, SEARCH_BUDGET // cells // len(levels))
-    if cells <= tries:
-        counts = list(range(1, cells + 1))
-    else:
-        counts = sorted({max(1, cells * step // tries) for step in range(1, tries + 1)})
-    return [(0, 1), *((count, level) for level in levels for count in counts)]
+        return []
+    tries = min(cells, max(2, SEARCH_BUDGET // cells // len(levels)))
+    counts = sorted({max(1, cells * step // tries) for step in range(1, tries + 1)})
+    return [(count, level) for level in levels for count in counts]
 
 
 def _finish(
@@ -143,13 +147,9 @@ def _finish(
     memory: int | None,
     cpu: bool = True,
 ) -> Plan:
-    tasks = [
-        Load(
-            works[cell].on(threads[cell]) if cpu else works[cell].seconds,
-            min(units[cell], capacity),
-            works[cell].memory,
-        )
-        for cell in order
-    ]
-    seconds = makespan([], tasks, capacity, memory)
-    return Plan(order, tuple(threads), tuple(min(unit, capacity) for unit in units), capacity, seconds)
+    units = [min(unit, capacity) for unit in units]
+    durations = [work.on(each) if cpu else work.seconds for work, each in zip(works, threads, strict=True)]
+    loads = [Load(durations[cell], units[cell], works[cell].memory) for cell in order]
+    begun = dict(zip(order, timeline([], loads, capacity, memory), strict=True))
+    starts = tuple(begun[cell] for cell in range(len(works)))
+    return Plan(order, tuple(threads), tuple(units), capacity, starts, tuple(durations))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from retrieval.data.splits import subset_size
@@ -17,7 +16,7 @@ from sweeps.launch.contents import read_contents
 from sweeps.launch.facts import facts, parameters
 from sweeps.launch.machines import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration
 from sweeps.launch.need import estimate
-from sweeps.launch.packing import Load, Plan, plan_slots, timeline
+from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate
 from sweeps.launch.sweep import Options, make_cells
 from sweeps.launch.workload import Contents, assumed_contents, workload
@@ -117,34 +116,35 @@ def plan_sweep(composed: Sequence[Composed], target: Hardware, with_data: bool =
         DataError: Data cannot be read.
     """
     cells = list({cell.run.name: cell for cell in make_cells(composed, Options(), "plan")}.values())
-    gpus = [] if target.device is not None else available_gpus()
-    calibration = None if target.device is not None or gpus else _calibration(cells)
-    contents = _contents(cells, with_data)
+    here = target.device is None
+    gpus = available_gpus() if here else []
+    calibration = calibrate(cells[0].config) if here and not gpus else None
+    read = read_contents if with_data else assumed_contents
+    first = {cell.data: cell.config for cell in reversed(cells)}
+    contents = {key: read(config) for key, config in first.items()}
     for cell in cells:
         cell.work = estimate(cell.config, bool(gpus), contents[cell.data], calibration, target.device)
     waiting = [cell for cell in cells if not cell.ended]
-    schedule = _slots(waiting, target, len(gpus))
-    starts, durations = _times(waiting, schedule, bool(gpus) or target.device is not None)
-    planned = [_describe(cell, contents[cell.data]) for cell in cells]
-    by_name = {cell.run.name: place for place, cell in enumerate(waiting)}
-    placed = [
-        replace(
-            cell,
-            start_seconds=starts[by_name[cell.run]],
-            seconds=durations[by_name[cell.run]],
-            threads=None if target.device else schedule.threads[by_name[cell.run]],
-        )
-        if cell.run in by_name
-        else cell
-        for cell in planned
-    ]
+    schedule = plan_slots(
+        [cell.work for cell in waiting],
+        available_cores(),
+        gpus=len(gpus) if here else target.count,
+        memory=available_memory() if here else None,
+        slots=target.slots,
+    )
+    threads = schedule.threads if here else [None] * len(waiting)
+    times = zip(threads, schedule.durations, schedule.starts, strict=True)
+    placed = {cell.index: time for cell, time in zip(waiting, times, strict=True)}
     return SweepPlan(
         target=_name(target, len(gpus)),
         assumptions=_assumptions(target, bool(gpus), calibration, contents, with_data),
         slots=schedule.capacity,
-        cells=placed,
+        cells=[
+            _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
+            for cell in cells
+        ],
         seconds=schedule.seconds,
-        critical_path=[waiting[place].run.name for place in critical(starts, durations)],
+        critical_path=[waiting[place].run.name for place in critical(schedule.starts, schedule.durations)],
     )
 
 
@@ -162,45 +162,13 @@ def critical(starts: Sequence[float], durations: Sequence[float]) -> list[int]:
     return path[::-1]
 
 
-def _calibration(cells: Sequence[Cell]) -> Calibration:
-    config = cells[0].config
-    return calibrate(Path(config.cache), str(config.train.precision))
-
-
-def _contents(cells: Sequence[Cell], with_data: bool) -> dict[str, Contents]:
-    first = {cell.data: cell for cell in reversed(cells)}
-    read = read_contents if with_data else assumed_contents
-    return {key: read(cell.config) for key, cell in first.items()}
-
-
-def _slots(waiting: Sequence[Cell], target: Hardware, gpus: int) -> Plan:
-    works = [cell.work for cell in waiting]
-    if not works:
-        return Plan((), (), (), target.slots or target.count, 0.0)
-    if target.device is not None:
-        return plan_slots(works, 1, gpus=target.count, slots=target.slots)
-    memory = available_memory()
-    return plan_slots(works, available_cores(), gpus=gpus, memory=memory, slots=target.slots)
-
-
-def _times(waiting: Sequence[Cell], plan: Plan, accelerated: bool) -> tuple[list[float], list[float]]:
-    """Start and duration of each cell, in the order of ``waiting``."""
-    durations = [
-        cell.work.seconds if accelerated else cell.work.on(threads)
-        for cell, threads in zip(waiting, plan.threads, strict=True)
-    ]
-    tasks = [Load(durations[n], plan.units[n], waiting[n].work.memory) for n in plan.order]
-    memory = None if accelerated else available_memory()
-    begun = dict(zip(plan.order, timeline([], tasks, plan.capacity, memory), strict=True))
-    return [begun[n] for n in range(len(waiting))], durations
-
-
-def _describe(cell: Cell, contents: Contents) -> PlannedCell:
+def _planned(
+    cell: Cell, contents: Contents, threads: int | None, seconds: float, start: float | None
+) -> PlannedCell:
     config = cell.config
     work, known = workload(config, contents), facts(config)
     sizes = parameters(config.model, contents.vocabulary)
     steps = int(config.train.steps)
-    pairs = contents.pairs
     return PlannedCell(
         run=cell.run.name,
         overrides=list(cell.overrides),
@@ -211,15 +179,15 @@ def _describe(cell: Cell, contents: Contents) -> PlannedCell:
         seed=int(config.seed),
         params_non_embedding=sizes["size/params_non_embedding"],
         params_total=sizes["size/params_total"],
-        train_pairs=None if pairs is None else subset_size(pairs, known["frac"]),
+        train_pairs=None if contents.pairs is None else subset_size(contents.pairs, known["frac"]),
         train_tokens=work.step_tokens * steps,
         train_flops=work.step_flops * steps,
         evaluation_flops=work.evaluation_flops,
         memory_bytes=cell.work.memory,
         disk_bytes=_disk(sizes["size/params_total"], ENCODER_BYTES + CHECKPOINT_BYTES),
-        threads=None,
-        seconds=cell.work.seconds,
-        start_seconds=None,
+        threads=threads,
+        seconds=seconds,
+        start_seconds=start,
     )
 
 

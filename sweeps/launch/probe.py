@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,11 @@ from retrieval.training.strategy import IN_DOMAIN
 from sweeps.launch.calibration import (
     LAYERS,
     PAIRS,
+    POINTS,
     STEPS,
     VOCABULARY,
     WIDTHS,
     folder,
-    keep,
     known,
     probed_threads,
 )
@@ -61,35 +63,30 @@ class _Tokenizer:
         return VOCABULARY
 
 
-def calibrate(cache: Path, precision: str = "auto") -> Calibration:
+def calibrate(config: DictConfig) -> Calibration:
     """Compare this machine with its estimates; a few seconds, then from the cache.
 
     Cached per processor, number of cores, PyTorch, precision, and the code that trains; findings of a machine
     that others keep busy are not kept, because they lack the speed-up by threads.
+
+    ``config``: ``cache`` and ``train.precision`` are read.
     """
-    found = known(cache, precision)
+    quiet()
+    found = known(config)
     if found is not None:
         return found
     made: list[Calibration] = []
 
     def build(into: Path) -> None:
-        made.append(_measure_all(precision))
-        if any(point.exponent is None for point in made[0].points):
+        made.append(_measure_all(str(config.train.precision)))
+        points = [asdict(point) for point in made[0].points]
+        if any(point["exponent"] is None for point in points):
             raise _Busy
-        keep(into, made[0])
+        (into / POINTS).write_text(json.dumps(points), encoding="utf-8")
 
-    try:
-        build_once(folder(cache, precision), build, describe="the probe of this machine")
-    except _Busy:
-        return made[0]
-    return known(cache, precision) or made[0]
-
-
-def run(config: DictConfig) -> list[dict[str, Any]]:
-    """As :func:`calibrate` for a process of its own: the points as plain values."""
-    quiet()
-    found = calibrate(Path(config.cache), str(config.train.precision))
-    return [asdict(point) for point in found.points]
+    with suppress(_Busy):
+        build_once(folder(config), build, describe="the probe of this machine")
+    return known(config) or made[0]
 
 
 class _Busy(Exception):

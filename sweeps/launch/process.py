@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import multiprocessing
 import multiprocessing.process
 import os
@@ -85,6 +86,18 @@ class Child:
             self._listening = False
             self.messages.close()
         return gone
+
+    def wait(self, seconds: float = math.inf) -> None:
+        """Wait until it has ended, and kill it after ``seconds``, or when anything is raised meanwhile."""
+        deadline = time.monotonic() + seconds
+        try:
+            while not self.ended() and time.monotonic() < deadline:
+                connection.wait(self.waitables, 1.0)  # Ray interrupts no system call
+        except BaseException:
+            self.kill()
+            raise
+        if not self.ended():
+            self.kill()
 
     def stop(self) -> None:
         """Ask the job to write its checkpoint and end."""

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -41,7 +40,7 @@ class Options:
     """Configuration -> result."""
     prepare: str | None = "retrieval.pipeline:prepare_data"
     """Called with one configuration of each distinct data before the first cell; ``None``: not at all."""
-    probe: str | None = "sweeps.launch.probe:run"
+    probe: str | None = "sweeps.launch.probe:calibrate"
     """Measures once how fast this machine trains; ``None``: speeds are assumed."""
     preload: Sequence[str] = (
         "torch",
@@ -175,7 +174,7 @@ def _calibrate(
     decided = options.slots or options.threads or _wanted_threads(cells) or len(cells) == 1 or cores == 1
     if gpus or decided:
         return
-    found = calibrated(cells, options.probe, environment, display)
+    found = calibrated(cells[0].config, options.probe, environment, display)
     for cell in cells:
         cell.work = estimate(cell.config, calibration=found)
 
@@ -189,12 +188,7 @@ def _prepare(
     for key in dict.fromkeys(cell.data for cell in cells):
         users = [cell for cell in cells if cell.data == key]
         child = Child(Job(worker, users[0].config, cores, environment=environment))
-        try:
-            while not child.ended():
-                connection.wait(child.waitables, 1.0)  # Ray interrupts no system call
-        except BaseException:
-            child.kill()
-            raise
+        child.wait()
         if child.message is not None and child.message.kind == "done":
             continue
         error = child.reason()

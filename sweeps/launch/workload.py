@@ -9,16 +9,13 @@ from omegaconf import DictConfig
 
 from retrieval.config import Config
 from retrieval.training.strategy import PERTURBED, strategy_of
-from sweeps.launch.shape import shaped, vocabulary
+from sweeps.launch.facts import Shape, vocabulary
 
 FILL = {"query": 0.4, "passage": 0.75}
 """Typical length of a text as a share of its maximum, where its data are not at hand."""
 
 UNCAPPED = {"queries": 10_000, "passages": 100_000}
 """Texts of a test set assumed for ``eval=full`` where its data are not at hand."""
-
-ASCENT_PASSES = 2
-"""One step of a gradient-guided perturbation: forward, and backward for the inputs alone."""
 
 ACTIVATION_BYTES = {"bf16": 48, "32": 80}
 """Kept per token, layer and hidden unit for the backward pass (BERT-base, bf16: 1.3 GB for 3,100 tokens)."""
@@ -44,29 +41,6 @@ class Contents:
     """Words of the tokenizer."""
     pairs: int | None = None
     """In-domain training pairs at ``data.frac=1``; ``None`` = not known."""
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """Texts put through the encoder, as :class:`retrieval.models.flops.Work` counts them."""
-
-    tokens: float = 0.0
-    attended: float = 0.0
-    sequences: float = 0.0
-
-    @classmethod
-    def of(cls, contents: Contents, queries: float, passages: float) -> _Texts:
-        """So many queries and passages of mean length."""
-        return cls(
-            queries * contents.query + passages * contents.passage,
-            queries * contents.query_square + passages * contents.passage_square,
-            queries + passages,
-        )
-
-    def __add__(self, more: _Texts) -> _Texts:
-        return _Texts(
-            self.tokens + more.tokens, self.attended + more.attended, self.sequences + more.sequences
-        )
 
 
 @dataclass(frozen=True)
@@ -108,53 +82,40 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
 
     ``precision``: ``bf16`` or ``32``, of the activations.
     """
-    model = shaped(config.model)
-    hidden, layers = int(model.hidden), int(model.layers)
-    wide = int(model.intermediate or 4 * hidden)
-    weights = layers * (4 * hidden * hidden + 2 * hidden * wide)
-
-    def forward(texts: _Texts) -> float:
-        projection = hidden * int(model.projection)
-        attention = 4 * hidden * layers * texts.attended
-        return 2 * weights * texts.tokens + attention + 2 * projection * texts.sequences
-
-    whole, searched, most = _step_texts(config, contents)
+    shape, strategy = Shape.of(config.model), strategy_of(cast(Config, config).strategy)
+    query = shape.flops(contents.query, contents.query_square)
+    passage = shape.flops(contents.passage, contents.passage_square)
     mini_batch_size = config.train.get("mini_batch_size")
-    backward = strategy_of(cast(Config, config).strategy).backward_passes
-    passes = 1 + 2 * backward + (backward if mini_batch_size else 0)
-    measured = forward(_Texts.of(contents, contents.test_queries, contents.test_passages))
+    passes = 1 + (3 if mini_batch_size else 2) * strategy.backward_passes
+    ascent = _ascent_passes(config.strategy.perturbation)
+    omega = config.strategy.omega
+    # Of the mean step, where ω is on average as configured, or ½.
+    counts = strategy.expected_counts(int(config.train.batch_size), 0.5 if omega is None else float(omega))
+    step_tokens = step_flops = sequences = 0.0
+    for block, pairs in counts.items():
+        passages = 1 + strategy.negatives_of(block)
+        sequences += pairs * (1 + passages)
+        step_tokens += pairs * (contents.query + passages * contents.passage)
+        step_flops += passes * pairs * (query + passages * passage)
+        if block == PERTURBED and ascent:
+            step_flops += pairs * (query + ascent * passages * passage)
+    measured = contents.test_queries * query + contents.test_passages * passage
     if config.eval.get("untrained"):
         measured *= 2  # once for all runs that start from the same weights; which is first is not known
-    at_once = min(1.0, (mini_batch_size or whole.sequences) / whole.sequences)
+    most_passages = 1 + strategy.hard_negatives
+    most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
+    at_once = min(1.0, (mini_batch_size or sequences) / sequences)
     kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
-    sets = _sets(config) if "data" in config else 1
-    vectors = 4 * (int(model.projection) or hidden) * (contents.test_queries + contents.test_passages) / sets
+    texts = (contents.test_queries + contents.test_passages) / (_sets(config) if "data" in config else 1)
     return Workload(
-        whole.tokens,
-        passes * forward(whole) + forward(searched),
+        step_tokens,
+        step_flops,
         measured,
-        kept * at_once * most.tokens * layers * hidden,
-        vectors,
+        kept * at_once * most_tokens * shape.layers * shape.hidden,
+        4 * (shape.projection or shape.hidden) * texts,
     )
 
 
-def batch_contents(config: DictConfig) -> dict[str, float]:
-    """Pairs of each block in the mean step of a training, where ω is on average as configured, or ½."""
-    strategy = strategy_of(cast(Config, config).strategy)
-    omega = config.strategy.omega
-    return strategy.expected_counts(int(config.train.batch_size), 0.5 if omega is None else float(omega))
-
-
-def _step_texts(config: DictConfig, contents: Contents) -> tuple[_Texts, _Texts, _Texts]:
-    """All texts of the mean step; those passed to find perturbations; and those of the largest step."""
-    strategy, kind = strategy_of(cast(Config, config).strategy), config.strategy.perturbation.kind
-    whole, searched = _Texts(), _Texts()
-    counts = batch_contents(config)
-    for block, pairs in counts.items():
-        passages = 1 + strategy.negatives_of(block)
-        whole += _Texts.of(contents, pairs, pairs * passages)
-        if block == PERTURBED and kind != "noise":
-            steps = int(config.strategy.perturbation.steps) if kind == "pgd" else 1
-            searched += _Texts.of(contents, pairs, ASCENT_PASSES * steps * pairs * passages)
-    pairs = sum(counts.values())
-    return whole, searched, _Texts.of(contents, pairs, pairs * (1 + strategy.hard_negatives))
+def _ascent_passes(perturbation: DictConfig) -> int:
+    """Passes that find the perturbation of a passage: forward, and backward for the inputs alone, a step."""
+    return 2 * {"noise": 0, "pgd": int(perturbation.steps)}.get(perturbation.kind, 1)
