@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
+from retrieval.config.data import SOURCES, DataConfig, Source
 from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, check_known, check_roles, references
+from retrieval.data.sources import Suite, references
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -85,9 +85,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
 
 
 def _fingerprint(config: SyntheticConfig, roles: dict[str, list[str]]) -> str:
-    # A suite without robust-dev domains keeps the fingerprint it had before there were some.
-    named = {role: names for role, names in roles.items() if names or role != "robust_dev"}
-    return digest({"drawn": _drawn_from(config), **named})
+    return digest({"drawn": _drawn_from(config), **references.without_empty_robust_dev(roles)})
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -131,9 +129,7 @@ def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
             f"at most {_concepts(config)} topics fit, or raise data.words"
         )
     names = [_domain_name(number) for number in range(1, config.domains + 1)]
-    roles = {role: references.own(getattr(config, role)) for role in ROLES}
-    for role, named in roles.items():
-        check_known(f"data.{role}", named, names)
+    roles = references.own_domains(config, names)
     if not (config.robust or config.robust_dev or config.ood) and len(names) >= 3:
         roles["robust_dev"] = [names[1]]
     for role in ("robust", "ood"):
@@ -141,7 +137,6 @@ def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
             taken = {name for named in roles.values() for name in named}
             free = [name for name in names if name not in taken]
             roles[role] = free[:1] if role == "robust" else free
-    check_roles(roles)
     return roles
 
 
