@@ -6,7 +6,6 @@ record while building (no text is kept); a reader maps the arrays and pays for w
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from array import array
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from retrieval.data import records
-from retrieval.data.cache import digest, write_atomic
+from retrieval.data.cache import digest
 from retrieval.data.table import Table
 from retrieval.errors import DataError
+from retrieval.run.files import file_hash, write_text
 
 VERSION = 1
 CORPUS = "corpus.jsonl"
@@ -79,12 +79,11 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
         stat = path.stat()
         key = [stat.st_size, stat.st_mtime_ns]
         entry = known.get(name, [])
-        hashes[name] = entry[2] if entry[:2] == key else _hash_file(path)
+        hashes[name] = entry[2] if entry[:2] == key else file_hash(path)
         if time.time() - stat.st_mtime > _SETTLED_SECONDS:
             remembered[name] = [*key, hashes[name]]
     if memory and remembered != known:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(memory, json.dumps(remembered))
+        write_text(memory, json.dumps(remembered))
     return digest(hashes)
 
 
@@ -94,11 +93,6 @@ def _read_memory(path: Path) -> dict[str, list[Any]]:
     except (OSError, ValueError):
         return {}
     return memory
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build(folder: Path, target: Path, fingerprint: str) -> None:

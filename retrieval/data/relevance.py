@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.records import hash_text
+from retrieval.data.segments import contained
 
 _VERSION = "relevance 1"
 _NO_TEXT = np.uint64(hash_text(""))
@@ -28,24 +29,18 @@ class Relevance:
         self.empty_text = int(meta["empty_text"])
         self._texts: NDArray[np.int32] = np.load(folder / "texts.npy", mmap_mode="r", allow_pickle=False)
         self._keys: NDArray[np.int64] = np.load(folder / "keys.npy", mmap_mode="r", allow_pickle=False)
-        self._most = int(meta["most"])
+        self.most = int(meta["most"])
+        """The largest number of relevant passages of any query, copies included."""
 
     @property
     def passages(self) -> int:
         """Passages of the collection."""
         return len(self._texts)
 
-    @property
-    def most(self) -> int:
-        """The largest number of relevant passages of any query, copies included."""
-        return self._most
-
     def of(self, query_rows: NDArray[np.int64], passage_rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether passages are relevant to queries: bool, of the shape the two broadcast to."""
         keys = np.asarray(query_rows) * np.int64(len(self._texts)) + self._texts[passage_rows]
-        places = np.searchsorted(self._keys, keys)
-        found: NDArray[np.bool_] = self._keys[np.minimum(places, len(self._keys) - 1)] == keys
-        return found
+        return contained(keys, self._keys)
 
     def empty(self, passage_rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether passages have no text."""

@@ -53,12 +53,6 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     return "32"
 
 
-def set_threads(threads: int | None) -> None:
-    """CPU threads of this process, as the launcher or the user assigned them."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
 def peak_memory(device: torch.device) -> int:
     """Most memory held so far in bytes: of the GPU where one is used, else resident."""
     if device.type == "cuda":

@@ -27,6 +27,7 @@ from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.errors import ConfigError
+from retrieval.run.files import file_hash
 
 SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
 """The keys of a configuration that can change a run's numbers."""
@@ -219,14 +220,12 @@ def content_hash(value: str) -> str:
         state = file.stat()
         # A file that is given by itself counts by its content alone, whatever it is called.
         name = file.relative_to(root).as_posix() if root.is_dir() else ""
-        digest.update(
-            f"{name}\0{_file_hash(str(file.resolve()), state.st_size, state.st_mtime_ns)}\n".encode()
-        )
+        content = _file_hash(str(file.resolve()), state.st_size, state.st_mtime_ns)
+        digest.update(f"{name}\0{content}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
 @cache
 def _file_hash(path: str, size: int, modified: int) -> str:
     """Hash of one file; size and time are part of the cache's key, so that a rewritten file is read anew."""
-    with Path(path).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_hash(Path(path))

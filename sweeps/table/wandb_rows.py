@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol, cast
 
-from retrieval.run.tracking import first_line, has_wandb_key
+from retrieval.errors import first_line
+from retrieval.run.tracking import has_wandb_key
 from sweeps.errors import TableError
 from sweeps.table.runs import Collected, Skipped, assemble
 
