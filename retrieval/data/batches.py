@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from retrieval.data.arrays import contained
 from retrieval.data.collection import Judgements
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.data.negatives import HardNegatives
-from retrieval.data.segments import contained
 from retrieval.data.tokens import TokenStore
 
 

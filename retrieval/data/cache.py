@@ -47,11 +47,9 @@ def is_complete(folder: Path) -> bool:
 def build_once(folder: Path, build: Callable[[Path], None], *, describe: str) -> Path:
     """Return ``folder``, built by the first caller and only read by all others.
 
-    Args:
-        folder: final place; its name must identify the content (:func:`digest` of all inputs).
-        build: writes the content into the empty folder it is given; whatever it raises reaches
-            the caller and leaves nothing behind.
-        describe: what is built, in words, for the message of a process that waits.
+    The name of ``folder`` must identify the content (:func:`digest` of all inputs). ``build`` writes it into
+    the empty folder it is given; whatever it raises reaches the caller and leaves nothing behind.
+    ``describe``: what is built, in words, for the message of a process that waits.
     """
     if is_complete(folder):
         return folder

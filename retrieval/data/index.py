@@ -22,7 +22,7 @@ from retrieval.data import records
 from retrieval.data.cache import digest
 from retrieval.data.table import Table
 from retrieval.errors import DataError
-from retrieval.run.files import file_hash, write_text
+from retrieval.run.files import file_hash, read_json, write_text
 
 VERSION = 1
 CORPUS = "corpus.jsonl"
@@ -71,7 +71,7 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
         files.append(folder / ABOUT)
     name = f"{digest(str(folder.resolve()))[:32]}.json"
     memory = cache / "collections" / "hashes" / name if cache else None
-    known = _read_memory(memory) if memory else {}
+    known: dict[str, Any] = (read_json(memory) if memory else None) or {}
     hashes: dict[str, str] = {}
     remembered: dict[str, list[Any]] = {}
     for path in files:
@@ -85,14 +85,6 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
     if memory and remembered != known:
         write_text(memory, json.dumps(remembered))
     return digest(hashes)
-
-
-def _read_memory(path: Path) -> dict[str, list[Any]]:
-    try:
-        memory: dict[str, list[Any]] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return memory
 
 
 def build(folder: Path, target: Path, fingerprint: str) -> None:
@@ -174,16 +166,13 @@ def _build_table(path: Path, parse: Parse, target: Path, table: str) -> NDArray[
     np.save(target / f"{table}.hashes.npy", np.frombuffer(text_hashes, dtype=np.uint64))
     np.save(target / f"{table}.id_order.npy", order)
     np.save(target / f"{table}.id_hashes.npy", hashes[order])
-    _refuse_duplicates(path, Table(target, table))
-    return np.array(empty, dtype=np.int64)
-
-
-def _refuse_duplicates(path: Path, table: Table) -> None:
-    first, second = table.duplicate()
+    written = Table(target, table)
+    first, second = written.duplicate()
     if second > 0:
-        [identifier] = table.ids([second])
+        [identifier] = written.ids([second])
         reason = f"_id {identifier!r} is already on line {first + 1}; give each record its own id"
         records.refuse(path, second + 1, reason)
+    return np.array(empty, dtype=np.int64)
 
 
 def _build_judgements(

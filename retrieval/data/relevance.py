@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.data.arrays import contained
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.records import hash_text
-from retrieval.data.segments import contained
 
 _VERSION = "relevance 1"
 _NO_TEXT = np.uint64(hash_text(""))

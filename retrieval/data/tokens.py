@@ -14,9 +14,9 @@ import numpy as np
 
 from retrieval.config import ModelConfig
 from retrieval.config.data import DataConfig
+from retrieval.data.arrays import within
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
-from retrieval.data.segments import within
 from retrieval.errors import ConfigError, first_line
 
 Side: TypeAlias = Literal["queries", "passages"]

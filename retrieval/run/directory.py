@@ -105,8 +105,7 @@ class RunDirectory:
         while this process, and no other, may write to the directory. An exception inside marks the run
         failed; an interruption (``SystemExit``, ``KeyboardInterrupt``) leaves it to be resumed.
 
-        Args:
-            timeout: Seconds to wait for a lock that another process holds.
+        ``timeout``: seconds to wait for a lock that another process holds.
 
         Raises:
             RunBusyError: A living process, here or on another host, works on it.
@@ -138,9 +137,7 @@ class RunDirectory:
     def progress(self, step: int, phase: str = "train") -> None:
         """Record the step reached; cheap: written once a second and on a new phase.
 
-        Args:
-            step: Optimisation steps done.
-            phase: ``data``, ``train`` or ``evaluate``.
+        ``phase``: ``data``, ``train`` or ``evaluate``.
         """
         if phase != self._phase or time.monotonic() - self._written >= PROGRESS_SECONDS:
             self._phase = phase
@@ -153,12 +150,7 @@ class RunDirectory:
         self._update(state="done", finished=now(), error=None, step=status.get("steps"), phase=None)
 
     def fail(self, error: BaseException | Mapping[str, str]) -> None:
-        """Mark the run failed.
-
-        Args:
-            error: The exception, or ``{"type", "message", "traceback"}`` of a process that could not speak
-                for itself.
-        """
+        """Mark the run failed by an exception, or another process's ``{"type", "message", "traceback"}``."""
         if isinstance(error, BaseException):
             error = {
                 "type": type(error).__name__,

@@ -58,9 +58,7 @@ SIGNIFICANT_DIGITS = 12
 def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     """The part of ``config`` that identifies a run, as plain values.
 
-    Args:
-        config: A whole configuration; interpolations are resolved.
-        fingerprint: Fingerprint of the data's content (``retrieval.data.sources.fingerprint``).
+    ``fingerprint``: of the data's content (``retrieval.data.sources.fingerprint``).
 
     Raises:
         ConfigError: A number is not finite.

@@ -7,21 +7,8 @@ from typing import Any
 
 from retrieval.run.files import read_json
 
-TYPES: dict[str, type | tuple[type, ...]] = {
-    "state": str,
-    "identity": str,
-    "started": str,
-    "finished": str,
-    "updated": str,
-    "phase": str,
-    "host": str,
-    "pid": int,
-    "process_started": str,
-    "step": int,
-    "steps": int,
-    "first_step": int,
-    "error": dict,
-}
+TEXTS = ("state", "identity", "started", "finished", "updated", "phase", "host", "process_started")
+NUMBERS = ("pid", "step", "steps", "first_step")
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
@@ -33,6 +20,6 @@ def read_status(path: Path) -> dict[str, Any] | None:
 
 
 def _fits(key: str, value: Any) -> bool:
-    if TYPES.get(key) is int:
+    if key in NUMBERS:
         return type(value) is int and 0 <= value < 2**63
-    return isinstance(value, TYPES.get(key, object))
+    return isinstance(value, str if key in TEXTS else dict if key == "error" else object)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,26 +9,19 @@ import numpy as np
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
-from retrieval.data.tokens import Side
 from retrieval.errors import ConfigError, first_line
-from retrieval.models.scores import Scores
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import TextScorer
 
 _PAIRS_A_BATCH = 64
 
 
-class CrossEncoderRetriever(Retriever, Scores):
-    """Rows are the numbers of texts in a collection; a score is a forward pass of the pair."""
+class CrossEncoderRetriever(TextScorer):
+    """A score is a forward pass of the pair."""
 
     def __init__(self, collection: Collection, source: str) -> None:
         """Raise :class:`ConfigError` where the model cannot be loaded, or gives several scores a pair."""
-        self.scores = self
-        self._collection = collection
+        super().__init__(collection)
         self._model = _load(source)
-
-    def encode(self, collection: Collection, side: Side, rows: IntArray) -> Any:
-        """The rows themselves: int64 ``[n]``."""
-        return rows
 
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """See :class:`Scores`."""
@@ -43,14 +35,10 @@ class CrossEncoderRetriever(Retriever, Scores):
         texts = self._collection.passage_texts(wanted)
         pairs = [(query_texts[owner], texts[place]) for owner, place in zip(owners, texts_of, strict=True)]
         found = np.full(columns.shape, -np.inf, np.float32)
-        found[owners, places] = self._predict(pairs)
+        if pairs:
+            options = {"batch_size": _PAIRS_A_BATCH, "show_progress_bar": False, "convert_to_numpy": True}
+            found[owners, places] = self._model.predict(pairs, **options)
         return found
-
-    def _predict(self, pairs: Sequence[tuple[str, str]]) -> Any:
-        if not pairs:
-            return np.empty(0, np.float32)
-        options = {"batch_size": _PAIRS_A_BATCH, "show_progress_bar": False, "convert_to_numpy": True}
-        return np.asarray(self._model.predict(pairs, **options), dtype=np.float32)
 
 
 def _load(source: str) -> Any:

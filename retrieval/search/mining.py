@@ -39,14 +39,11 @@ _BYTES_A_RESULT = 56
 
 
 def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
-    """Folder with the :class:`NegativeLists` of a collection's training queries, built once into the cache.
+    """Folder with the :class:`NegativeLists` of a collection's training queries, built once into ``cache``.
 
-    Args:
-        collection: its training queries get a list each; passages that are relevant in any split, their
-            copies and passages without text are in none.
-        source: ``bm25``, a run folder, or a sentence-transformers folder or hub id.
-        depth: passages a list.
-        cache: folder of everything derived.
+    Each query gets a list of ``depth`` passages; those that are relevant in any split, their copies and
+    passages without text are in none. ``source``: ``bm25``, a run folder, or a folder or hub id of a
+    sentence-transformers model.
 
     Raises:
         ConfigError: ``source`` cannot be loaded.

@@ -45,6 +45,18 @@ class Retriever(ABC):
         """Return float32[n, …]: the ``queries`` or ``passages`` of a collection at ``rows``."""
 
 
+class TextScorer(Retriever, Scores):
+    """Scores texts of one collection as they are: rows are their numbers in it."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.scores = self
+        self._collection = collection
+
+    def encode(self, collection: Collection, side: Side, rows: IntArray) -> Any:
+        """Return the rows themselves: int64[n]."""
+        return rows
+
+
 class Attackable(Retriever):
     """A retriever whose inside is open: it encodes any text, and tells gradients at its word embeddings."""
 

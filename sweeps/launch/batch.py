@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from retrieval.errors import ConfigError
 from sweeps.launch.cells import Cell, SweepRecord
@@ -16,7 +16,6 @@ from sweeps.launch.chunks import Chunk, ChunkRunner
 from sweeps.launch.display import Display
 from sweeps.launch.process import interrupts_ignored
 from sweeps.launch.submission import (
-    POLL_SECONDS,
     Submitted,
     cut,
     make_importable,
@@ -43,7 +42,6 @@ class BatchOptions:
     """Parameters by submitit's names; those that are ``None`` are left out."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of every cell."""
-    poll: float = POLL_SECONDS
 
 
 class BatchTask:
@@ -100,7 +98,7 @@ def run_batch(
     make_importable()
     tasks = _submit(chunks, folder, options, batch)
     display = Display()
-    first = tasks[0].task.job.job_id.partition("_")[0]
+    first = cast(BatchTask, tasks[0].task).job.job_id.partition("_")[0]
 
     def watching() -> None:
         record.write(cells, force=True)
@@ -109,7 +107,7 @@ def run_batch(
         if not batch.wait:
             display.say("not waiting for them; `python -m sweeps status` shows how they stand")
             raise SystemExit(0)
-        watch(tasks, cells, record, display, batch.poll)
+        watch(tasks, cells, record, display)
 
     def interrupted() -> None:
         if batch.cluster == "local":
@@ -122,7 +120,7 @@ def run_batch(
 
 def _submit(
     chunks: Sequence[Sequence[Cell]], folder: Path, options: Options, batch: BatchOptions
-) -> list[Submitted[BatchTask]]:
+) -> list[Submitted]:
     executor = _executor(folder / "jobs", batch)
     runner = ChunkRunner(options, batch.environment)
     parts = [Chunk.of(cells, folder, number) for number, cells in enumerate(chunks)]
@@ -143,16 +141,13 @@ def _executor(folder: Path, batch: BatchOptions) -> Any:
             f"hydra/launcher=submitit_{batch.cluster} needs submitit ({error}); "
             "install with: pip install 'paretrieve[slurm]'"
         ) from error
+    requeues = {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}
     given = {name: value for name, value in batch.resources.items() if value is not None}
     if batch.cluster == "slurm":
         given = {f"slurm_{name}" if name in SLURM_ONLY else name: value for name, value in given.items()}
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **_requeues(batch))
+        executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **requeues)
         executor.update_parameters(**given)
     except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
         raise ConfigError(f"hydra/launcher=submitit_{batch.cluster}: {error}") from error
     return executor
-
-
-def _requeues(batch: BatchOptions) -> dict[str, int]:
-    return {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}

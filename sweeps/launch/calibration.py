@@ -55,11 +55,8 @@ def calibrated(
 ) -> Calibration | None:
     """What a probe found, made now if none was; ``None`` where it cannot be made, which is said.
 
-    Args:
-        config: Of a cell; says where the cache is and which precision is meant.
-        worker: The function that probes, as ``module:name``; ``None`` = no new probe.
-        environment: Of the probing process.
-        display: For what is to be said.
+    ``config``: ``cache`` and ``train.precision`` are read; ``worker``: the function that probes, as
+    ``module:name``, ``None`` = no new probe; ``environment``: of its process.
     """
     found = known(config)
     if found is not None or worker is None:

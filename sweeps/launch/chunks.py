@@ -12,32 +12,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
 from sweeps.launch.sweep import INTERRUPTED, Options, run_sweep
-
-Handler = Callable[[int, FrameType | None], Any]
 
 PREEMPTION = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which a batch system announces that a task will have to make room."""
 
 
 @dataclass(frozen=True)
-class PlainCell:
-    """A cell in plain values, which any process can read."""
-
-    index: int
-    overrides: list[str]
-    config: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Chunk:
     """Cells for one task."""
 
-    cells: list[PlainCell]
+    cells: list[tuple[int, list[str], dict[str, Any]]]
+    """Index, overrides and configuration of each, in plain values, which any process can read."""
     folder: str
     """Where the task's own record goes."""
     directory: str
@@ -48,7 +38,10 @@ class Chunk:
     @classmethod
     def of(cls, cells: Sequence[Cell], folder: Path, number: int) -> Chunk:
         """The chunk of ``cells``, the ``number``-th of the sweep recorded in ``folder``."""
-        plain = [PlainCell(cell.index, list(cell.overrides), _plain(cell.config)) for cell in cells]
+        plain = [
+            (cell.index, list(cell.overrides), cast(Any, OmegaConf.to_container(cell.config, resolve=True)))
+            for cell in cells
+        ]
         chunk = cls(plain, str((folder / "tasks" / str(number)).resolve()), str(Path.cwd()), folder.name)
         chunk._called_off.unlink(missing_ok=True)  # of an earlier sweep in the same folder
         return chunk
@@ -85,8 +78,8 @@ class ChunkRunner:
                 os.setsid()  # a Ctrl-C at the sweep's terminal is the sweep's: it tells this task what to do
         os.chdir(chunk.directory)
         composed = [
-            Composed(cell.index, cell.overrides, OmegaConf.create(cell.config), self.environment)
-            for cell in chunk.cells
+            Composed(index, overrides, OmegaConf.create(config), self.environment)
+            for index, overrides, config in chunk.cells
         ]
         with _preemption() as requeue:
             if chunk.called_off():
@@ -135,7 +128,3 @@ def _preemption() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

@@ -18,25 +18,17 @@ Row = dict[str, str]
 
 
 def jobs(params: Sequence[Override], given: Sequence[Override], cells: str | None) -> list[list[str]]:
-    """The overrides of every cell.
-
-    Args:
-        params: what an experiment file sweeps.
-        given: overrides of the command line.
-        cells: ``sweep.cells``.
+    """The overrides of every cell; ``params``: of an experiment file; ``given``: of the command line.
 
     Raises:
         ConfigError: the file is not right, or contradicts the command line.
         HydraException: see :func:`expand`.
     """
-    overrides = [*params, *given]
-    if cells is None:
-        return expand(overrides)
-    rows = read_cells(cells)
-    return expand(without_columns(overrides, rows, given, cells), rows)
+    rows: list[Row] = [{}] if cells is None else read_cells(cells)
+    return expand(without_columns([*params, *given], rows, given, str(cells)), rows)
 
 
-def expand(overrides: Sequence[Override], rows: Sequence[Row] | None = None) -> list[list[str]]:
+def expand(overrides: Sequence[Override], rows: Sequence[Row] = ({},)) -> list[list[str]]:
     """The overrides of every cell: each of ``rows`` with each combination of what ``overrides`` sweep.
 
     Rows change slowest. A later override of a key replaces an earlier one.
@@ -45,8 +37,6 @@ def expand(overrides: Sequence[Override], rows: Sequence[Row] | None = None) -> 
         HydraException: an override cannot be swept through, such as ``interval(0,1)``.
     """
     combinations = BasicSweeper.split_arguments(list(overrides), None)[0]
-    if rows is None:
-        return combinations
     return [[*others, *(f"{k}={v}" for k, v in row.items())] for row in rows for others in combinations]
 
 
@@ -55,14 +45,8 @@ def without_columns(
 ) -> list[Override]:
     """``overrides`` but those that a column of the file takes the place of.
 
-    Args:
-        overrides: of an experiment file and of the command line.
-        rows: of the file.
-        given: those of the command line; a column contradicts them.
-        path: the file, for the message.
-
     Raises:
-        ConfigError: a key is both a column and on the command line.
+        ConfigError: a key is both a column of the file ``path`` and ``given`` on the command line.
     """
     columns = {column.lstrip("+~") for row in rows for column in row}
     for override in given:
@@ -74,13 +58,13 @@ def without_columns(
     return [override for override in overrides if override.key_or_group not in columns]
 
 
-def read_cells(path: str, parser: OverridesParser | None = None) -> list[Row]:
+def read_cells(path: str) -> list[Row]:
     """The rows of a CSV file whose columns are override keys; an empty field leaves its key alone.
 
     Raises:
         ConfigError: names file, line and reason.
     """
-    parser = parser or OverridesParser.create()
+    parser = OverridesParser.create()
     rows: list[Row] = []
     known: set[str] = set()
     try:

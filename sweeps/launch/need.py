@@ -95,14 +95,10 @@ def estimate(
     calibration: Calibration | None = None,
     device: Accelerator | None = None,
 ) -> Need:
-    """Need of the cell ``config``.
+    """Need of the cell ``config`` on a GPU of this machine (``gpu``), on another ``device``, or on its cores.
 
-    Args:
-        config: A whole configuration.
-        gpu: Whether it runs on a GPU of this machine.
-        contents: What its data are like; ``None`` = typical.
-        calibration: What a probe of this machine's cores found; ``None`` = :data:`RATES` as they are.
-        device: An accelerator to estimate for in place of this machine.
+    ``contents``: what its data are like, ``None`` = typical; ``calibration``: what a probe of the cores
+    found, ``None`` = :data:`RATES` as they are.
     """
     shape, train = Shape.of(config.model), config.train
     on_cores = device is None and not gpu
@@ -138,10 +134,8 @@ def estimate(
 def resident(held: float, weights: int, vectors: float) -> float:
     """Peak of resident memory in bytes.
 
-    Args:
-        held: by a training step: parameters, optimiser state and activations.
-        weights: parameters, embeddings included.
-        vectors: bytes of a test set's vectors.
+    ``held``: bytes of a training step's parameters, optimiser state and activations; ``weights``: number of
+    parameters, embeddings included; ``vectors``: bytes of a test set's vectors.
     """
     trained = HEAP_GROWTH * (PROCESS_BYTES + held) + HEAP_ALLOWANCE
     return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors

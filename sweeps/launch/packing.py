@@ -60,13 +60,8 @@ def plan_slots(
     less than t times as fast; several threads win for the last and largest cells. With GPUs, a cell takes
     as many as it trains on (one, if not told) and an equal part of the cores.
 
-    Args:
-        works: Estimates, one a cell.
-        cores: CPU cores to use.
-        gpus: GPUs to use; 0 = train on the CPU.
-        memory: Bytes that all running cells may use together; ``None`` = no limit.
-        slots: Cells side by side, if the user fixed it.
-        threads: Threads of every cell, if the user fixed it.
+    ``memory``: bytes that all running cells may use together, ``None`` = no limit; ``slots``: cells side by
+    side, and ``threads``: those of every cell, if the user fixed it.
     """
     order = tuple(sorted(range(len(works)), key=lambda cell: (-works[cell].seconds, cell)))
     if gpus:

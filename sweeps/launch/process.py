@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import connection, forkserver
 from pathlib import Path
 from pkgutil import resolve_name
+from types import FrameType
 from typing import Any, Literal, cast
 
 from omegaconf import DictConfig
@@ -32,6 +33,9 @@ ORPHAN_SECONDS = 5.0
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 PR_SET_PDEATHSIG = 1
+
+ECHO_SECONDS = 1.0
+"""A termination signal so soon after another is the same one: make passes it on, batch systems signal all."""
 
 
 @dataclass(frozen=True)
@@ -243,3 +247,34 @@ def interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def on_request_to_end(handler: Callable[[], None]) -> Iterator[None]:
+    """Call ``handler`` in the main thread for every request to end; elsewhere than there, do nothing.
+
+    Under ``nohup`` a closed terminal stays ignored: the sweep is to outlive it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    terminated = float("-inf")
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        before, now = terminated, time.monotonic()
+        if number != signal.SIGINT:
+            terminated = now
+            if now - before <= ECHO_SECONDS:
+                return
+        handler()
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+    found = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in found.items():
+            signal.signal(number, old)

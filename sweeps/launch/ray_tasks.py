@@ -14,7 +14,6 @@ from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.chunks import Chunk, ChunkRunner
 from sweeps.launch.display import Display
 from sweeps.launch.submission import (
-    POLL_SECONDS,
     cut,
     make_importable,
     submitted,
@@ -37,7 +36,6 @@ class RayOptions:
     chunk: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of every cell."""
-    poll: float = POLL_SECONDS
 
 
 class RayTask:
@@ -85,7 +83,7 @@ def run_on_ray(
     display.say(f"{len(waiting)} cells in {len(tasks)} Ray tasks of {given.num_cpus:g} CPUs")
     try:
         return until_interrupted(
-            lambda: watch(tasks, cells, record, display, given.poll), lambda: take_back(tasks, display)
+            lambda: watch(tasks, cells, record, display), lambda: take_back(tasks, display)
         )
     finally:
         ray.shutdown()

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol
 
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.display import Display
-from sweeps.launch.process import ORPHAN_SECONDS
-from sweeps.launch.signals import on_request_to_end
+from sweeps.launch.process import ORPHAN_SECONDS, on_request_to_end
 
 POLL_SECONDS = 2.0
 POLL_SECONDS_A_CELL = 0.005
@@ -36,14 +35,11 @@ class Task(Protocol):
         """Take it back: its cells write their checkpoints; a second time, they end now."""
 
 
-AnyTask = TypeVar("AnyTask", bound=Task)
-
-
 @dataclass
-class Submitted(Generic[AnyTask]):
+class Submitted:
     """A task and its cells."""
 
-    task: AnyTask
+    task: Task
     cells: Sequence[Cell]
     before: Mapping[str, object] = field(default_factory=dict)
     """``started`` of each run's status when it was submitted: what an earlier attempt left is not its own."""
@@ -57,7 +53,7 @@ def cut(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return [ordered[first::count] for first in range(count)]
 
 
-def submitted(task: AnyTask, cells: Sequence[Cell]) -> Submitted[AnyTask]:
+def submitted(task: Task, cells: Sequence[Cell]) -> Submitted:
     """``task`` as just submitted with ``cells``."""
     return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
 
@@ -78,15 +74,11 @@ def _interrupt() -> None:
 
 
 def watch(
-    tasks: Sequence[Submitted[Any]],
-    everything: Sequence[Cell],
-    record: SweepRecord,
-    display: Display,
-    poll: float = POLL_SECONDS,
+    tasks: Sequence[Submitted], everything: Sequence[Cell], record: SweepRecord, display: Display
 ) -> None:
     """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back."""
     fail_fast = any(bool(cell.config.get("fail_fast")) for cell in everything)
-    poll = max(poll, POLL_SECONDS_A_CELL * len(everything))
+    poll = max(POLL_SECONDS, POLL_SECONDS_A_CELL * len(everything))
     with display:
         while any(not part.over for part in tasks):
             for part in tasks:
@@ -102,7 +94,7 @@ def watch(
                 time.sleep(poll)
 
 
-def _look(part: Submitted[Any], display: Display) -> None:
+def _look(part: Submitted, display: Display) -> None:
     """Bring the cells of a task up to date."""
     if part.over:
         return
@@ -113,15 +105,15 @@ def _look(part: Submitted[Any], display: Display) -> None:
         state = cell.run.state()
         if not _conclude(cell, part, state):
             if not part.over:
+                cell.state = "running" if state == "running" else "waiting"
                 if state == "running" and cell.started is None:
                     cell.started = time.monotonic()
-                cell.state = "running" if state == "running" else "waiting"
                 continue
             cell.fail({"type": "TaskEnded", "message": part.task.reason()})
         display.event(cell)
 
 
-def _conclude(cell: Cell, part: Submitted[Any], state: str) -> bool:
+def _conclude(cell: Cell, part: Submitted, state: str) -> bool:
     """End a cell as its run has ended, if it has in this task."""
     if state == "done":
         cell.end("done", result=cell.run.result())
@@ -132,17 +124,17 @@ def _conclude(cell: Cell, part: Submitted[Any], state: str) -> bool:
     return True
 
 
-def _touched(cell: Cell, part: Submitted[Any]) -> bool:
+def _touched(cell: Cell, part: Submitted) -> bool:
     return _started(cell) != part.before[cell.run.name]
 
 
-def take_back(tasks: Sequence[Submitted[Any]], display: Display, patience: float = PATIENCE) -> None:
+def take_back(tasks: Sequence[Submitted], display: Display) -> None:
     """Stop ``tasks`` and wait until they have ended; ``KeyboardInterrupt`` meanwhile stops them now."""
     going = [part for part in tasks if not part.over]
     for part in going:
         part.task.cancel()
     display.say("stopping: cells write their checkpoints (Ctrl-C again stops now)", "yellow")
-    deadline, impatient = time.monotonic() + patience, False
+    deadline, impatient = time.monotonic() + PATIENCE, False
     while any(not part.task.ended() for part in going) and time.monotonic() < deadline:
         try:
             time.sleep(0.2)
@@ -158,15 +150,14 @@ def take_back(tasks: Sequence[Submitted[Any]], display: Display, patience: float
             _settle(cell, part)
 
 
-def _settle(cell: Cell, part: Submitted[Any]) -> None:
+def _settle(cell: Cell, part: Submitted) -> None:
     """The last word on a cell whose task was taken back."""
-    if cell.ended:
+    if cell.ended or _conclude(cell, part, cell.run.state()):
         return
-    if not _conclude(cell, part, cell.run.state()):
-        if _touched(cell, part):
-            cell.end("stopped")
-        else:
-            cell.state = "waiting"
+    if _touched(cell, part):
+        cell.end("stopped")
+    else:
+        cell.state = "waiting"
 
 
 def _started(cell: Cell) -> object:

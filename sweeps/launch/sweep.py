@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -61,15 +62,10 @@ def run_sweep(
 ) -> tuple[list[Cell], int]:
     """Run what is not done and print a table of all cells.
 
-    Args:
-        composed: The cells.
-        options: How to use the machine.
-        folder: Where ``sweep.json`` goes.
-        group: W&B group; ``None`` = the name of ``folder``.
-        runner: Runs cells somewhere else: (cells to run, record, all cells) -> whether it was interrupted.
+    ``folder``: where ``sweep.json`` goes; ``group``: W&B group, ``None`` = the name of ``folder``;
+    ``runner``: runs cells somewhere else: (cells to run, record, all cells) -> whether it was interrupted.
 
-    Returns:
-        The cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
+    Returns the cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
 
     Raises:
         ConfigError: A configuration is invalid; nothing has been started.
@@ -80,10 +76,8 @@ def run_sweep(
     interrupted = False
     if waiting:
         try:
-            if runner is not None:
-                interrupted = runner(waiting, record, cells)
-            else:
-                interrupted = _run(waiting, record, cells, options, composed[0].environment)
+            run = runner or partial(_run, options=options, extra=composed[0].environment)
+            interrupted = run(waiting, record, cells)
         except KeyboardInterrupt:
             interrupted = True
     record.write(cells, force=True)

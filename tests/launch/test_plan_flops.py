@@ -10,7 +10,7 @@ from retrieval.config import StrategyConfig
 from retrieval.config.knobs import choices
 from retrieval.config.strategy import STRATEGIES
 from retrieval.pipeline import run_cell
-from sweeps.launch.contents import read_contents
+from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import Compose, cache, small  # noqa: F401
 

@@ -48,12 +48,7 @@ class Documented(NamedTuple):
 
 
 def extract(content: bytes, module: str) -> tuple[list[Pair], Counter[str]]:
-    """Pairs of one source file, and how many objects were dropped for which reason.
-
-    Args:
-        content: the file's bytes, in the encoding it declares.
-        module: dotted name of the module.
-    """
+    """Pairs of one source file, and the reasons of what was dropped; ``module``: its dotted name."""
     dropped: Counter[str] = Counter()
     if b'"""' not in content and b"'''" not in content:
         return [], dropped

@@ -72,9 +72,7 @@ class Package:
 def find(name: str, key: str) -> Package:
     """Find a package by the name under which it is imported, without importing it.
 
-    Args:
-        name: top-level package, ``stdlib``, or ``pydoc_data.topics``.
-        key: configuration key that names it, for the message.
+    ``name``: top-level package, ``stdlib``, or ``pydoc_data.topics``; ``key``: of the configuration.
 
     Raises:
         ConfigError: it is not installed here.
