@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from retrieval.data import index, records
 from retrieval.data.cache import build_once
-from retrieval.data.table import Table
+from retrieval.data.index import Table
 
 
 @dataclass(frozen=True, eq=False)

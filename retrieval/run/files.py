@@ -14,6 +14,10 @@ from typing import Any
 
 UNFINISHED = ".tmp"
 
+TEXTS = ("state", "identity", "started", "finished", "updated", "phase", "host", "process_started")
+NUMBERS = ("pid", "step", "steps", "first_step")
+"""Fields of a status file by their type."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` (UTF-8): temporary name, fsync, rename. Raises ``OSError``."""
@@ -73,3 +77,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """The fields of a status file that have their type; ``None`` where no object is found."""
+    found = read_json(path)
+    if found is None:
+        return None
+    return {key: value for key, value in found.items() if value is None or _fits(key, value)}
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key in NUMBERS:
+        return type(value) is int and 0 <= value < 2**63
+    return isinstance(value, str if key in TEXTS else dict if key == "error" else object)

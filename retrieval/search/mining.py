@@ -19,8 +19,7 @@ from tqdm import tqdm
 from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
-from retrieval.data.negatives import MANIFEST, NegativeLists
-from retrieval.data.relevance import Relevance, relevance_of
+from retrieval.data.negatives import MANIFEST, NegativeLists, Relevance, relevance_of
 from retrieval.search.bm25 import bm25_index
 from retrieval.search.loading import BM25, TEXTS_A_BLOCK, load_retriever, model_identity
 from retrieval.search.ranking import Ranking, top_k_of_blocks

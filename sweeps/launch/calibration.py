@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import cast
 
 from omegaconf import DictConfig
 
@@ -15,9 +16,6 @@ import retrieval
 from retrieval.data.cache import digest, is_complete
 from retrieval.run.manifest import cpu_model
 from retrieval.run.resources import available_cores
-from sweeps.launch.display import Display
-from sweeps.launch.machines import Calibration, Point
-from sweeps.launch.process import Child, Job
 
 POINTS = "points.json"
 WIDTHS = (128, 256, 512)
@@ -25,8 +23,42 @@ LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 3, 16384
 MOST_THREADS = 8
 """Threads whose speed-up is measured: all cores of the machine, but no more than these."""
 
-PATIENCE = 120.0
-"""Seconds after which a probe (of a few seconds) is given up."""
+
+@dataclass(frozen=True)
+class Point:
+    """Measured over estimated time on one core, at one width."""
+
+    hidden: int
+    train: float
+    encode: float
+    exponent: float | None = None
+    """t threads train t**exponent times as fast as one; ``None`` = not measured, the machine was busy."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a probe of this machine found, by ascending width."""
+
+    points: Sequence[Point]
+
+    def train(self, hidden: int) -> float:
+        """Factor on the estimated time of training."""
+        return math.exp(self._between(hidden, [math.log(point.train) for point in self.points]))
+
+    def encode(self, hidden: int) -> float:
+        """Factor on the estimated time of evaluation."""
+        return math.exp(self._between(hidden, [math.log(point.encode) for point in self.points]))
+
+    def exponent(self, hidden: int) -> float | None:
+        """Of the speed-up by threads in training; ``None`` where it was not measured."""
+        found = [point.exponent for point in self.points if point.exponent is not None]
+        return self._between(hidden, found) if len(found) == len(self.points) else None
+
+    def _between(self, hidden: int, values: Sequence[float]) -> float:
+        """Interpolated over the logarithm of the width; the outermost point's beyond the range."""
+        import numpy as np  # not when a sweep starts, which need not be calibrated
+
+        return float(np.interp(math.log(hidden), [math.log(point.hidden) for point in self.points], values))
 
 
 def folder(config: DictConfig) -> Path:
@@ -48,29 +80,6 @@ def known(config: DictConfig) -> Calibration | None:
         return None
     points = json.loads((found / POINTS).read_text(encoding="utf-8"))
     return Calibration([Point(**point) for point in points])
-
-
-def calibrated(
-    config: DictConfig, worker: str | None, environment: Mapping[str, str], display: Display
-) -> Calibration | None:
-    """What a probe found, made now if none was; ``None`` where it cannot be made, which is said.
-
-    ``config``: ``cache`` and ``train.precision`` are read; ``worker``: the function that probes, as
-    ``module:name``, ``None`` = no new probe; ``environment``: of its process.
-    """
-    found = known(config)
-    if found is not None or worker is None:
-        return found
-    child = Child(Job(worker, config, 1, environment=environment))
-    child.wait(PATIENCE)
-    if child.message is None or child.message.kind != "done":
-        reason = child.reason()["message"].splitlines()[0]
-        display.say(f"cannot probe this machine ({reason}); slots and threads by assumed speeds", "yellow")
-        return None
-    found = cast(Calibration, child.message.result)
-    if any(point.exponent is None for point in found.points):
-        display.say("other programs keep this machine busy: threads by assumed speed-ups, not by a probe")
-    return found
 
 
 def _code() -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sweeps.launch.calibration import Calibration
 from sweeps.launch.facts import Shape
-from sweeps.launch.machines import LAUNCH_SECONDS, Accelerator, Calibration
 from sweeps.launch.workload import Contents, assumed_contents, workload
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
@@ -54,6 +54,48 @@ EXPORT_BYTES = 4
 EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
 """Speed-up of t threads = t**exponent, by non-embedding parameters: two threads gave 1.5 × for BERT-tiny
 and 1.68 × for BERT-mini (466 against 310 and 171 against 102 pairs/s)."""
+
+
+ASSUMED_MFU = 0.4
+"""Share of the peak that training is assumed to reach at a width of 768 and more, ..."""
+
+FULL_WIDTH = 768
+"""... and proportionally less in narrower models."""
+
+LAUNCH_SECONDS = 6e-4
+"""Least time of a layer and step on an accelerator: some 60 kernels that are launched one by one."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device by its data sheet."""
+
+    name: str
+    peak: float
+    """Dense bf16 FLOP/s."""
+    memory: int
+    """Bytes."""
+
+    def rate(self, hidden: int) -> float:
+        """FLOP/s assumed in training a model of that width."""
+        return self.peak * ASSUMED_MFU * min(1.0, hidden / FULL_WIDTH)
+
+
+ACCELERATORS: dict[str, Accelerator] = {
+    device.name: device
+    for device in (
+        Accelerator("b200", 2.25e15, 180 * 10**9),
+        Accelerator("h200", 9.89e14, 141 * 10**9),
+        Accelerator("h100", 9.89e14, 80 * 10**9),
+        Accelerator("a100", 3.12e14, 80 * 10**9),
+        Accelerator("a100-40gb", 3.12e14, 40 * 10**9),
+        Accelerator("l40s", 3.62e14, 48 * 10**9),
+        Accelerator("a10", 1.25e14, 24 * 10**9),
+        Accelerator("l4", 1.21e14, 24 * 10**9),
+        Accelerator("rtx4090", 1.65e14, 24 * 10**9),
+    )
+}
+"""Peaks without sparsity, from the manufacturer's data sheets."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from retrieval.data.tokens import TokenStore
 from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.run.resources import available_cores, available_gpus, available_memory
 from retrieval.training.prepared import TRAIN, PreparedData, prepare
+from sweeps.launch.calibration import Calibration
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
 from sweeps.launch.facts import facts, parameters
-from sweeps.launch.machines import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration
-from sweeps.launch.need import estimate
+from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, estimate
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate
 from sweeps.launch.sweep import Options, make_cells

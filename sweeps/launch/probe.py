@@ -33,11 +33,12 @@ from sweeps.launch.calibration import (
     STEPS,
     VOCABULARY,
     WIDTHS,
+    Calibration,
+    Point,
     folder,
     known,
     probed_threads,
 )
-from sweeps.launch.machines import Calibration, Point
 from sweeps.launch.need import START_SECONDS, estimate
 from sweeps.launch.workload import Contents
 

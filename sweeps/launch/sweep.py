@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.run.resources import available_cores, available_gpus, available_memory
-from sweeps.launch.calibration import calibrated
+from sweeps.launch.calibration import Calibration, known
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
@@ -25,6 +25,9 @@ from sweeps.launch.scheduler import Scheduler
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or a termination signal, as a shell has it for SIGINT."""
+
+PROBE_PATIENCE = 120.0
+"""Seconds after which a probe (of a few seconds) is given up."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,20 @@ def _calibrate(
     decided = options.slots or options.threads or _wanted_threads(cells) or len(cells) == 1 or cores == 1
     if gpus or decided:
         return
-    found = calibrated(cells[0].config, options.probe, environment, display)
+    config = cells[0].config  # says where the cache is and which precision is meant
+    found = known(config)
+    if found is None and options.probe is not None:
+        child = Child(Job(options.probe, config, 1, environment=environment))
+        child.wait(PROBE_PATIENCE)
+        if child.message is not None and child.message.kind == "done":
+            found = cast(Calibration, child.message.result)
+            if any(point.exponent is None for point in found.points):
+                display.say(
+                    "other programs keep this machine busy: threads by assumed speed-ups, not by a probe"
+                )
+        else:
+            why = child.reason()["message"].splitlines()[0]
+            display.say(f"cannot probe this machine ({why}); slots and threads by assumed speeds", "yellow")
     for cell in cells:
         cell.work = estimate(cell.config, calibration=found)
 

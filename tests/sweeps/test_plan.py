@@ -18,10 +18,9 @@ from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
-from sweeps.launch.calibration import known
+from sweeps.launch.calibration import Calibration, Point, known
 from sweeps.launch.compose import compose_command
-from sweeps.launch.machines import ACCELERATORS, Calibration, Point
-from sweeps.launch.need import estimate
+from sweeps.launch.need import ACCELERATORS, estimate
 from sweeps.launch.plan import Hardware, critical, plan_sweep, read_contents
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
