@@ -22,7 +22,7 @@ from retrieval.run.identity import data_label, identity, identity_hash
 from retrieval.run.notices import quiet
 from retrieval.run.storage import storage_errors
 from retrieval.run.tracking import Mirror
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 from retrieval.training import cost
 from retrieval.training.callbacks import MEASURING
 from retrieval.training.checkpoints import Checkpoints

@@ -27,8 +27,8 @@ from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.run import directory as runs
 from retrieval.run import ownership
 from retrieval.run.directory import RunBusyError, RunDirectory
+from retrieval.run.files import MetricsLog, read_metrics
 from retrieval.run.identity import canonical, changed_key, identity, identity_hash, run_name, safe
-from retrieval.run.metrics_log import MetricsLog, read_metrics
 
 
 def make_config(**changes: Any) -> DictConfig:

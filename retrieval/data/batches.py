@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -191,7 +191,11 @@ class Stream:
         for place, indexes in self._indexes(seed, position * self.count, (position + 1) * self.count):
             source, key = self.sources[place], (seed, self.key, place)
             chosen = source.pairs.take(indexes)
-            hard = self._hard(source, chosen, step, key)
+            hard = np.empty((len(chosen), 0), np.int64)
+            if self.hard:
+                if source.negatives is None:
+                    raise ValueError(f"{source.name}: hard negatives are asked for and none were mined")
+                hard = source.negatives.draw(chosen.query_rows, self.hard, step, key)
             drawn.append(Draw(source, chosen.query_rows, chosen.passage_rows, hard))
         return drawn
 
@@ -220,13 +224,6 @@ class Stream:
             if count:
                 yield place, epoch_indexes(len(source), first, count, (seed, self.key, place))
 
-    def _hard(self, source: TrainingPairs, chosen: Judgements, step: int, key: tuple[int, ...]) -> np.ndarray:
-        if not self.hard:
-            return np.empty((len(chosen), 0), np.int64)
-        if source.negatives is None:
-            raise ValueError(f"{source.name}: hard negatives are asked for and none were mined")
-        return source.negatives.draw(chosen.query_rows, self.hard, step, key)
-
     def _dealt(self, place: int, pairs: int) -> int:
         """Pairs that a source has given when ``pairs`` are dealt to the sources in turn."""
         return (pairs + len(self.sources) - 1 - place) // len(self.sources)
@@ -244,17 +241,10 @@ def epoch_indexes(size: int, start: int, count: int, key: tuple[int, ...]) -> np
     return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
 
-_PERMUTATIONS: dict[tuple[int, ...], np.ndarray] = {}
-
-
+@lru_cache(maxsize=16)
 def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
     """The order of one pass; the last few are kept, since every step of a pass asks for the same."""
-    full = (size, *key)
-    if full not in _PERMUTATIONS:
-        while len(_PERMUTATIONS) >= 16:
-            _PERMUTATIONS.pop(next(iter(_PERMUTATIONS)))
-        _PERMUTATIONS[full] = np.random.default_rng(full).permutation(size)
-    return _PERMUTATIONS[full]
+    return np.random.default_rng((size, *key)).permutation(size)
 
 
 def collate(

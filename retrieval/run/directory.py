@@ -20,10 +20,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.run.files import read_json, read_status, remove_unfinished, write_json, write_text
+from retrieval.run.files import (
+    MetricsLog,
+    read_json,
+    read_metrics,
+    read_status,
+    remove_unfinished,
+    write_json,
+    write_text,
+)
 from retrieval.run.identity import as_config, changed_key, identity, identity_hash, run_name
 from retrieval.run.manifest import manifest, uncommitted, with_earlier
-from retrieval.run.metrics_log import MetricsLog, read_metrics
 from retrieval.run.ownership import NOBODY, is_here, lives, owner
 
 State = Literal["absent", "running", "stopped", "done", "failed"]

@@ -22,23 +22,19 @@ def choose_device(config: TrainerConfig) -> torch.device:
     """
     wanted = config.accelerator
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted in ("auto", "gpu"):
-        found = next((name for name in ("cuda", "mps") if available[name]), None)
-        if found is None and wanted == "gpu":
-            raise ConfigError("trainer.accelerator=gpu: no GPU is visible to PyTorch; use cpu or auto")
-        return _enough(torch.device(found or "cpu"), config.devices)
-    if wanted not in available:
+    if wanted not in ("auto", "gpu", *available):
         raise ConfigError(f"trainer.accelerator={wanted} is not known; valid: auto, cpu, cuda, gpu, mps")
-    if not available[wanted]:
+    if not available.get(wanted, True):
         raise ConfigError(f"trainer.accelerator={wanted} is not available here; use auto or cpu")
-    return _enough(torch.device(wanted), config.devices)
-
-
-def _enough(device: torch.device, devices: int) -> torch.device:
-    found = torch.cuda.device_count() if device.type == "cuda" else 1
-    if device.type != "cpu" and found < devices:
-        raise ConfigError(f"trainer.devices={devices} and there are {found} of {device.type}; use {found}")
-    return device
+    kind = wanted
+    if wanted in ("auto", "gpu"):
+        kind = next((name for name in ("cuda", "mps") if available[name]), "cpu")
+        if kind == "cpu" and wanted == "gpu":
+            raise ConfigError("trainer.accelerator=gpu: no GPU is visible to PyTorch; use cpu or auto")
+    found = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind != "cpu" and found < config.devices:
+        raise ConfigError(f"trainer.devices={config.devices} and there are {found} of {kind}; use {found}")
+    return torch.device(kind)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

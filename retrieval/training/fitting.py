@@ -14,7 +14,7 @@ from retrieval.data.batches import Steps
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
 from retrieval.run.directory import RunDirectory
-from retrieval.run.metrics_log import MetricsLog
+from retrieval.run.files import MetricsLog
 from retrieval.run.tracking import Mirror
 from retrieval.training.callbacks import (
     CheckpointCallback,

@@ -12,8 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sweeps.launch.calibration import Calibration
-from sweeps.launch.facts import Shape
-from sweeps.launch.workload import Contents, assumed_contents, workload
+from sweeps.launch.facts import Contents, Shape, assumed_contents, workload
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
 """Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:

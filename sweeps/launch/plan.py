@@ -21,12 +21,11 @@ from retrieval.training.prepared import TRAIN, PreparedData, prepare
 from sweeps.launch.calibration import Calibration
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
-from sweeps.launch.facts import facts, parameters
+from sweeps.launch.facts import Contents, assumed_contents, facts, parameters, workload
 from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, estimate
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate
 from sweeps.launch.sweep import Options, make_cells
-from sweeps.launch.workload import Contents, assumed_contents, workload
 
 ENCODER_BYTES, CHECKPOINT_BYTES = 4, 12
 """A parameter in ``model/``, and in a checkpoint with both moments of AdamW; while a run goes on, in two."""
@@ -139,8 +138,9 @@ def plan_sweep(composed: Sequence[Composed], target: Hardware, with_data: bool =
     threads = schedule.threads if here else [None] * len(waiting)
     times = zip(threads, schedule.durations, schedule.starts, strict=True)
     placed = {cell.index: time for cell, time in zip(waiting, times, strict=True)}
+    place = f"this machine, {len(gpus)} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
     return SweepPlan(
-        target=_name(target, len(gpus)),
+        target=place if target.device is None else f"{target.count} × {target.device.name}",
         assumptions=_assumptions(target, bool(gpus), calibration, contents, with_data),
         slots=schedule.capacity,
         cells=[
@@ -239,12 +239,6 @@ def _planned(
 
 def _disk(parameters: int, each: int) -> int:
     return RECORD_BYTES + each * parameters
-
-
-def _name(target: Hardware, gpus: int) -> str:
-    if target.device is not None:
-        return f"{target.count} × {target.device.name}"
-    return f"this machine, {gpus} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
 
 
 def _assumptions(

@@ -39,8 +39,8 @@ from sweeps.launch.calibration import (
     known,
     probed_threads,
 )
+from sweeps.launch.facts import Contents
 from sweeps.launch.need import START_SECONDS, estimate
-from sweeps.launch.workload import Contents
 
 LENGTHS = (13, 36)
 """Tokens of a query and of a passage."""
@@ -134,7 +134,9 @@ def _measure(
     objective = build_objective(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]
-    batch = Batch(0, _tokens(), {IN_DOMAIN: _block()}, PAIRS)
+    own = torch.zeros(PAIRS, PAIRS, dtype=torch.bool)
+    block = RankingBlock(slice(0, PAIRS), slice(PAIRS, 2 * PAIRS), torch.arange(PAIRS), own)
+    batch = Batch(0, _tokens(), {IN_DOMAIN: block}, PAIRS)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -174,12 +176,3 @@ def _tokens() -> TokenBatch:
     lengths = np.repeat(LENGTHS, PAIRS)
     ids = np.random.default_rng(0).integers(5, VOCABULARY, int(lengths.sum()))
     return group_tokens(ids, lengths)
-
-
-def _block() -> RankingBlock:
-    return RankingBlock(
-        slice(0, PAIRS),
-        slice(PAIRS, 2 * PAIRS),
-        torch.arange(PAIRS),
-        torch.zeros(PAIRS, PAIRS, dtype=torch.bool),
-    )

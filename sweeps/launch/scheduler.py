@@ -11,8 +11,7 @@ from typing import Any
 
 from sweeps.launch.cells import Cell, CellState, SweepRecord
 from sweeps.launch.display import Display
-from sweeps.launch.pace import Pace
-from sweeps.launch.packing import Plan, fits
+from sweeps.launch.packing import Pace, Plan, fits
 from sweeps.launch.process import Child, Job, on_request_to_end
 
 TICK_SECONDS = 0.5

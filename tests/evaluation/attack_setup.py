@@ -18,7 +18,7 @@ from retrieval.data.tokens import TokenStores, train_wordpiece
 from retrieval.evaluation.attack import Attack, Outcome
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 from tests.rounding import encoder_roundings, gamma
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]

@@ -20,10 +20,10 @@ from sweeps.cli import main
 from sweeps.launch import plan as planning
 from sweeps.launch.calibration import Calibration, Point, known
 from sweeps.launch.compose import compose_command
+from sweeps.launch.facts import Contents, workload
 from sweeps.launch.need import ACCELERATORS, estimate
 from sweeps.launch.plan import Hardware, critical, plan_sweep, read_contents
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
-from sweeps.launch.workload import Contents, workload
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
 

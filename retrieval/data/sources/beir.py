@@ -113,10 +113,9 @@ def unpack(archive: Path, row: BeirSet, folder: Path) -> None:
     inside = row.folder or row.name
     try:
         with zipfile.ZipFile(archive) as opened:
-            for name in (index.CORPUS, index.QUERIES):
-                _extract(opened, f"{inside}/{name}", folder / name)
-            for split in row.splits:
-                _extract(opened, f"{inside}/qrels/{split}.tsv", folder / "qrels" / f"{split}.tsv")
+            for name in (index.CORPUS, index.QUERIES, *(f"qrels/{split}.tsv" for split in row.splits)):
+                with opened.open(f"{inside}/{name}") as source, (folder / name).open("wb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
     except (zipfile.BadZipFile, KeyError) as error:
         raise DataError(f"{archive}: {error.args[0]}; remove it to download it again") from error
     if row.evaluated != "test":
@@ -124,11 +123,6 @@ def unpack(archive: Path, row: BeirSet, folder: Path) -> None:
     dropped = _drop_unusable(folder)
     about = {"drop_identical": row.drop_identical, "dropped": dict(sorted(dropped.items()))}
     (folder / index.ABOUT).write_text(json.dumps(about), encoding="utf-8")
-
-
-def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> None:
-    with archive.open(member) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _drop_unusable(folder: Path) -> Counter[str]:

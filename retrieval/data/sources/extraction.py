@@ -131,12 +131,12 @@ def _code(node: ast.stmt, lines: list[str], without: ast.stmt | None = None) -> 
     if without is not None:
         assert without.end_lineno is not None
         numbers -= set(range(without.lineno, without.end_lineno + 1))
-    return _squeeze(lines[number - 1] for number in sorted(numbers))
+    return squeeze(lines[number - 1] for number in sorted(numbers))
 
 
 def _class_code(node: ast.ClassDef, lines: list[str]) -> str:
     """The class statement, its fields, and the first line of each method."""
-    head = _squeeze(lines[node.lineno - 1 : node.body[0].lineno - 1])
+    head = squeeze(lines[node.lineno - 1 : node.body[0].lineno - 1])
     return "\n".join(part for part in (head, _outline(node.body[1:], lines)) if part)
 
 
@@ -153,7 +153,8 @@ def _outline(body: Sequence[ast.stmt], lines: list[str]) -> str:
     return "\n".join(parts)
 
 
-def _squeeze(lines: Sequence[str] | Iterator[str]) -> str:
+def squeeze(lines: Sequence[str] | Iterator[str]) -> str:
+    """Lines without indentation, the blank ones left out."""
     return "\n".join(line.strip() for line in lines if line.strip())
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -209,15 +210,16 @@ class _Domain:
         """Write the domain as a BEIR folder under ``suite``."""
         folder = suite / _domain_name(self.number)
         (folder / "qrels").mkdir(parents=True)
-        with (
-            (folder / "corpus.jsonl").open("w", encoding="utf-8", newline="\n") as corpus,
-            (folder / "queries.jsonl").open("w", encoding="utf-8", newline="\n") as queries,
-            (folder / "qrels" / "train.tsv").open("w", encoding="utf-8", newline="\n") as train,
-            (folder / "qrels" / "dev.tsv").open("w", encoding="utf-8", newline="\n") as dev,
-            (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="\n") as test,
-            tqdm(total=self.passages, delay=2, leave=False, desc=f"drawing {folder.name}") as bar,
-        ):
-            qrels: dict[str, TextIO] = {"train": train, "dev": dev, "test": test}
+        with ExitStack() as stack:
+
+            def opened(name: str) -> TextIO:
+                return stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n"))
+
+            corpus, queries = opened("corpus.jsonl"), opened("queries.jsonl")
+            qrels = {split: opened(f"qrels/{split}.tsv") for split in ("train", "dev", "test")}
+            bar = stack.enter_context(
+                tqdm(total=self.passages, delay=2, leave=False, desc=f"drawing {folder.name}")
+            )
             for file in qrels.values():
                 file.write("query-id\tcorpus-id\tscore\n")
             for start in range(0, self.passages, _BLOCK):
