@@ -18,8 +18,8 @@ from retrieval.models.families import family
 from retrieval.opened import Run
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory
+from retrieval.run.hardware import quiet
 from retrieval.run.identity import data_label, identity, identity_hash
-from retrieval.run.notices import quiet
 from retrieval.run.storage import storage_errors
 from retrieval.run.tracking import Mirror
 from retrieval.search.retriever import ScorerRetriever

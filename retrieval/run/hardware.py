@@ -1,10 +1,12 @@
-"""Device, precision and threads of a run."""
+"""Device, precision and memory of a process, and what libraries print in it."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import resource
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -95,3 +97,14 @@ def _c_function(name: str, *arguments: Any) -> Callable[..., int] | None:
         return None
     function.argtypes, function.restype = arguments, ctypes.c_int
     return cast(Callable[..., int], function)
+
+
+def quiet() -> None:
+    """Keep libraries' notices about things that are decided here from the terminal."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "sentence_transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")

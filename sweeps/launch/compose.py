@@ -24,8 +24,7 @@ from retrieval.config import register_schema
 from retrieval.errors import ConfigError
 from retrieval.run.messages import explain, quoted
 from sweeps.launch.facts import facts
-from sweeps.launch.grid import jobs
-from sweeps.launch.where import Where
+from sweeps.launch.grid import Where, jobs
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The configuration files of ``train.py``."""

@@ -22,7 +22,7 @@ from retrieval.data.cache import build_once
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
-from retrieval.run.notices import quiet
+from retrieval.run.hardware import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN

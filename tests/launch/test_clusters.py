@@ -17,11 +17,10 @@ from test_command import finish, running_steps, statuses, wait_for
 
 from retrieval.errors import ConfigError
 from retrieval.run.directory import RunDirectory
-from sweeps.launch.batch import BatchOptions, run_batch
 from sweeps.launch.cells import Cell, SweepRecord
-from sweeps.launch.chunks import Chunk, ChunkRunner
+from sweeps.launch.clusters import BatchOptions, run_batch
 from sweeps.launch.display import Display
-from sweeps.launch.submission import cut, submitted, watch
+from sweeps.launch.submission import Chunk, ChunkRunner, cut, submitted, watch
 from sweeps.launch.sweep import make_cells, run_sweep
 
 pytest.importorskip("submitit")
