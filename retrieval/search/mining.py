@@ -53,15 +53,11 @@ def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
         rows = training_queries(collection)
         relevance = relevance_of(collection, cache)
         k = depth + min(relevance.most, SURPLUS)
-        found: Iterable[Ranking]
-        if source == BM25:
-            bm25 = bm25_index(collection, cache)
-            parts = (
-                rows[start : start + _QUERIES_A_CHUNK] for start in range(0, len(rows), _QUERIES_A_CHUNK)
-            )
-            found = (bm25.top_k(collection.query_texts(part), k) for part in parts)
-        else:
-            found = search(load_retriever(source), collection, rows, k)
+        found = (
+            _bm25(collection, rows, k, cache)
+            if source == BM25
+            else search(load_retriever(source), collection, rows, k)
+        )
         write_lists(target, rows, found, relevance, depth, {"source": source})
 
     describes = f"hard negatives of {collection.name} by {source}"
@@ -98,6 +94,12 @@ def search(
         for first in range(0, len(part), _QUERIES_A_CHUNK):
             span = slice(first, first + _QUERIES_A_CHUNK)
             yield Ranking(ranking.columns[span], ranking.scores[span])
+
+
+def _bm25(collection: Collection, query_rows: NDArray[np.int64], k: int, cache: Path) -> Iterator[Ranking]:
+    index = bm25_index(collection, cache)
+    for start in range(0, len(query_rows), _QUERIES_A_CHUNK):
+        yield index.top_k(collection.query_texts(query_rows[start : start + _QUERIES_A_CHUNK]), k)
 
 
 def write_lists(
