@@ -19,8 +19,8 @@ import torch
 from benchmarks import caching, training
 from benchmarks.parts import OF_DEVICE, PARTS, Match, Options
 from benchmarks.work import SHAPES
+from retrieval.run.hardware import quiet
 from retrieval.run.manifest import cpu_model
-from retrieval.run.notices import quiet
 
 
 def main() -> None:

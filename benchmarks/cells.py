@@ -41,7 +41,7 @@ def one_after_the_other(size: str) -> float:
 
 
 if __name__ == "__main__":
-    from retrieval.run.notices import quiet
+    from retrieval.run.hardware import quiet
 
     quiet()
     torch.set_num_threads(int(sys.argv[2]))

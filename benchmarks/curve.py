@@ -20,7 +20,7 @@ from retrieval.config import Config, register_schema
 from retrieval.config.validation import validate
 from retrieval.data.batches import Steps
 from retrieval.models.families import build_scorer
-from retrieval.run.notices import quiet
+from retrieval.run.hardware import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.prepared import PreparedData, prepare

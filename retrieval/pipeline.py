@@ -16,11 +16,12 @@ from retrieval.evaluation.suite import save_scores
 from retrieval.evaluation.untrained import UntrainedReference
 from retrieval.opened import Run
 from retrieval.run import hardware
-from retrieval.run.directory import RunDirectory, data_label, identity, identity_hash
-from retrieval.run.notices import quiet
+from retrieval.run.directory import RunDirectory
+from retrieval.run.hardware import quiet
+from retrieval.run.identity import data_label, identity, identity_hash
 from retrieval.run.storage import storage_errors
 from retrieval.run.tracking import Mirror
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 from retrieval.training import cost
 from retrieval.training.callbacks import MEASURING
 from retrieval.training.checkpoints import Checkpoints
@@ -49,7 +50,8 @@ def execute(run: Run) -> dict[str, Any]:
         with run.directory.claim() as finished:
             if finished is not None:
                 return finished
-            hardware.set_threads(run.cell.trainer.threads)
+            if run.cell.trainer.threads is not None:
+                torch.set_num_threads(run.cell.trainer.threads)
             run.directory.write_config(run.config)
             with storage_errors(run.config):  # the directory's record has the line for people, too
                 return _run(run.cell, run.directory, run.fingerprint)
@@ -73,7 +75,7 @@ def train_beside(config: DictConfig, group: Group) -> None:
     quiet()
     run = Run.open(config)
     cell = run.cell
-    hardware.set_threads(max(1, (cell.trainer.threads or torch.get_num_threads()) // group.size))
+    torch.set_num_threads(max(1, (cell.trainer.threads or torch.get_num_threads()) // group.size))
     device = hardware.choose_device(cell.trainer)
     precision = hardware.choose_precision(cell.train.precision, device)
     train(cell, prepare(cell), run.directory, None, device, precision, group)

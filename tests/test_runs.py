@@ -26,9 +26,9 @@ from retrieval.data.sources.pydocs import PydocsConfig
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.run import directory as runs
 from retrieval.run import ownership
-from retrieval.run.directory import RunBusyError, RunDirectory, identity, identity_hash, run_name
-from retrieval.run.identity import canonical, changed_key, safe
-from retrieval.run.metrics_log import MetricsLog, read_metrics
+from retrieval.run.directory import RunBusyError, RunDirectory
+from retrieval.run.files import MetricsLog, read_metrics
+from retrieval.run.identity import canonical, changed_key, identity, identity_hash, run_name, safe
 
 
 def make_config(**changes: Any) -> DictConfig:

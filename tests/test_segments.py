@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.data.segments import within
+from retrieval.data.arrays import within
 
 
 @given(st.lists(st.integers(0, 9), max_size=20))

@@ -41,8 +41,8 @@ class SubmititLauncher(ClusterLauncher):
     """Slurm job arrays, or local processes in their place."""
 
     def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
-        """See :func:`sweeps.launch.batch.run_batch`."""
-        from sweeps.launch.batch import BatchOptions, run_batch
+        """See :func:`sweeps.launch.clusters.run_batch`."""
+        from sweeps.launch.clusters import BatchOptions, run_batch
 
         return run_batch, BatchOptions
 
@@ -51,7 +51,7 @@ class RayLauncher(ClusterLauncher):
     """Tasks of a Ray cluster."""
 
     def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
-        """See :func:`sweeps.launch.ray_tasks.run_on_ray`."""
-        from sweeps.launch.ray_tasks import RayOptions, run_on_ray
+        """See :func:`sweeps.launch.clusters.run_on_ray`."""
+        from sweeps.launch.clusters import RayOptions, run_on_ray
 
         return run_on_ray, RayOptions

@@ -1,4 +1,4 @@
-"""Arrays on disk that are filled in place."""
+"""Arrays on disk that are filled in place; segments of flat arrays, membership in sorted ones."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ def scratch_array(folder: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.
 def _reserve(descriptor: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
+
+
+def within(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Place of every element in its segment, from 0 to count − 1: int64 ``[Σ counts]``."""
+    starts = np.cumsum(counts) - counts
+    places: NDArray[np.int64] = np.arange(int(counts.sum())) - np.repeat(starts, counts)
+    return places
+
+
+def contained(keys: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of ``keys`` are in ``ascending`` (not empty): bool, of the shape of ``keys``."""
+    places = np.searchsorted(ascending, keys)
+    found: NDArray[np.bool_] = ascending[np.minimum(places, len(ascending) - 1)] == keys
+    return found

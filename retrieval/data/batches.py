@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from retrieval.data.arrays import contained
 from retrieval.data.collection import Judgements
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.data.negatives import HardNegatives
@@ -51,9 +52,7 @@ class TrainingPairs:
     def relevant(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
         """Whether each passage is relevant to each query: bool ``[n, m]``."""
         keys = self._keys(query_rows[:, None], passage_rows[None, :])
-        places = np.searchsorted(self._known_keys, keys)
-        found: np.ndarray = self._known_keys[np.minimum(places, len(self._known_keys) - 1)] == keys
-        return found
+        return contained(keys, self._known_keys)
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,16 @@ class Shard:
     lengths: np.ndarray
     """Tokens of each of the N sequences, int64 ``[N]``, on the host."""
 
+    @classmethod
+    def of(cls, owners: np.ndarray, lengths: np.ndarray, rank: int) -> Shard:
+        """The share of ``rank`` in sequences of ``lengths`` dealt to the ranks ``owners``: int64 ``[N]``."""
+        counts = np.bincount(owners)
+        width = int(counts.max())
+        order = np.empty(len(owners), np.int64)
+        for owner, count in enumerate(counts):
+            order[owners == owner] = owner * width + np.arange(count)
+        return cls(rank, width, torch.from_numpy(order), lengths)
+
     @property
     def tokens(self) -> int:
         """Of the whole step, as :class:`TokenBatch` counts them; so are the next two."""
@@ -112,12 +121,7 @@ class Shard:
         """
         order = self.order[chosen].numpy()
         owners, places = np.divmod(order, self.width)
-        counts = np.bincount(owners)
-        width = int(counts.max())
-        within = np.empty_like(order)
-        for owner, count in enumerate(counts):
-            within[owners == owner] = np.arange(count)
-        shard = Shard(self.rank, width, torch.from_numpy(owners * width + within), self.lengths[chosen])
+        shard = Shard.of(owners, self.lengths[chosen], self.rank)
         return torch.from_numpy(places[owners == self.rank]), shard
 
 
@@ -187,7 +191,11 @@ class Stream:
         for place, indexes in self._indexes(seed, position * self.count, (position + 1) * self.count):
             source, key = self.sources[place], (seed, self.key, place)
             chosen = source.pairs.take(indexes)
-            hard = self._hard(source, chosen, step, key)
+            hard = np.empty((len(chosen), 0), np.int64)
+            if self.hard:
+                if source.negatives is None:
+                    raise ValueError(f"{source.name}: hard negatives are asked for and none were mined")
+                hard = source.negatives.draw(chosen.query_rows, self.hard, step, key)
             drawn.append(Draw(source, chosen.query_rows, chosen.passage_rows, hard))
         return drawn
 
@@ -216,13 +224,6 @@ class Stream:
             if count:
                 yield place, epoch_indexes(len(source), first, count, (seed, self.key, place))
 
-    def _hard(self, source: TrainingPairs, chosen: Judgements, step: int, key: tuple[int, ...]) -> np.ndarray:
-        if not self.hard:
-            return np.empty((len(chosen), 0), np.int64)
-        if source.negatives is None:
-            raise ValueError(f"{source.name}: hard negatives are asked for and none were mined")
-        return source.negatives.draw(chosen.query_rows, self.hard, step, key)
-
     def _dealt(self, place: int, pairs: int) -> int:
         """Pairs that a source has given when ``pairs`` are dealt to the sources in turn."""
         return (pairs + len(self.sources) - 1 - place) // len(self.sources)
@@ -240,17 +241,10 @@ def epoch_indexes(size: int, start: int, count: int, key: tuple[int, ...]) -> np
     return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
 
-_PERMUTATIONS: dict[tuple[int, ...], np.ndarray] = {}
-
-
+@lru_cache(maxsize=16)
 def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
     """The order of one pass; the last few are kept, since every step of a pass asks for the same."""
-    full = (size, *key)
-    if full not in _PERMUTATIONS:
-        while len(_PERMUTATIONS) >= 16:
-            _PERMUTATIONS.pop(next(iter(_PERMUTATIONS)))
-        _PERMUTATIONS[full] = np.random.default_rng(full).permutation(size)
-    return _PERMUTATIONS[full]
+    return np.random.default_rng((size, *key)).permutation(size)
 
 
 def collate(
@@ -289,7 +283,7 @@ def collate(
     if world == 1:
         return Batch(step, _gather(parts), blocks, pairs, term=term)
     owners = np.concatenate([_owners(stream, world) for stream in streams])
-    shard = _shard(owners, parts, rank, world)
+    shard = Shard.of(owners, np.concatenate([store.lengths(rows) for store, rows in parts]), rank)
     ends = np.cumsum([len(rows) for _, rows in parts])
     mine = np.split(owners == rank, ends[:-1])
     own = [(store, rows[kept]) for (store, rows), kept in zip(parts, mine, strict=True)]
@@ -305,16 +299,6 @@ def _owners(stream: Stream, world: int) -> np.ndarray:
     """Rank that encodes each sequence of a stream: a pair and its hard negatives stay together."""
     of_pairs = np.arange(stream.count) * world // stream.count
     return np.concatenate([of_pairs, of_pairs, np.repeat(of_pairs, stream.hard)])
-
-
-def _shard(owners: np.ndarray, parts: list[tuple[TokenStore, np.ndarray]], rank: int, world: int) -> Shard:
-    counts = np.bincount(owners, minlength=world)
-    width = int(counts.max())
-    order = np.empty(len(owners), np.int64)
-    for owner, count in enumerate(counts):
-        order[owners == owner] = owner * width + np.arange(count)
-    lengths = np.concatenate([store.lengths(rows) for store, rows in parts])
-    return Shard(rank, width, torch.from_numpy(order), lengths.astype(np.int64))
 
 
 def _excluded(drawn: list[Draw], stream: Stream) -> np.ndarray:

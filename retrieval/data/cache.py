@@ -35,16 +35,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def is_complete(folder: Path) -> bool:
     """Whether a build finished in ``folder`` and its files still have the sizes they had then."""
     try:
@@ -57,11 +47,9 @@ def is_complete(folder: Path) -> bool:
 def build_once(folder: Path, build: Callable[[Path], None], *, describe: str) -> Path:
     """Return ``folder``, built by the first caller and only read by all others.
 
-    Args:
-        folder: final place; its name must identify the content (:func:`digest` of all inputs).
-        build: writes the content into the empty folder it is given; whatever it raises reaches
-            the caller and leaves nothing behind.
-        describe: what is built, in words, for the message of a process that waits.
+    The name of ``folder`` must identify the content (:func:`digest` of all inputs). ``build`` writes it into
+    the empty folder it is given; whatever it raises reaches the caller and leaves nothing behind.
+    ``describe``: what is built, in words, for the message of a process that waits.
     """
     if is_complete(folder):
         return folder

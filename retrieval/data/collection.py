@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from retrieval.data import index, records
 from retrieval.data.cache import build_once
-from retrieval.data.table import Table
+from retrieval.data.index import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +76,17 @@ class Collection:
 
     def passages(self) -> Iterator[tuple[str, str]]:
         """Id and text (title and text joined by one space) of each passage, streamed."""
-        path = self.folder / index.CORPUS
-        with path.open("rb") as file:
-            for line, raw in enumerate(file, start=1):
-                yield records.parse_passage(raw, path, line)
+        return self._records(index.CORPUS, records.parse_passage)
 
     def queries(self) -> Iterator[tuple[str, str]]:
         """Id and text of each query, streamed."""
-        path = self.folder / index.QUERIES
+        return self._records(index.QUERIES, records.parse_query)
+
+    def _records(self, name: str, parse: index.Parse) -> Iterator[tuple[str, str]]:
+        path = self.folder / name
         with path.open("rb") as file:
             for line, raw in enumerate(file, start=1):
-                yield records.parse_query(raw, path, line)
+                yield parse(raw, path, line)
 
     def passage_texts(self, rows: ArrayLike) -> list[str]:
         """Texts of some passages (int64 ``[k]`` rows), read at their place in the file."""
@@ -137,10 +137,7 @@ class Collection:
 def open_collection(folder: Path, cache: Path, name: str | None = None) -> Collection:
     """Open a BEIR folder; the first time it is validated and indexed under ``cache/collections/``.
 
-    Args:
-        folder: holds ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/*.tsv``.
-        cache: folder of everything derived, shared by all runs.
-        name: how the collection is called in results; the folder's name by default.
+    ``name``: how the collection is called in results; the folder's name by default.
 
     Raises:
         DataError: a file is missing or malformed; the message names file, line, reason and fix.

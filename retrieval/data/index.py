@@ -6,23 +6,22 @@ record while building (no text is kept); a reader maps the arrays and pays for w
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from retrieval.data import records
-from retrieval.data.cache import digest, write_atomic
-from retrieval.data.table import Table
+from retrieval.data.cache import digest
 from retrieval.errors import DataError
+from retrieval.run.files import file_hash, read_json, write_text
 
 VERSION = 1
 CORPUS = "corpus.jsonl"
@@ -37,6 +36,57 @@ _SETTLED_SECONDS = 2.0
 _JUDGEMENTS_A_BLOCK = 50_000
 
 Parse = Callable[[bytes, Path, int], tuple[str, str]]
+
+
+class Table:
+    """Ids, line offsets and text hashes of the records of one file, memory-mapped."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        self._ids = np.memmap(folder / f"{table}.ids.bin", dtype=np.uint8, mode="r")
+        self._id_ends = np.load(folder / f"{table}.id_ends.npy", mmap_mode="r")
+        self._line_ends = np.load(folder / f"{table}.line_ends.npy", mmap_mode="r")
+        self._id_order = np.load(folder / f"{table}.id_order.npy", mmap_mode="r")
+        self._id_hashes = np.load(folder / f"{table}.id_hashes.npy", mmap_mode="r")
+        self.hashes: NDArray[np.uint64] = np.load(folder / f"{table}.hashes.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def ids(self, rows: ArrayLike) -> list[str]:
+        """Ids at ``rows`` (int64 ``[k]``)."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        starts, ends = self._id_ends[wanted].tolist(), self._id_ends[wanted + 1].tolist()
+        return [self._ids[start:end].tobytes().decode() for start, end in zip(starts, ends, strict=True)]
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Row of each id, −1 where unknown (int64 ``[k]``)."""
+        wanted = np.array([records.hash_id(identifier) for identifier in ids], dtype=np.uint64)
+        starts = np.searchsorted(self._id_hashes, wanted, side="left")
+        ends = np.searchsorted(self._id_hashes, wanted, side="right")
+        rows = np.full(len(ids), -1, dtype=np.int64)
+        found = ends > starts
+        rows[found] = self._id_order[starts[found]]
+        # Among millions of ids two may share a 64-bit hash; only then are the ids themselves compared.
+        for at in np.flatnonzero(ends - starts > 1).tolist():
+            candidates = self._id_order[starts[at] : ends[at]]
+            rows[at] = dict(zip(self.ids(candidates), candidates.tolist(), strict=True)).get(ids[at], -1)
+        return rows
+
+    def duplicate(self) -> tuple[int, int]:
+        """The two rows of the duplicate id that a reader of the file meets first; (−1, −1) if none."""
+        same = np.flatnonzero(self._id_hashes[1:] == self._id_hashes[:-1])
+        pairs = [(int(self._id_order[at]), int(self._id_order[at + 1])) for at in same.tolist()]
+        real = [(first, second) for first, second in pairs if len(set(self.ids([first, second]))) == 1]
+        return min(real, key=lambda pair: pair[1], default=(-1, -1))
+
+    def lines(self, path: Path, rows: ArrayLike) -> Iterator[tuple[bytes, int]]:
+        """Bytes and number (from 1) of the lines at ``rows`` of ``path``."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        starts, ends = self._line_ends[wanted].tolist(), self._line_ends[wanted + 1].tolist()
+        with path.open("rb") as file:
+            for row, start, end in zip(wanted.tolist(), starts, ends, strict=True):
+                file.seek(start)
+                yield file.read(end - start), row + 1
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -71,7 +121,7 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
         files.append(folder / ABOUT)
     name = f"{digest(str(folder.resolve()))[:32]}.json"
     memory = cache / "collections" / "hashes" / name if cache else None
-    known = _read_memory(memory) if memory else {}
+    known: dict[str, Any] = (read_json(memory) if memory else None) or {}
     hashes: dict[str, str] = {}
     remembered: dict[str, list[Any]] = {}
     for path in files:
@@ -79,26 +129,12 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
         stat = path.stat()
         key = [stat.st_size, stat.st_mtime_ns]
         entry = known.get(name, [])
-        hashes[name] = entry[2] if entry[:2] == key else _hash_file(path)
+        hashes[name] = entry[2] if entry[:2] == key else file_hash(path)
         if time.time() - stat.st_mtime > _SETTLED_SECONDS:
             remembered[name] = [*key, hashes[name]]
     if memory and remembered != known:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(memory, json.dumps(remembered))
+        write_text(memory, json.dumps(remembered))
     return digest(hashes)
-
-
-def _read_memory(path: Path) -> dict[str, list[Any]]:
-    try:
-        memory: dict[str, list[Any]] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return memory
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build(folder: Path, target: Path, fingerprint: str) -> None:
@@ -180,16 +216,13 @@ def _build_table(path: Path, parse: Parse, target: Path, table: str) -> NDArray[
     np.save(target / f"{table}.hashes.npy", np.frombuffer(text_hashes, dtype=np.uint64))
     np.save(target / f"{table}.id_order.npy", order)
     np.save(target / f"{table}.id_hashes.npy", hashes[order])
-    _refuse_duplicates(path, Table(target, table))
-    return np.array(empty, dtype=np.int64)
-
-
-def _refuse_duplicates(path: Path, table: Table) -> None:
-    first, second = table.duplicate()
+    written = Table(target, table)
+    first, second = written.duplicate()
     if second > 0:
-        [identifier] = table.ids([second])
+        [identifier] = written.ids([second])
         reason = f"_id {identifier!r} is already on line {first + 1}; give each record its own id"
         records.refuse(path, second + 1, reason)
+    return np.array(empty, dtype=np.int64)
 
 
 def _build_judgements(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from retrieval.data.arrays import within
 from retrieval.data.routes import Route
-from retrieval.data.segments import within
 
 GROUP_COST_SCORES = 200_000
 """Attention scores a head that one more group is worth: the fixed cost of its operations."""

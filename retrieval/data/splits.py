@@ -88,12 +88,7 @@ def check_disjoint(
     collection, the dev splits of the robust-training domains, the dev and test splits of the robust-dev
     domains and the test splits of the OOD domains.
 
-    Args:
-        in_domain: training collection; its key in the result is its name.
-        robust: robust-training domains by name.
-        ood: OOD test domains by name.
-        overlap: ``refuse``, or ``drop`` to have the training pairs named instead.
-        robust_dev: robust-dev domains by name.
+    ``overlap``: ``refuse``, or ``drop`` to have the training pairs named instead.
 
     Raises:
         ConfigError: a collection has two roles; pairs overlap under ``refuse``; ``overlap`` is

@@ -60,14 +60,8 @@ class EvaluationSet:
 
     def passages(self) -> Iterator[str]:
         """Yield the texts of the candidate pool, in the order of ``passage_rows``."""
-        for texts in self.passage_blocks():
-            yield from texts
-
-    def passage_blocks(self, span: slice = slice(None)) -> Iterator[list[str]]:
-        """Yield the texts at the pool positions of ``span`` some thousands at a time, in their order."""
-        rows = self.passage_rows[span]
-        for start in range(0, len(rows), _BLOCK):
-            yield self.collection.passage_texts(rows[start : start + _BLOCK])
+        for start in range(0, len(self.passage_rows), _BLOCK):
+            yield from self.collection.passage_texts(self.passage_rows[start : start + _BLOCK])
 
     def query_ids(self) -> list[str]:
         """Return the ids of the queries, in the order of ``query_rows``."""
@@ -91,11 +85,8 @@ def build_evaluation_set(
     a larger one. The pool holds every relevant passage of the chosen queries and, up to
     ``config.pool``, the passages of the lowest seeded hash; the whole corpus where it is ``None``.
 
-    Args:
-        collection: An opened collection.
-        split: A split of it that has judgements.
-        config: ``max_queries``, ``pool`` and ``seed`` are read.
-        drop_identical: Leave the passage whose id is the query's out of its candidates.
+    ``config``: ``max_queries``, ``pool`` and ``seed`` are read; ``drop_identical``: leave the passage with
+    a query's own id out of its candidates.
 
     Raises:
         KeyError: The collection has no such split.

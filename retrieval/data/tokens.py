@@ -14,9 +14,9 @@ import numpy as np
 
 from retrieval.config import ModelConfig
 from retrieval.config.data import DataConfig
+from retrieval.data.arrays import within
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
-from retrieval.data.segments import within
 from retrieval.errors import ConfigError, first_line
 
 Side: TypeAlias = Literal["queries", "passages"]
@@ -93,13 +93,8 @@ def _wordpieces(texts: Iterable[str], words: Any, size: int, numbered: list[str]
 
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = words
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=numbered,
-        limit_alphabet=MOST_CHARACTERS,
-        min_frequency=2,
-        show_progress=False,
-    )
+    options: dict[str, Any] = {"limit_alphabet": MOST_CHARACTERS, "min_frequency": 2, "show_progress": False}
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=numbered, **options)
     learner.train_from_iterator(texts, trainer)
     found: dict[str, int] = learner.get_vocab()
     return found
@@ -121,8 +116,7 @@ def load_tokenizer(source: str | Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = first_line(error)
-        raise ConfigError(f"no tokenizer at {source}: {reason}") from error
+        raise ConfigError(f"no tokenizer at {source}: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise ConfigError(f"the tokenizer of {source} has no fast version, which the token store needs")
     return tokenizer
@@ -163,26 +157,16 @@ class TokenStore:
         return difference
 
 
-def token_store(
-    collection: Collection, side: str, tokenizer: Any, max_length: int, cache: Path, fingerprint: str
-) -> TokenStore:
-    """The store of a collection's ``queries`` or ``passages``, built once per tokenizer and length.
-
-    ``fingerprint`` is the tokenizer's. Memory stays flat: texts stream through in chunks.
-    """
-    key = digest([collection.fingerprint, side, fingerprint, max_length, TOKENIZER_VERSION])
-
-    def texts() -> Iterator[str]:
-        records = collection.queries() if side == "queries" else collection.passages()
-        return (text for _, text in records)
-
-    def build(folder: Path) -> None:
-        write_store(folder, texts(), tokenizer, max_length)
-
-    folder = build_once(
-        cache / "tokens" / key[:16], build, describe=f"tokenising the {side} of {collection.name}"
+def tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, **options: Any) -> Any:
+    """What a tokenizer makes of texts of at most ``max_length`` tokens, ``input_ids`` among it."""
+    return tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=max_length,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        **options,
     )
-    return TokenStore(folder)
 
 
 @dataclass(frozen=True)
@@ -195,7 +179,7 @@ class TokenStores:
     tokenizer: Any
     fingerprint: str
     """The tokenizer's, see :func:`tokenizer_fingerprint`."""
-    _opened: dict[tuple[str, str], TokenStore] = field(default_factory=dict)
+    _opened: dict[str, TokenStore] = field(default_factory=dict)
 
     def length(self, side: Side) -> int:
         """Tokens of a text of ``side`` at most, special ones included."""
@@ -203,22 +187,24 @@ class TokenStores:
 
     def tokenize(self, texts: Sequence[str], side: Side, **options: Any) -> Any:
         """What the tokenizer makes of texts that are in no collection, ``input_ids`` among it."""
-        return self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.length(side),
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            **options,
-        )
+        return tokenized(self.tokenizer, texts, self.length(side), **options)
 
     def __call__(self, collection: Collection, side: Side) -> TokenStore:
-        """The store of the ``queries`` or ``passages`` of a collection (built once, then mapped)."""
-        key = (collection.fingerprint, side)
+        """The store of a collection's ``queries`` or ``passages``, built once per tokenizer and length.
+
+        Memory stays flat: texts stream through in chunks.
+        """
+        length = self.length(side)
+        key = digest([collection.fingerprint, side, self.fingerprint, length, TOKENIZER_VERSION])
         if key not in self._opened:
-            self._opened[key] = token_store(
-                collection, side, self.tokenizer, self.length(side), self.cache, self.fingerprint
-            )
+
+            def build(folder: Path) -> None:
+                records = collection.queries() if side == "queries" else collection.passages()
+                write_store(folder, (text for _, text in records), self.tokenizer, length)
+
+            describe = f"tokenising the {side} of {collection.name}"
+            folder = build_once(self.cache / "tokens" / key[:16], build, describe=describe)
+            self._opened[key] = TokenStore(folder)
         return self._opened[key]
 
 
@@ -229,25 +215,14 @@ def write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: 
     lengths: list[np.ndarray] = []
     with (folder / "ids.bin").open("wb") as file:
         while chunk := list(islice(texts, CHUNK)):
-            encoded = tokenizer(
-                chunk,
-                truncation=True,
-                max_length=max_length,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
+            encoded = tokenized(tokenizer, chunk, max_length)["input_ids"]
             lengths.append(np.fromiter((len(ids) for ids in encoded), np.int64, len(encoded)))
             flat = np.fromiter((i for ids in encoded for i in ids), np.int64, int(lengths[-1].sum()))
             file.write(flat.astype(dtype).tobytes())
     counts = np.concatenate([np.zeros(1, np.int64), *lengths])
     np.save(folder / "offsets.npy", np.cumsum(counts), allow_pickle=False)
-    meta = {
-        "dtype": dtype.name,
-        "vocabulary": vocabulary,
-        "texts": len(counts) - 1,
-        "tokens": int(counts.sum()),
-    }
-    (folder / "store.json").write_text(json.dumps(meta))
+    sizes = {"vocabulary": vocabulary, "texts": len(counts) - 1, "tokens": int(counts.sum())}
+    (folder / "store.json").write_text(json.dumps({"dtype": dtype.name, **sizes}))
 
 
 def tokenizer_source(model: ModelConfig, trained: Callable[[], Path]) -> str:

@@ -23,7 +23,7 @@ from retrieval.data.tokens import TokenStores
 from retrieval.evaluation.suite import measure
 from retrieval.models.families import build_scorer
 from retrieval.run.identity import canonical, content_hash, model_part
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 
 # Part of every cache key: raised whenever initial weights or metrics change.
 VERSION = "untrained 1"

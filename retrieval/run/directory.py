@@ -13,30 +13,25 @@ import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
 from retrieval.errors import ConfigError, ParetrieveError
-from retrieval.run.files import read_json, remove_unfinished, write_json, write_text
-from retrieval.run.identity import as_config, changed_key, data_label, identity, identity_hash, run_name
+from retrieval.run.files import (
+    MetricsLog,
+    read_json,
+    read_metrics,
+    read_status,
+    remove_unfinished,
+    write_json,
+    write_text,
+)
+from retrieval.run.identity import as_config, changed_key, identity, identity_hash, run_name
 from retrieval.run.manifest import manifest, uncommitted, with_earlier
-from retrieval.run.metrics_log import MetricsLog, read_metrics
 from retrieval.run.ownership import NOBODY, is_here, lives, owner
-from retrieval.run.status import read_status
-
-__all__ = [
-    "MetricsLog",
-    "RunBusyError",
-    "RunDirectory",
-    "data_label",
-    "identity",
-    "identity_hash",
-    "manifest",
-    "run_name",
-]
 
 State = Literal["absent", "running", "stopped", "done", "failed"]
 
@@ -55,6 +50,13 @@ class RunDirectory:
     def __init__(self, path: str | Path, identity: str | None = None) -> None:
         """``identity``: whole hash of the run that belongs there, ``None`` = whichever is there."""
         self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+        """Folder of the trained encoder, in the sentence-transformers format."""
+        self.config = self.path / "config.yaml"
+        """Resolved configuration."""
+        self.log = self.path / "log.txt"
+        """Standard output and error of the run when a launcher started it."""
         self._identity = identity
         self._mutex = threading.RLock()
         self._written = float("-inf")
@@ -70,26 +72,6 @@ class RunDirectory:
     def name(self) -> str:
         """The run's name."""
         return self.path.name
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the trained encoder, in the sentence-transformers format."""
-        return self.path / "model"
-
-    @property
-    def config(self) -> Path:
-        """Resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def log(self) -> Path:
-        """Standard output and error of the run when a launcher started it."""
-        return self.path / "log.txt"
 
     def status(self) -> dict[str, Any] | None:
         """``status.json``, or ``None`` when the run never started."""
@@ -116,15 +98,10 @@ class RunDirectory:
     def state(self) -> State:
         """Where the run stands; ``stopped`` = its process is gone without an end, it can be resumed."""
         status = self.status() or {}
-        match status.get("state"):
-            case "done":
-                return "done"
-            case "failed":
-                return "failed"
-            case "running":
-                return "running" if self._lives(status) else "stopped"
-            case _:
-                return "absent"
+        state = status.get("state")
+        if state == "running" and not self._lives(status):
+            return "stopped"
+        return cast(State, state) if state in ("running", "done", "failed") else "absent"
 
     @contextlib.contextmanager
     def claim(self, timeout: float = 2.0) -> Iterator[dict[str, Any] | None]:
@@ -134,8 +111,7 @@ class RunDirectory:
         while this process, and no other, may write to the directory. An exception inside marks the run
         failed; an interruption (``SystemExit``, ``KeyboardInterrupt``) leaves it to be resumed.
 
-        Args:
-            timeout: Seconds to wait for a lock that another process holds.
+        ``timeout``: seconds to wait for a lock that another process holds.
 
         Raises:
             RunBusyError: A living process, here or on another host, works on it.
@@ -167,9 +143,7 @@ class RunDirectory:
     def progress(self, step: int, phase: str = "train") -> None:
         """Record the step reached; cheap: written once a second and on a new phase.
 
-        Args:
-            step: Optimisation steps done.
-            phase: ``data``, ``train`` or ``evaluate``.
+        ``phase``: ``data``, ``train`` or ``evaluate``.
         """
         if phase != self._phase or time.monotonic() - self._written >= PROGRESS_SECONDS:
             self._phase = phase
@@ -182,12 +156,7 @@ class RunDirectory:
         self._update(state="done", finished=now(), error=None, step=status.get("steps"), phase=None)
 
     def fail(self, error: BaseException | Mapping[str, str]) -> None:
-        """Mark the run failed.
-
-        Args:
-            error: The exception, or ``{"type", "message", "traceback"}`` of a process that could not speak
-                for itself.
-        """
+        """Mark the run failed by an exception, or another process's ``{"type", "message", "traceback"}``."""
         if isinstance(error, BaseException):
             error = {
                 "type": type(error).__name__,
@@ -230,11 +199,11 @@ class RunDirectory:
         keeps what the manifest said before, under ``earlier``.
         """
         made = with_earlier(manifest(**extra), read_json(self.path / "manifest.json"))
-        difference = uncommitted()
+        difference, patch = uncommitted(), self.path / "code.diff"
         if difference is None:
-            (self.path / "code.diff").unlink(missing_ok=True)
+            patch.unlink(missing_ok=True)
         else:
-            write_text(self.path / "code.diff", difference)
+            write_text(patch, difference)
         write_json(self.path / "manifest.json", made)
         return made
 

@@ -1,10 +1,12 @@
-"""Device, precision and threads of a run."""
+"""Device, precision and memory of a process, and what libraries print in it."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import resource
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,23 +24,19 @@ def choose_device(config: TrainerConfig) -> torch.device:
     """
     wanted = config.accelerator
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted in ("auto", "gpu"):
-        found = next((name for name in ("cuda", "mps") if available[name]), None)
-        if found is None and wanted == "gpu":
-            raise ConfigError("trainer.accelerator=gpu: no GPU is visible to PyTorch; use cpu or auto")
-        return _enough(torch.device(found or "cpu"), config.devices)
-    if wanted not in available:
+    if wanted not in ("auto", "gpu", *available):
         raise ConfigError(f"trainer.accelerator={wanted} is not known; valid: auto, cpu, cuda, gpu, mps")
-    if not available[wanted]:
+    if not available.get(wanted, True):
         raise ConfigError(f"trainer.accelerator={wanted} is not available here; use auto or cpu")
-    return _enough(torch.device(wanted), config.devices)
-
-
-def _enough(device: torch.device, devices: int) -> torch.device:
-    found = torch.cuda.device_count() if device.type == "cuda" else 1
-    if device.type != "cpu" and found < devices:
-        raise ConfigError(f"trainer.devices={devices} and there are {found} of {device.type}; use {found}")
-    return device
+    kind = wanted
+    if wanted in ("auto", "gpu"):
+        kind = next((name for name in ("cuda", "mps") if available[name]), "cpu")
+        if kind == "cpu" and wanted == "gpu":
+            raise ConfigError("trainer.accelerator=gpu: no GPU is visible to PyTorch; use cpu or auto")
+    found = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind != "cpu" and found < config.devices:
+        raise ConfigError(f"trainer.devices={config.devices} and there are {found} of {kind}; use {found}")
+    return torch.device(kind)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
@@ -51,12 +49,6 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         return "bf16" if any(getattr(torch.cpu, name, bool)() for name in names) else "32"
     return "32"
-
-
-def set_threads(threads: int | None) -> None:
-    """CPU threads of this process, as the launcher or the user assigned them."""
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -105,3 +97,14 @@ def _c_function(name: str, *arguments: Any) -> Callable[..., int] | None:
         return None
     function.argtypes, function.restype = arguments, ctypes.c_int
     return cast(Callable[..., int], function)
+
+
+def quiet() -> None:
+    """Keep libraries' notices about things that are decided here from the terminal."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "sentence_transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.utils\.data")

@@ -28,6 +28,7 @@ from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.config.schema import content_keys
 from retrieval.errors import ConfigError
+from retrieval.run.files import file_hash
 
 SECTIONS = ("model", "data", "strategy", "train", "eval", "attack", "seed")
 """The keys of a configuration that can change a run's numbers."""
@@ -46,9 +47,7 @@ SIGNIFICANT_DIGITS = 12
 def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     """The part of ``config`` that identifies a run, as plain values.
 
-    Args:
-        config: A whole configuration; interpolations are resolved.
-        fingerprint: Fingerprint of the data's content (``retrieval.data.sources.fingerprint``).
+    ``fingerprint``: of the data's content (``retrieval.data.sources.fingerprint``).
 
     Raises:
         ConfigError: A number is not finite.
@@ -93,26 +92,31 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
         for section, part in (("eval", _evaluation), ("model", model_part)):
             if isinstance(whole.get(section), dict):
                 whole[section] = part(whole[section])
-    found, expected = (_flat({key: whole.get(key) for key in SECTIONS}) for whole in (theirs, ours))
+    found, expected = (
+        {key: _comparable(leaf) for key, leaf in leaves({name: whole.get(name) for name in SECTIONS}).items()}
+        for whole in (theirs, ours)
+    )
     ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, *ROLES)]
     ignored += [".".join(key) for key in content_keys()] + ["attack.replay"]
     if ours["attack"]["name"] == "none":
         ignored.append("attack")
-    keys = (key for key in sorted(found.keys() | expected.keys()) if not _is_below(key, ignored))
+    places = tuple(f"{place}." for place in ignored)
+    keys = (key for key in sorted(found.keys() | expected.keys()) if not f"{key}.".startswith(places))
     return next((key for key in keys if found.get(key, "absent") != expected.get(key, "absent")), None)
 
 
-def _is_below(key: str, places: list[str]) -> bool:
-    return any(key == place or key.startswith(f"{place}.") for place in places)
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Values of nested mappings by dotted key."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    parts = (leaves(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+    return {key: leaf for part in parts for key, leaf in part.items()}
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted key; numbers as text, equal ones alike."""
-    if isinstance(value, Mapping):
-        items = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
-        return {key: leaf for item in items for key, leaf in item.items()}
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {prefix: f"{value:.{SIGNIFICANT_DIGITS}g}" if number else value}
+def _comparable(leaf: Any) -> Any:
+    """Numbers as text, equal ones alike."""
+    number = isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    return f"{leaf:.{SIGNIFICANT_DIGITS}g}" if number else leaf
 
 
 def run_name(config: DictConfig | Config, who: str) -> str:
@@ -203,14 +207,12 @@ def content_hash(value: str) -> str:
         state = file.stat()
         # A file that is given by itself counts by its content alone, whatever it is called.
         name = file.relative_to(root).as_posix() if root.is_dir() else ""
-        digest.update(
-            f"{name}\0{_file_hash(str(file.resolve()), state.st_size, state.st_mtime_ns)}\n".encode()
-        )
+        content = _file_hash(str(file.resolve()), state.st_size, state.st_mtime_ns)
+        digest.update(f"{name}\0{content}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
 @cache
 def _file_hash(path: str, size: int, modified: int) -> str:
     """Hash of one file; size and time are part of the cache's key, so that a rewritten file is read anew."""
-    with Path(path).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_hash(Path(path))

@@ -47,12 +47,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def manifest(**extra: Any) -> dict[str, Any]:
-    """Provenance of the present process.
-
-    Args:
-        extra: What the caller knows and this module does not: ``device``, ``precision``, fingerprints,
-            counts, the identity hash.
-    """
+    """Provenance of the present process; ``extra``: device, precision, fingerprints, counts, hash."""
     return {
         "git": git_state(ROOT),
         "versions": versions(),
@@ -67,21 +62,15 @@ def manifest(**extra: Any) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Installed versions of :data:`PACKAGES`, without those that are not installed."""
-    found: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    installed = {name: next(iter(metadata.distributions(name=name)), None) for name in PACKAGES}
+    return {name: found.version for name, found in installed.items() if found is not None}
 
 
 def git_state(root: Path) -> Mapping[str, Any] | None:
     """Commit and dirty flag of the checkout at ``root``; ``None`` where there is none or no git."""
     if not (root / ".git").exists():
         return None
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color")
+    commit, changes = _git(root, "rev-parse", "HEAD"), _changes(root)
     if commit is None or changes is None:
         return None
     hashed = hashlib.sha256(changes.encode()).hexdigest() if changes else None
@@ -90,7 +79,7 @@ def git_state(root: Path) -> Mapping[str, Any] | None:
 
 def uncommitted(root: Path = ROOT) -> str | None:
     """Changes of tracked files since the commit, as a patch without secrets; ``None`` if there are none."""
-    changes = _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color") if (root / ".git").exists() else None
+    changes = _changes(root) if (root / ".git").exists() else None
     if not changes or len(changes) > MOST_DIFFERENCE:
         return None
     for name, value in os.environ.items():
@@ -123,6 +112,10 @@ def cpu_model() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def _changes(root: Path) -> str | None:
+    return _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color")
 
 
 def _git(root: Path, *arguments: str) -> str | None:

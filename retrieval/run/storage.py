@@ -67,12 +67,7 @@ def writable_file(path: Path | None) -> Path | None:
     Raises:
         ConfigError: it cannot be written.
     """
-    if path is not None:
-        with _refusing(path):
-            if path.exists() and not path.is_file():
-                raise ConfigError(f"cannot write {str(path)[:LONGEST_NAME]}: it is no file; name another")
-            _try(path.parent)
-    return path
+    return _writable(path, is_file=True)
 
 
 def writable_folder(path: Path | None) -> Path | None:
@@ -81,26 +76,25 @@ def writable_folder(path: Path | None) -> Path | None:
     Raises:
         ConfigError: nothing can be written there.
     """
-    if path is not None:
-        with _refusing(path):
-            _try(path)
-    return path
+    return _writable(path, is_file=False)
 
 
-@contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def _writable(path: Path | None, is_file: bool) -> Path | None:
+    if path is None:
+        return None
+    name = str(path)[:LONGEST_NAME]
     try:
-        yield
+        if is_file and path.exists() and not path.is_file():
+            raise ConfigError(f"cannot write {name}: it is no file; name another")
+        folder = path.parent if is_file else path
+        # What is missing of the folder can be made if the part that is there can be written to.
+        there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+        tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise ConfigError(
-            f"cannot write {str(path)[:LONGEST_NAME]}: {error.strerror}; name another place, or mend this one"
+            f"cannot write {name}: {error.strerror}; name another place, or mend this one"
         ) from error
-
-
-def _try(folder: Path) -> None:
-    """Write to the part of ``folder`` that is there; what is missing can be made if that can be written."""
-    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-    tempfile.TemporaryFile(dir=there).close()
+    return path
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from retrieval.config import LoggerConfig
+from retrieval.errors import first_line
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 
 log = logging.getLogger(__name__)
@@ -133,14 +134,9 @@ class Mirror:
     def _start(self, mode: Literal["online", "offline"]) -> Any:
         import wandb
 
-        timeout = self._config.timeout
-        wanted: dict[str, Any] = {
-            "init_timeout": timeout,
-            "finish_timeout": timeout,
-            "x_disable_stats": True,
-            "console": "off",
-            "disable_git": True,  # the address of a remote may hold a token; the manifest has the commit
-        }
+        wanted: dict[str, Any] = dict.fromkeys(("init_timeout", "finish_timeout"), self._config.timeout)
+        # The address of a remote may hold a token; the manifest has the commit.
+        wanted |= {"x_disable_stats": True, "console": "off", "disable_git": True}
         known = wandb.Settings.model_fields
         try:
             settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in known})
@@ -175,18 +171,11 @@ def has_wandb_key() -> bool:
     """Whether W&B could be asked without a prompt: a key in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlparse(_server()).hostname or ""
     try:
-        return (
-            netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(_server()).hostname or "")
-            is not None
-        )
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, its type where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _server() -> str:

@@ -7,7 +7,7 @@ stemmed (Porter 2), as in Anserini's and BEIR's baselines.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from retrieval.data.arrays import FloatArray
 from retrieval.data.cache import build_once, digest
-from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.data.tokens import Side
-from retrieval.models.scores import Scores
+from retrieval.data.testset import EvaluationSet
 from retrieval.run.metric_names import RANKING
 from retrieval.search.ranking import DEPTH, Ranking, ranking_metrics, without_identical
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import TextScorer
 
 if TYPE_CHECKING:
     from retrieval.data.collection import Collection
@@ -86,18 +84,13 @@ class Bm25Index:
         return Ranking(columns=columns, scores=scores)
 
 
-class Bm25Retriever(Retriever, Scores):
-    """BM25 with the statistics of a whole collection; rows are the numbers of its texts."""
+class Bm25Retriever(TextScorer):
+    """BM25 with the statistics of a whole collection."""
 
     def __init__(self, collection: Collection, cache: Path) -> None:
         """``cache``: where the index is kept."""
-        self.scores = self
-        self._collection = collection
+        super().__init__(collection)
         self._index = bm25_index(collection, cache)
-
-    def encode(self, collection: Collection, side: Side, rows: IntArray) -> Any:
-        """The rows themselves: int64 ``[n]``."""
-        return rows
 
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """See :class:`Scores`."""
@@ -121,15 +114,9 @@ def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArra
     Ranks the same candidates as the encoders are ranked on, with the statistics of those candidates.
     Built once into ``cache/bm25``.
     """
-    folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint])
-    build_once(folder, _builder(evaluation_set, cache), describe=f"BM25 baseline of {evaluation_set.name}")
-    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return {name: np.array(stored[name], dtype=np.float64) for name in RANKING}
+    whole = len(evaluation_set.passage_rows) == evaluation_set.collection.counts["passages"]
 
-
-def _builder(evaluation_set: EvaluationSet, cache: Path) -> Callable[[Path], None]:
     def build(target: Path) -> None:
-        whole = len(evaluation_set.passage_rows) == evaluation_set.collection.counts["passages"]
         index = (
             bm25_index(evaluation_set.collection, cache)
             if whole
@@ -139,7 +126,10 @@ def _builder(evaluation_set: EvaluationSet, cache: Path) -> Callable[[Path], Non
         values = {name: scores.tolist() for name, scores in ranking_metrics(ranking, evaluation_set).items()}
         (target / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
 
-    return build
+    folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint])
+    build_once(folder, build, describe=f"BM25 baseline of {evaluation_set.name}")
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {name: np.array(stored[name], dtype=np.float64) for name in RANKING}
 
 
 def _tokenizer() -> Any:

@@ -35,11 +35,8 @@ def denoise(mined: Path, collection: Collection, config: DenoiseConfig, cache: P
     The teacher's scores are kept too, so that another margin costs no second judgement. The manifest's
     counts tell what was dropped: ``denoised`` of ``judged`` negatives.
 
-    Args:
-        mined: from :func:`retrieval.search.mining.mine`.
-        collection: that ``mined`` belongs to.
-        config: teacher and margin, see :func:`thresholds`.
-        cache: folder of everything derived.
+    ``mined``: from :func:`retrieval.search.mining.mine`; ``config``: teacher and margin, see
+    :func:`thresholds`.
 
     Raises:
         ConfigError: the teacher cannot be loaded, or the margin is not valid.
@@ -120,14 +117,11 @@ def thresholds(positives: NDArray[np.float32], config: DenoiseConfig) -> NDArray
     one threshold for all, for teachers whose scores compare between queries, as a cross-encoder's do.
     """
     value = np.float32(config.value)
-    limits: NDArray[np.float32]
     if config.margin == "absolute":
-        limits = positives - value
-    elif config.margin == "relative":
-        limits = (positives - value * np.abs(positives)).astype(np.float32)
-    else:
-        limits = np.full(positives.shape, np.quantile(positives, config.value), dtype=np.float32)
-    return limits
+        return positives - value
+    if config.margin == "relative":
+        return (positives - value * np.abs(positives)).astype(np.float32)
+    return np.full(positives.shape, np.quantile(positives, config.value), dtype=np.float32)
 
 
 def write_denoised(lists: NegativeLists, judged: Path, config: DenoiseConfig, target: Path) -> None:

@@ -19,8 +19,7 @@ from tqdm import tqdm
 from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
-from retrieval.data.negatives import MANIFEST, NegativeLists
-from retrieval.data.relevance import Relevance, relevance_of
+from retrieval.data.negatives import MANIFEST, NegativeLists, Relevance, relevance_of
 from retrieval.search.bm25 import bm25_index
 from retrieval.search.loading import BM25, TEXTS_A_BLOCK, load_retriever, model_identity
 from retrieval.search.ranking import Ranking, top_k_of_blocks
@@ -39,14 +38,11 @@ _BYTES_A_RESULT = 56
 
 
 def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
-    """Folder with the :class:`NegativeLists` of a collection's training queries, built once into the cache.
+    """Folder with the :class:`NegativeLists` of a collection's training queries, built once into ``cache``.
 
-    Args:
-        collection: its training queries get a list each; passages that are relevant in any split, their
-            copies and passages without text are in none.
-        source: ``bm25``, a run folder, or a sentence-transformers folder or hub id.
-        depth: passages a list.
-        cache: folder of everything derived.
+    Each query gets a list of ``depth`` passages; those that are relevant in any split, their copies and
+    passages without text are in none. ``source``: ``bm25``, a run folder, or a folder or hub id of a
+    sentence-transformers model.
 
     Raises:
         ConfigError: ``source`` cannot be loaded.

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retrieval.data.arrays import FloatArray
-from retrieval.data.segments import within
+from retrieval.data.arrays import FloatArray, within
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ParetrieveError
 from retrieval.models.scores import INNER_PRODUCTS, Scores
@@ -39,17 +38,7 @@ class Ranking:
 
 
 def check_count(vectors: FloatArray, expected: int, side: str, evaluation_set: EvaluationSet) -> None:
-    """Refuse more or fewer vectors than texts of a set were to be encoded.
-
-    Args:
-        vectors: float32[n, …].
-        expected: Texts.
-        side: ``query`` or ``passage``, for the message.
-        evaluation_set: The set.
-
-    Raises:
-        ParetrieveError: Naming the numbers found and expected.
-    """
+    """Raise :class:`ParetrieveError` unless there are ``expected`` vectors, float32[n, …], of texts."""
     if len(vectors) != expected:
         raise ParetrieveError(
             f"{evaluation_set.name}: the encoder returned {len(vectors)} {side} vectors for {expected} texts"
@@ -57,11 +46,7 @@ def check_count(vectors: FloatArray, expected: int, side: str, evaluation_set: E
 
 
 def check_finite(values: NDArray[np.floating]) -> None:
-    """Refuse NaN and infinity, which would otherwise rank silently.
-
-    Raises:
-        ParetrieveError: The encoder is at fault; training has probably diverged.
-    """
+    """Raise :class:`ParetrieveError` for NaN and infinity, which would otherwise rank silently."""
     if not np.isfinite(values).all():
         raise ParetrieveError(
             "the encoder returned vectors or scores with NaN or infinity; it cannot be measured"
@@ -84,13 +69,12 @@ def top_k(
         queries: float32[q, …], encoded.
         passages: float32[p, …]; may be memory-mapped, only ``chunk`` rows are read at a time.
         k: Depth; lists hold min(k, p) passages.
-        chunk: Passages scored at a time.
-        scores: The family's; inner products of vectors unless said.
 
     Raises:
         ParetrieveError: A row holds NaN or infinity.
     """
-    return top_k_of_blocks(queries, _blocks(passages, chunk), k, scores)
+    blocks = (passages[start : start + chunk] for start in range(0, len(passages), chunk))
+    return top_k_of_blocks(queries, blocks, k, scores)
 
 
 def top_k_of_blocks(
@@ -118,11 +102,6 @@ def top_k_of_blocks(
         seen += len(block)
         del block  # let go of it before the next one is made
     return _unpack(np.sort(best, axis=1)[:, ::-1])
-
-
-def _blocks(matrix: FloatArray, rows: int) -> Iterator[FloatArray]:
-    for start in range(0, len(matrix), rows):
-        yield matrix[start : start + rows]
 
 
 def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) -> NDArray[np.uint64]:
@@ -203,11 +182,8 @@ def rank(
 ) -> Ranking:
     """Return the :data:`DEPTH` best candidates of every query, without its identical-id passage.
 
-    Args:
-        queries: float32[q, …], encoded.
-        shards: float32[n, …], together the rows of the whole pool in its order; one is held at a time.
-        evaluation_set: The set the rows belong to.
-        scores: The family's; inner products of vectors unless said.
+    ``queries``: float32[q, …], encoded; ``shards``: float32[n, …], together the rows of the whole pool in its
+    order, one of which is held at a time.
 
     Raises:
         ParetrieveError: Rows are too few or too many, or not finite.

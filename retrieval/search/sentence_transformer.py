@@ -13,7 +13,7 @@ from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side
-from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
 
@@ -148,18 +148,22 @@ def sentence_transformer_retriever(
     Raises:
         ConfigError: The model cannot be loaded, or its scores are not inner products of its vectors.
     """
-    loaded = _load(model, device)
+    from sentence_transformers import SentenceTransformer
+
+    check_folder(model)
+    try:
+        loaded = SentenceTransformer(str(model), device=device)
+    except (OSError, ValueError) as error:
+        reason = first_line(error)
+        raise ConfigError(f"{model}: not loadable as a sentence-transformers model: {reason}") from error
     measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(
             f"{model}: similarity {measure!r} is no inner product; valid: {', '.join(SIMILARITIES)}"
         )
+    normalize = measure == "cosine"
     return SentenceTransformerRetriever(
-        loaded,
-        normalize=measure == "cosine",
-        temperature=temperature,
-        batch_size=batch_size,
-        block=block,
+        loaded, normalize=normalize, temperature=temperature, batch_size=batch_size, block=block
     )
 
 
@@ -172,14 +176,3 @@ def check_folder(model: str | Path, option: str = "") -> None:
     is_path = isinstance(model, Path) or model.startswith(("/", "./", "../"))
     if is_path and not Path(model).is_dir():
         raise ConfigError(f"{option}{model}: no such folder; give a sentence-transformers folder or a hub id")
-
-
-def _load(model: str | Path, device: str | None) -> Any:
-    from sentence_transformers import SentenceTransformer
-
-    check_folder(model)
-    try:
-        return SentenceTransformer(str(model), device=device)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{model}: not loadable as a sentence-transformers model: {reason}") from error

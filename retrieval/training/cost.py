@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from retrieval.data.batches import Batch
-from retrieval.data.cache import digest, write_atomic
+from retrieval.data.cache import digest
 from retrieval.models.flops import Work
 from retrieval.models.scorer import DTYPES
+from retrieval.run.files import write_text
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ def peak_flops(device: torch.device, precision: str, cache: Path, size: int = 20
     a = torch.randn(size, size, device=device, dtype=DTYPES[precision])
     seconds = min(_timed_product(a) for _ in range(6))
     flops = 2.0 * size**3 / seconds
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"name": name, "precision": precision, "threads": threads, "flops": flops}
-    write_atomic(path, json.dumps(record))
+    write_text(path, json.dumps(record))
     return flops
 
 

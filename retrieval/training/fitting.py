@@ -13,7 +13,8 @@ from retrieval.config import Config, model_name
 from retrieval.data.batches import Steps
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
-from retrieval.run.directory import MetricsLog, RunDirectory
+from retrieval.run.directory import RunDirectory
+from retrieval.run.files import MetricsLog
 from retrieval.run.tracking import Mirror
 from retrieval.training.callbacks import (
     CheckpointCallback,

@@ -14,8 +14,7 @@ from retrieval.config.data import ROLES
 from retrieval.data import sources, splits
 from retrieval.data.batches import TrainingPairs
 from retrieval.data.collection import Collection, Judgements, open_collection
-from retrieval.data.negatives import HardNegatives, NegativeLists
-from retrieval.data.relevance import relevance_of
+from retrieval.data.negatives import HardNegatives, NegativeLists, relevance_of
 from retrieval.data.tokens import (
     TokenStores,
     load_tokenizer,

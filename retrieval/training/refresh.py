@@ -18,7 +18,7 @@ from retrieval.errors import TrainingError
 from retrieval.models.scorer import Scorer
 from retrieval.search.denoising import judge, write_denoised
 from retrieval.search.mining import SURPLUS, search, write_lists
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 from retrieval.training.module import RetrievalModule
 from retrieval.training.prepared import PreparedData
 from retrieval.training.strategy import strategy_of

@@ -14,9 +14,8 @@ from statistics import fmean
 from typing import Any
 
 from retrieval.run.directory import RunDirectory
-from retrieval.run.files import read_json
+from retrieval.run.files import read_json, read_status
 from retrieval.run.ownership import lives
-from retrieval.run.status import read_status
 from sweeps.errors import TableError
 from sweeps.launch.display import duration
 

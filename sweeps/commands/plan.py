@@ -45,7 +45,7 @@ def run(
     from retrieval.errors import ConfigError
     from retrieval.run.files import write_json
     from sweeps.launch.compose import compose_command
-    from sweeps.launch.machines import ACCELERATORS
+    from sweeps.launch.need import ACCELERATORS
 
     if device is not None and device.lower() not in ACCELERATORS:
         raise ConfigError(f"--device {device} is not known; valid: {', '.join(ACCELERATORS)}")

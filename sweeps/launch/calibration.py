@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
-from multiprocessing import connection
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 import retrieval
 from retrieval.data.cache import digest, is_complete
 from retrieval.run.manifest import cpu_model
 from retrieval.run.resources import available_cores
-from sweeps.launch.cells import Cell
-from sweeps.launch.display import Display
-from sweeps.launch.machines import Calibration, Point
-from sweeps.launch.process import Child, Job
 
 POINTS = "points.json"
 WIDTHS = (128, 256, 512)
@@ -26,14 +23,49 @@ LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 3, 16384
 MOST_THREADS = 8
 """Threads whose speed-up is measured: all cores of the machine, but no more than these."""
 
-PATIENCE = 120.0
-"""Seconds after which a probe (of a few seconds) is given up."""
+
+@dataclass(frozen=True)
+class Point:
+    """Measured over estimated time on one core, at one width."""
+
+    hidden: int
+    train: float
+    encode: float
+    exponent: float | None = None
+    """t threads train t**exponent times as fast as one; ``None`` = not measured, the machine was busy."""
 
 
-def folder(cache: Path, precision: str) -> Path:
+@dataclass(frozen=True)
+class Calibration:
+    """What a probe of this machine found, by ascending width."""
+
+    points: Sequence[Point]
+
+    def train(self, hidden: int) -> float:
+        """Factor on the estimated time of training."""
+        return math.exp(self._between(hidden, [math.log(point.train) for point in self.points]))
+
+    def encode(self, hidden: int) -> float:
+        """Factor on the estimated time of evaluation."""
+        return math.exp(self._between(hidden, [math.log(point.encode) for point in self.points]))
+
+    def exponent(self, hidden: int) -> float | None:
+        """Of the speed-up by threads in training; ``None`` where it was not measured."""
+        found = [point.exponent for point in self.points if point.exponent is not None]
+        return self._between(hidden, found) if len(found) == len(self.points) else None
+
+    def _between(self, hidden: int, values: Sequence[float]) -> float:
+        """Interpolated over the logarithm of the width; the outermost point's beyond the range."""
+        import numpy as np  # not when a sweep starts, which need not be calibrated
+
+        return float(np.interp(math.log(hidden), [math.log(point.hidden) for point in self.points], values))
+
+
+def folder(config: DictConfig) -> Path:
     """Where the findings about this machine are: one folder a processor, PyTorch, precision and code."""
-    machine = [cpu_model(), probed_threads(), metadata.version("torch"), precision]
-    return cache / "machine" / f"probe-{digest([*machine, _code(), WIDTHS, LAYERS, PAIRS, STEPS])[:16]}"
+    machine = [cpu_model(), probed_threads(), metadata.version("torch"), str(config.train.precision)]
+    key = digest([*machine, _code(), WIDTHS, LAYERS, PAIRS, STEPS])
+    return Path(config.cache) / "machine" / f"probe-{key[:16]}"
 
 
 def probed_threads() -> int:
@@ -41,53 +73,13 @@ def probed_threads() -> int:
     return min(available_cores(), MOST_THREADS)
 
 
-def known(cache: Path, precision: str) -> Calibration | None:
+def known(config: DictConfig) -> Calibration | None:
     """What an earlier probe found; ``None`` where there was none."""
-    found = folder(cache, precision)
+    found = folder(config)
     if not is_complete(found):
         return None
     points = json.loads((found / POINTS).read_text(encoding="utf-8"))
     return Calibration([Point(**point) for point in points])
-
-
-def keep(into: Path, calibration: Calibration) -> None:
-    """Write the findings into a folder."""
-    (into / POINTS).write_text(json.dumps([asdict(point) for point in calibration.points]), encoding="utf-8")
-
-
-def calibrated(
-    cells: Sequence[Cell], worker: str | None, environment: Mapping[str, str], display: Display
-) -> Calibration | None:
-    """What a probe found, made now if none was; ``None`` where it cannot be made, which is said.
-
-    Args:
-        cells: Of the sweep; the first says where the cache is and which precision is meant.
-        worker: The function that probes, as ``module:name``; it returns its findings as plain values.
-        environment: Of the probing process.
-        display: For what is to be said.
-    """
-    config = cells[0].config
-    found = known(Path(config.cache), str(config.train.precision))
-    if found is not None or worker is None:
-        return found
-    child = Child(Job(worker, config, 1, environment=environment))
-    deadline = time.monotonic() + PATIENCE
-    try:
-        while not child.ended() and time.monotonic() < deadline:
-            connection.wait(child.waitables, 1.0)
-    except BaseException:
-        child.kill()
-        raise
-    if not child.ended():
-        child.kill()
-    if child.message is None or child.message.kind != "done":
-        reason = child.reason()["message"].splitlines()[0]
-        display.say(f"cannot probe this machine ({reason}); slots and threads by assumed speeds", "yellow")
-        return None
-    found = Calibration([Point(**point) for point in child.message.result])
-    if any(point.exponent is None for point in found.points):
-        display.say("other programs keep this machine busy: threads by assumed speed-ups, not by a probe")
-    return found
 
 
 def _code() -> str:

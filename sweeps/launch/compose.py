@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from hydra import initialize_config_dir
@@ -23,8 +24,7 @@ from retrieval.config import register_schema
 from retrieval.errors import ConfigError
 from retrieval.run.messages import explain, quoted
 from sweeps.launch.facts import facts
-from sweeps.launch.grid import jobs
-from sweeps.launch.where import Where
+from sweeps.launch.grid import Where, jobs
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The configuration files of ``train.py``."""
@@ -44,14 +44,6 @@ class Composed:
     """The ``hydra`` node, shared by cells that differ in values only."""
 
 
-@dataclass(frozen=True)
-class _Base:
-    """What cells with the same choice of files share."""
-
-    whole: DictConfig
-    task: DictConfig
-
-
 class Composer:
     """Composes one cell after another.
 
@@ -62,10 +54,10 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         """``master``: the sweep's own configuration, as Hydra hands it to a launcher."""
         self._loader, self._master = loader, master
-        self._parser = OverridesParser.create(config_loader=loader)
-        self._parsed: dict[str, Override] = {}
-        self._groups: dict[str, bool] = {}
-        self._bases: dict[tuple[str, ...], _Base] = {}
+        parser = OverridesParser.create(config_loader=loader)
+        self._parse = cache(lambda override: parser.parse_overrides([override])[0])
+        self._options_of_group = cache(loader.get_group_options)
+        self._base = cache(self._composed)
 
     def __call__(self, overrides: Sequence[str], number: int) -> Composed:
         """The cell of ``overrides``, Hydra's job ``number``.
@@ -75,14 +67,14 @@ class Composer:
         """
         parsed = [self._parse(override) for override in overrides]
         values = [override for override in parsed if self._sets_a_value(override)]
-        base = self._base(tuple(str(o.input_line) for o in parsed if o not in values))
-        if base.whole.hydra.job.env_set:  # may refer to the values that are set below
-            base, values = self._base(tuple(overrides)), []
-        with flag_override(base.whole.hydra, ["struct", "readonly"], False):
-            base.whole.hydra.job.id, base.whole.hydra.job.num = str(number), number
-        HydraConfig.instance().set_config(base.whole)  # interpolations of ${hydra:…} refer to this job
-        environment = {str(name): str(value) for name, value in base.whole.hydra.job.env_set.items()}
-        task = copy.deepcopy(base.task)
+        whole, shared = self._base(tuple(str(o.input_line) for o in parsed if o not in values))
+        if whole.hydra.job.env_set:  # may refer to the values that are set below
+            (whole, shared), values = self._base(tuple(overrides)), []
+        with flag_override(whole.hydra, ["struct", "readonly"], False):
+            whole.hydra.job.id, whole.hydra.job.num = str(number), number
+        HydraConfig.instance().set_config(whole)  # interpolations of ${hydra:…} refer to this job
+        environment = {str(name): str(value) for name, value in whole.hydra.job.env_set.items()}
+        task = copy.deepcopy(shared)
         try:
             for override in values:
                 OmegaConf.update(task, override.key_or_group, override.value(), merge=True)
@@ -90,33 +82,26 @@ class Composer:
             self._load(overrides)  # raises the error in Hydra's words
             raise
         OmegaConf.resolve(task)
-        hydra = base.whole._get_node("hydra")
+        hydra = whole._get_node("hydra")
         assert isinstance(hydra, DictConfig)
         return Composed(number, filter_overrides(list(overrides)), task, environment, hydra)
-
-    def _parse(self, override: str) -> Override:
-        if override not in self._parsed:
-            (self._parsed[override],) = self._parser.parse_overrides([override])
-        return self._parsed[override]
 
     def _sets_a_value(self, override: Override) -> bool:
         """Whether the override changes one existing value and no choice of files."""
         key = override.key_or_group
-        if key not in self._groups:
-            self._groups[key] = bool(self._loader.get_group_options(key))
-        changes = override.type == OverrideType.CHANGE and override.package is None
-        return changes and not self._groups[key] and not key.startswith(("hydra.", "sweep."))
+        if override.type != OverrideType.CHANGE or override.package is not None:
+            return False
+        return not self._options_of_group(key) and not key.startswith(("hydra.", "sweep."))
 
-    def _base(self, overrides: tuple[str, ...]) -> _Base:
-        if overrides not in self._bases:
-            whole = self._load(overrides)
-            task = copy.deepcopy(whole)
-            with open_dict(task):
-                del task["hydra"]
-            for name in task.get("sweep") or ():
-                task.sweep[name] = None  # chose this cell among others and says nothing about it
-            self._bases[overrides] = _Base(whole, task)
-        return self._bases[overrides]
+    def _composed(self, overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+        """The whole configuration, and what cells with the same choice of files share of it."""
+        whole = self._load(overrides)
+        task = copy.deepcopy(whole)
+        with open_dict(task):
+            del task["hydra"]
+        for name in task.get("sweep") or ():
+            task.sweep[name] = None  # chose this cell among others and says nothing about it
+        return whole, task
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         return self._loader.load_sweep_config(self._master, list(overrides))

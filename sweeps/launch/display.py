@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.launch.cells import Cell
-from sweeps.launch.pace import Progress
+from sweeps.launch.packing import Progress
 
 PLAIN_SECONDS = 10.0
 """Time between two lines where standard error is not a terminal."""

@@ -1,35 +1,43 @@
-"""What is known of a cell before it runs, under the names it has in ``result.json``."""
+"""What is known of a cell before it runs: its configuration, shape and size of its encoder, and its work."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
-from retrieval.run.identity import data_label
-from retrieval.training.strategy import strategy_of
-from sweeps.launch.need import encoder_parameters
-from sweeps.launch.shape import checkpoint_shape, foreign_folder, shaped, vocabulary
+from retrieval.config.strategy import PERTURBATIONS
+from retrieval.run.files import read_json
+from retrieval.run.identity import data_label, leaves
+from retrieval.training.strategy import PERTURBED, strategy_of
+
+Model = DictConfig | ModelConfig
 
 POSITIONS, SEGMENTS, NORM = 512, 2, 2
 """Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
 
+PRETRAINED_VOCABULARY = 30_522
+"""Words of the published BERT checkpoints."""
+
+BERT_KEYS = {"vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"}
+"""Keys of a BERT's ``config.json``."""
+
 
 def facts(config: DictConfig) -> dict[str, Any]:
-    """Every key of the configuration by its dotted name, and what follows from them.
+    """Every key of the configuration by its dotted name, and what follows from them, as in ``result.json``.
 
     ``size/…`` are parameters; those of a pretrained checkpoint follow from its ``config.json``, whatever its
     architecture, where that is in a local folder, and else from ``model.layers`` and ``model.hidden`` and
     BERT's vocabulary.
     """
-    sizes = parameters(config.model, vocabulary(config))
-    flat = _flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     return {
-        **flat,
-        **sizes,
+        **leaves(OmegaConf.to_container(config, resolve=True)),
+        **parameters(config.model, vocabulary(config)),
         "model": model_name(config.model),
         "data": data_label(config),
         "frac": float(config.data.frac),
@@ -38,31 +46,73 @@ def facts(config: DictConfig) -> dict[str, Any]:
     }
 
 
-def parameters(model: DictConfig | ModelConfig, vocabulary: int) -> dict[str, int]:
+@dataclass(frozen=True)
+class Shape:
+    """Layers and widths of an encoder such as BERT."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    projection: int
+    """Width of the vectors; 0 = none but ``hidden``."""
+
+    @classmethod
+    def of(cls, model: Model) -> Shape:
+        """The shape that a configuration means: its checkpoint's, where that can be read."""
+        found = _bert_checkpoint(model)
+        if found is None:
+            widths = model.layers, model.hidden, model.intermediate or 4 * int(model.hidden)
+        else:
+            widths = found["num_hidden_layers"], found["hidden_size"], found["intermediate_size"]
+        layers, hidden, intermediate = map(int, widths)
+        return cls(layers, hidden, intermediate, int(model.projection))
+
+    @property
+    def weights(self) -> int:
+        """Weights of the linear layers, without the projection."""
+        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
+
+    @property
+    def parameters(self) -> int:
+        """Non-embedding parameters: ``12H² + 13H`` a layer if ``intermediate`` = 4H, and the projection."""
+        biases_and_norms = self.layers * (9 * self.hidden + self.intermediate)
+        projection = (self.hidden + 1) * self.projection
+        return self.weights + biases_and_norms + projection
+
+    def flops(self, tokens: float, attended: float) -> float:
+        """FLOPs of a forward pass of one text, a multiply-add as 2; ``attended``: its length squared."""
+        attention = 4 * self.hidden * self.layers * attended
+        return 2 * self.weights * tokens + attention + 2 * self.hidden * self.projection
+
+
+def parameters(model: Model, vocabulary: int) -> dict[str, int]:
     """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
-    folder = foreign_folder(model)
+    folder = _other_architecture(model)
     if folder is not None:
-        return _sizes(*_counted(str(folder), int(model.projection), str(model.family)))
-    shape = checkpoint_shape(model)
-    if shape is not None:
-        vocabulary = int(shape["vocab_size"])
-    model = shaped(model)
-    non_embedding = encoder_parameters(model)
-    embedding = (vocabulary + POSITIONS + SEGMENTS + NORM) * int(model.hidden)
-    return _sizes(non_embedding, embedding)
+        return _counted(str(folder), int(model.projection), str(model.family))
+    found, shape = _bert_checkpoint(model), Shape.of(model)
+    words = vocabulary if found is None else int(found["vocab_size"])
+    return _sizes(shape.parameters, (words + POSITIONS + SEGMENTS + NORM) * shape.hidden)
+
+
+def vocabulary(config: DictConfig) -> int:
+    """Words of the tokenizer that a configuration means, where its data are not at hand."""
+    found = _bert_checkpoint(config.model)
+    if found is not None:
+        return int(found["vocab_size"])
+    return PRETRAINED_VOCABULARY if config.model.init == "pretrained" else int(config.data.vocabulary)
 
 
 @cache
-def _counted(folder: str, projection: int, family: str) -> tuple[int, int]:
-    """N and embeddings of a checkpoint of any architecture, counted as a run counts them."""
+def _counted(folder: str, projection: int, family: str) -> dict[str, int]:
+    """Sizes of a checkpoint of any architecture, counted as a run counts them."""
     from retrieval.models.families import unloaded_scorer
 
     counted = unloaded_scorer(folder, ModelConfig(family=family, projection=projection)).groups().counts()
-    return counted["non_embedding"], counted["embedding"]
+    return _sizes(counted["non_embedding"], counted["embedding"])
 
 
 def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
-    """``size/params_…`` of an encoder with that many parameters outside embeddings, and in them."""
     return {
         "size/params_non_embedding": non_embedding,
         "size/params_embedding": embedding,
@@ -70,11 +120,130 @@ def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
     }
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+def _bert_checkpoint(model: Model) -> Mapping[str, Any] | None:
+    """The ``config.json`` of a checkpoint in a local folder that has a BERT's keys, else ``None``."""
+    return next((found for _, found in _local_checkpoints(model) if set(found) >= BERT_KEYS), None)
+
+
+def _other_architecture(model: Model) -> Path | None:
+    """The local folder of a pretrained checkpoint of another architecture than BERT, else ``None``."""
+    typed = (place for place in _local_checkpoints(model) if "model_type" in place[1])
+    folder, found = next(typed, (None, {"model_type": "bert"}))
+    return None if found["model_type"] == "bert" else folder
+
+
+def _local_checkpoints(model: Model) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Local folders where a pretrained checkpoint may be, each with its ``config.json``."""
+    if model.init != "pretrained" or not model.pretrained:
+        return
+    for folder in (Path(model.pretrained), Path(model.pretrained) / "0_Transformer"):
+        found = read_json(folder / "config.json")
+        if found is not None:
+            yield folder, found
+
+
+FILL = {"query": 0.4, "passage": 0.75}
+"""Typical length of a text as a share of its maximum, where its data are not at hand."""
+
+UNCAPPED = {"queries": 10_000, "passages": 100_000}
+"""Texts of a test set assumed for ``eval=full`` where its data are not at hand."""
+
+ACTIVATION_BYTES = {"bf16": 48, "32": 80}
+"""Kept per token, layer and hidden unit for the backward pass (BERT-base, bf16: 1.3 GB for 3,100 tokens)."""
+
+DROPOUT_BYTES = 24
+"""More of them with dropout: masks and room (0.06 to 0.1 GiB for BERT-mini, before halves of layers became
+operations of their own, which keep the masks alone)."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the texts of a run's data are like; lengths in tokens."""
+
+    query: float
+    query_square: float
+    """Mean of the squared lengths."""
+    passage: float
+    passage_square: float
+    test_queries: int
+    """Encoded in the evaluation, over all test sets."""
+    test_passages: int
+    vocabulary: int
+    """Words of the tokenizer."""
+    pairs: int | None = None
+    """In-domain training pairs at ``data.frac=1``; ``None`` = not known."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a cell computes."""
+
+    step_tokens: float
+    """Tokens of the batch of a step."""
+    step_flops: float
+    evaluation_flops: float
+    activations: float
+    """Bytes of activations kept for the backward pass of a step."""
+    vectors: float = 0.0
+    """Bytes of the vectors of the largest test set, taken as an even share of all."""
+
+
+def assumed_contents(config: DictConfig) -> Contents:
+    """Typical contents, from the limits that the configuration sets."""
+    query, passage = (FILL[side] * int(config.data[f"max_{side}_length"]) for side in ("query", "passage"))
+    sets = 0 if config.eval.name == "none" else _sets(config)
+    return Contents(
+        query,
+        query**2,
+        passage,
+        passage**2,
+        sets * int(config.eval.max_queries or UNCAPPED["queries"]),
+        sets * int(config.eval.pool or UNCAPPED["passages"]),
+        vocabulary(config),
+    )
+
+
+def _sets(config: DictConfig) -> int:
+    """Evaluation sets: the in-domain and the OOD tests, and the dev sets beside them."""
+    return 2 + len(config.data.ood) + len(config.data.get("robust_dev") or [])
+
+
+def workload(config: DictConfig, contents: Contents, precision: str = "bf16") -> Workload:
+    """Work of the cell ``config`` on such data; FLOPs count one multiply-add as 2.
+
+    ``precision``: ``bf16`` or ``32``, of the activations.
+    """
+    shape, strategy = Shape.of(config.model), strategy_of(cast(Config, config).strategy)
+    query = shape.flops(contents.query, contents.query_square)
+    passage = shape.flops(contents.passage, contents.passage_square)
+    mini_batch_size = config.train.get("mini_batch_size")
+    passes = 1 + (3 if mini_batch_size else 2) * strategy.backward_passes
+    perturbation = config.strategy.perturbation
+    # Each gradient is a pass forward, and one backward for the inputs alone.
+    ascent = 2 * PERTURBATIONS[perturbation.kind].gradients(perturbation)
+    omega = config.strategy.omega
+    # Of the mean step, where ω is on average as configured, or ½.
+    counts = strategy.expected_counts(int(config.train.batch_size), 0.5 if omega is None else float(omega))
+    step_tokens = step_flops = sequences = 0.0
+    for block, pairs in counts.items():
+        passages = 1 + strategy.negatives_of(block)
+        sequences += pairs * (1 + passages)
+        step_tokens += pairs * (contents.query + passages * contents.passage)
+        step_flops += passes * pairs * (query + passages * passage)
+        if block == PERTURBED and ascent:
+            step_flops += pairs * (query + ascent * passages * passage)
+    measured = contents.test_queries * query + contents.test_passages * passage
+    if config.eval.get("untrained"):
+        measured *= 2  # once for all runs that start from the same weights; which is first is not known
+    most_passages = 1 + strategy.hard_negatives
+    most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
+    at_once = min(1.0, (mini_batch_size or sequences) / sequences)
+    kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
+    texts = (contents.test_queries + contents.test_passages) / (_sets(config) if "data" in config else 1)
+    return Workload(
+        step_tokens,
+        step_flops,
+        measured,
+        kept * at_once * most_tokens * shape.layers * shape.hidden,
+        4 * (shape.projection or shape.hidden) * texts,
+    )

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from retrieval.config import ModelConfig
-from sweeps.launch.machines import LAUNCH_SECONDS, Accelerator, Calibration
-from sweeps.launch.shape import shaped
-from sweeps.launch.workload import Contents, assumed_contents, workload
+from sweeps.launch.calibration import Calibration
+from sweeps.launch.facts import Contents, Shape, assumed_contents, workload
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
 """Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:
@@ -57,6 +55,48 @@ EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
 and 1.68 × for BERT-mini (466 against 310 and 171 against 102 pairs/s)."""
 
 
+ASSUMED_MFU = 0.4
+"""Share of the peak that training is assumed to reach at a width of 768 and more, ..."""
+
+FULL_WIDTH = 768
+"""... and proportionally less in narrower models."""
+
+LAUNCH_SECONDS = 6e-4
+"""Least time of a layer and step on an accelerator: some 60 kernels that are launched one by one."""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device by its data sheet."""
+
+    name: str
+    peak: float
+    """Dense bf16 FLOP/s."""
+    memory: int
+    """Bytes."""
+
+    def rate(self, hidden: int) -> float:
+        """FLOP/s assumed in training a model of that width."""
+        return self.peak * ASSUMED_MFU * min(1.0, hidden / FULL_WIDTH)
+
+
+ACCELERATORS: dict[str, Accelerator] = {
+    device.name: device
+    for device in (
+        Accelerator("b200", 2.25e15, 180 * 10**9),
+        Accelerator("h200", 9.89e14, 141 * 10**9),
+        Accelerator("h100", 9.89e14, 80 * 10**9),
+        Accelerator("a100", 3.12e14, 80 * 10**9),
+        Accelerator("a100-40gb", 3.12e14, 40 * 10**9),
+        Accelerator("l40s", 3.62e14, 48 * 10**9),
+        Accelerator("a10", 1.25e14, 24 * 10**9),
+        Accelerator("l4", 1.21e14, 24 * 10**9),
+        Accelerator("rtx4090", 1.65e14, 24 * 10**9),
+    )
+}
+"""Peaks without sparsity, from the manufacturer's data sheets."""
+
+
 @dataclass(frozen=True)
 class Need:
     """Estimated need of one cell; times are on one core, or one GPU."""
@@ -85,24 +125,8 @@ class Need:
 
     def faster(self, threads: int) -> float:
         """How many times faster than one thread ``threads`` are."""
-        if self.exponent is not None:
-            return float(threads**self.exponent)
-        return speedup(threads, self.parameters)
-
-
-def speedup(threads: int, parameters: int) -> float:
-    """How much faster ``threads`` threads are than one, for a model of that many parameters."""
-    exponent = next(value for limit, value in EXPONENTS if parameters < limit)
-    return float(threads**exponent)
-
-
-def encoder_parameters(model: ModelConfig | DictConfig) -> int:
-    """Non-embedding parameters: ``12H² + 13H`` a layer for a feed-forward width of 4H, and the projection."""
-    hidden = int(model.hidden)
-    wide = int(model.intermediate or 4 * hidden)
-    layer = 4 * hidden * hidden + 2 * hidden * wide + 9 * hidden + wide
-    projection = int(model.projection)
-    return int(model.layers) * layer + (hidden * projection + projection if projection else 0)
+        assumed = next(value for limit, value in EXPONENTS if self.parameters < limit)
+        return float(threads ** (assumed if self.exponent is None else self.exponent))
 
 
 def estimate(
@@ -112,45 +136,38 @@ def estimate(
     calibration: Calibration | None = None,
     device: Accelerator | None = None,
 ) -> Need:
-    """Need of the cell ``config``.
+    """Need of the cell ``config`` on a GPU of this machine (``gpu``), on another ``device``, or on its cores.
 
-    Args:
-        config: A whole configuration.
-        gpu: Whether it runs on a GPU of this machine.
-        contents: What its data are like; ``None`` = typical.
-        calibration: What a probe of this machine's cores found; ``None`` = :data:`RATES` as they are.
-        device: An accelerator to estimate for in place of this machine.
+    ``contents``: what its data are like, ``None`` = typical; ``calibration``: what a probe of the cores
+    found, ``None`` = :data:`RATES` as they are.
     """
-    model, train = shaped(config.model), config.train
-    devices = int(config.trainer.devices)
-    hidden, layers = int(model.hidden), int(model.layers)
+    shape, train = Shape.of(config.model), config.train
+    on_cores = device is None and not gpu
     contents = contents or assumed_contents(config)
-    work = workload(config, contents, "bf16" if device is not None or gpu else core_precision(train))
-    parameters, embedding = encoder_parameters(model), contents.vocabulary * hidden
-    if device is not None:
-        rate = device.rate(hidden)
-        step = work.step_flops / rate / devices + LAUNCH_SECONDS * layers
-    elif gpu:
-        rate = GPU_RATE
-        step = work.step_flops / rate / devices + LAYER_SECONDS * layers
-    else:
-        rate = core_rate() * min(BEST_EFFICIENCY, hidden / FULL_RATE_HIDDEN)
+    work = workload(config, contents, core_precision(train) if on_cores else "bf16")
+    embedding = contents.vocabulary * shape.hidden
+    if on_cores:
+        rate = core_rate() * min(BEST_EFFICIENCY, shape.hidden / FULL_RATE_HIDDEN)
         update = embedding * OPTIMISER_BYTES / BANDWIDTH
-        step = work.step_flops / rate + update + LAYER_SECONDS * layers
-    training, measuring = step * int(train.steps), work.evaluation_flops / rate
-    exponent = None
-    if calibration is not None and not gpu and device is None:
-        exponent = calibration.exponent(hidden)
-        training *= calibration.train(hidden)
-        measuring *= calibration.encode(hidden)
-    weights = parameters + embedding
+        step = work.step_flops / rate + update + LAYER_SECONDS * shape.layers
+    else:
+        rate, overhead = (
+            (GPU_RATE, LAYER_SECONDS) if device is None else (device.rate(shape.hidden), LAUNCH_SECONDS)
+        )
+        step = work.step_flops / rate / int(config.trainer.devices) + overhead * shape.layers
+    training, measuring, exponent = step * int(train.steps), work.evaluation_flops / rate, None
+    if calibration is not None and on_cores:
+        exponent = calibration.exponent(shape.hidden)
+        training *= calibration.train(shape.hidden)
+        measuring *= calibration.encode(shape.hidden)
+    weights = shape.parameters + embedding
     held = BYTES_PER_PARAMETER * weights + work.activations
     return Need(
         train=training,
-        parameters=parameters,
+        parameters=shape.parameters,
         memory=int(held if device is not None else resident(held, weights, work.vectors)),
         evaluate=measuring + START_SECONDS,
-        devices=devices,
+        devices=int(config.trainer.devices),
         exponent=exponent,
     )
 
@@ -158,10 +175,8 @@ def estimate(
 def resident(held: float, weights: int, vectors: float) -> float:
     """Peak of resident memory in bytes.
 
-    Args:
-        held: by a training step: parameters, optimiser state and activations.
-        weights: parameters, embeddings included.
-        vectors: bytes of a test set's vectors.
+    ``held``: bytes of a training step's parameters, optimiser state and activations; ``weights``: number of
+    parameters, embeddings included; ``vectors``: bytes of a test set's vectors.
     """
     trained = HEAP_GROWTH * (PROCESS_BYTES + held) + HEAP_ALLOWANCE
     return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors
@@ -184,7 +199,6 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
     return frozenset(next((line.split() for line in text.splitlines() if line.startswith("flags")), []))
 
 
-@cache
 def core_rate(cpuinfo: Path = Path("/proc/cpuinfo")) -> float:
     """FLOP/s assumed for one core of this machine; see :data:`RATES`."""
     flags = _flags(cpuinfo)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from omegaconf import DictConfig
+
+from retrieval.config.validation import validate
+from retrieval.data.collection import Collection
 from retrieval.data.splits import subset_size
+from retrieval.data.tokens import TokenStore
+from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.run.resources import available_cores, available_gpus, available_memory
+from retrieval.training.prepared import TRAIN, PreparedData, prepare
+from sweeps.launch.calibration import Calibration
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
-from sweeps.launch.contents import read_contents
-from sweeps.launch.facts import facts, parameters
-from sweeps.launch.machines import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration
-from sweeps.launch.need import estimate
-from sweeps.launch.packing import Load, Plan, plan_slots, timeline
+from sweeps.launch.facts import Contents, assumed_contents, facts, parameters, workload
+from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, estimate
+from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate
 from sweeps.launch.sweep import Options, make_cells
-from sweeps.launch.workload import Contents, assumed_contents, workload
 
 ENCODER_BYTES, CHECKPOINT_BYTES = 4, 12
 """A parameter in ``model/``, and in a checkpoint with both moments of AdamW; while a run goes on, in two."""
@@ -107,45 +112,86 @@ class SweepPlan:
 def plan_sweep(composed: Sequence[Composed], target: Hardware, with_data: bool = True) -> SweepPlan:
     """Check every cell, then estimate and schedule them.
 
-    Args:
-        composed: The cells.
-        target: Where they would run.
-        with_data: Read the data (and prepare what is missing of them): D and lengths are then exact.
+    ``with_data``: read the data (and prepare what is missing of them): D and lengths are then exact.
 
     Raises:
         ConfigError: A cell is not valid.
         DataError: Data cannot be read.
     """
     cells = list({cell.run.name: cell for cell in make_cells(composed, Options(), "plan")}.values())
-    gpus = [] if target.device is not None else available_gpus()
-    calibration = None if target.device is not None or gpus else _calibration(cells)
-    contents = _contents(cells, with_data)
+    here = target.device is None
+    gpus = available_gpus() if here else []
+    calibration = calibrate(cells[0].config) if here and not gpus else None
+    read = read_contents if with_data else assumed_contents
+    first = {cell.data: cell.config for cell in reversed(cells)}
+    contents = {key: read(config) for key, config in first.items()}
     for cell in cells:
         cell.work = estimate(cell.config, bool(gpus), contents[cell.data], calibration, target.device)
     waiting = [cell for cell in cells if not cell.ended]
-    schedule = _slots(waiting, target, len(gpus))
-    starts, durations = _times(waiting, schedule, bool(gpus) or target.device is not None)
-    planned = [_describe(cell, contents[cell.data]) for cell in cells]
-    by_name = {cell.run.name: place for place, cell in enumerate(waiting)}
-    placed = [
-        replace(
-            cell,
-            start_seconds=starts[by_name[cell.run]],
-            seconds=durations[by_name[cell.run]],
-            threads=None if target.device else schedule.threads[by_name[cell.run]],
-        )
-        if cell.run in by_name
-        else cell
-        for cell in planned
-    ]
+    schedule = plan_slots(
+        [cell.work for cell in waiting],
+        available_cores(),
+        gpus=len(gpus) if here else target.count,
+        memory=available_memory() if here else None,
+        slots=target.slots,
+    )
+    threads = schedule.threads if here else [None] * len(waiting)
+    times = zip(threads, schedule.durations, schedule.starts, strict=True)
+    placed = {cell.index: time for cell, time in zip(waiting, times, strict=True)}
+    place = f"this machine, {len(gpus)} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
     return SweepPlan(
-        target=_name(target, len(gpus)),
+        target=place if target.device is None else f"{target.count} × {target.device.name}",
         assumptions=_assumptions(target, bool(gpus), calibration, contents, with_data),
         slots=schedule.capacity,
-        cells=placed,
+        cells=[
+            _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
+            for cell in cells
+        ],
         seconds=schedule.seconds,
-        critical_path=[waiting[place].run.name for place in critical(starts, durations)],
+        critical_path=[waiting[place].run.name for place in critical(schedule.starts, schedule.durations)],
     )
+
+
+def read_contents(config: DictConfig) -> Contents:
+    """Prepare the data of ``config`` as its run would, and say what they are like.
+
+    Raises:
+        ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
+    """
+    cell = validate(config)
+    data = prepare(cell)
+    pairs = data.overlap.keep(data.in_domain.name, data.in_domain.judgements(TRAIN))
+    queries = _mean_lengths(data.store(data.in_domain, "queries"), pairs.query_rows)
+    passages = _mean_lengths(data.store(data.in_domain, "passages"), pairs.passage_rows)
+    measured = [] if cell.eval.name == "none" else _measured(data)
+    return Contents(
+        *queries,
+        *passages,
+        sum(_capped(_queries(part, split), cell.eval.max_queries) for part, split in measured),
+        sum(_capped(len(data.store(part, "passages")), cell.eval.pool) for part, _ in measured),
+        len(data.tokenizer),
+        len(pairs),
+    )
+
+
+def _mean_lengths(store: TokenStore, rows: np.ndarray) -> tuple[float, float]:
+    """Mean of the lengths, and of their squares."""
+    lengths = store.lengths(np.asarray(rows)).astype(np.float64)
+    return float(lengths.mean()), float(np.square(lengths).mean())
+
+
+def _measured(data: PreparedData) -> list[tuple[Collection, str]]:
+    """Collection and split of every evaluation set: the tests, then the dev sets."""
+    tests = [(part, evaluation_split(part)) for part in (data.in_domain, *data.ood.values())]
+    return [*tests, *dev_splits(data.in_domain, data.robust_dev).values()]
+
+
+def _queries(collection: Collection, split: str) -> int:
+    return len(np.unique(collection.judgements(split).query_rows))
+
+
+def _capped(number: int, limit: int | None) -> int:
+    return number if limit is None else min(number, limit)
 
 
 def critical(starts: Sequence[float], durations: Sequence[float]) -> list[int]:
@@ -162,45 +208,13 @@ def critical(starts: Sequence[float], durations: Sequence[float]) -> list[int]:
     return path[::-1]
 
 
-def _calibration(cells: Sequence[Cell]) -> Calibration:
-    config = cells[0].config
-    return calibrate(Path(config.cache), str(config.train.precision))
-
-
-def _contents(cells: Sequence[Cell], with_data: bool) -> dict[str, Contents]:
-    first = {cell.data: cell for cell in reversed(cells)}
-    read = read_contents if with_data else assumed_contents
-    return {key: read(cell.config) for key, cell in first.items()}
-
-
-def _slots(waiting: Sequence[Cell], target: Hardware, gpus: int) -> Plan:
-    works = [cell.work for cell in waiting]
-    if not works:
-        return Plan((), (), (), target.slots or target.count, 0.0)
-    if target.device is not None:
-        return plan_slots(works, 1, gpus=target.count, slots=target.slots)
-    memory = available_memory()
-    return plan_slots(works, available_cores(), gpus=gpus, memory=memory, slots=target.slots)
-
-
-def _times(waiting: Sequence[Cell], plan: Plan, accelerated: bool) -> tuple[list[float], list[float]]:
-    """Start and duration of each cell, in the order of ``waiting``."""
-    durations = [
-        cell.work.seconds if accelerated else cell.work.on(threads)
-        for cell, threads in zip(waiting, plan.threads, strict=True)
-    ]
-    tasks = [Load(durations[n], plan.units[n], waiting[n].work.memory) for n in plan.order]
-    memory = None if accelerated else available_memory()
-    begun = dict(zip(plan.order, timeline([], tasks, plan.capacity, memory), strict=True))
-    return [begun[n] for n in range(len(waiting))], durations
-
-
-def _describe(cell: Cell, contents: Contents) -> PlannedCell:
+def _planned(
+    cell: Cell, contents: Contents, threads: int | None, seconds: float, start: float | None
+) -> PlannedCell:
     config = cell.config
     work, known = workload(config, contents), facts(config)
     sizes = parameters(config.model, contents.vocabulary)
     steps = int(config.train.steps)
-    pairs = contents.pairs
     return PlannedCell(
         run=cell.run.name,
         overrides=list(cell.overrides),
@@ -211,26 +225,20 @@ def _describe(cell: Cell, contents: Contents) -> PlannedCell:
         seed=int(config.seed),
         params_non_embedding=sizes["size/params_non_embedding"],
         params_total=sizes["size/params_total"],
-        train_pairs=None if pairs is None else subset_size(pairs, known["frac"]),
+        train_pairs=None if contents.pairs is None else subset_size(contents.pairs, known["frac"]),
         train_tokens=work.step_tokens * steps,
         train_flops=work.step_flops * steps,
         evaluation_flops=work.evaluation_flops,
         memory_bytes=cell.work.memory,
         disk_bytes=_disk(sizes["size/params_total"], ENCODER_BYTES + CHECKPOINT_BYTES),
-        threads=None,
-        seconds=cell.work.seconds,
-        start_seconds=None,
+        threads=threads,
+        seconds=seconds,
+        start_seconds=start,
     )
 
 
 def _disk(parameters: int, each: int) -> int:
     return RECORD_BYTES + each * parameters
-
-
-def _name(target: Hardware, gpus: int) -> str:
-    if target.device is not None:
-        return f"{target.count} × {target.device.name}"
-    return f"this machine, {gpus} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
 
 
 def _assumptions(

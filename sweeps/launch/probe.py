@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,24 +22,25 @@ from retrieval.data.cache import build_once
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
-from retrieval.run.notices import quiet
+from retrieval.run.hardware import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
 from sweeps.launch.calibration import (
     LAYERS,
     PAIRS,
+    POINTS,
     STEPS,
     VOCABULARY,
     WIDTHS,
+    Calibration,
+    Point,
     folder,
-    keep,
     known,
     probed_threads,
 )
-from sweeps.launch.machines import Calibration, Point
+from sweeps.launch.facts import Contents
 from sweeps.launch.need import START_SECONDS, estimate
-from sweeps.launch.workload import Contents
 
 LENGTHS = (13, 36)
 """Tokens of a query and of a passage."""
@@ -61,35 +64,30 @@ class _Tokenizer:
         return VOCABULARY
 
 
-def calibrate(cache: Path, precision: str = "auto") -> Calibration:
+def calibrate(config: DictConfig) -> Calibration:
     """Compare this machine with its estimates; a few seconds, then from the cache.
 
     Cached per processor, number of cores, PyTorch, precision, and the code that trains; findings of a machine
     that others keep busy are not kept, because they lack the speed-up by threads.
+
+    ``config``: ``cache`` and ``train.precision`` are read.
     """
-    found = known(cache, precision)
+    quiet()
+    found = known(config)
     if found is not None:
         return found
     made: list[Calibration] = []
 
     def build(into: Path) -> None:
-        made.append(_measure_all(precision))
-        if any(point.exponent is None for point in made[0].points):
+        made.append(_measure_all(str(config.train.precision)))
+        points = [asdict(point) for point in made[0].points]
+        if any(point["exponent"] is None for point in points):
             raise _Busy
-        keep(into, made[0])
+        (into / POINTS).write_text(json.dumps(points), encoding="utf-8")
 
-    try:
-        build_once(folder(cache, precision), build, describe="the probe of this machine")
-    except _Busy:
-        return made[0]
-    return known(cache, precision) or made[0]
-
-
-def run(config: DictConfig) -> list[dict[str, Any]]:
-    """As :func:`calibrate` for a process of its own: the points as plain values."""
-    quiet()
-    found = calibrate(Path(config.cache), str(config.train.precision))
-    return [asdict(point) for point in found.points]
+    with suppress(_Busy):
+        build_once(folder(config), build, describe="the probe of this machine")
+    return known(config) or made[0]
 
 
 class _Busy(Exception):
@@ -136,7 +134,9 @@ def _measure(
     objective = build_objective(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]
-    batch = Batch(0, _tokens(), {IN_DOMAIN: _block()}, PAIRS)
+    own = torch.zeros(PAIRS, PAIRS, dtype=torch.bool)
+    block = RankingBlock(slice(0, PAIRS), slice(PAIRS, 2 * PAIRS), torch.arange(PAIRS), own)
+    batch = Batch(0, _tokens(), {IN_DOMAIN: block}, PAIRS)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -176,12 +176,3 @@ def _tokens() -> TokenBatch:
     lengths = np.repeat(LENGTHS, PAIRS)
     ids = np.random.default_rng(0).integers(5, VOCABULARY, int(lengths.sum()))
     return group_tokens(ids, lengths)
-
-
-def _block() -> RankingBlock:
-    return RankingBlock(
-        slice(0, PAIRS),
-        slice(PAIRS, 2 * PAIRS),
-        torch.arange(PAIRS),
-        torch.zeros(PAIRS, PAIRS, dtype=torch.bool),
-    )

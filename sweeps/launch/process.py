@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import multiprocessing
 import multiprocessing.process
 import os
@@ -12,12 +13,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import connection, forkserver
 from pathlib import Path
 from pkgutil import resolve_name
+from types import FrameType
 from typing import Any, Literal, cast
 
 from omegaconf import DictConfig
@@ -31,6 +33,9 @@ ORPHAN_SECONDS = 5.0
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 PR_SET_PDEATHSIG = 1
+
+ECHO_SECONDS = 1.0
+"""A termination signal so soon after another is the same one: make passes it on, batch systems signal all."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,18 @@ class Child:
             self._listening = False
             self.messages.close()
         return gone
+
+    def wait(self, seconds: float = math.inf) -> None:
+        """Wait until it has ended, and kill it after ``seconds``, or when anything is raised meanwhile."""
+        deadline = time.monotonic() + seconds
+        try:
+            while not self.ended() and time.monotonic() < deadline:
+                connection.wait(self.waitables, 1.0)  # Ray interrupts no system call
+        except BaseException:
+            self.kill()
+            raise
+        if not self.ended():
+            self.kill()
 
     def stop(self) -> None:
         """Ask the job to write its checkpoint and end."""
@@ -230,3 +247,34 @@ def interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def on_request_to_end(handler: Callable[[], None]) -> Iterator[None]:
+    """Call ``handler`` in the main thread for every request to end; elsewhere than there, do nothing.
+
+    Under ``nohup`` a closed terminal stays ignored: the sweep is to outlive it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    terminated = float("-inf")
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        before, now = terminated, time.monotonic()
+        if number != signal.SIGINT:
+            terminated = now
+            if now - before <= ECHO_SECONDS:
+                return
+        handler()
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+    found = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in found.items():
+            signal.signal(number, old)

@@ -11,10 +11,8 @@ from typing import Any
 
 from sweeps.launch.cells import Cell, CellState, SweepRecord
 from sweeps.launch.display import Display
-from sweeps.launch.pace import Pace
-from sweeps.launch.packing import Plan, fits
-from sweeps.launch.process import Child, Job
-from sweeps.launch.signals import on_request_to_end
+from sweeps.launch.packing import Pace, Plan, fits
+from sweeps.launch.process import Child, Job, on_request_to_end
 
 TICK_SECONDS = 0.5
 ELSEWHERE_SECONDS = 2.0
@@ -59,9 +57,8 @@ class Scheduler:
                 while self._turn():
                     pass
             finally:
-                for cell in self._running():
-                    if cell.child is not None:
-                        cell.child.kill()
+                for child in self._children():
+                    child.kill()
                 self.record.write(self.everything, force=True)
 
     def _turn(self) -> bool:
@@ -76,7 +73,7 @@ class Scheduler:
         if self.display.due():
             self.display.show(self.everything, self._pace.progress, self._pace.seconds_left(self.cells))
         self.record.write(self.everything)
-        handles = [handle for cell in running if cell.child for handle in cell.child.waitables]
+        handles = [handle for child in self._children() for handle in child.waitables]
         if handles:
             connection.wait(handles, TICK_SECONDS)
         else:
@@ -87,6 +84,9 @@ class Scheduler:
 
     def _running(self) -> list[Cell]:
         return [cell for cell in self.cells if cell.state == "running"]
+
+    def _children(self) -> list[Child]:
+        return [cell.child for cell in self._running() if cell.child is not None]
 
     def _start_what_fits(self) -> None:
         busy = sum(cell.units for cell in self._running())
@@ -125,8 +125,6 @@ class Scheduler:
                     self._finish(cell, "failed", error=(cell.run.status() or {}).get("error"))
                 case "stopped" | "absent":
                     cell.state = "waiting"  # its owner died: it is ours
-                case "running":
-                    pass
 
     def _start(self, cell: Cell) -> None:
         environment = dict(self.environment)
@@ -185,12 +183,10 @@ class Scheduler:
         if not self._stopping:
             self.display.say("stopping: cells write their checkpoints (Ctrl-C again stops now)", "yellow")
             self._stop()
-        for cell in self._running() if at_once else ():
-            if cell.child is not None:
-                cell.child.kill()
+        for child in self._children() if at_once else ():
+            child.kill()
 
     def _stop(self) -> None:
         self._stopping = True
-        for cell in self._running():
-            if cell.child is not None:
-                cell.child.stop()
+        for child in self._children():
+            child.stop()

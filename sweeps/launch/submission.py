@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from types import FrameType
+from typing import Any, Protocol, cast
+
+from omegaconf import OmegaConf
 
 from sweeps.launch.cells import Cell, SweepRecord
+from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display
-from sweeps.launch.process import ORPHAN_SECONDS
-from sweeps.launch.signals import on_request_to_end
+from sweeps.launch.process import ORPHAN_SECONDS, on_request_to_end
+from sweeps.launch.sweep import INTERRUPTED, Options, run_sweep
 
 POLL_SECONDS = 2.0
 POLL_SECONDS_A_CELL = 0.005
@@ -36,14 +42,11 @@ class Task(Protocol):
         """Take it back: its cells write their checkpoints; a second time, they end now."""
 
 
-AnyTask = TypeVar("AnyTask", bound=Task)
-
-
 @dataclass
-class Submitted(Generic[AnyTask]):
+class Submitted:
     """A task and its cells."""
 
-    task: AnyTask
+    task: Task
     cells: Sequence[Cell]
     before: Mapping[str, object] = field(default_factory=dict)
     """``started`` of each run's status when it was submitted: what an earlier attempt left is not its own."""
@@ -57,7 +60,7 @@ def cut(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return [ordered[first::count] for first in range(count)]
 
 
-def submitted(task: AnyTask, cells: Sequence[Cell]) -> Submitted[AnyTask]:
+def submitted(task: Task, cells: Sequence[Cell]) -> Submitted:
     """``task`` as just submitted with ``cells``."""
     return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
 
@@ -78,15 +81,11 @@ def _interrupt() -> None:
 
 
 def watch(
-    tasks: Sequence[Submitted[Any]],
-    everything: Sequence[Cell],
-    record: SweepRecord,
-    display: Display,
-    poll: float = POLL_SECONDS,
+    tasks: Sequence[Submitted], everything: Sequence[Cell], record: SweepRecord, display: Display
 ) -> None:
     """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back."""
     fail_fast = any(bool(cell.config.get("fail_fast")) for cell in everything)
-    poll = max(poll, POLL_SECONDS_A_CELL * len(everything))
+    poll = max(POLL_SECONDS, POLL_SECONDS_A_CELL * len(everything))
     with display:
         while any(not part.over for part in tasks):
             for part in tasks:
@@ -102,7 +101,7 @@ def watch(
                 time.sleep(poll)
 
 
-def _look(part: Submitted[Any], display: Display) -> None:
+def _look(part: Submitted, display: Display) -> None:
     """Bring the cells of a task up to date."""
     if part.over:
         return
@@ -113,15 +112,15 @@ def _look(part: Submitted[Any], display: Display) -> None:
         state = cell.run.state()
         if not _conclude(cell, part, state):
             if not part.over:
+                cell.state = "running" if state == "running" else "waiting"
                 if state == "running" and cell.started is None:
                     cell.started = time.monotonic()
-                cell.state = "running" if state == "running" else "waiting"
                 continue
             cell.fail({"type": "TaskEnded", "message": part.task.reason()})
         display.event(cell)
 
 
-def _conclude(cell: Cell, part: Submitted[Any], state: str) -> bool:
+def _conclude(cell: Cell, part: Submitted, state: str) -> bool:
     """End a cell as its run has ended, if it has in this task."""
     if state == "done":
         cell.end("done", result=cell.run.result())
@@ -132,17 +131,17 @@ def _conclude(cell: Cell, part: Submitted[Any], state: str) -> bool:
     return True
 
 
-def _touched(cell: Cell, part: Submitted[Any]) -> bool:
+def _touched(cell: Cell, part: Submitted) -> bool:
     return _started(cell) != part.before[cell.run.name]
 
 
-def take_back(tasks: Sequence[Submitted[Any]], display: Display, patience: float = PATIENCE) -> None:
+def take_back(tasks: Sequence[Submitted], display: Display) -> None:
     """Stop ``tasks`` and wait until they have ended; ``KeyboardInterrupt`` meanwhile stops them now."""
     going = [part for part in tasks if not part.over]
     for part in going:
         part.task.cancel()
     display.say("stopping: cells write their checkpoints (Ctrl-C again stops now)", "yellow")
-    deadline, impatient = time.monotonic() + patience, False
+    deadline, impatient = time.monotonic() + PATIENCE, False
     while any(not part.task.ended() for part in going) and time.monotonic() < deadline:
         try:
             time.sleep(0.2)
@@ -158,15 +157,14 @@ def take_back(tasks: Sequence[Submitted[Any]], display: Display, patience: float
             _settle(cell, part)
 
 
-def _settle(cell: Cell, part: Submitted[Any]) -> None:
+def _settle(cell: Cell, part: Submitted) -> None:
     """The last word on a cell whose task was taken back."""
-    if cell.ended:
+    if cell.ended or _conclude(cell, part, cell.run.state()):
         return
-    if not _conclude(cell, part, cell.run.state()):
-        if _touched(cell, part):
-            cell.end("stopped")
-        else:
-            cell.state = "waiting"
+    if _touched(cell, part):
+        cell.end("stopped")
+    else:
+        cell.state = "waiting"
 
 
 def _started(cell: Cell) -> object:
@@ -183,3 +181,115 @@ def make_importable() -> None:
     """Let processes that inherit this one's environment import what this one can."""
     paths = [str(Path(path or ".").resolve()) for path in sys.path]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if Path(path).is_dir()))
+
+
+PREEMPTION = (signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which a batch system announces that a task will have to make room."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Cells for one task."""
+
+    cells: list[tuple[int, list[str], dict[str, Any]]]
+    """Index, overrides and configuration of each, in plain values, which any process can read."""
+    folder: str
+    """Where the task's own record goes."""
+    directory: str
+    """Working directory that relative paths of the configurations start at."""
+    group: str
+    """W&B group: the whole sweep's."""
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], folder: Path, number: int) -> Chunk:
+        """The chunk of ``cells``, the ``number``-th of the sweep recorded in ``folder``."""
+        plain = [
+            (cell.index, list(cell.overrides), cast(Any, OmegaConf.to_container(cell.config, resolve=True)))
+            for cell in cells
+        ]
+        chunk = cls(plain, str((folder / "tasks" / str(number)).resolve()), str(Path.cwd()), folder.name)
+        chunk._called_off.unlink(missing_ok=True)  # of an earlier sweep in the same folder
+        return chunk
+
+    @property
+    def _called_off(self) -> Path:
+        return Path(self.folder) / "called-off"
+
+    def call_off(self) -> None:
+        """Say, to whatever process starts with this chunk from now on, that nothing is to be run."""
+        self._called_off.parent.mkdir(parents=True, exist_ok=True)
+        self._called_off.touch()
+
+    def called_off(self) -> bool:
+        """Whether nothing is to be run any more."""
+        return self._called_off.exists()
+
+
+class ChunkRunner:
+    """Runs chunks; what a cluster's task calls.
+
+    When the task is preempted its cells write their checkpoints and the task asks to be queued again, where
+    the batch system has a way (submitit); the same chunk then goes on where it was.
+    """
+
+    def __init__(self, options: Options, environment: Mapping[str, str]) -> None:
+        """``environment``: variables of every cell."""
+        self.options, self.environment = options, dict(environment)
+
+    def __call__(self, chunk: Chunk) -> int:
+        """Run what is not done of a chunk; the sweep's exit status. Outcomes are in the run directories."""
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+            with contextlib.suppress(PermissionError):  # leader of a group already
+                os.setsid()  # a Ctrl-C at the sweep's terminal is the sweep's: it tells this task what to do
+        os.chdir(chunk.directory)
+        composed = [
+            Composed(index, overrides, OmegaConf.create(config), self.environment)
+            for index, overrides, config in chunk.cells
+        ]
+        with _preemption() as requeue:
+            if chunk.called_off():
+                return INTERRUPTED
+            _, status = run_sweep(composed, self.options, Path(chunk.folder), group=chunk.group)
+        if status == INTERRUPTED:
+            requeue()
+            sys.exit(128 + signal.SIGTERM)
+        return status
+
+    def checkpoint(self, chunk: Chunk) -> Any:
+        """Called by submitit before it queues the task again: the same chunk."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, chunk)
+
+
+@contextlib.contextmanager
+def _preemption() -> Iterator[Callable[[], None]]:
+    """Let a preemption stop the sweep gently; yields what then queues the task again, if anything does."""
+    received: list[int] = []
+    found = {number: signal.getsignal(number) for number in (*PREEMPTION, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt  # until the scheduler has a handler of its own
+
+    def preempt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    def requeue() -> None:
+        for number in received:
+            handler = found[signal.Signals(number)]
+            if callable(handler):
+                handler(number, None)
+
+    try:
+        for number in PREEMPTION:
+            signal.signal(number, preempt)
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: nothing can be caught
+        yield requeue
+        return
+    try:
+        yield requeue
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)

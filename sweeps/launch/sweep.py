@@ -6,15 +6,15 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.run.resources import available_cores, available_gpus, available_memory
-from sweeps.launch.calibration import calibrated
+from sweeps.launch.calibration import Calibration, known
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
@@ -25,6 +25,9 @@ from sweeps.launch.scheduler import Scheduler
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or a termination signal, as a shell has it for SIGINT."""
+
+PROBE_PATIENCE = 120.0
+"""Seconds after which a probe (of a few seconds) is given up."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Options:
     """Configuration -> result."""
     prepare: str | None = "retrieval.pipeline:prepare_data"
     """Called with one configuration of each distinct data before the first cell; ``None``: not at all."""
-    probe: str | None = "sweeps.launch.probe:run"
+    probe: str | None = "sweeps.launch.probe:calibrate"
     """Measures once how fast this machine trains; ``None``: speeds are assumed."""
     preload: Sequence[str] = (
         "torch",
@@ -62,15 +65,10 @@ def run_sweep(
 ) -> tuple[list[Cell], int]:
     """Run what is not done and print a table of all cells.
 
-    Args:
-        composed: The cells.
-        options: How to use the machine.
-        folder: Where ``sweep.json`` goes.
-        group: W&B group; ``None`` = the name of ``folder``.
-        runner: Runs cells somewhere else: (cells to run, record, all cells) -> whether it was interrupted.
+    ``folder``: where ``sweep.json`` goes; ``group``: W&B group, ``None`` = the name of ``folder``;
+    ``runner``: runs cells somewhere else: (cells to run, record, all cells) -> whether it was interrupted.
 
-    Returns:
-        The cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
+    Returns the cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
 
     Raises:
         ConfigError: A configuration is invalid; nothing has been started.
@@ -81,10 +79,8 @@ def run_sweep(
     interrupted = False
     if waiting:
         try:
-            if runner is not None:
-                interrupted = runner(waiting, record, cells)
-            else:
-                interrupted = _run(waiting, record, cells, options, composed[0].environment)
+            run = runner or partial(_run, options=options, extra=composed[0].environment)
+            interrupted = run(waiting, record, cells)
         except KeyboardInterrupt:
             interrupted = True
     record.write(cells, force=True)
@@ -175,7 +171,20 @@ def _calibrate(
     decided = options.slots or options.threads or _wanted_threads(cells) or len(cells) == 1 or cores == 1
     if gpus or decided:
         return
-    found = calibrated(cells, options.probe, environment, display)
+    config = cells[0].config  # says where the cache is and which precision is meant
+    found = known(config)
+    if found is None and options.probe is not None:
+        child = Child(Job(options.probe, config, 1, environment=environment))
+        child.wait(PROBE_PATIENCE)
+        if child.message is not None and child.message.kind == "done":
+            found = cast(Calibration, child.message.result)
+            if any(point.exponent is None for point in found.points):
+                display.say(
+                    "other programs keep this machine busy: threads by assumed speed-ups, not by a probe"
+                )
+        else:
+            why = child.reason()["message"].splitlines()[0]
+            display.say(f"cannot probe this machine ({why}); slots and threads by assumed speeds", "yellow")
     for cell in cells:
         cell.work = estimate(cell.config, calibration=found)
 
@@ -189,12 +198,7 @@ def _prepare(
     for key in dict.fromkeys(cell.data for cell in cells):
         users = [cell for cell in cells if cell.data == key]
         child = Child(Job(worker, users[0].config, cores, environment=environment))
-        try:
-            while not child.ended():
-                connection.wait(child.waitables, 1.0)  # Ray interrupts no system call
-        except BaseException:
-            child.kill()
-            raise
+        child.wait()
         if child.message is not None and child.message.kind == "done":
             continue
         error = child.reason()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrieval.run.tracking import first_line, has_wandb_key
+from retrieval.errors import first_line
+from retrieval.run.tracking import has_wandb_key
 from sweeps.errors import TableError
 from sweeps.table.runs import Collected, Skipped, assemble
 

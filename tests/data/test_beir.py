@@ -15,7 +15,7 @@ from retrieval.config.beir_sets import BEIR_SETS
 from retrieval.config.data import DataConfig
 from retrieval.data import sources
 from retrieval.data.collection import Collection, open_collection
-from retrieval.data.relevance import relevance_of
+from retrieval.data.negatives import relevance_of
 from retrieval.data.sources import beir
 from retrieval.data.sources.beir import BeirConfig
 from retrieval.data.sources.local import LocalConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.data.cache import MARKER, build_once, digest, is_complete, write_atomic
+from retrieval.data.cache import MARKER, build_once, digest, is_complete
 
 BUILDER = """
 import sys, time
@@ -160,10 +160,3 @@ def test_leftovers_of_other_builds_are_removed_unless_their_builder_lives(tmp_pa
     assert left.name.startswith("alive.tmp-")
     alive.kill()
     alive.communicate()
-
-
-def test_write_atomic_replaces_and_leaves_no_temporary_file(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "file", "one")
-    write_atomic(tmp_path / "file", "two")
-    assert (tmp_path / "file").read_text() == "two"
-    assert len(list(tmp_path.iterdir())) == 1

@@ -274,8 +274,8 @@ def test_settled_files_are_hashed_once(
     for path in folder.rglob("*.*"):
         os.utime(path, (1_600_000_000, 1_600_000_000))
     hashed: list[Path] = []
-    original = index._hash_file
-    monkeypatch.setattr(index, "_hash_file", lambda path: hashed.append(path) or original(path))
+    original = index.file_hash
+    monkeypatch.setattr(index, "file_hash", lambda path: hashed.append(path) or original(path))
     fingerprints = {open_collection(folder, tmp_path / "cache").fingerprint for _ in range(3)}
     assert len(fingerprints) == 1
     assert len(hashed) == 4

@@ -12,7 +12,7 @@ from retrieval.data import sources, tokens
 from retrieval.data.collection import open_collection
 from retrieval.data.sources.hub import HubConfig
 from retrieval.data.sources.synthetic import SyntheticConfig
-from retrieval.data.tokens import token_store, tokenizer_fingerprint, train_wordpiece
+from retrieval.data.tokens import TokenStores, tokenizer_fingerprint, train_wordpiece
 
 SMALL, LARGE = 4_000, 16_000
 BYTES_A_PASSAGE = 150
@@ -50,12 +50,8 @@ def test_token_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache"
     collections = {size: open_collection(drawn(size, tmp_path), cache) for size in (SMALL // 4, SMALL, LARGE)}
     tokenizer = train_wordpiece((text for _, text in collections[SMALL // 4].passages()), 500)
-    name = tokenizer_fingerprint(tokenizer)
-
-    def store(size: int) -> object:
-        return token_store(collections[size], "passages", tokenizer, 48, cache, name)
-
-    assert growth(store) < 40
+    stores = TokenStores(SyntheticConfig(), cache, tokenizer, tokenizer_fingerprint(tokenizer))
+    assert growth(lambda size: stores(collections[size], "passages")) < 40
 
 
 @pytest.mark.slow

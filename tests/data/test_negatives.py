@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from retrieval.data.batches import Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection, open_collection
-from retrieval.data.negatives import HardNegatives, NegativeLists
-from retrieval.data.relevance import Relevance, relevance_of
+from retrieval.data.negatives import HardNegatives, NegativeLists, Relevance, relevance_of
 from retrieval.errors import ConfigError
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search import mining

@@ -18,7 +18,7 @@ from retrieval.evaluation.suite import build_sets, evaluate_suite
 from retrieval.models.families import build_scorer
 from retrieval.pipeline import run_cell
 from retrieval.run.identity import changed_key, identity
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 from retrieval.training.prepared import prepare
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.test_run import directory_of

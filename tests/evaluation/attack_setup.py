@@ -19,7 +19,7 @@ from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, Outcom
 from retrieval.evaluation.substitution.options import WsraConfig
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
-from retrieval.search.scorer_retriever import ScorerRetriever
+from retrieval.search.retriever import ScorerRetriever
 from tests.rounding import encoder_roundings, gamma
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]

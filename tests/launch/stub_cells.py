@@ -17,6 +17,7 @@ from retrieval.errors import DataError, TrainingError
 from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import read_json
+from sweeps.launch.calibration import Calibration, Point
 
 
 def open_run(config: DictConfig, fingerprint: str | None = None) -> Run:
@@ -32,12 +33,11 @@ def prepare(config: DictConfig) -> None:
         handle.write(f"prepared {config.data.name} {config.data.vocabulary}\n")
 
 
-def probe(config: DictConfig) -> list[dict[str, Any]]:
+def probe(config: DictConfig) -> Calibration:
     """A machine on which threads help a narrow model not at all, and a wide one in full."""
     with Path(config.cache).open("a") as handle:
         handle.write("probed\n")
-    factors = {"train": 1.0, "encode": 1.0}
-    return [{"hidden": 128, "exponent": 0.0, **factors}, {"hidden": 512, "exponent": 1.0, **factors}]
+    return Calibration([Point(128, 1.0, 1.0, 0.0), Point(512, 1.0, 1.0, 1.0)])
 
 
 def no_probe(config: DictConfig) -> None:

@@ -17,11 +17,10 @@ from test_command import finish, running_steps, statuses, wait_for
 
 from retrieval.errors import ConfigError
 from retrieval.run.directory import RunDirectory
-from sweeps.launch.batch import BatchOptions, run_batch
 from sweeps.launch.cells import Cell, SweepRecord
-from sweeps.launch.chunks import Chunk, ChunkRunner
+from sweeps.launch.clusters import BatchOptions, run_batch
 from sweeps.launch.display import Display
-from sweeps.launch.submission import cut, submitted, watch
+from sweeps.launch.submission import Chunk, ChunkRunner, cut, submitted, watch
 from sweeps.launch.sweep import make_cells, run_sweep
 
 pytest.importorskip("submitit")
@@ -75,7 +74,7 @@ def test_slurm_gets_a_job_array(tmp_path: Path, slurm: Path) -> None:
     assert "PYTHONPATH=" in (slurm / "environment").read_text()
     pickles = sorted((tmp_path / "sweep" / "jobs").glob("*.pkl"))
     chunks = [pickle.loads(path.read_bytes()).args[0] for path in pickles]
-    assert sorted(cell.index for chunk in chunks for cell in chunk.cells) == [0, 1, 2, 3, 4]
+    assert sorted(index for chunk in chunks for index, _, _ in chunk.cells) == [0, 1, 2, 3, 4]
     assert {cell.state for cell in cells} == {"waiting"}
 
 
@@ -116,7 +115,7 @@ def test_a_lost_task_is_its_cells_failure_and_an_old_failure_is_not(tmp_path: Pa
     part = submitted(_Task(), cells)
     with cells[0].run.claim():
         cells[0].run.finish({"run": "a"})
-    watch([part], cells, record, Display(), poll=0.01)
+    watch([part], cells, record, Display())
     assert [cell.state for cell in cells] == ["done", "failed"]
     assert (cells[1].error or {})["message"] == "job 7 ended as NODE_FAIL"
 
@@ -125,7 +124,7 @@ def test_fail_fast_takes_the_other_tasks_back(tmp_path: Path) -> None:
     cells = make_cells(composed(tmp_path, ["a", "b"], fail_fast=True), options(), "sweep")
     going = _Task(over=False)
     parts = [submitted(_Task(), cells[:1]), submitted(going, cells[1:])]
-    watch(parts, cells, SweepRecord(tmp_path / "sweep"), Display(), poll=0.01)
+    watch(parts, cells, SweepRecord(tmp_path / "sweep"), Display())
     assert going.cancelled
     assert [cell.state for cell in cells] == ["failed", "waiting"]
 

@@ -11,8 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from retrieval.errors import ConfigError
 from retrieval.run.messages import quoted
 from sweeps.launch.facts import facts
-from sweeps.launch.grid import expand, read_cells, without_columns
-from sweeps.launch.where import Where
+from sweeps.launch.grid import Where, expand, read_cells, without_columns
 
 FACTS = {
     "size/params_total": 1.5e8,

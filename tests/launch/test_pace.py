@@ -10,12 +10,11 @@ import pytest
 from helpers import cell_config
 
 from retrieval.run.directory import RunDirectory
-from sweeps.launch import pace as module
+from sweeps.launch import packing as module
 from sweeps.launch.cells import Cell
 from sweeps.launch.display import duration, progress_line
 from sweeps.launch.need import Need, estimate
-from sweeps.launch.pace import Pace
-from sweeps.launch.packing import plan_slots
+from sweeps.launch.packing import Pace, plan_slots
 from sweeps.launch.process import Child
 
 

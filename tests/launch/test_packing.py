@@ -13,15 +13,14 @@ from retrieval import config as schema
 from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.training import memory
 from sweeps.launch.compose import compose_command
+from sweeps.launch.facts import Shape
 from sweeps.launch.need import (
     HEAP_ALLOWANCE,
     HEAP_GROWTH,
     Need,
     core_precision,
     core_rate,
-    encoder_parameters,
     estimate,
-    speedup,
 )
 from sweeps.launch.packing import Load, fits, makespan, plan_slots
 
@@ -124,9 +123,9 @@ def test_plan_of_thousands_is_quick() -> None:
 )
 def test_parameters_of_the_bert_shapes(layers: int, hidden: int, parameters: int) -> None:
     model = schema.ModelConfig(layers=layers, hidden=hidden, projection=0)
-    assert encoder_parameters(model) == parameters
+    assert Shape.of(model).parameters == parameters
     projected = schema.ModelConfig(layers=layers, hidden=hidden, projection=768)
-    assert encoder_parameters(projected) == parameters + (hidden + 1) * 768
+    assert Shape.of(projected).parameters == parameters + (hidden + 1) * 768
 
 
 def test_estimate_grows_with_what_costs_time() -> None:
@@ -184,9 +183,9 @@ def test_the_heap_is_kept_where_the_estimate_has_it() -> None:
 
 
 def test_speedup_matches_the_measurements() -> None:
-    assert speedup(1, 10**6) == 1
-    assert speedup(2, 396_544) == pytest.approx(466 / 310, rel=0.01)
-    assert speedup(2, 3_159_040) == pytest.approx(171 / 102, rel=0.01)
+    assert Need(1, 10**6).faster(1) == 1
+    assert Need(1, 396_544).faster(2) == pytest.approx(466 / 310, rel=0.01)
+    assert Need(1, 3_159_040).faster(2) == pytest.approx(171 / 102, rel=0.01)
 
 
 def test_core_rate_by_instruction_set(tmp_path: Path) -> None:

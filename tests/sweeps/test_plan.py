@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers import AutoModel, DistilBertConfig, LlamaConfig, RobertaConfig
 
 from retrieval.config import ModelConfig
@@ -18,14 +18,12 @@ from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
-from sweeps.launch.calibration import known
+from sweeps.launch.calibration import Calibration, Point, known
 from sweeps.launch.compose import compose_command
-from sweeps.launch.contents import read_contents
-from sweeps.launch.machines import ACCELERATORS, Calibration, Point
-from sweeps.launch.need import estimate
-from sweeps.launch.plan import Hardware, critical, plan_sweep
+from sweeps.launch.facts import Contents, workload
+from sweeps.launch.need import ACCELERATORS, estimate
+from sweeps.launch.plan import Hardware, critical, plan_sweep, read_contents
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
-from sweeps.launch.workload import Contents, workload
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -189,26 +187,27 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sweeps.launch.probe.probed_threads", lambda: 2)
     monkeypatch.setattr("psutil.cpu_percent", lambda: 90.0)
     threads = torch.get_num_threads()
-    busy = calibrate(tmp_path)
+    config = OmegaConf.create({"cache": str(tmp_path), "train": {"precision": "auto"}})
+    busy = calibrate(config)
     assert [point.exponent for point in busy.points] == [None, None]
     assert busy.exponent(48) is None
-    assert known(tmp_path, "auto") is None
+    assert known(config) is None
     monkeypatch.setattr("psutil.cpu_percent", lambda: 10.0)
     monkeypatch.setattr("sweeps.launch.probe.DISTURBED", 0.0)
-    assert calibrate(tmp_path).exponent(48) is None
+    assert calibrate(config).exponent(48) is None
     monkeypatch.setattr("sweeps.launch.probe.DISTURBED", 1e9)
-    found = calibrate(tmp_path)
+    found = calibrate(config)
     assert torch.get_num_threads() == threads
     assert all(point.train > 0 and point.encode > 0 for point in found.points)
     assert all(0 <= (point.exponent or 0) <= 1 for point in found.points)
     assert found.exponent(48) is not None
-    assert known(tmp_path, "auto") is not None
+    assert known(config) is not None
 
     def refuse(*_: Any) -> None:
         raise AssertionError("measured again")
 
     monkeypatch.setattr("sweeps.launch.probe._probe", refuse)
-    assert list(calibrate(tmp_path).points) == list(found.points)
+    assert list(calibrate(config).points) == list(found.points)
 
 
 def test_critical_path_by_hand() -> None:

@@ -35,9 +35,7 @@ class Suite:
 def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
     """Hash (64 hexadecimal digits) that changes when the content of the suite would; builds nothing.
 
-    Args:
-        config: data configuration; keys that do not change the content have no effect.
-        cache: where hashes of large files are remembered; without it files are hashed each time.
+    ``cache``: where hashes of large files are remembered; without it files are hashed each time.
 
     Raises:
         ConfigError: the configuration names something that is not there.
@@ -56,10 +54,7 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
 
 
 def check_roles(roles: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a domain that has two roles, or a role twice.
-
-    Args:
-        roles: key of ``data`` (``robust``, ``robust_dev``, ``ood``) -> names of its domains.
+    """Refuse a domain that has two roles, or a role twice; ``roles``: key of ``data`` -> names of domains.
 
     Raises:
         ConfigError: the domain is named, with the fix.

@@ -21,11 +21,11 @@ from typing import cast
 from omegaconf import MISSING
 
 from retrieval.config.beir_sets import BEIR_SETS, BeirSet
-from retrieval.config.data import SOURCES, DataConfig, Source
+from retrieval.config.data import SOURCES, DataConfig
 from retrieval.config.knobs import knob
 from retrieval.data import index, records
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, download, references
+from retrieval.data.sources import download, references
 from retrieval.errors import ConfigError, DataError
 
 VERSION = 1
@@ -86,25 +86,6 @@ class PublicSet:
         return f"beir/{self.name}"
 
 
-def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
-    """Hash of the checksums of all sets and of their roles; nothing is downloaded.
-
-    Raises:
-        ConfigError: as :func:`prepare`.
-    """
-    return references.fingerprint_of(config, "data", _in_domain(config), cache)
-
-
-def prepare(config: DataConfig, cache: Path) -> Suite:
-    """The suite, downloaded and unpacked once.
-
-    Raises:
-        ConfigError: a set is unknown, lacks the split its role needs, or has two roles.
-        DownloadError: an archive is neither there nor to be had.
-    """
-    return references.in_domain_suite(config, "data", _in_domain(config), cache)
-
-
 def reference(config: DataConfig, name: str, key: str) -> PublicSet:
     """The set ``name``, from where ``data.beir_url`` says.
 
@@ -116,10 +97,6 @@ def reference(config: DataConfig, name: str, key: str) -> PublicSet:
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(f"{key}: beir/{name} is not known{hint}; valid: {', '.join(BEIR_SETS)}")
     return PublicSet(BEIR_SETS[name], config.beir_url)
-
-
-def _in_domain(config: DataConfig) -> PublicSet:
-    return reference(config, cast(BeirConfig, config).collection, "data")
 
 
 def unpack(archive: Path, row: BeirSet, folder: Path) -> None:
@@ -136,10 +113,9 @@ def unpack(archive: Path, row: BeirSet, folder: Path) -> None:
     inside = row.folder or row.name
     try:
         with zipfile.ZipFile(archive) as opened:
-            for name in (index.CORPUS, index.QUERIES):
-                _extract(opened, f"{inside}/{name}", folder / name)
-            for split in row.splits:
-                _extract(opened, f"{inside}/qrels/{split}.tsv", folder / "qrels" / f"{split}.tsv")
+            for name in (index.CORPUS, index.QUERIES, *(f"qrels/{split}.tsv" for split in row.splits)):
+                with opened.open(f"{inside}/{name}") as source, (folder / name).open("wb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
     except (zipfile.BadZipFile, KeyError) as error:
         raise DataError(f"{archive}: {error.args[0]}; remove it to download it again") from error
     if row.evaluated != "test":
@@ -147,11 +123,6 @@ def unpack(archive: Path, row: BeirSet, folder: Path) -> None:
     dropped = _drop_unusable(folder)
     about = {"drop_identical": row.drop_identical, "dropped": dict(sorted(dropped.items()))}
     (folder / index.ABOUT).write_text(json.dumps(about), encoding="utf-8")
-
-
-def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> None:
-    with archive.open(member) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _drop_unusable(folder: Path) -> Counter[str]:
@@ -194,11 +165,11 @@ def _ids(path: Path) -> Iterator[str]:
 
 SOURCES.register(
     "beir",
-    Source(
+    references.referenced_source(
         BeirConfig,
-        fingerprint,
-        prepare,
-        reference,
+        "data",
+        lambda config: reference(config, cast(BeirConfig, config).collection, "data"),
+        reference=reference,
         options={f"beir/{name}": BeirConfig(collection=name, label=name) for name in BEIR_SETS},
     ),
 )

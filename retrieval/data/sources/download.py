@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
 
 from retrieval.errors import DownloadError
+from retrieval.run.files import file_hash
 
 ATTEMPTS = 4
 """Tries in a row that bring nothing new before a download is given up."""
@@ -38,16 +37,18 @@ def fetch(url: str, target: Path, md5: str, megabytes: int) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if target.is_file():
-            _check_given(target, md5, url)
+            found = file_hash(target, "md5")
+            if found != md5:
+                raise DownloadError(f"{target} has md5 {found}, not {md5}; remove it, or replace it by {url}")
             return target
         partial = target.with_name(f"{target.name}.part")
         resumed = partial.is_file() and partial.stat().st_size > 0
         _download(url, partial, target, md5, megabytes)
-        if _md5(partial) != md5 and resumed:
+        if resumed and file_hash(partial, "md5") != md5:
             # What was there before may be of another version of the file: begin anew, once.
             partial.unlink()
             _download(url, partial, target, md5, megabytes)
-        found = _md5(partial)
+        found = file_hash(partial, "md5")
         if found != md5:
             partial.unlink()
             raise DownloadError(
@@ -56,17 +57,6 @@ def fetch(url: str, target: Path, md5: str, megabytes: int) -> Path:
             )
         partial.replace(target)
     return target
-
-
-def _check_given(target: Path, md5: str, url: str) -> None:
-    found = _md5(target)
-    if found != md5:
-        raise DownloadError(f"{target} has md5 {found}, not {md5}; remove it, or replace it by {url}")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _download(url: str, partial: Path, target: Path, md5: str, megabytes: int) -> None:
@@ -108,16 +98,12 @@ def _continue(url: str, partial: Path, have: int) -> None:
                 total=total, initial=start, unit="B", unit_scale=True, delay=2, leave=False, desc=partial.name
             ) as bar,
         ):
-            _copy(response, file, bar)
+            while block := response.read(_BLOCK):
+                file.write(block)
+                bar.update(len(block))
     # A cut connection ends a read like the end of the file does.
     if total is not None and partial.stat().st_size < total:
         raise ConnectionError(f"the connection was cut after {partial.stat().st_size} of {total} bytes")
-
-
-def _copy(response: Any, file: Any, bar: Any) -> None:
-    while block := response.read(_BLOCK):
-        file.write(block)
-        bar.update(len(block))
 
 
 def _advice(url: str, target: Path, md5: str, megabytes: int, has: int, error: Exception) -> str:

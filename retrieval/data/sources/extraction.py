@@ -48,12 +48,7 @@ class Documented(NamedTuple):
 
 
 def extract(content: bytes, module: str) -> tuple[list[Pair], Counter[str]]:
-    """Pairs of one source file, and how many objects were dropped for which reason.
-
-    Args:
-        content: the file's bytes, in the encoding it declares.
-        module: dotted name of the module.
-    """
+    """Pairs of one source file, and the reasons of what was dropped; ``module``: its dotted name."""
     dropped: Counter[str] = Counter()
     if b'"""' not in content and b"'''" not in content:
         return [], dropped
@@ -136,12 +131,12 @@ def _code(node: ast.stmt, lines: list[str], without: ast.stmt | None = None) -> 
     if without is not None:
         assert without.end_lineno is not None
         numbers -= set(range(without.lineno, without.end_lineno + 1))
-    return _squeeze(lines[number - 1] for number in sorted(numbers))
+    return squeeze(lines[number - 1] for number in sorted(numbers))
 
 
 def _class_code(node: ast.ClassDef, lines: list[str]) -> str:
     """The class statement, its fields, and the first line of each method."""
-    head = _squeeze(lines[node.lineno - 1 : node.body[0].lineno - 1])
+    head = squeeze(lines[node.lineno - 1 : node.body[0].lineno - 1])
     return "\n".join(part for part in (head, _outline(node.body[1:], lines)) if part)
 
 
@@ -158,7 +153,8 @@ def _outline(body: Sequence[ast.stmt], lines: list[str]) -> str:
     return "\n".join(parts)
 
 
-def _squeeze(lines: Sequence[str] | Iterator[str]) -> str:
+def squeeze(lines: Sequence[str] | Iterator[str]) -> str:
+    """Lines without indentation, the blank ones left out."""
     return "\n".join(line.strip() for line in lines if line.strip())
 
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from retrieval.config.data import SOURCES, DataConfig, HubDataset, Source
+from retrieval.config.data import SOURCES, DataConfig, HubDataset
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, references
+from retrieval.data.sources import references
 from retrieval.data.sources.pairs import write_collection
 from retrieval.errors import ConfigError, DownloadError, first_line
 from retrieval.run.identity import content_hash
@@ -109,26 +109,6 @@ class Dataset:
         return f"hub/{self.name}"
 
 
-def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
-    """Hash of the settings and, where they are files here, of the content of all datasets and their roles.
-
-    Raises:
-        ConfigError: as :func:`prepare`.
-    """
-    return references.fingerprint_of(config, "data", _in_domain(config), cache)
-
-
-def prepare(config: DataConfig, cache: Path) -> Suite:
-    """The suite, read once.
-
-    Raises:
-        ConfigError: a dataset, column or split is missing, or a collection has two roles.
-        DataError: a row cannot be used.
-        DownloadError: a dataset is neither cached nor to be had.
-    """
-    return references.in_domain_suite(config, "data", _in_domain(config), cache)
-
-
 def reference(config: DataConfig, name: str, key: str) -> Dataset:
     """The dataset ``data.hub.<name>``.
 
@@ -160,5 +140,11 @@ def _settings(node: Any, key: str) -> HubDataset:
 
 SOURCES.register(
     "hub",
-    Source(HubConfig, fingerprint, prepare, reference, label=lambda config: Path(config.dataset).stem),
+    references.referenced_source(
+        HubConfig,
+        "data",
+        _in_domain,
+        reference=reference,
+        label=lambda config: Path(config.dataset).stem,
+    ),
 )

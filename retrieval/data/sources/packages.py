@@ -29,6 +29,7 @@ from retrieval.data.cache import build_once, digest, is_complete
 from retrieval.data.sources.extraction import Pair, extract
 from retrieval.data.sources.reference import extract_topics
 from retrieval.errors import ConfigError
+from retrieval.run.resources import available_cores
 
 VERSION = 4
 STANDARD_LIBRARY = "stdlib"
@@ -71,9 +72,7 @@ class Package:
 def find(name: str, key: str) -> Package:
     """Find a package by the name under which it is imported, without importing it.
 
-    Args:
-        name: top-level package, ``stdlib``, or ``pydoc_data.topics``.
-        key: configuration key that names it, for the message.
+    ``name``: top-level package, ``stdlib``, or ``pydoc_data.topics``; ``key``: of the configuration.
 
     Raises:
         ConfigError: it is not installed here.
@@ -90,25 +89,21 @@ def find(name: str, key: str) -> Package:
             f"{key} names the package {name!r}, which is not installed; install it or leave it out"
         )
     roots = tuple(Path(folder) for folder in spec.submodule_search_locations or [str(spec.origin)])
-    return Package(name, _version(name) or _content_version(name, roots), roots)
+    return Package(name, _version(name, roots), roots)
 
 
-def _version(name: str) -> str | None:
+def _version(name: str, roots: Iterable[Path]) -> str:
+    """Version of a package; where it has no metadata, a hash of names and sizes of its files."""
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(name, name))
     except importlib.metadata.PackageNotFoundError:
         distributions = _packages_distributions().get(name)
-        return importlib.metadata.version(distributions[0]) if distributions else None
-
-
-@cache
-def _packages_distributions() -> dict[str, list[str]]:
-    return dict(importlib.metadata.packages_distributions())
-
-
-def _content_version(name: str, roots: Iterable[Path]) -> str:
-    """Stands for the version of a package without metadata: names and sizes of its files."""
+        if distributions:
+            return importlib.metadata.version(distributions[0])
     return digest([[module, Path(path).stat().st_size] for path, module in _files(name, roots)])
+
+
+_packages_distributions = cache(importlib.metadata.packages_distributions)
 
 
 def _files(name: str, roots: Iterable[Path]) -> list[File]:
@@ -148,7 +143,9 @@ def read(packages: Iterable[Package], cache_folder: Path) -> dict[str, tuple[lis
     total = sum(map(len, missing.values()))
     size = sum(Path(path).stat().st_size for files in missing.values() for path, _ in files)
     with ExitStack() as stack:
-        pool = stack.enter_context(_pool()) if size > _ALONE_BYTES and _may_have_children() else None
+        # Daemonic processes may not start processes of their own.
+        alone = size <= _ALONE_BYTES or multiprocessing.current_process().daemon
+        pool = None if alone else stack.enter_context(_pool())
         bar = stack.enter_context(
             tqdm(total=total, unit="file", delay=2, leave=False, desc="reading documentation")
         )
@@ -172,20 +169,13 @@ def _load(folder: Path) -> tuple[list[Pair], Counter[str]]:
     return pairs, Counter(json.loads((folder / "dropped.json").read_text(encoding="utf-8")))
 
 
-def _may_have_children() -> bool:
-    """Daemonic worker processes may not start processes of their own."""
-    return not multiprocessing.current_process().daemon
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _pool() -> ProcessPoolExecutor:
     # Spawned, because a fork of a process with running threads (torch, loggers) can hang, and
     # because the fork server belongs to the launcher of sweeps.
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(min(_cores(), _MAX_WORKERS), mp_context=spawn, initializer=_start_worker)
+    return ProcessPoolExecutor(
+        min(available_cores(), _MAX_WORKERS), mp_context=spawn, initializer=_start_worker
+    )
 
 
 def _start_worker() -> None:

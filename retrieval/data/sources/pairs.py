@@ -60,11 +60,8 @@ class Row:
 def write_collection(parts: Mapping[str, Any], settings: HubDataset, source: str, folder: Path) -> None:
     """Write the splits of a dataset as a BEIR folder; what was left out is counted in ``collection.json``.
 
-    Args:
-        parts: split -> ``datasets.Dataset``.
-        settings: which column is what.
-        source: name of the dataset in messages.
-        folder: does not exist yet.
+    ``parts``: split -> ``datasets.Dataset``; ``source``: the dataset in messages; ``folder``: does not exist
+    yet.
 
     Raises:
         ConfigError: a column is not there.

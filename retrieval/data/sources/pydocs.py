@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
+from retrieval.config.data import SOURCES, DataConfig, Source
 from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, check_known, check_roles, packages, references, twins
+from retrieval.data.sources import Suite, packages, references, twins
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -49,18 +49,17 @@ class PydocsConfig(DataConfig):
 
 
 @dataclass(frozen=True)
-class _Roles:
+class _Domains:
     """The domains in use, each with its packages; a package belongs to one domain."""
 
-    in_domain: list[packages.Package]
-    robust: dict[str, list[packages.Package]]
-    robust_dev: dict[str, list[packages.Package]]
-    ood: dict[str, list[packages.Package]]
+    roles: dict[str, list[str]]
+    """Role -> its domains; without the in-domain one."""
+    members: dict[str, list[packages.Package]]
+    """Domain -> its packages."""
 
-    def all(self) -> list[packages.Package]:
-        """Packages of all domains in use."""
-        others = [*self.robust.values(), *self.robust_dev.values(), *self.ood.values()]
-        return [*self.in_domain, *(package for domain in others for package in domain)]
+    def versions(self, domain: str) -> dict[str, str]:
+        """Package -> version."""
+        return {package.name: package.version for package in self.members[domain]}
 
 
 def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
@@ -70,7 +69,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
         ConfigError: as :func:`prepare`.
     """
     settings = cast(PydocsConfig, config)
-    return references.extended_fingerprint(_fingerprint(settings, _roles(settings)), config, cache)
+    return references.extended_fingerprint(_fingerprint(settings, _domains(settings)), config, cache)
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -81,42 +80,35 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
             two domains, or a split size is below 1.
     """
     settings = cast(PydocsConfig, config)
-    roles = _roles(settings)
-    identity = _fingerprint(settings, roles)
+    domains = _domains(settings)
+    identity = _fingerprint(settings, domains)
     folder = build_once(
         cache / "sources" / "pydocs" / identity[:32],
-        lambda target: _build(target, settings, roles, cache),
+        lambda target: _build(target, settings, domains, cache),
         describe="documentation strings of the installed packages",
     )
     suite = Suite(
         name=settings.label or settings.name,
         in_domain=folder / IN_DOMAIN,
-        robust={name: folder / name for name in roles.robust},
-        robust_dev={name: folder / name for name in roles.robust_dev},
-        ood={name: folder / name for name in roles.ood},
+        **{role: {name: folder / name for name in names} for role, names in domains.roles.items()},
         fingerprint=identity,
     )
     return references.with_references(suite, config, cache)
 
 
-def _roles(config: PydocsConfig) -> _Roles:
-    domains = {name: list(members) for name, members in config.domains.items()}
-    if not domains.get(IN_DOMAIN):
+def _domains(config: PydocsConfig) -> _Domains:
+    named = {name: list(members) for name, members in config.domains.items()}
+    if not named.get(IN_DOMAIN):
         raise ConfigError(
             f"data.domains has no packages under {IN_DOMAIN!r}, the training collection; name some"
         )
-    named = {role: references.own(getattr(config, role)) for role in ROLES}
-    others = [name for name in domains if name != IN_DOMAIN]
-    for role, names in named.items():
-        check_known(f"data.{role}", names, others)
-    check_roles(named)
-    _check_packages(domains)
-
-    def found(name: str) -> list[packages.Package]:
-        return [packages.find(package, f"data.domains.{name}") for package in domains[name]]
-
-    by_role = {role: {name: found(name) for name in names} for role, names in named.items()}
-    return _Roles(found(IN_DOMAIN), **by_role)
+    roles = references.own_domains(config, [name for name in named if name != IN_DOMAIN])
+    _check_packages(named)
+    used = [name for names in roles.values() for name in names] + [IN_DOMAIN]
+    found = {
+        name: [packages.find(package, f"data.domains.{name}") for package in named[name]] for name in used
+    }
+    return _Domains(roles, found)
 
 
 def _check_packages(domains: Mapping[str, Sequence[str]]) -> None:
@@ -129,33 +121,23 @@ def _check_packages(domains: Mapping[str, Sequence[str]]) -> None:
             owner[package] = domain
 
 
-def _fingerprint(config: PydocsConfig, roles: _Roles) -> str:
-    def versions(members: Sequence[packages.Package]) -> dict[str, str]:
-        return {package.name: package.version for package in members}
-
-    by_role = {
-        role: {name: versions(members) for name, members in getattr(roles, role).items()} for role in ROLES
-    }
-    if not roles.robust_dev:
-        # A suite without robust-dev domains keeps the fingerprint it had before there were some.
-        del by_role["robust_dev"]
+def _fingerprint(config: PydocsConfig, domains: _Domains) -> str:
+    roles = {role: {name: domains.versions(name) for name in names} for role, names in domains.roles.items()}
     return digest(
         {
             "rules": [VERSION, packages.VERSION],
-            "in_domain": versions(roles.in_domain),
-            **by_role,
+            "in_domain": domains.versions(IN_DOMAIN),
+            **references.without_empty_robust_dev(roles),
             "queries": [config.test_queries, config.dev_queries],
         }
     )
 
 
-def _build(target: Path, config: PydocsConfig, roles: _Roles, cache: Path) -> None:
-    extracted = packages.read(roles.all(), cache)
+def _build(target: Path, config: PydocsConfig, domains: _Domains, cache: Path) -> None:
+    extracted = packages.read([package for part in domains.members.values() for package in part], cache)
 
-    def domain(
-        name: str, members: Sequence[packages.Package], elsewhere: AbstractSet[str], role: str
-    ) -> AbstractSet[str]:
-        read = [extracted[package.name] for package in members]
+    def write(name: str, elsewhere: AbstractSet[str], role: str) -> AbstractSet[str]:
+        read = [extracted[package.name] for package in domains.members[name]]
         pool = twins.pool((pair for pairs, _ in read for pair in pairs), elsewhere)
         if not pool.relevant:
             raise ConfigError(
@@ -163,20 +145,14 @@ def _build(target: Path, config: PydocsConfig, roles: _Roles, cache: Path) -> No
             )
         for _, dropped in read:
             pool.dropped.update(dropped)
-        _write(target / name, pool, _splits(pool, config, role), members)
+        _write(target / name, pool, _splits(pool, config, role), domains.versions(name))
         return pool.passages.keys()
 
     # A text that two domains share stays where it is listed first here, so that no training
     # passage stands in a test or in robust-dev, and so that tests depend on no other role.
-    taken = set(domain(IN_DOMAIN, roles.in_domain, frozenset(), "in-domain"))
-    tested = set(taken)
-    for name, members in roles.ood.items():
-        tested |= domain(name, members, taken, "ood")
-    held_out = set(tested)
-    for name, members in roles.robust_dev.items():
-        held_out |= domain(name, members, tested, "robust_dev")
-    for name, members in roles.robust.items():
-        domain(name, members, held_out, "robust")
+    taken = frozenset(write(IN_DOMAIN, frozenset(), IN_DOMAIN))
+    for role in ("ood", "robust_dev", "robust"):
+        taken = taken.union(*[write(name, taken, role) for name in domains.roles[role]])
 
 
 def _splits(pool: twins.Pool, config: PydocsConfig, role: str) -> dict[str, str]:
@@ -187,13 +163,11 @@ def _splits(pool: twins.Pool, config: PydocsConfig, role: str) -> dict[str, str]
     if role == "robust_dev":
         return twins.split(pool.relevant, {"dev": config.dev_queries}, None)
     dev = {"dev": min(config.dev_queries, int(count * _MAX_DEV_SHARE))}
-    test = {"test": min(config.test_queries, int(count * _MAX_TEST_SHARE))} if role == "in-domain" else {}
+    test = {"test": min(config.test_queries, int(count * _MAX_TEST_SHARE))} if role == IN_DOMAIN else {}
     return twins.split(pool.relevant, {**test, **dev}, "train")
 
 
-def _write(
-    folder: Path, pool: twins.Pool, splits: Mapping[str, str], members: Sequence[packages.Package]
-) -> None:
+def _write(folder: Path, pool: twins.Pool, splits: Mapping[str, str], versions: Mapping[str, str]) -> None:
     """Write a domain in BEIR format, with its manifest."""
     (folder / "qrels").mkdir(parents=True)
     ids = _write_corpus(folder / "corpus.jsonl", pool)
@@ -211,7 +185,7 @@ def _write(
             file.writelines(f"{query}\t{passage}\t1\n" for query, passage in rows)
             pairs[split] = len(rows)
     manifest = {
-        "packages": {package.name: package.version for package in members},
+        "packages": versions,
         "passages": len(ids),
         "queries": len(query_ids),
         "queries_not_needed": len(pool.relevant) - len(query_ids),

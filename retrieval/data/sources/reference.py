@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from retrieval.data.sources import docstrings
-from retrieval.data.sources.extraction import MAX_PASSAGE, MIN_PASSAGE_WORDS, Pair, cut
+from retrieval.data.sources.extraction import MAX_PASSAGE, MIN_PASSAGE_WORDS, Pair, cut, squeeze
 
 MIN_QUERY_WORDS = 6
 
@@ -68,7 +68,7 @@ def _units(topic: str, text: str) -> Iterator[tuple[str, str, str]]:
         elif prose and not query:
             query, passage, entry = sentence.rstrip(":").strip(), f"{entry}\n{following}".strip(), ""
         elif query:
-            passage = f"{passage}\n{_squeeze(block)}".strip()
+            passage = "\n".join((passage, squeeze(block.split("\n")))).strip()
     if query:
         yield title, query, passage
 
@@ -103,7 +103,3 @@ def _stands_alone(block: str, sentence: str) -> bool:
         and sentence.rstrip()[-1:] in ".:!?"
         and MIN_QUERY_WORDS <= docstrings.words(sentence) <= docstrings.MAX_QUERY_WORDS
     )
-
-
-def _squeeze(block: str) -> str:
-    return "\n".join(line.strip() for line in block.split("\n") if line.strip())

@@ -7,14 +7,15 @@ dataset of ``data.hub``. Anything else is a folder in BEIR format. A source hand
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from retrieval.config.data import ROLES, SOURCES, DataConfig
+from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
 from retrieval.data import index
 from retrieval.data.cache import digest
-from retrieval.data.sources import Suite, check_roles
+from retrieval.data.sources import Suite, check_known, check_roles
 from retrieval.errors import ConfigError
 
 
@@ -72,9 +73,22 @@ def is_reference(name: str) -> bool:
     return "/" in name or "\\" in name
 
 
-def own(names: list[str]) -> list[str]:
-    """The names that are a source's own domains."""
-    return [name for name in names if not is_reference(name)]
+def own_domains(config: DataConfig, valid: list[str]) -> dict[str, list[str]]:
+    """The source's own domains by role: names that are no references.
+
+    Raises:
+        ConfigError: a name is not in ``valid``, or has two roles.
+    """
+    found = {role: [name for name in getattr(config, role) if not is_reference(name)] for role in ROLES}
+    for role, names in found.items():
+        check_known(f"data.{role}", names, valid)
+    check_roles(found)
+    return found
+
+
+def without_empty_robust_dev(roles: Mapping[str, Any]) -> dict[str, Any]:
+    """``roles`` for a fingerprint: without robust-dev domains it is what it was before there were some."""
+    return {role: domains for role, domains in roles.items() if domains or role != "robust_dev"}
 
 
 def resolve(key: str, text: str, config: DataConfig) -> Reference:
@@ -114,23 +128,34 @@ def need_split(key: str, collection: Reference, split: str, hint: str) -> None:
         )
 
 
-def in_domain_suite(config: DataConfig, key: str, collection: Reference, cache: Path) -> Suite:
-    """The suite of a referenced in-domain collection and of the roles of ``config``, all prepared."""
-    found = fingerprint_of(config, key, collection, cache)
-    roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
-    label = config.label or collection.name
-    return Suite(label, collection.folder(cache), **roles.folders(cache), fingerprint=found)
+def referenced_source(
+    schema: type[DataConfig], key: str, in_domain: Callable[[DataConfig], Reference], **more: Any
+) -> Source:
+    """A source without domains of its own: the in-domain collection is a reference, too.
 
+    Args:
+        schema: of its configuration.
+        key: that names the in-domain collection.
+        in_domain: finds the in-domain collection; raises :class:`ConfigError` where there is none.
+        more: fields of :class:`Source`.
+    """
 
-def fingerprint_of(config: DataConfig, key: str, collection: Reference, cache: Path | None) -> str:
-    """Fingerprint of the same suite; builds nothing."""
-    need_split(key, collection, "train", f"it can serve as an OOD test domain: data.ood=[{collection}]")
-    need_split(key, collection, "test", "the effectiveness is measured on it")
-    roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
-    # Called after the first source that had it: the identities of stored runs hold this fingerprint.
-    return digest(
-        {"source": "local", "in_domain": collection.fingerprint(cache), **roles.fingerprints(cache)}
-    )
+    def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
+        collection = in_domain(config)
+        need_split(key, collection, "train", f"it can serve as an OOD test domain: data.ood=[{collection}]")
+        need_split(key, collection, "test", "the effectiveness is measured on it")
+        roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
+        # Called after the first source that had it: the identities of stored runs hold this fingerprint.
+        return digest(
+            {"source": "local", "in_domain": collection.fingerprint(cache), **roles.fingerprints(cache)}
+        )
+
+    def prepare(config: DataConfig, cache: Path) -> Suite:
+        found, collection = fingerprint(config, cache), in_domain(config)
+        folders = _Roles(config, everything=True).folders(cache)
+        return Suite(config.label or collection.name, collection.folder(cache), **folders, fingerprint=found)
+
+    return Source(schema, fingerprint, prepare, **more)
 
 
 def with_references(suite: Suite, config: DataConfig, cache: Path) -> Suite:
@@ -140,13 +165,8 @@ def with_references(suite: Suite, config: DataConfig, cache: Path) -> Suite:
         return suite
     check_roles({role: [*getattr(suite, role), *roles.names(role)] for role in ROLES})
     added = roles.folders(cache)
-    return replace(
-        suite,
-        robust={**suite.robust, **added["robust"]},
-        robust_dev={**suite.robust_dev, **added["robust_dev"]},
-        ood={**suite.ood, **added["ood"]},
-        fingerprint=extended_fingerprint(suite.fingerprint, config, cache),
-    )
+    folders: dict[str, Any] = {role: {**getattr(suite, role), **added[role]} for role in ROLES}
+    return replace(suite, **folders, fingerprint=extended_fingerprint(suite.fingerprint, config, cache))
 
 
 def extended_fingerprint(fingerprint: str, config: DataConfig, cache: Path | None) -> str:
@@ -188,11 +208,10 @@ class _Roles:
         return [part.name for part in self._parts[role]]
 
     def fingerprints(self, cache: Path | None) -> dict[str, dict[str, str]]:
-        """By role. A suite without robust-dev domains keeps the fingerprint it had before there were some."""
+        """By role and name."""
         return {
             role: {part.name: part.fingerprint(cache) for part in parts}
-            for role, parts in self._parts.items()
-            if parts or role != "robust_dev"
+            for role, parts in without_empty_robust_dev(self._parts).items()
         }
 
     def folders(self, cache: Path) -> dict[str, dict[str, Path]]:
@@ -202,7 +221,6 @@ class _Roles:
 
 
 def _need_split_of(role: str, part: Reference) -> None:
-    """Refuse a collection without the split that its role needs."""
     if role == "robust":
         need_split("data.robust", part, "train", f"it can serve as an OOD test domain: data.ood=[{part}]")
     elif role == "ood":

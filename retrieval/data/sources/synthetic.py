@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
+from retrieval.config.data import SOURCES, DataConfig, Source
 from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
-from retrieval.data.sources import Suite, check_known, check_roles, references
+from retrieval.data.sources import Suite, references
 from retrieval.errors import ConfigError
 
 VERSION = 1
@@ -85,9 +86,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
 
 
 def _fingerprint(config: SyntheticConfig, roles: dict[str, list[str]]) -> str:
-    # A suite without robust-dev domains keeps the fingerprint it had before there were some.
-    named = {role: names for role, names in roles.items() if names or role != "robust_dev"}
-    return digest({"drawn": _drawn_from(config), **named})
+    return digest({"drawn": _drawn_from(config), **references.without_empty_robust_dev(roles)})
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
@@ -131,9 +130,7 @@ def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
             f"at most {_concepts(config)} topics fit, or raise data.words"
         )
     names = [_domain_name(number) for number in range(1, config.domains + 1)]
-    roles = {role: references.own(getattr(config, role)) for role in ROLES}
-    for role, named in roles.items():
-        check_known(f"data.{role}", named, names)
+    roles = references.own_domains(config, names)
     if not (config.robust or config.robust_dev or config.ood) and len(names) >= 3:
         roles["robust_dev"] = [names[1]]
     for role in ("robust", "ood"):
@@ -141,7 +138,6 @@ def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
             taken = {name for named in roles.values() for name in named}
             free = [name for name in names if name not in taken]
             roles[role] = free[:1] if role == "robust" else free
-    check_roles(roles)
     return roles
 
 
@@ -214,15 +210,16 @@ class _Domain:
         """Write the domain as a BEIR folder under ``suite``."""
         folder = suite / _domain_name(self.number)
         (folder / "qrels").mkdir(parents=True)
-        with (
-            (folder / "corpus.jsonl").open("w", encoding="utf-8", newline="\n") as corpus,
-            (folder / "queries.jsonl").open("w", encoding="utf-8", newline="\n") as queries,
-            (folder / "qrels" / "train.tsv").open("w", encoding="utf-8", newline="\n") as train,
-            (folder / "qrels" / "dev.tsv").open("w", encoding="utf-8", newline="\n") as dev,
-            (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="\n") as test,
-            tqdm(total=self.passages, delay=2, leave=False, desc=f"drawing {folder.name}") as bar,
-        ):
-            qrels: dict[str, TextIO] = {"train": train, "dev": dev, "test": test}
+        with ExitStack() as stack:
+
+            def opened(name: str) -> TextIO:
+                return stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n"))
+
+            corpus, queries = opened("corpus.jsonl"), opened("queries.jsonl")
+            qrels = {split: opened(f"qrels/{split}.tsv") for split in ("train", "dev", "test")}
+            bar = stack.enter_context(
+                tqdm(total=self.passages, delay=2, leave=False, desc=f"drawing {folder.name}")
+            )
             for file in qrels.values():
                 file.write("query-id\tcorpus-id\tscore\n")
             for start in range(0, self.passages, _BLOCK):

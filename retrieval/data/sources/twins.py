@@ -33,11 +33,9 @@ class Pool:
 
 
 def pool(pairs: Iterable[Pair], elsewhere: AbstractSet[str] = frozenset()) -> Pool:
-    """Merge twins and drop boilerplate.
+    """Merge twins and drop boilerplate; the first of several twins gives name and wording.
 
-    Args:
-        pairs: in a fixed order; the first of several twins gives name and wording.
-        elsewhere: normalised texts of passages that belong to another domain.
+    ``elsewhere``: normalised texts of passages that belong to another domain.
     """
     found = Pool()
     relevant: dict[str, dict[str, None]] = defaultdict(dict)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from retrieval.run.metrics_log import read_metrics
+from retrieval.run.files import read_metrics
 from sweeps.report.figures.style import MUTED, Panel, drawing, shades
 
 OMEGA, DISTANCE = "train/omega", "train/omega_distance"

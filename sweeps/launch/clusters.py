@@ -1,22 +1,24 @@
-"""Cells as tasks of a batch system, through submitit: Slurm job arrays, or plain processes to try them."""
+"""Cells as tasks of a cluster: of a batch system, through submitit (Slurm, or plain processes), or of Ray."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from retrieval.errors import ConfigError
 from sweeps.launch.cells import Cell, SweepRecord
-from sweeps.launch.chunks import Chunk, ChunkRunner
 from sweeps.launch.display import Display
 from sweeps.launch.process import interrupts_ignored
 from sweeps.launch.submission import (
-    POLL_SECONDS,
+    Chunk,
+    ChunkRunner,
     Submitted,
     cut,
     make_importable,
@@ -43,7 +45,6 @@ class BatchOptions:
     """Parameters by submitit's names; those that are ``None`` are left out."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of every cell."""
-    poll: float = POLL_SECONDS
 
 
 class BatchTask:
@@ -100,7 +101,7 @@ def run_batch(
     make_importable()
     tasks = _submit(chunks, folder, options, batch)
     display = Display()
-    first = tasks[0].task.job.job_id.partition("_")[0]
+    first = cast(BatchTask, tasks[0].task).job.job_id.partition("_")[0]
 
     def watching() -> None:
         record.write(cells, force=True)
@@ -109,7 +110,7 @@ def run_batch(
         if not batch.wait:
             display.say("not waiting for them; `python -m sweeps status` shows how they stand")
             raise SystemExit(0)
-        watch(tasks, cells, record, display, batch.poll)
+        watch(tasks, cells, record, display)
 
     def interrupted() -> None:
         if batch.cluster == "local":
@@ -122,7 +123,7 @@ def run_batch(
 
 def _submit(
     chunks: Sequence[Sequence[Cell]], folder: Path, options: Options, batch: BatchOptions
-) -> list[Submitted[BatchTask]]:
+) -> list[Submitted]:
     executor = _executor(folder / "jobs", batch)
     runner = ChunkRunner(options, batch.environment)
     parts = [Chunk.of(cells, folder, number) for number, cells in enumerate(chunks)]
@@ -143,16 +144,121 @@ def _executor(folder: Path, batch: BatchOptions) -> Any:
             f"hydra/launcher=submitit_{batch.cluster} needs submitit ({error}); "
             "install with: pip install 'paretrieve[slurm]'"
         ) from error
+    requeues = {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}
     given = {name: value for name, value in batch.resources.items() if value is not None}
     if batch.cluster == "slurm":
         given = {f"slurm_{name}" if name in SLURM_ONLY else name: value for name, value in given.items()}
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **_requeues(batch))
+        executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **requeues)
         executor.update_parameters(**given)
     except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
         raise ConfigError(f"hydra/launcher=submitit_{batch.cluster}: {error}") from error
     return executor
 
 
-def _requeues(batch: BatchOptions) -> dict[str, int]:
-    return {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}
+CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Where Ray runs and what a task asks for; ``conf/hydra/launcher/ray.yaml`` documents each."""
+
+    address: str | None = "auto"
+    num_cpus: float = 1
+    num_gpus: float = 0
+    chunk: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of every cell."""
+
+
+class RayTask:
+    """A task of Ray, as :func:`sweeps.launch.submission.watch` sees it."""
+
+    def __init__(self, ray: Any, reference: Any) -> None:
+        self._ray, self._reference = ray, reference
+        self._cancelled = False
+
+    def ended(self) -> bool:
+        """Whether its result, or its error, is there."""
+        return bool(self._ray.wait([self._reference], timeout=0)[0])
+
+    def reason(self) -> str:
+        """Its error."""
+        try:
+            return f"the task ended with status {self._ray.get(self._reference, timeout=10)} without it"
+        except Exception as error:  # Ray wraps whatever happened in types of its own
+            return f"the task ended: {(str(error).strip().splitlines() or [type(error).__name__])[-1]}"
+
+    def cancel(self) -> None:
+        """Interrupt it as Ctrl-C would; a second time, end its process, and its cells with it."""
+        self._ray.cancel(self._reference, force=self._cancelled)
+        self._cancelled = True
+
+
+def run_on_ray(
+    waiting: Sequence[Cell], record: SweepRecord, cells: Sequence[Cell], options: Options, given: RayOptions
+) -> bool:
+    """Run ``waiting`` as tasks of Ray, each once; whether it was interrupted.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at the address.
+    """
+    ray = _connect(given)
+    threads = options.threads or max(1, int(given.num_cpus))
+    runner = ChunkRunner(replace(options, slots=1, threads=threads), given.environment)
+    # Ray would start a task that died again, and again what killed it.
+    remote = ray.remote(num_cpus=given.num_cpus, num_gpus=given.num_gpus, max_retries=0)(_run)
+    tasks = []
+    for number, part in enumerate(cut(waiting, max(1, given.chunk))):
+        reference = remote.remote(runner, Chunk.of(part, record.path.parent, number))
+        tasks.append(submitted(RayTask(ray, reference), part))
+    display = Display()
+    display.say(f"{len(waiting)} cells in {len(tasks)} Ray tasks of {given.num_cpus:g} CPUs")
+    try:
+        return until_interrupted(
+            lambda: watch(tasks, cells, record, display), lambda: take_back(tasks, display)
+        )
+    finally:
+        ray.shutdown()
+
+
+def _run(runner: ChunkRunner, chunk: Chunk) -> int:
+    os.environ.pop("OMP_NUM_THREADS", None)  # Ray's guess; the cells are given theirs
+    return runner(chunk)
+
+
+def _connect(given: RayOptions) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            f"hydra/launcher=ray needs Ray ({error}); install with: pip install 'paretrieve[ray]'"
+        ) from error
+    _check_address(given.address)
+    make_importable()
+    environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(address=given.address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _no_cluster(given.address, error) from error
+    return ray
+
+
+def _check_address(address: str | None) -> None:
+    """Refuse a host that does not answer: Ray would go on asking it for minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\]/]+)\]?:(\d+)", address or "")
+    if match is None:
+        return
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str | None, error: Exception) -> ConfigError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ConfigError(
+        f"hydra.launcher.address={address}: no Ray cluster there ({reason}); start one with "
+        "`ray start --head`, or set hydra.launcher.address=local"
+    )
