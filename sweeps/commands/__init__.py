@@ -7,7 +7,7 @@ from __future__ import annotations
 
 COMMANDS = (
     *("plan", "status", "retry", "rerun", "clean", "export", "collect"),
-    *("fit", "frontier", "mixture", "efficiency", "compare"),
+    *("fit", "frontier", "mixture", "efficiency", "compare", "domains"),
     *("report", "dashboard", "sensitivity", "allocate"),
 )
 """Names of the commands and of their modules, in the order of ``python -m sweeps --help``."""

@@ -1,0 +1,75 @@
+"""``python -m sweeps domains``: which robust-training domain helps which test domain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.run.storage import writable_folder
+from sweeps.commands import options as shared
+
+if TYPE_CHECKING:
+    from sweeps.comparison.domains import Domains
+    from sweeps.comparison.record import Judged
+
+
+def run(
+    strategy: Annotated[str, typer.Option("--strategy", help="Label of the strategy.")] = "pareto",
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="Label of what it is compared with.")
+    ] = "standard",
+    metric: Annotated[str, typer.Option("--metric", help="Metric by domain.")] = "contrastive_entropy",
+    out: shared.JsonOption = Path("domains.json"),
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Folder for the matrix as a figure.", callback=writable_folder),
+    ] = None,
+    runs: shared.RunsOption = Path("runs"),
+    table: shared.TableOption = None,
+    wandb: shared.WandbOption = None,
+    where: shared.WhereOption = None,
+    level: shared.LevelOption = 0.95,
+) -> None:
+    """Which robust-training domain helps which test domain, as a matrix.
+
+    A row is what the strategy was trained on beside in-domain pairs (data.robust), a column a test domain.
+    An entry is strategy less baseline, paired by seed, so negative is better for contrastive entropy. Its
+    interval is the t interval over seeds. Sweep data.robust with a fixed ω, so that rows differ in the data
+    alone.
+
+    Example: python -m sweeps domains --strategy "fixed ω=0.5" --where frac=0.1
+    """
+    from sweeps.comparison.domains import domains, draw
+    from sweeps.report.figures.style import Panel, drawing, save
+    from sweeps.table.source import Source
+
+    frame = shared.load(runs, table, wandb, where)
+    found = domains(frame, baseline, strategy, metric, level, Source.of(frame, where or ()))
+    shared.write(out, found, _lines(found))
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        with drawing(width=6.2) as (figure, axes):
+            draw(found, axes)
+        save(Panel("domains", "What training on a domain brings to tests.", figure), figures)
+        typer.echo(f"wrote {figures}/domains.svg, .pdf and .png")
+
+
+def _lines(found: Domains) -> list[str]:
+    from sweeps.fitting.present import aligned
+
+    matrix = found.matrix()
+    tests = list(dict.fromkeys(effect.test for effect in found.effects))
+    rows = [["trained on", *tests]]
+    for train, effects in matrix.items():
+        rows.append([train, *(_cell(effects[test]) if test in effects else "" for test in tests)])
+    width = f"half of the {100 * found.level:g} % interval"
+    return [f"{found.metric}, {found.strategy} less {found.baseline} ({width}):", *aligned(rows, left=1)]
+
+
+def _cell(judged: Judged) -> str:
+    text = f"{judged.difference:+.3f}"
+    if judged.low is None or judged.high is None:
+        return text
+    return f"{text} ± {(judged.high - judged.low) / 2:.3f}"

@@ -1,0 +1,122 @@
+"""What each robust-training domain brings to each test domain: a matrix of differences, paired by seed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from retrieval.errors import ConfigError, DataError
+from sweeps.comparison.paired import difference
+from sweeps.comparison.record import Judged
+from sweeps.errors import missing_column
+from sweeps.fitting.configurations import label_runs
+from sweeps.records import Record
+from sweeps.table.source import Source
+
+TRAINED_ON = "data/robust"
+"""Column with the robust-training domains of a run's suite."""
+
+IN_DOMAIN = "in-domain"
+
+
+@dataclass(frozen=True)
+class Effect(Record):
+    """Strategy less baseline on one test domain."""
+
+    train: str
+    """Robust-training domains of the strategy's runs."""
+    test: str
+    judged: Judged
+
+
+@dataclass(frozen=True)
+class Domains(Record):
+    """``domains.json``."""
+
+    command: ClassVar[str] = "domains"
+    baseline: str
+    strategy: str
+    metric: str
+    level: float
+    effects: list[Effect]
+    source: Source | None = None
+
+    def matrix(self) -> dict[str, dict[str, Judged]]:
+        """Training domain -> test domain -> effect, in the order of the table."""
+        found: dict[str, dict[str, Judged]] = {}
+        for effect in self.effects:
+            found.setdefault(effect.train, {})[effect.test] = effect.judged
+        return found
+
+
+def domains(
+    runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level: float, source: Source | None = None
+) -> Domains:
+    """The effect of a strategy by what it was trained on and what it is tested on.
+
+    Args:
+        runs: Rows with the columns of ``result.json``, of one model and one fraction of the data.
+        baseline, strategy: Labels of the report. The baseline is trained on in-domain pairs alone, so its
+            runs count whatever the robust-training domains of their suite are.
+        metric: Last part of the keys that are compared, such as ``contrastive_entropy``.
+        level: Of the intervals.
+        source: Where the runs come from, for the record.
+
+    Raises ConfigError: several models or fractions, or a label that no run has; TableError: no column
+    ``data/robust``; DataError: a test set that is not the same in all runs.
+    """
+    if TRAINED_ON not in runs:
+        raise missing_column(TRAINED_ON, runs.columns)
+    for column in ("model", "frac"):
+        if runs[column].nunique() > 1:
+            values = ", ".join(map(str, sorted(runs[column].unique())))
+            raise ConfigError(f"{column} is one of {values}; keep one by --where {column}=VALUE")
+    labelled = label_runs(runs)
+    for name in (baseline, strategy):
+        if name not in set(labelled["label"]):
+            raise ConfigError(f"no run of {name}; the table has {', '.join(sorted(set(labelled['label'])))}")
+    pattern = re.compile(rf"ood/(.+)/{re.escape(metric)}")
+    named = {str(column): pattern.fullmatch(str(column)) for column in labelled}
+    tests = {IN_DOMAIN: f"eff/{metric}", **{match[1]: key for key, match in named.items() if match}}
+    effects = []
+    for train, part in labelled[labelled["label"] == strategy].groupby(TRAINED_ON):
+        for test, key in tests.items():
+            rows = pd.concat([labelled[labelled["label"] == baseline], part]).dropna(subset=[key])
+            _check_one_test(rows, test)
+            first, second = (
+                rows[rows["label"] == name].groupby("seed")[key].mean() for name in (baseline, strategy)
+            )
+            if len(first) and len(second):
+                effects.append(Effect(str(train), test, difference(first, second, level)))
+    return Domains(baseline, strategy, metric, level, effects, source)
+
+
+def _check_one_test(rows: pd.DataFrame, test: str) -> None:
+    prefix = "eval/" if test == IN_DOMAIN else f"eval/{test}/"
+    for column in (f"{prefix}queries", f"{prefix}pool"):
+        if column in rows and rows[column].nunique() > 1:
+            raise DataError(f"{test}: {column} differs between the runs; compare runs with one test set")
+
+
+def draw(found: Domains, axes: Axes) -> None:
+    """The matrix as a map of colours: blue where training on the row helps the column, red where it harms."""
+    matrix = found.matrix()
+    tests = list(dict.fromkeys(effect.test for effect in found.effects))
+    values = np.full((len(matrix), len(tests)), np.nan)
+    for row, effects in enumerate(matrix.values()):
+        for test, judged in effects.items():
+            values[row, tests.index(test)] = judged.difference
+    largest = float(np.nanmax(np.abs(values))) or 1.0
+    axes.imshow(values, cmap="RdBu_r", vmin=-1.5 * largest, vmax=1.5 * largest, aspect="auto")
+    for row, column in np.argwhere(np.isfinite(values)):
+        axes.text(column, row, f"{values[row, column]:+.2f}", ha="center", va="center")
+    axes.set_xticks(range(len(tests)), tests, rotation=30, ha="right")
+    axes.set_yticks(range(len(matrix)), list(matrix))
+    axes.grid(visible=False)
+    axes.set(xlabel="tested on", ylabel="trained on beside in-domain")
+    axes.set_title(f"{found.metric.replace('_', ' ')}, less {found.baseline}")
