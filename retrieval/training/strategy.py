@@ -105,6 +105,10 @@ class Strategy(ABC):
         names = [name for name in BLOCKS if name in {*self.eff, *self.rob}]
         return {name: (self.eff.get(name, 0.0) + self.rob.get(name, 0.0)) / 2 for name in names}
 
+    def trains_proxies(self, cell: Config) -> bool:
+        """Whether small models are trained before the run, on its batches."""
+        return False
+
     def negatives_of(self, block: str) -> int:
         """Mined negatives of each query of a block: pairs of other domains have none."""
         return 0 if block in (OTHER_DOMAINS, POOLED) else self.hard_negatives

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig
 
+from retrieval.config import Config
+from retrieval.training.strategy import strategy_of
 from sweeps.launch.calibration import Calibration
 from sweeps.launch.facts import Contents, Shape, assumed_contents, workload
 
@@ -97,6 +100,10 @@ ACCELERATORS: dict[str, Accelerator] = {
 """Peaks without sparsity, from the manufacturer's data sheets."""
 
 
+PROXY_SECONDS = 0.07 / 64
+"""Seconds of a core that all proxies of a run take for a pair of a step (an AMD EPYC, steps of 64 pairs)."""
+
+
 @dataclass(frozen=True)
 class Need:
     """Estimated need of one cell; times are on one core, or one GPU."""
@@ -156,6 +163,8 @@ def estimate(
         )
         step = work.step_flops / rate / int(config.trainer.devices) + overhead * shape.layers
     training, measuring, exponent = step * int(train.steps), work.evaluation_flops / rate, None
+    proxies = strategy_of(cast(Config, config).strategy).trains_proxies(cast(Config, config))
+    before = PROXY_SECONDS * int(train.batch_size) * int(train.steps) if proxies else 0.0
     if calibration is not None and on_cores:
         exponent = calibration.exponent(shape.hidden)
         training *= calibration.train(shape.hidden)
@@ -166,7 +175,7 @@ def estimate(
         train=training,
         parameters=shape.parameters,
         memory=int(held if device is not None else resident(held, weights, work.vectors)),
-        evaluate=measuring + START_SECONDS,
+        evaluate=measuring + before + START_SECONDS,
         devices=int(config.trainer.devices),
         exponent=exponent,
     )

@@ -11,6 +11,7 @@ from retrieval.config.knobs import choices
 from retrieval.config.strategy import STRATEGIES
 from retrieval.pipeline import run_cell
 from sweeps.launch.facts import workload
+from sweeps.launch.need import PROXY_SECONDS, estimate
 from sweeps.launch.plan import read_contents
 from tests.end_to_end.conftest import Compose, cache, small  # noqa: F401
 
@@ -44,3 +45,12 @@ def test_planned_flops_are_a_runs_own(small: Compose, options: tuple[str, ...]) 
     result = run_cell(config)
     planned = workload(config, read_contents(config))
     assert STEPS * planned.step_flops == pytest.approx(result["cost/train_flops"], rel=1e-9)
+
+
+def test_proxies_take_time_in_the_plan(small: Compose) -> None:  # noqa: F811
+    cell = small("strategy=pareto", "strategy.rule=proxy")
+    without = small("strategy=pareto", "strategy.rule=guarded")
+    before = PROXY_SECONDS * cell.train.batch_size * cell.train.steps
+    assert estimate(cell).seconds - estimate(without).seconds == pytest.approx(before)
+    # Without robust-dev domains the default rule is another one.
+    assert estimate(small("strategy=pareto")) == estimate(without)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from retrieval.config import Config, StrategyConfig
 from retrieval.config.strategy import RULES, STRATEGIES
 from retrieval.training.omega.choice import chosen_rule
+from retrieval.training.omega.rule import Rule
 from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Mixture, Strategy
 
 OBJECTIVES: dict[str, Mixture] = {
@@ -55,8 +56,16 @@ class Pareto(Strategy):
         """The strategy of the effectiveness loss."""
         return self.base.name
 
+    def rule(self, cell: Config) -> type[Rule]:
+        """The rule of ω, as far as the configuration tells: what dev pairs there are is known later."""
+        dev = ("eff", "rob") if cell.data.robust_dev else ("eff",)
+        return RULES[chosen_rule(self.config, dev)]
+
+    def trains_proxies(self, cell: Config) -> bool:
+        """As the rule wants."""
+        return self.rule(cell).trains_proxies
+
     def check(self, cell: Config) -> None:
         """As every strategy, and what the rule of ω needs."""
         super().check(cell)
-        dev = ("eff", "rob") if cell.data.robust_dev else ("eff",)
-        RULES[chosen_rule(self.config, dev)].check(cell)
+        self.rule(cell).check(cell)
