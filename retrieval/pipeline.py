@@ -27,7 +27,7 @@ from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.diagnostics import diagnose
 from retrieval.training.fitting import Trained, train
 from retrieval.training.prepared import PreparedData, prepare
-from retrieval.training.processes import Group, together
+from retrieval.training.processes import ProcessGroup, together
 
 CONVENTION = "non_embedding+projection"
 
@@ -68,7 +68,7 @@ def prepare_data(config: DictConfig) -> None:
                 data.store(collection, "passages")
 
 
-def train_beside(config: DictConfig, group: Group) -> None:
+def train_beside(config: DictConfig, group: ProcessGroup) -> None:
     """Take this process's share in the training of a run that another process owns."""
     quiet()
     run = Run.open(config)

@@ -47,6 +47,6 @@ class AttackConfig:
 
 
 def attack_file(source: str | Path) -> Path:
-    """Return the file of attacked passages in a run folder; ``source`` itself where it is no folder."""
+    """The file of attacked passages in a run folder; ``source`` itself where it is no folder."""
     path = Path(source)
     return path / ATTACK_FILE if path.is_dir() else path

@@ -33,10 +33,10 @@ class ContrastiveEntropy:
     mean: float
     """Mean over relevant pairs, in nats."""
     pairs: NDArray[np.float64]
-    """float64[pairs], the mean over draws of each pair, in the order of ``EvaluationSet.columns``."""
+    """float64 ``[pairs]``, the mean over draws of each pair, in the order of ``EvaluationSet.columns``."""
 
     def by_query(self, evaluation_set: EvaluationSet) -> NDArray[np.float64]:
-        """Return float64[q]: the mean over each query's relevant pairs."""
+        """Means over each query's relevant pairs, float64 ``[q]``."""
         return np.add.reduceat(self.pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
 
 
@@ -85,8 +85,8 @@ def contrastive_entropy(
     two models are compared on the same negatives.
 
     Args:
-        queries: float32[q, …], encoded.
-        passages: float32[n, …] of :func:`compared_columns`, in their order.
+        queries: float32 ``[q, …]``, encoded.
+        passages: float32 ``[n, …]`` of :func:`compared_columns`, in their order.
         evaluation_set: The set the rows belong to.
         scores: The family's, temperature included; inner products of vectors unless said.
         negatives: W.
@@ -121,7 +121,7 @@ def contrastive_entropy(
 
 
 def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
-    """Return float64[n, draws]: ln Σ exp over the chosen columns [n, draws, W] of scores [n, columns]."""
+    """ln Σ exp of scores ``[n, columns]`` over the chosen ones ``[n, draws, W]``: float64 ``[n, draws]``."""
     flat = chosen.reshape(len(chosen), -1)
     taken = np.take_along_axis(scores, flat, axis=1).reshape(chosen.shape).astype(np.float64)
     highest = taken.max(axis=2)
@@ -131,7 +131,7 @@ def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
 
 
 def compared_columns(evaluation_set: EvaluationSet, seed: int) -> IntArray:
-    """Return the ascending pool positions int64[n] of the passages that contrastive entropy scores.
+    """The ascending pool positions int64 ``[n]`` of the passages that contrastive entropy scores.
 
     They are the candidates for negatives and the relevant passages: the whole pool where it holds no more
     than :data:`NEGATIVE_CANDIDATES`, a number that does not grow with the corpus where it does.
@@ -140,7 +140,7 @@ def compared_columns(evaluation_set: EvaluationSet, seed: int) -> IntArray:
 
 
 def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
-    """Return the pool positions that negatives are drawn from, by ascending passage row."""
+    """The pool positions that negatives are drawn from, by ascending passage row."""
     order = np.argsort(evaluation_set.passage_rows)
     if len(order) <= NEGATIVE_CANDIDATES:
         return order
@@ -148,7 +148,7 @@ def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
 
 
 def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[IntArray]:
-    """Yield, for each query, the ascending indexes into ``candidates`` that are not its negatives."""
+    """Ascending indexes into ``candidates`` that are no negatives of a query, for one query after the other."""
     indexes = np.full(len(evaluation_set.passage_rows), -1, dtype=np.int64)
     indexes[candidates] = np.arange(len(candidates))
     relevant = indexes[evaluation_set.columns]
@@ -163,7 +163,7 @@ def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[
 def _draw_negatives(
     evaluation_set: EvaluationSet, candidates: IntArray, negatives: int, draws: int, seed: int
 ) -> Iterator[IntArray]:
-    """Yield, for each query, int64[draws, W] indexes into ``candidates``, none of them forbidden.
+    """Indexes int64 ``[draws, W]`` into ``candidates``, none of them forbidden, for one query after the other.
 
     A query's draws depend on its row and the seed, not on which other queries are in the set.
     """

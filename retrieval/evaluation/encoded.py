@@ -27,7 +27,7 @@ class KeptRows:
         """Nothing is kept yet.
 
         Args:
-            columns: int64[n], ascending.
+            columns: int64 ``[n]``, ascending.
             folder: Where rows that come in several shards go, to a file without a name, mapped into memory;
                 ``None``: they stay in memory.
         """
@@ -36,7 +36,7 @@ class KeptRows:
         self._rows: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def take(self, shard: FloatArray, start: int) -> None:
-        """Take what is wanted of float32[m, …], the rows from pool position ``start`` on.
+        """Take what is wanted of float32 ``[m, …]``, the rows from pool position ``start`` on.
 
         Raises:
             OSError: The disk has no room for them.
@@ -55,14 +55,14 @@ class KeptRows:
             self._rows[first:last] = shard[self._columns[first:last] - start]
 
     def rows(self) -> FloatArray:
-        """Return float32[n, …], once all shards have been taken."""
+        """The rows, float32 ``[n, …]``, once all shards have been taken."""
         return self._rows
 
 
 def encoded_shards(
     retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
 ) -> Iterator[FloatArray]:
-    """Encode a pool in its order and yield float32[n, …], ``size`` passages at a time.
+    """Rows float32 ``[n, …]`` of a pool in its order, encoded ``size`` passages at a time.
 
     Args:
         retriever: Called once a shard; a shard is let go of before the next is asked for.

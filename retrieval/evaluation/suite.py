@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from retrieval.data.collection import Collection
 
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
-"""Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
+"""Metric -> float64 ``[q]``, the scores of every query of a set by something that runs are compared with."""
 
 DEV = "dev"
 """First part of the prefixes of dev sets."""
@@ -51,13 +51,13 @@ class SuiteSets:
     """Dev sets as of :func:`build_dev_sets`: ``eff`` and ``ood/<domain>`` of the robust-dev domains."""
 
     def items(self) -> Iterator[tuple[str, EvaluationSet]]:
-        """Yield metric prefix and set: the tests, then ``dev/eff`` and ``dev/ood/<domain>``."""
+        """Metric prefix and set: the tests, then ``dev/eff`` and ``dev/ood/<domain>``."""
         yield from self.tests()
         for name, evaluation_set in self.dev.items():
             yield f"{DEV}/{name}", evaluation_set
 
     def tests(self) -> Iterator[tuple[str, EvaluationSet]]:
-        """Yield metric prefix and test set: ``eff``, then ``ood/<domain>``. They have reference rows."""
+        """Metric prefix and test set: ``eff``, then ``ood/<domain>``. They have reference rows."""
         yield "eff", self.eff
         for domain, evaluation_set in self.ood.items():
             yield f"ood/{domain}", evaluation_set
@@ -69,11 +69,11 @@ class SetScores:
 
     evaluation_set: EvaluationSet
     queries: dict[str, NDArray[np.float64]]
-    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
+    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64 ``[q]``."""
     pairs: NDArray[np.float64]
-    """float64[pairs], contrastive entropy of each relevant pair."""
+    """float64 ``[pairs]``, contrastive entropy of each relevant pair."""
     encoded: tuple[FloatArray, FloatArray] | None = None
-    """float32[q, …] and float32[p, …], the set's queries and pool, where they were kept for an attack."""
+    """Its queries float32 ``[q, …]`` and pool float32 ``[p, …]``, where they were kept for an attack."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def build_dev_sets(
 def dev_splits(
     in_domain: Collection, robust_dev: Mapping[str, Collection]
 ) -> dict[str, tuple[Collection, str]]:
-    """Return collection and split of each dev set: ``eff`` and ``ood/<domain>``.
+    """Collection and split of each dev set: ``eff`` and ``ood/<domain>``.
 
     There is no ``eff`` where the in-domain collection has no dev split, or one that serves as its test. A
     robust-dev collection without a dev split is measured on its test split: all of it is in this role.
@@ -160,7 +160,7 @@ def _build_set(collection: Collection, split: str, config: EvalConfig) -> Evalua
 
 
 def evaluation_split(collection: Collection) -> str:
-    """Return ``test``, or ``dev`` for a collection whose test judgements are not public (MS MARCO).
+    """``test``, or ``dev`` for a collection whose test judgements are not public (MS MARCO).
 
     Raises:
         DataError: The collection has neither.
@@ -263,26 +263,26 @@ def measure(
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:
-    """Return the mean over queries; of contrastive entropy, by definition, that over relevant pairs."""
+    """The mean over queries; of contrastive entropy, by definition, that over relevant pairs."""
     pairs = np.diff(evaluation_set.indptr)
     return float(np.average(values, weights=pairs) if name.endswith(CONTRASTIVE_ENTROPY) else values.mean())
 
 
 def _key(prefix: str, name: str) -> str:
-    """Return the metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for a reference's."""
+    """The metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for a reference's."""
     reference, _, metric = name.rpartition("/")
     return f"{reference}/{prefix}/{metric}" if reference else f"{prefix}/{name}"
 
 
 def _place_of_counts(prefix: str) -> str:
-    """Return ``eval``, ``eval/<domain>``, ``eval/dev/eff`` or ``eval/dev/ood/<domain>``."""
+    """``eval``, ``eval/<domain>``, ``eval/dev/eff`` or ``eval/dev/ood/<domain>``."""
     if prefix.startswith(f"{DEV}/"):
         return f"eval/{prefix}"
     return "eval" + prefix.removeprefix("eff").removeprefix("ood")
 
 
 def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[str, float]:
-    """Return ``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains."""
+    """``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains."""
     means = {}
     for group in ("ood", f"{DEV}/ood"):
         domains = [prefix for prefix in prefixes if prefix.startswith(f"{group}/")]
@@ -307,7 +307,7 @@ def save_scores(scores: Mapping[str, SetScores], folder: Path) -> None:
 
 
 def load_scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables of queries and of pairs that :func:`save_scores` wrote.
+    """The tables of queries and of pairs that :func:`save_scores` wrote.
 
     Raises:
         DataError: The folder has no scores.

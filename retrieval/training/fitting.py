@@ -34,7 +34,7 @@ from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.prepared import PreparedData
-from retrieval.training.processes import Group
+from retrieval.training.processes import ProcessGroup
 from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.proxy import Proxies
 from retrieval.training.recalibration import recalibration_batch
@@ -63,7 +63,7 @@ def train(
     mirror: Mirror | None,
     device: torch.device,
     precision: str,
-    group: Group,
+    group: ProcessGroup,
 ) -> Trained:
     """Train the run of ``directory``, or this process's share of it.
 
@@ -168,7 +168,9 @@ def _owners_callbacks(
     return [*callbacks, CheckpointCallback(checkpoints, every, seconds), StopCallback(checkpoints)]
 
 
-def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback], group: Group) -> pl.Trainer:
+def _trainer(
+    cell: Config, device: torch.device, callbacks: list[pl.Callback], group: ProcessGroup
+) -> pl.Trainer:
     return pl.Trainer(
         max_steps=cell.train.steps,
         accelerator="gpu" if device.type == "cuda" else device.type,

@@ -100,7 +100,7 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
                 raise ConfigError(
                     f"strategy.rule={rule.name} is steered by robust-dev domains and data.robust_dev is "
                     "empty; name a collection that is neither trained on nor tested on, or choose "
-                    "strategy.rule=repeats, fixed, gap or dro"
+                    "strategy.rule=repeats, fixed or dro"
                 )
             for collection in data.robust_dev.values():
                 split = DEV if DEV in collection.splits else TEST

@@ -21,7 +21,7 @@ class AdversarialSet:
     """Targets by ascending query, with as many texts before and after."""
 
     positions: IntArray
-    """int64[a], ascending positions of the attacked queries in the whole evaluation set."""
+    """int64 ``[a]``, ascending positions of the attacked queries in the whole evaluation set."""
     queries: EvaluationSet
     """The attacked queries."""
     targets: list[Target]
@@ -30,18 +30,18 @@ class AdversarialSet:
     edits: list[tuple[Edit, ...]]
 
     def columns(self) -> IntArray:
-        """Return int64[t]: the pool positions of the targets."""
+        """Pool positions of the targets, int64 ``[t]``."""
         return np.array([target.column for target in self.targets], dtype=np.int64)
 
 
 def target_texts(evaluation_set: EvaluationSet, targets: Sequence[Target]) -> list[str]:
-    """Return the original texts of the targets."""
+    """The original texts of the targets."""
     columns = np.array([target.column for target in targets], dtype=np.int64)
     return evaluation_set.collection.passage_texts(evaluation_set.passage_rows[columns])
 
 
 def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, source: str) -> AdversarialSet:
-    """Return the adversarial set that saved passages make up; no text is searched or changed.
+    """The adversarial set that saved passages make up; no text is searched or changed.
 
     Args:
         attacked: Of another run, or of this one.

@@ -28,7 +28,7 @@ class Scene:
     queries: EvaluationSet
     """The attacked queries."""
     query_rows: FloatArray
-    """float32[q, …] of the queries by the model."""
+    """float32 ``[q, …]`` of the queries by the model."""
     ranking: Ranking
     """The best candidates of every query, a rank deeper than ``attack.last_rank``."""
     targets: list[Target]
@@ -36,8 +36,8 @@ class Scene:
     texts: list[str]
     """Their texts."""
     similarity: Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray] | None
-    """Cosines float32[n] of new texts with the original texts of some targets: numbers of the targets, the
-    texts, and their rows float32[n, …] by the model. ``None``: ``attack.similarity`` sets no limit."""
+    """Cosines float32 ``[n]`` of new texts with the original texts of some targets: numbers of the targets,
+    the texts, and their rows float32 ``[n, …]`` by the model. ``None``: there is no limit."""
     progress: bool
     """Whether to show a bar when it takes more than two seconds."""
 
@@ -81,7 +81,7 @@ class Attack(ABC):
 
     @abstractmethod
     def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
-        """Return how the text of each target is changed, and how many texts the model was asked for.
+        """How the text of each target is changed, and how many texts the model was asked for.
 
         Raises:
             ConfigError: The model cannot be attacked as configured.

@@ -93,7 +93,7 @@ class AttackEvaluation:
         Args:
             model: The attacked model.
             evaluation_set: Its in-domain test set.
-            encoded: float32[q, …] and float32[p, …] of the set by the model; may be memory-mapped.
+            encoded: float32 ``[q, …]`` and float32 ``[p, …]`` of the set by the model; may be memory-mapped.
             evaluation: How contrastive entropy is drawn.
             progress: Show a bar when the search takes more than two seconds.
 
@@ -125,7 +125,7 @@ class _Judge:
     """Rows of texts; ``None``: the attacked model's own, which are at hand."""
 
     def rows(self, texts: Sequence[str], own: FloatArray) -> FloatArray:
-        """Return float32[n, …] of texts, of which the attacked model has its ``own``."""
+        """Rows float32 ``[n, …]`` of texts, of which the attacked model has its ``own``."""
         return own if self.encode is None else self.encode(texts)
 
 
@@ -244,5 +244,5 @@ def _records(
 
 
 def _words(edit: Edit) -> int:
-    """Return how many words an edit changes: the one that it replaces, or those that it puts in."""
+    """How many words an edit changes: the one that it replaces, or those that it puts in."""
     return 1 if edit.old else len(edit.new.split())

@@ -25,13 +25,13 @@ class Target:
 
 
 def choose_queries(evaluation_set: EvaluationSet, count: int, seed: int) -> IntArray:
-    """Return the ascending positions int64 of at most ``count`` queries; fewer are a subset of more."""
+    """The ascending positions int64 of at most ``count`` queries; fewer are a subset of more."""
     order = np.random.default_rng((seed, _QUERY_STREAM)).permutation(len(evaluation_set.query_rows))
     return np.sort(order[:count])
 
 
 def take_queries(evaluation_set: EvaluationSet, positions: IntArray) -> EvaluationSet:
-    """Return the set with the queries at some ascending positions int64 only; the pool stays as it is."""
+    """The set with the queries at some ascending positions int64 only; the pool stays as it is."""
     counts = np.diff(evaluation_set.indptr)[positions]
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     pairs = np.repeat(evaluation_set.indptr[positions] - indptr[:-1], counts) + np.arange(indptr[-1])

@@ -11,7 +11,7 @@ from retrieval.search.retriever import TokenGradients
 
 
 def by_gradient(words: Words, gradients: TokenGradients) -> list[int]:
-    """Return the indexes of the words that the model sees, the most important first.
+    """The indexes of the words that the model sees, the most important first.
 
     The importance of a word is the norm of the score's gradient at the embedding rows of its tokens, summed
     over all its occurrences in the passage; occurrences follow each other in text order. PRADA (Wu et al.,
@@ -32,19 +32,19 @@ def by_gradient(words: Words, gradients: TokenGradients) -> list[int]:
 
 
 def at_random(words: Words, seed: tuple[int, ...]) -> list[int]:
-    """Return the indexes of all words in a random order."""
+    """The indexes of all words in a random order."""
     order: list[int] = np.random.default_rng(seed).permutation(len(words)).tolist()
     return order
 
 
 def _tokens_of_words(words: Words, gradients: TokenGradients) -> list[list[int]]:
-    """Return, for each word, the positions of its tokens; none for a word that was cut off."""
+    """Positions of the tokens of each word; none for a word that was cut off."""
     starts, ends = gradients.spans[:, 0], gradients.spans[:, 1]
     return [np.flatnonzero((starts < end) & (ends > start)).tolist() for start, end in words.spans]
 
 
 def _norm(gradients: TokenGradients, tokens: list[int]) -> float:
-    """Return the norm of the gradient at the embedding rows that some tokens share."""
+    """The norm of the gradient at the embedding rows that some tokens share."""
     rows, inverse = np.unique(gradients.ids[tokens], return_inverse=True)
     sums = np.zeros((len(rows), gradients.gradients.shape[1]))
     np.add.at(sums, inverse, gradients.gradients[tokens].astype(np.float64))

@@ -19,7 +19,7 @@ from retrieval.search.retriever import Attackable
 
 
 def search(scene: Scene, config: WsraConfig, listed: Synonyms | None) -> tuple[list[tuple[Edit, ...]], int]:
-    """Return the replaced words of each target, and how many texts the model was asked for.
+    """The replaced words of each target, and how many texts the model was asked for.
 
     Args:
         scene: What is attacked.
@@ -46,7 +46,7 @@ def search(scene: Scene, config: WsraConfig, listed: Synonyms | None) -> tuple[l
 def _orders(
     config: WsraConfig, guide: Attackable, guide_rows: FloatArray, scene: Scene, words: Sequence[Words]
 ) -> list[list[int]]:
-    """Return, for each target, the indexes of its words in the order in which they are tried."""
+    """Indexes of the words of each target, in the order in which they are tried."""
     targets, queries = scene.targets, scene.queries
     if config.importance == "random":
         rows = [(int(queries.query_rows[t.query]), int(queries.passage_rows[t.column])) for t in targets]
@@ -57,7 +57,7 @@ def _orders(
 
 
 def _start(number: int, scene: Scene, words: Words, order: list[int]) -> Search:
-    """Return the search of a target at its place in the ranking."""
+    """The search of a target at its place in the ranking."""
     target = scene.targets[number]
     columns, scores = scene.ranking.columns[target.query], scene.ranking.scores[target.query]
     own = scores[columns == target.column]

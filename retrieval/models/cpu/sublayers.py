@@ -36,7 +36,7 @@ def supports(x: Tensor) -> bool:
 def attended(
     x: Tensor, query_key_value: Pair, out: Pair, slots: HeadSlots, p_weights: float, p: float
 ) -> Tensor:
-    """``x + dropout(linear(attention(linear(x))))``, bf16 ``[T, hidden]``.
+    """``x + dropout(linear(attention(linear(x))))``, bfloat16 ``[T, hidden]``.
 
     ``p_weights``: share of the attention weights to drop; ``p``: share of the sublayer's elements.
     """
@@ -45,13 +45,13 @@ def attended(
 
 
 def fed_forward(x: Tensor, up: Pair, down: Pair, p: float) -> Tensor:
-    """``x + dropout(linear(gelu(linear(x))))``, bf16 ``[T, hidden]``."""
+    """``x + dropout(linear(gelu(linear(x))))``, bfloat16 ``[T, hidden]``."""
     summed: Tensor = _FedForward.apply(x, *up, *down, p)  # type: ignore[no-untyped-call]
     return summed
 
 
 def norm(x: Tensor, pair: Pair, eps: float) -> Tensor:
-    """Layer norm of bf16 ``[T, hidden]`` with fp32 weight and bias.
+    """Layer norm of bfloat16 ``[T, hidden]`` with float32 weight and bias.
 
     PyTorch sums the gradients of weight and bias over the tokens in bfloat16, and is some 8 % off after 5,760
     of them; here they are products, whose sums are fp32 (0.4 % off; 1 % where a token's mean is three times

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 Weighting = Callable[[Tensor], Tensor]
-"""Inner products of the gradients fp32 ``[2, 2]`` → weights ``[2]``."""
+"""Inner products of the gradients float32 ``[2, 2]`` → weights ``[2]``."""
 
 
 def combine(eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter], weighting: Weighting) -> Tensor:
