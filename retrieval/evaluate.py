@@ -136,7 +136,8 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, save_attacked
+    from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+    from retrieval.evaluation.adversarial.records import save_attacked
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.evaluation.suite import save_scores
     from retrieval.search.loading import run_retriever

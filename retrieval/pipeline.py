@@ -9,8 +9,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
+from retrieval.config.attack import ATTACK_FILE
 from retrieval.config.validation import validate
-from retrieval.evaluation.adversarial.evaluation import ATTACK_FILE, AttackEvaluation, save_attacked
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+from retrieval.evaluation.adversarial.records import save_attacked
 from retrieval.evaluation.measuring import Collections, measure_all
 from retrieval.evaluation.suite import save_scores
 from retrieval.evaluation.untrained import UntrainedReference

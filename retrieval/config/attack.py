@@ -39,9 +39,7 @@ class AttackConfig:
         below=1,
     )
     similarity_model: str | None = knob(
-        None,
-        "Sentence-transformers folder or hub id that judges it; null: the attacked model.",
-        content=True,
+        None, "Sentence-transformers folder or hub id that judges it; null: the attacked model.", content=True
     )
     seed: int = knob(1, "Seed of the choice of queries and targets.", minimum=0, maximum=2**31 - 1)
 

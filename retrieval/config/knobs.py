@@ -83,11 +83,8 @@ class Knob:
 def knob(default: Any, help: str, **more: Any) -> Any:
     """A field of a schema's dataclass.
 
-    Args:
-        default: Default value; lists and mappings are copied for each object.
-        help: What the key does, as ``--help`` prints it.
-        more: Fields of :class:`Knob`. Valid values are ``choices``, or ``minimum``, ``maximum``, ``above``
-            and ``below`` of a number.
+    ``default``: lists and mappings are copied for each object; ``help``: as ``--help`` prints it; ``more``:
+    fields of :class:`Knob`, ``choices`` or ``minimum``, ``maximum``, ``above`` and ``below`` of a number.
     """
     metadata = {"knob": Knob(help, **more)}
     if isinstance(default, list | dict):

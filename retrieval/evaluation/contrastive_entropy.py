@@ -52,20 +52,17 @@ def check_negatives(evaluation_set: EvaluationSet, negatives: int, seed: int) ->
 def _check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negatives: int) -> None:
     for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
         available = len(candidates) - len(forbidden)
-        if available < negatives:
-            raise _too_few(evaluation_set, query, available, negatives)
-
-
-def _too_few(evaluation_set: EvaluationSet, query: int, available: int, negatives: int) -> ConfigError:
-    identifier = evaluation_set.query_ids()[query]
-    pool, passages = len(evaluation_set.passage_rows), evaluation_set.collection.counts["passages"]
-    fix = f"set eval.negatives={available} or less"
-    if pool < passages:
-        fix += f", or eval.pool above {pool} (the corpus has {passages})"
-    return ConfigError(
-        f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but "
-        f"query {identifier!r} has {available} among the {pool} candidates; {fix}"
-    )
+        if available >= negatives:
+            continue
+        identifier = evaluation_set.query_ids()[query]
+        pool, passages = len(evaluation_set.passage_rows), evaluation_set.collection.counts["passages"]
+        fix = f"set eval.negatives={available} or less"
+        if pool < passages:
+            fix += f", or eval.pool above {pool} (the corpus has {passages})"
+        raise ConfigError(
+            f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but "
+            f"query {identifier!r} has {available} among the {pool} candidates; {fix}"
+        )
 
 
 def contrastive_entropy(
@@ -89,9 +86,7 @@ def contrastive_entropy(
         passages: float32 ``[n, …]`` of :func:`compared_columns`, in their order.
         evaluation_set: The set the rows belong to.
         scores: The family's, temperature included; inner products of vectors unless said.
-        negatives: W.
-        draws: How often W negatives are drawn for each query.
-        seed: Evaluation seed.
+        negatives, draws, seed: W, how often W negatives are drawn for each query, and by which seed.
 
     Raises:
         ConfigError: A query has fewer than ``negatives`` irrelevant candidates.
@@ -148,7 +143,7 @@ def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
 
 
 def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[IntArray]:
-    """Ascending indexes into ``candidates`` that are no negatives of a query, for one query after the other."""
+    """Ascending indexes into ``candidates`` that are no negatives of a query, one query after the other."""
     indexes = np.full(len(evaluation_set.passage_rows), -1, dtype=np.int64)
     indexes[candidates] = np.arange(len(candidates))
     relevant = indexes[evaluation_set.columns]
@@ -163,7 +158,7 @@ def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[
 def _draw_negatives(
     evaluation_set: EvaluationSet, candidates: IntArray, negatives: int, draws: int, seed: int
 ) -> Iterator[IntArray]:
-    """Indexes int64 ``[draws, W]`` into ``candidates``, none of them forbidden, for one query after the other.
+    """Indexes int64 ``[draws, W]`` into ``candidates``, none of them forbidden, one query after the other.
 
     A query's draws depend on its row and the seed, not on which other queries are in the set.
     """

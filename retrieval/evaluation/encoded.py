@@ -24,12 +24,10 @@ class KeptRows:
     """The rows of some pool positions, taken from shards that come in the order of the pool."""
 
     def __init__(self, columns: IntArray, folder: Path | None = None) -> None:
-        """Nothing is kept yet.
+        """The rows of ``columns``, int64 ``[n]``, ascending; nothing is kept yet.
 
-        Args:
-            columns: int64 ``[n]``, ascending.
-            folder: Where rows that come in several shards go, to a file without a name, mapped into memory;
-                ``None``: they stay in memory.
+        ``folder``: where rows that come in several shards go, to a file without a name, mapped into memory;
+        ``None``: they stay in memory.
         """
         self._columns = columns
         self._folder = folder
@@ -64,11 +62,7 @@ def encoded_shards(
 ) -> Iterator[FloatArray]:
     """Rows float32 ``[n, …]`` of a pool in its order, encoded ``size`` passages at a time.
 
-    Args:
-        retriever: Called once a shard; a shard is let go of before the next is asked for.
-        evaluation_set: Whose pool is encoded.
-        size: Passages a shard.
-        kept: Take the rows that are needed later.
+    A shard is let go of before the next is asked for; ``kept`` take the rows that are needed later.
 
     Raises:
         ParetrieveError: The retriever returned more or fewer rows than it was given texts.

@@ -93,13 +93,10 @@ def build_sets(
     config: EvalConfig,
     robust_dev: Mapping[str, Collection] | None = None,
 ) -> SuiteSets:
-    """Build the evaluation sets of a suite's collections and check that negatives can be drawn.
+    """The evaluation sets of a suite's collections, from which negatives can be drawn; domains by name.
 
-    Args:
-        in_domain: Gives ``eff`` and, where it has a dev split beside its test, ``dev/eff``.
-        ood: OOD test domains by name.
-        config: ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
-        robust_dev: Robust-dev domains by name; ``None`` = none.
+    ``in_domain`` gives ``eff`` and, where it has a dev split beside its test, ``dev/eff``. Of ``config``,
+    ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
 
     Raises:
         ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
@@ -115,15 +112,7 @@ def build_sets(
 def build_dev_sets(
     in_domain: Collection, robust_dev: Mapping[str, Collection], config: EvalConfig
 ) -> dict[str, EvaluationSet]:
-    """Build the sets that may steer a run, and check that negatives can be drawn; no test split is read.
-
-    Args:
-        in_domain: Gives ``eff`` where it has a dev split beside its test.
-        robust_dev: Robust-dev domains by name.
-        config: ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
-
-    Returns:
-        ``eff`` and ``ood/<domain>`` -> set; to be handed to :func:`measure` one by one.
+    """The sets that may steer a run, as of :func:`dev_splits`; ``config`` is read as by :func:`build_sets`.
 
     Raises:
         ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
@@ -187,8 +176,7 @@ def evaluate_suite(
         sets: From :func:`build_sets`.
         config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
         cache: Where the BM25 baseline is kept.
-        untrained: The model before training; ``None`` leaves its row out. References are asked for the test
-            sets alone.
+        untrained: The model before training, asked for the test sets alone; ``None`` leaves its row out.
         keep: Keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
 
     Raises:
@@ -230,13 +218,10 @@ def _with_references(own: SetScores, references: Mapping[str, Reference]) -> Set
 def measure(
     retriever: Retriever, evaluation_set: EvaluationSet, config: EvalConfig, keep: Path | None = None
 ) -> SetScores:
-    """Measure a retriever on one set.
+    """Measure a retriever, which is asked for every text once, on one set.
 
-    Args:
-        retriever: Asked for every text once.
-        evaluation_set: The set.
-        config: ``negatives``, ``draws``, ``seed`` and ``shard`` are read.
-        keep: Folder for the encoded rows of the set, in a file without a name; ``None``: they are not kept.
+    Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``keep``: folder for the encoded
+    rows of the set, in a file without a name; ``None``: they are not kept.
 
     Raises:
         OSError: The disk has no room for the rows.
@@ -304,20 +289,6 @@ def save_scores(scores: Mapping[str, SetScores], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write([_query_table(prefix, part) for prefix, part in scores.items()], folder / QUERIES_FILE)
     _write([_pair_table(prefix, part) for prefix, part in scores.items()], folder / PAIRS_FILE)
-
-
-def load_scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of queries and of pairs that :func:`save_scores` wrote.
-
-    Raises:
-        DataError: The folder has no scores.
-    """
-    import pandas as pd
-
-    missing = [name for name in (QUERIES_FILE, PAIRS_FILE) if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: no per-query scores ({missing[0]} is missing); evaluate the run first")
-    return pd.read_parquet(folder / QUERIES_FILE), pd.read_parquet(folder / PAIRS_FILE)
 
 
 def _query_table(prefix: str, part: SetScores) -> pd.DataFrame:

@@ -19,7 +19,9 @@ from retrieval.training.callbacks import (
     CheckpointCallback,
     MetricsCallback,
     OmegaCallback,
+    ProgressBar,
     RecalibrationCallback,
+    StepReport,
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
@@ -29,15 +31,14 @@ from retrieval.training.measurement import (
     WeightsCallback,
     dev_samples,
     dev_sides,
+    recalibration_batch,
 )
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.prepared import PreparedData
 from retrieval.training.processes import ProcessGroup
-from retrieval.training.progress import ProgressBar, StepReport
 from retrieval.training.proxy import Proxies
-from retrieval.training.recalibration import recalibration_batch
 from retrieval.training.refresh import refresh_callbacks
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData

@@ -20,6 +20,7 @@ from torch import Tensor
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
+from retrieval.evaluation.suite import evaluation_split
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.callbacks import MetricsCallback
@@ -30,7 +31,8 @@ from retrieval.training.omega.rule import Rule
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.prepared import PreparedData
-from retrieval.training.strategy import PERTURBED
+from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Strategy
+from retrieval.training.streams import TrainingData, dev_streams
 
 DEV, TEST = "dev", "test"
 
@@ -109,6 +111,29 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
     return made
 
 
+def recalibration_batch(data: PreparedData, strategy: Strategy, seed: int) -> Batch:
+    """One batch of dev pairs of the in-domain collection and of the robust-training domains.
+
+    Raises:
+        ConfigError: a collection that is needed has no dev split, or none beside its test.
+    """
+    in_domain = data.in_domain
+    if evaluation_split(in_domain) == DEV:
+        raise ConfigError(
+            f"strategy.recalibrate needs dev pairs, and the dev split of {in_domain.name} is its test; "
+            "set strategy.recalibrate=0"
+        )
+    needed = [*data.robust.values()] if OTHER_DOMAINS in strategy.shares else []
+    for collection in (in_domain, *needed):
+        if DEV not in collection.splits:
+            raise ConfigError(
+                f"strategy.recalibrate needs dev pairs and {collection.name} has no qrels/dev.tsv; "
+                "add it, or set strategy.recalibrate=0"
+            )
+    dev = TrainingData(_pairs(data, in_domain, DEV), tuple(_pairs(data, part, DEV) for part in needed))
+    return collate(dev_streams(strategy, dev), seed, step=0)
+
+
 def _pairs(data: PreparedData, collection: Collection, split: str) -> TrainingPairs:
     judged = collection.judgements(split)
     stores = data.store(collection, "queries"), data.store(collection, "passages")
@@ -141,11 +166,7 @@ class DevLosses:
     """Measures E_dev and R_dev of an encoder in training, without dropout, and counts what it takes."""
 
     def __init__(
-        self,
-        encoder: Scorer,
-        perturbation: Perturbation | None,
-        samples: Samples,
-        metrics: MetricsCallback,
+        self, encoder: Scorer, perturbation: Perturbation | None, samples: Samples, metrics: MetricsCallback
     ) -> None:
         self.encoder, self.perturbation, self.samples, self.metrics = encoder, perturbation, samples, metrics
         self._device = torch.device("cpu")
@@ -182,9 +203,7 @@ class MeasurementCallback(pl.Callback):
         self.controller, self.measure = controller, measure
         self.every = controller.config.measure_every
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Measure when it is due."""
         if trainer.global_step % self.every == 0:
             self.controller.measure(trainer.global_step, *self.measure())
@@ -200,8 +219,6 @@ class WeightsCallback(pl.Callback):
         """The weights of the start, or those of the checkpoint."""
         self.rule.before_training(pl_module)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """As the rule has it."""
         self.rule.change_weights(trainer.global_step, pl_module, trainer.optimizers[0], self.measure)

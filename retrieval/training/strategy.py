@@ -19,8 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
-from retrieval.config.margins import check_margin
-from retrieval.config.strategy import PERTURBATIONS, STRATEGIES, check_own_keys
+from retrieval.config.strategy import PERTURBATIONS, STRATEGIES, check_margin, check_own_keys
 from retrieval.errors import ConfigError
 
 BLOCKS = IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed", "other-domains", "pooled"
@@ -29,8 +28,8 @@ BLOCKS = IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed",
 EFF, ROB = "eff", "rob"
 """The two terms of the loss."""
 
-STEPS, LOSS = "steps", "loss"
-"""Values of ``strategy.mixing``."""
+STEPS = "steps"
+"""Value of ``strategy.mixing``: each step minimises one loss."""
 
 Mixture = Mapping[str, float]
 """Block -> weight of its ranking loss; the weights sum to one."""

@@ -11,6 +11,7 @@ import pytest
 
 from retrieval.config import EvalConfig
 from retrieval.errors import ConfigError, DataError
+from retrieval.evaluation.adversarial.adversarial_set import Target, choose_queries, take_queries
 from retrieval.evaluation.adversarial.evaluation import (
     Attacked,
     AttackEvaluation,
@@ -20,7 +21,6 @@ from retrieval.evaluation.adversarial.evaluation import (
 )
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Edit
-from retrieval.evaluation.adversarial.targets import Target, choose_queries, take_queries
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
 from retrieval.evaluation.substitution import greedy
 from retrieval.models.scores import INNER_PRODUCTS

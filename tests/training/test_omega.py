@@ -16,9 +16,8 @@ from scipy import stats
 from retrieval.config import DEFAULT_RULES, StrategyConfig
 from retrieval.config.strategy import RULES
 from retrieval.errors import ConfigError
-from retrieval.training.omega.choice import chosen_rule
 from retrieval.training.omega.controller import OmegaController
-from retrieval.training.omega.rule import Facts
+from retrieval.training.omega.rule import Facts, chosen_rule
 from retrieval.training.omega.rules.guarded import probability
 from retrieval.training.omega.target import Target, load_target
 

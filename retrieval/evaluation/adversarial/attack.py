@@ -13,8 +13,8 @@ from retrieval.config.attack import ATTACKS
 if TYPE_CHECKING:
     from retrieval.data.arrays import FloatArray
     from retrieval.data.testset import EvaluationSet
+    from retrieval.evaluation.adversarial.adversarial_set import Target
     from retrieval.evaluation.adversarial.records import Edit
-    from retrieval.evaluation.adversarial.targets import Target
     from retrieval.search.ranking import Ranking
     from retrieval.search.retriever import Attackable
 
@@ -71,8 +71,7 @@ class Attack(ABC):
     def __init__(self, config: Any) -> None:
         """Read the files that the attack needs, so that mistakes in them show before training.
 
-        Args:
-            config: An object of ``options``.
+        ``config``: an object of ``options``.
 
         Raises:
             ConfigError, DataError: A file cannot be read or is malformed.

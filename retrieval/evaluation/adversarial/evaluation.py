@@ -17,30 +17,27 @@ from typing import cast
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
-from retrieval.config.attack import ATTACK_FILE, ATTACKS, attack_file
+from retrieval.config.attack import ATTACKS, attack_file
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ConfigError
-from retrieval.evaluation.adversarial.adversarial_set import AdversarialSet, replayed_set, target_texts
+from retrieval.evaluation.adversarial.adversarial_set import (
+    AdversarialSet,
+    choose_queries,
+    choose_targets,
+    replayed_set,
+    take_queries,
+    target_texts,
+)
 from retrieval.evaluation.adversarial.attack import Attack, Scene
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
-from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked, save_attacked
-from retrieval.evaluation.adversarial.targets import choose_queries, choose_targets, take_queries
+from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked
 from retrieval.evaluation.substitution.words import Words
 from retrieval.evaluation.suite import SetScores
 from retrieval.models.scores import Scores
 from retrieval.search.loading import load_retriever
 from retrieval.search.ranking import top_k, without_identical
 from retrieval.search.retriever import Attackable
-
-__all__ = [
-    "ATTACK_FILE",
-    "AttackEvaluation",
-    "Attacked",
-    "Outcome",
-    "load_attacked",
-    "save_attacked",
-]
 
 PREFIX = "adv"
 CLEAN = "adv/clean"
@@ -67,10 +64,7 @@ class AttackEvaluation:
 
     @classmethod
     def load(cls, config: AttackConfig) -> AttackEvaluation | None:
-        """Read what the attack needs, or the passages to replay, so that mistakes show before training.
-
-        Returns:
-            ``None`` without an attack.
+        """The configured attack, its files read before training, so that mistakes show; ``None`` without one.
 
         Raises:
             ConfigError, DataError: A file cannot be read or is malformed.

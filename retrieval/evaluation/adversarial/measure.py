@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.evaluation.adversarial.targets import Target
-from retrieval.evaluation.contrastive_entropy import negative_candidates
+from retrieval.evaluation.adversarial.adversarial_set import Target
+from retrieval.evaluation.contrastive_entropy import ContrastiveEntropy, negative_candidates
 from retrieval.evaluation.suite import SetScores
 from retrieval.models.scores import Scores
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
@@ -84,10 +84,8 @@ def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray
 def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConfig) -> list[SetScores]:
     """The metrics of the attacked queries for each float32 ``[t]`` of the targets' scores.
 
-    Args:
-        pool: The attacked queries and their candidates.
-        reached: Scores of the targets, e.g. with the original and with the attacked texts.
-        config: ``negatives``, ``draws`` and ``seed`` are read.
+    ``reached``: such as those with the original and with the attacked texts. Of ``config``, ``negatives``,
+    ``draws`` and ``seed`` are read.
     """
     evaluation_set, spans = pool.evaluation_set, pool.spans()
     entropies = _contrastive_entropies(pool, spans, reached, config)
@@ -96,7 +94,7 @@ def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConf
     results = []
     for own, pairs in zip(reached, entropies, strict=True):
         replaced = _with_targets(ranking, evaluation_set, pool.targets, spans, own)
-        by_query = np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
+        by_query = ContrastiveEntropy(float(pairs.mean()), pairs).by_query(evaluation_set)
         queries = {CONTRASTIVE_ENTROPY: by_query, **ranking_metrics(replaced, evaluation_set)}
         results.append(SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs))
     return results

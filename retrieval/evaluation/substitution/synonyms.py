@@ -67,11 +67,7 @@ def load_synonyms(path: Path, count: int) -> ListedSynonyms:
     """Read a JSON object: word -> list of synonyms, or word -> part of speech -> list.
 
     Parts of speech are merged in the order of the file: passages are not tagged. Synonyms that are not a
-    single word of letters are left out.
-
-    Args:
-        path: The file.
-        count: Synonyms given for a word at most.
+    single word of letters are left out. ``count``: synonyms given for a word at most.
 
     Raises:
         ConfigError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""``pgd``: several steps of projected gradient ascent on the word embeddings (arXiv 1706.06083)."""
+"""``pgd`` (arXiv 1706.06083) and ``fgsm`` (arXiv 1605.07725): gradient ascent on the word embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class Pgd(Perturbation):
-    """Adds to the word embeddings what raises the loss, a passage's whole offset within ``ε``."""
+    """Adds to the word embeddings what raises the loss, a passage's whole offset within ``ε``: several steps,
+    each projected back.
+    """
 
     name = "pgd"
     strength = "epsilon"
@@ -32,3 +34,14 @@ class Pgd(Perturbation):
         table, steps = scorer.word_table.detach(), self.gradients(self.config)
         offset = ascend(adversary, table, self.config.epsilon, steps)
         return with_offset(batch, offset, adversary.work)
+
+
+class Fgsm(Pgd):
+    """One step: ``ε·g/‖g‖`` of a passage's gradient ``g`` with respect to its word embeddings."""
+
+    name = "fgsm"
+
+    @classmethod
+    def gradients(cls, config: PerturbationConfig) -> int:
+        """One."""
+        return 1

@@ -1,4 +1,4 @@
-"""``hard-negative``: the baseline with mined negatives beside those of the batch."""
+"""``hard-negative`` and ``denoising``: the baseline with mined negatives beside those of the batch."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ class HardNegative(Standard):
     def hard_negatives(self) -> int:
         """As configured."""
         return self.config.hard.count
+
+
+class Denoising(HardNegative):
+    """Draws from a list without the teacher's suspects (RocketQA, arXiv 2010.08191, §3.3)."""
+
+    name = "denoising"
+    denoised = True

@@ -1,4 +1,4 @@
-"""``dro``: group DRO on the two losses, each in units of its target."""
+"""``dro`` and ``linear``: the loss that lags behind its target gains weight."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ class Dro(Rule):
     def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""
         return (control.omega.logit() + self.config.eta * control.distance).sigmoid()
+
+
+class Linear(Rule):
+    """``ω ← ω + η·d`` with ``d = R̄/R* − Ē/E*``: as ``dro``, without the logit. Assumes what ``dro`` does."""
+
+    name = "linear"
+
+    def after_step(self, control: OmegaState) -> Tensor:
+        """The loss that lags behind its target gains weight."""
+        return control.omega + self.config.eta * control.distance

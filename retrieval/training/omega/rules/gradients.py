@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from retrieval.training.omega.combination import Weighting
-    from retrieval.training.omega.state import OmegaState
 
 LIBRARIES = ("torchjd", "qpsolvers", "quadprog")
 
@@ -65,10 +64,6 @@ class ByGradients(Rule):
         from retrieval.training.omega.combination import combine
 
         return combine(eff, rob, parameters, self.weighting)
-
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω as the backward pass left it."""
-        return control.omega
 
 
 class UPGrad(ByGradients):
