@@ -8,7 +8,6 @@ with W random irrelevant passages, natural logarithm, mean over draws and then o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,30 +25,17 @@ whole corpus of millions would cost as much as an exact search and change the ex
 _CHUNK_ELEMENTS = 4_000_000
 
 
-@dataclass(frozen=True)
-class ContrastiveEntropy:
-    """Contrastive entropy of an evaluation set."""
-
-    mean: float
-    """Mean over relevant pairs, in nats."""
-    pairs: NDArray[np.float64]
-    """float64 ``[pairs]``, the mean over draws of each pair, in the order of ``EvaluationSet.columns``."""
-
-    def by_query(self, evaluation_set: EvaluationSet) -> NDArray[np.float64]:
-        """Means over each query's relevant pairs, float64 ``[q]``."""
-        return np.add.reduceat(self.pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
+def means_by_query(pairs: NDArray[np.float64], evaluation_set: EvaluationSet) -> NDArray[np.float64]:
+    """Means over each query's relevant pairs, float64 ``[q]``, of values ``[pairs]``."""
+    return np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
 
 
-def check_negatives(evaluation_set: EvaluationSet, negatives: int, seed: int) -> None:
-    """Refuse a set in which some query has fewer irrelevant candidates than a draw takes.
+def check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negatives: int) -> None:
+    """Refuse a set in which some query has fewer irrelevant ``candidates`` than a draw takes.
 
     Raises:
         ConfigError: Naming the query, the numbers and the setting that mends it.
     """
-    _check_candidates(evaluation_set, negative_candidates(evaluation_set, seed), negatives)
-
-
-def _check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negatives: int) -> None:
     for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
         available = len(candidates) - len(forbidden)
         if available >= negatives:
@@ -74,12 +60,12 @@ def contrastive_entropy(
     negatives: int = 256,
     draws: int = 10,
     seed: int = 1,
-) -> ContrastiveEntropy:
-    """Measure contrastive entropy.
+) -> NDArray[np.float64]:
+    """Contrastive entropy of each relevant pair in nats, the mean over draws: float64 ``[pairs]``.
 
     Negatives are drawn per query, without replacement within a draw, from the candidates that are not
     relevant for the query (any grade above zero is relevant). They depend on the set and the seed only:
-    two models are compared on the same negatives.
+    two models are compared on the same negatives. Pairs are in the order of ``EvaluationSet.columns``.
 
     Args:
         queries: float32 ``[q, …]``, encoded.
@@ -96,7 +82,7 @@ def contrastive_entropy(
     scored = np.union1d(candidates, evaluation_set.columns)
     check_count(queries, len(evaluation_set.query_rows), "query", evaluation_set)
     check_count(passages, len(scored), "passage", evaluation_set)
-    _check_candidates(evaluation_set, candidates, negatives)
+    check_candidates(evaluation_set, candidates, negatives)
     candidates_scored = np.searchsorted(scored, candidates)
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
     drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)
@@ -112,7 +98,7 @@ def contrastive_entropy(
         query = np.repeat(np.arange(stop - start), np.diff(evaluation_set.indptr[start : stop + 1]))
         relevant = values[query, columns_scored[first:last]].astype(np.float64)
         pairs[first:last] = np.logaddexp(0.0, against[query] - relevant[:, None]).mean(axis=1)
-    return ContrastiveEntropy(mean=float(pairs.mean()), pairs=pairs)
+    return pairs
 
 
 def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
-from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
+from retrieval.evaluation.contrastive_entropy import (
+    check_candidates,
+    compared_columns,
+    contrastive_entropy,
+    means_by_query,
+    negative_candidates,
+)
 from retrieval.evaluation.encoded import KeptRows, encoded_shards
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
@@ -144,7 +150,7 @@ def dev_splits(
 
 def _build_set(collection: Collection, split: str, config: EvalConfig) -> EvaluationSet:
     built = build_evaluation_set(collection, split, config, drop_identical=collection.drop_identical)
-    check_negatives(built, config.negatives, config.seed)
+    check_candidates(built, negative_candidates(built, config.seed), config.negatives)
     return built
 
 
@@ -171,13 +177,9 @@ def evaluate_suite(
 ) -> SuiteResult:
     """Measure a retriever on all sets, in memory that does not grow with the corpora.
 
-    Args:
-        retriever: Asked for every text once.
-        sets: From :func:`build_sets`.
-        config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
-        cache: Where the BM25 baseline is kept.
-        untrained: The model before training, asked for the test sets alone; ``None`` leaves its row out.
-        keep: Keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
+    Of ``config``, ``bm25`` and what :func:`measure` needs are read. The BM25 baseline is kept in ``cache``.
+    ``untrained``: the model before training, asked for the test sets alone; ``None`` leaves its row out.
+    ``keep``: keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
 
     Raises:
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
@@ -232,7 +234,7 @@ def measure(
     whole = [] if keep is None else [KeptRows(np.arange(len(evaluation_set.passage_rows)), keep)]
     shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
     ranking = rank(queries, shards, evaluation_set, retriever.scores)
-    entropy = contrastive_entropy(
+    pairs = contrastive_entropy(
         queries,
         compared.rows(),
         evaluation_set,
@@ -241,10 +243,10 @@ def measure(
         draws=config.draws,
         seed=config.seed,
     )
-    metrics = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
+    metrics = {CONTRASTIVE_ENTROPY: means_by_query(pairs, evaluation_set)}
     metrics |= ranking_metrics(ranking, evaluation_set)
     encoded = (queries, whole[0].rows()) if whole else None
-    return SetScores(evaluation_set, metrics, entropy.pairs, encoded)
+    return SetScores(evaluation_set, metrics, pairs, encoded)
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:

@@ -1,7 +1,6 @@
 """The ranking loss of a block as a function of its passages, and its ascent.
 
-Perturbed are the passages alone, positive and negative; queries, special tokens and padding stay as they
-are. Everything follows from (seed, step). Word embeddings are where an embedding perturbation acts
+Word embeddings are where an embedding perturbation acts
 (Miyato et al. 2017, arXiv 1605.07725; for dense retrieval Lupart and Clinchant 2023, arXiv 2301.10576).
 """
 

@@ -134,11 +134,6 @@ class MetricsCallback(pl.Callback):
         self.spent[MEASURING] += Spent(work=work)
         self.measuring_seconds += seconds
 
-    def measured_before(self, work: Work, seconds: float) -> None:
-        """Count what dev losses took before the clock started."""
-        self.measured(work, seconds)
-        self.seconds += seconds
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._mark = (time.perf_counter(), self.pairs_seen)

@@ -124,7 +124,8 @@ def _train_proxies(
     vocabulary, show = len(data.tokenizer), cell.trainer.progress
     proxies = Proxies(objective, training, samples, vocabulary, steps, batch_size, cell.seed, show)
     control.use_proxies(proxies)
-    metrics.measured_before(proxies.work, proxies.seconds)
+    metrics.measured(proxies.work, proxies.seconds)
+    metrics.seconds += proxies.seconds  # the clock has not started yet
 
 
 def _omega_callbacks(

@@ -42,14 +42,12 @@ class DevSample:
     """Dev pairs of one loss: a batch of blocks that belong together, or one perturbed block."""
 
     batch: Batch
-    perturbed: bool = False
 
     def loss(self, encoder: Scorer, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
         """Mean loss of the blocks, 0-d, and what it took."""
         tokens, offset, work = self.batch.tokens, None, Work.of(self.batch.tokens, FORWARD)
-        if self.perturbed:
+        if isinstance(self.batch, AttackedBatch):
             assert perturbation is not None
-            assert isinstance(self.batch, AttackedBatch)
             seen = perturbation(encoder, self.batch)
             tokens, offset, work = seen.tokens, seen.offset, work + seen.work
         with torch.no_grad():
@@ -59,7 +57,7 @@ class DevSample:
 
     def to(self, device: torch.device) -> DevSample:
         """The same on another device."""
-        return DevSample(self.batch.to(device), self.perturbed)
+        return DevSample(self.batch.to(device))
 
 
 Samples = Mapping[str, tuple[DevSample, ...]]
@@ -159,7 +157,7 @@ def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> D
             f"{len(pairs)}; choose another rule"
         )
     batch = collate((Stream(PERTURBED, (pairs,), batch_size),), seed, 0)
-    return DevSample(AttackedBatch.of(batch, PERTURBED), perturbed=True)
+    return DevSample(AttackedBatch.of(batch, PERTURBED))
 
 
 class DevLosses:

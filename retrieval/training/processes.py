@@ -121,9 +121,7 @@ def _start(config: Path, rank: int, group: ProcessGroup) -> Process:
     )
 
 
-def _watch(
-    others: Sequence[subprocess.Popen[bytes]], ended: threading.Event, directory: RunDirectory
-) -> None:
+def _watch(others: Sequence[Process], ended: threading.Event, directory: RunDirectory) -> None:
     while not ended.wait(0.5):
         failed = [process.returncode for process in others if process.poll()]
         if not failed or ended.wait(GRACE_SECONDS):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
@@ -138,10 +138,10 @@ class Strategy(ABC):
             self._check_budget(cell.train.batch_size)
         if cell.trainer.devices > 1:
             self._check_devices(cell.train.batch_size, cell.trainer.devices)
-        if not self.has_omega:
-            reject_unused(
-                self.config, ("omega", "frontier", "mixture", "recalibrate"), "only strategy=pareto has an ω"
-            )
+        for key in () if self.has_omega else ("omega", "frontier", "mixture", "recalibrate"):
+            value = getattr(self.config, key)
+            if value != getattr(StrategyConfig(), key):
+                raise ConfigError(f"strategy.{key}={value} would not be used: only strategy=pareto has an ω")
 
     def _check_budget(self, batch_size: int) -> None:
         """With an equal budget every loss needs two pairs of the batch: one is the other's negative."""
@@ -182,18 +182,6 @@ def strategy_of(config: StrategyConfig) -> Strategy:
     """
     strategy: Strategy = STRATEGIES[config.name](config)
     return strategy
-
-
-def reject_unused(config: StrategyConfig, names: Iterable[str], reason: str) -> None:
-    """Refuse values of keys that would not be read.
-
-    Raises:
-        ConfigError: one of the keys is set.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if value != getattr(StrategyConfig(), name):
-            raise ConfigError(f"strategy.{name}={value} would not be used: {reason}")
 
 
 def split(shares: Mixture, total: int) -> dict[str, int]:

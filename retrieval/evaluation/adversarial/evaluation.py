@@ -84,12 +84,9 @@ class AttackEvaluation:
     ) -> Outcome:
         """Attack (or replay), then measure.
 
-        Args:
-            model: The attacked model.
-            evaluation_set: Its in-domain test set.
-            encoded: float32 ``[q, …]`` and float32 ``[p, …]`` of the set by the model; may be memory-mapped.
-            evaluation: How contrastive entropy is drawn.
-            progress: Show a bar when the search takes more than two seconds.
+        ``encoded``: float32 ``[q, …]`` and float32 ``[p, …]`` of the in-domain test set by the model; may be
+        memory-mapped. ``evaluation``: how contrastive entropy is drawn. ``progress``: show a bar when the
+        search takes more than two seconds.
 
         Raises:
             ConfigError: There is nothing to attack, or the model cannot be attacked as configured.

@@ -17,7 +17,7 @@ from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.adversarial.adversarial_set import Target
-from retrieval.evaluation.contrastive_entropy import ContrastiveEntropy, negative_candidates
+from retrieval.evaluation.contrastive_entropy import means_by_query, negative_candidates
 from retrieval.evaluation.suite import SetScores
 from retrieval.models.scores import Scores
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
@@ -94,7 +94,7 @@ def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConf
     results = []
     for own, pairs in zip(reached, entropies, strict=True):
         replaced = _with_targets(ranking, evaluation_set, pool.targets, spans, own)
-        by_query = ContrastiveEntropy(float(pairs.mean()), pairs).by_query(evaluation_set)
+        by_query = means_by_query(pairs, evaluation_set)
         queries = {CONTRASTIVE_ENTROPY: by_query, **ranking_metrics(replaced, evaluation_set)}
         results.append(SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs))
     return results

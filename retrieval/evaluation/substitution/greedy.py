@@ -49,10 +49,6 @@ class Search:
         above: np.ndarray = len(self.others) - np.searchsorted(self.others, scores, side="left")
         return 1 + above
 
-    def text(self) -> str:
-        """The current text."""
-        return self.words.replace(self.replaced)
-
     def finished(self, config: WsraConfig) -> bool:
         """Whether no more word may or need be replaced."""
         at_top = config.accept == "rank" and self.rank == 1
@@ -123,7 +119,7 @@ class Greedy:
             match_case(synonym, search.words[word]) for synonym in self._synonyms.of(search.words[word])
         ]
         texts = [search.words.replace({**search.replaced, word: synonym}) for synonym in synonyms]
-        current, *keys = self._model.tokens([search.text(), *texts])
+        current, *keys = self._model.tokens([search.words.replace(search.replaced), *texts])
         kept, seen = [], {current}
         for index, key in enumerate(keys):
             if key not in seen:

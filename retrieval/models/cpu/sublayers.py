@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retrieval.models.cpu.attention import attend, attend_backward
+from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward
 from retrieval.models.cpu.dropout import DropoutMask
 from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_gradients
-from retrieval.models.cpu.slots import HeadSlots
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Weight and bias."""
