@@ -41,7 +41,9 @@ class Knob:
         """The valid values in words; empty where the type says all."""
         if self.names:
             return ", ".join(self.names)
-        low = self._lower()
+        low = "" if self.minimum is None else f"{self.minimum:g}"
+        if self.above is not None:
+            low = f"above {self.above:g}"
         if self.maximum is None and self.below is None:
             text = f"{low} or more" if self.minimum is not None else low
         else:
@@ -73,11 +75,6 @@ class Knob:
         if not self.accepts(value):
             reason = "is not known; valid:" if self.names else "is out of range; it must be"
             raise ConfigError(f"{key}={value} {reason} {self.valid or 'given'}")
-
-    def _lower(self) -> str:
-        if self.above is not None:
-            return f"above {self.above:g}"
-        return "" if self.minimum is None else f"{self.minimum:g}"
 
 
 def knob(default: Any, help: str, **more: Any) -> Any:

@@ -1,9 +1,5 @@
 """Encoded rows of an evaluation set, one shard of its candidates at a time: no corpus is ever held encoded.
 
-    kept = KeptRows(compared_columns(evaluation_set, seed))
-    ranking = rank(queries, encoded_shards(retriever, evaluation_set, size, [kept]), evaluation_set, scores)
-    entropy = contrastive_entropy(queries, kept.rows(), evaluation_set, scores=scores)
-
 Every passage is encoded once: what else needs the rows of certain passages takes them as they stream by.
 """
 

@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
+from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
 from retrieval.evaluation.contrastive_entropy import (
@@ -31,18 +33,11 @@ from retrieval.search.bm25 import bm25_metrics
 from retrieval.search.ranking import rank, ranking_metrics
 from retrieval.search.retriever import Retriever
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from retrieval.config import EvalConfig
-    from retrieval.data.collection import Collection
-
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
 """Metric -> float64 ``[q]``, the scores of every query of a set by something that runs are compared with."""
 
 DEV = "dev"
 """First part of the prefixes of dev sets."""
-QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
 
 
 @dataclass(frozen=True)
@@ -118,12 +113,7 @@ def build_sets(
 def build_dev_sets(
     in_domain: Collection, robust_dev: Mapping[str, Collection], config: EvalConfig
 ) -> dict[str, EvaluationSet]:
-    """The sets that may steer a run, as of :func:`dev_splits`; ``config`` is read as by :func:`build_sets`.
-
-    Raises:
-        ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
-        DataError: A robust-dev collection has neither a dev nor a test split.
-    """
+    """The sets that may steer a run, as of :func:`dev_splits`; raises what :func:`build_sets` does."""
     chosen = dev_splits(in_domain, robust_dev)
     return {name: _build_set(collection, split, config) for name, (collection, split) in chosen.items()}
 
@@ -288,36 +278,22 @@ def save_scores(scores: Mapping[str, SetScores], folder: Path) -> None:
     ``queries.parquet``: ``set, query_id`` and one float32 column a metric; ``pairs.parquet``:
     ``set, query_id, passage_id, contrastive_entropy``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write([_query_table(prefix, part) for prefix, part in scores.items()], folder / QUERIES_FILE)
-    _write([_pair_table(prefix, part) for prefix, part in scores.items()], folder / PAIRS_FILE)
-
-
-def _query_table(prefix: str, part: SetScores) -> pd.DataFrame:
     import pandas as pd
 
-    columns = {name: values.astype(np.float32) for name, values in part.queries.items()}
-    return pd.DataFrame({"set": prefix, "query_id": part.evaluation_set.query_ids(), **columns})
-
-
-def _pair_table(prefix: str, part: SetScores) -> pd.DataFrame:
-    import pandas as pd
-
-    evaluation_set = part.evaluation_set
-    query_ids = np.array(evaluation_set.query_ids(), dtype=object)
-    return pd.DataFrame(
-        {
+    queries, pairs = [], []
+    for prefix, part in scores.items():
+        identifiers = part.evaluation_set.query_ids()
+        columns = {name: values.astype(np.float32) for name, values in part.queries.items()}
+        queries.append(pd.DataFrame({"set": prefix, "query_id": identifiers, **columns}))
+        of_pairs = {
             "set": prefix,
-            "query_id": query_ids[evaluation_set.pair_queries()],
-            "passage_id": evaluation_set.passage_ids(evaluation_set.columns),
+            "query_id": np.array(identifiers, dtype=object)[part.evaluation_set.pair_queries()],
+            "passage_id": part.evaluation_set.passage_ids(part.evaluation_set.columns),
             CONTRASTIVE_ENTROPY: part.pairs.astype(np.float32),
         }
-    )
-
-
-def _write(tables: list[pd.DataFrame], path: Path) -> None:
-    import pandas as pd
-
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
-    temporary.replace(path)
+        pairs.append(pd.DataFrame(of_pairs))
+    folder.mkdir(parents=True, exist_ok=True)
+    for tables, path in ((queries, folder / "queries.parquet"), (pairs, folder / "pairs.parquet")):
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
+        temporary.replace(path)

@@ -108,8 +108,7 @@ def train(
             weights_only=True,
         )
     counts = negatives.counts if negatives else {}
-    pairs = len(training.in_domain)
-    return Trained(encoder.to(device), objective, metrics, sampler, pairs, counts, device)
+    return Trained(encoder.to(device), objective, metrics, sampler, len(training.in_domain), counts, device)
 
 
 def _train_proxies(

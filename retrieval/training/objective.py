@@ -61,8 +61,7 @@ class Setting:
     seed: int
     tokenizer: Any
     where: Mapping[str, Any] = field(default_factory=dict)
-    """``model`` and ``frac`` as they stand in the result; ``params`` and ``pairs``, N and D; ``steps`` and
-    ``batch_size`` of the training."""
+    """``model`` and ``frac`` as they stand in the result, and what :class:`Facts` lists."""
 
 
 class Objective:

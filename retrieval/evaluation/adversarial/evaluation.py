@@ -1,16 +1,12 @@
 """Attack a model on its in-domain test set, or replay an attack on it, and measure what that changes.
 
-    attack = AttackEvaluation.load(config.attack)            # reads and checks its files; None without one
-    outcome = attack.run(model, evaluation_set, encoded, config.eval)
-    save_attacked(outcome.attacked, folder / ATTACK_FILE)
-
 docs/attack.md describes the protocol.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,7 +30,6 @@ from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ran
 from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked
 from retrieval.evaluation.substitution.words import Words
 from retrieval.evaluation.suite import SetScores
-from retrieval.models.scores import Scores
 from retrieval.search.loading import load_retriever
 from retrieval.search.ranking import top_k, without_identical
 from retrieval.search.retriever import Attackable
@@ -93,7 +88,7 @@ class AttackEvaluation:
             DataError: Passages to replay are not those of this set.
         """
         start = time.perf_counter()
-        judge, asked = _judge(self._config, model), 0
+        judge, asked = _Judge(self._config, model), 0
         if self._attack is None:
             source = str(attack_file(str(self._config.replay)))
             adversarial = replayed_set(self._replayed, evaluation_set, source)
@@ -107,24 +102,16 @@ class AttackEvaluation:
         return outcome
 
 
-@dataclass(frozen=True)
 class _Judge:
-    """Who tells how similar two texts are."""
+    """Tells how similar two texts are."""
 
-    scores: Scores
-    encode: Callable[[Sequence[str]], FloatArray] | None = None
-    """Rows of texts; ``None``: the attacked model's own, which are at hand."""
+    def __init__(self, config: AttackConfig, model: Attackable) -> None:
+        self._named = load_retriever(config.similarity_model) if config.similarity_model is not None else None
+        self.scores = (self._named or model).scores
 
     def rows(self, texts: Sequence[str], own: FloatArray) -> FloatArray:
         """Rows float32 ``[n, …]`` of texts, of which the attacked model has its ``own``."""
-        return own if self.encode is None else self.encode(texts)
-
-
-def _judge(config: AttackConfig, model: Attackable) -> _Judge:
-    if config.similarity_model is None:
-        return _Judge(model.scores)
-    named = load_retriever(config.similarity_model)
-    return _Judge(named.scores, lambda texts: named.encode_texts(texts, "passages"))
+        return own if self._named is None else self._named.encode_texts(texts, "passages")
 
 
 def _attacked(

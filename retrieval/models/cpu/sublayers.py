@@ -20,9 +20,6 @@ from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Weight and bias."""
 
-NO_GRADIENTS: tuple[Tensor | None, Tensor | None] = (None, None)
-"""Of a pair that is not trained."""
-
 LEAST_ROWS = 16
 """Rows of the smallest block that the processor multiplies; a product with one row takes longer."""
 
@@ -111,11 +108,8 @@ class _Attended(torch.autograd.Function):
         of_output = _dropped(gradient, mask, ctx.p)
         of_context = of_output @ out_weight
         of_projected = attend_backward(of_context, saved, ctx.slots, ctx.p_weights)
-        into = out = NO_GRADIENTS
-        if any(ctx.needs_input_grad[1:3]):
-            into = weight_gradients(of_projected, x, in_weight)
-        if any(ctx.needs_input_grad[3:5]):
-            out = weight_gradients(of_output, context, out_weight)
+        into = _of_pair(ctx.needs_input_grad[1:3], of_projected, x, in_weight)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, context, out_weight)
         return _to_input(of_projected, in_weight, gradient), *into, *out, None, None, None
 
 
@@ -146,11 +140,8 @@ class _FedForward(torch.autograd.Function):
         x, up_weight, down_weight, up, active, mask = ctx.saved_tensors
         of_output = _dropped(gradient, mask, ctx.p)
         of_up = torch.ops.aten.gelu_backward(of_output @ down_weight, up)
-        into = out = NO_GRADIENTS
-        if any(ctx.needs_input_grad[1:3]):
-            into = weight_gradients(of_up, x, up_weight)
-        if any(ctx.needs_input_grad[3:5]):
-            out = weight_gradients(of_output, active, down_weight)
+        into = _of_pair(ctx.needs_input_grad[1:3], of_up, x, up_weight)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, active, down_weight)
         return _to_input(of_up, up_weight, gradient), *into, *out, None
 
 
@@ -166,6 +157,13 @@ def _added(
 
 def _dropped(gradient: Tensor, mask: Tensor | None, p: float) -> Tensor:
     return gradient.contiguous() if mask is None else DropoutMask(mask, p).of(gradient)
+
+
+def _of_pair(
+    wanted: tuple[bool, ...], gradient: Tensor, x: Tensor, weight: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of weight and bias, none of a pair that is not trained."""
+    return weight_gradients(gradient, x, weight) if any(wanted) else (None, None)
 
 
 def _to_input(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:

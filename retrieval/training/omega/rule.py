@@ -1,4 +1,4 @@
-"""What a rule of ω is. Each rule is one file that registers itself.
+"""What a rule of ω is. Each registers itself.
 
 A rule's file imports PyTorch where it is needed, in functions: validation reads what a rule needs before
 anything heavy is loaded.

@@ -1,1 +1,1 @@
-"""Perturbations of training inputs, one file each; each registers itself."""
+"""Perturbations of training inputs; each registers itself."""

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 class Pgd(Perturbation):
-    """Adds to the word embeddings what raises the loss, a passage's whole offset within ``ε``: several steps,
-    each projected back.
-    """
+    """Adds to the word embeddings what raises the loss; a passage's whole offset stays within ``ε``."""
 
     name = "pgd"
     strength = "epsilon"

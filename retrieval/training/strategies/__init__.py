@@ -1,1 +1,1 @@
-"""Optimisation strategies, one file each; each registers itself (docs/extend.md)."""
+"""Optimisation strategies; each registers itself (docs/extend.md)."""

@@ -1,10 +1,10 @@
-"""``standard``: in-domain pairs with in-batch negatives, the baseline."""
+"""The baselines: ``standard`` on in-domain pairs, and ``pooled`` on all the data as one collection."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from retrieval.training.strategy import IN_DOMAIN, Strategy
+from retrieval.training.strategy import IN_DOMAIN, POOLED, Strategy
 
 
 class Standard(Strategy):
@@ -13,3 +13,13 @@ class Standard(Strategy):
     name = "standard"
     is_base = True
     eff = MappingProxyType({IN_DOMAIN: 1.0})
+
+
+class Pooled(Strategy):
+    """Every batch is drawn from all pairs together: each source gives in proportion to its number of pairs.
+
+    The passages of a batch are candidates for each of its queries, whatever their source.
+    """
+
+    name = "pooled"
+    eff = MappingProxyType({POOLED: 1.0})

@@ -1,1 +1,1 @@
-"""The rules of ω, one file each; each registers itself (docs/extend.md)."""
+"""The rules of ω; each registers itself (docs/extend.md)."""

@@ -1,4 +1,4 @@
-"""``schedule``: ω as a function of the step alone."""
+"""``fixed`` and ``schedule``: ω as a function of the step alone."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "switch": switch,
 }
 """``strategy.schedule`` → (mean of ω, share of the steps done) → ω. Each has the mean that it is given."""
+
+
+class Fixed(Rule):
+    """``ω_t = strategy.omega``. Assumes that somebody has found the value, on dev metrics of other runs."""
+
+    name = "fixed"
+    moves = False
+    needs = MappingProxyType({"omega": "NUMBER, from 0 to 1"})
 
 
 class Schedule(Rule):
