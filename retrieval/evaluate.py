@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from retrieval.config import Config, register_schema
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
+from retrieval.run.directory import stored_config
 from retrieval.run.files import write_json
 from retrieval.run.funnel import command_status
 from retrieval.run.storage import writable_file, writable_folder
@@ -107,8 +108,6 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
         composed = compose("config", overrides=overrides)
     config = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(composed, resolve=True)))
     if run is not None:
-        from retrieval.search.loading import stored_config
-
         stored = stored_config(run)
         named = {override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides}
         if "suite" in named:
@@ -136,7 +135,8 @@ def _measure(
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
-    from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, save_attacked
+    from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+    from retrieval.evaluation.adversarial.records import save_attacked
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.evaluation.suite import save_scores
     from retrieval.search.loading import run_retriever
@@ -172,7 +172,7 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
 
     from retrieval.evaluation.untrained import UntrainedReference
     from retrieval.run import hardware
-    from retrieval.search.loading import run_stores, stored_config
+    from retrieval.search.loading import run_stores
 
     cell = stored_config(run)
     cell.eval, cell.cache = config.eval, config.cache

@@ -9,8 +9,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
+from retrieval.config.attack import ATTACK_FILE
 from retrieval.config.validation import validate
-from retrieval.evaluation.adversarial.evaluation import ATTACK_FILE, AttackEvaluation, save_attacked
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+from retrieval.evaluation.adversarial.records import save_attacked
 from retrieval.evaluation.measuring import Collections, measure_all
 from retrieval.evaluation.suite import save_scores
 from retrieval.evaluation.untrained import UntrainedReference
@@ -28,7 +30,7 @@ from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.diagnostics import diagnose
 from retrieval.training.fitting import Trained, train
 from retrieval.training.prepared import PreparedData, prepare
-from retrieval.training.processes import Group, together
+from retrieval.training.processes import ProcessGroup, together
 
 CONVENTION = "non_embedding+projection"
 
@@ -70,7 +72,7 @@ def prepare_data(config: DictConfig) -> None:
                 data.store(collection, "passages")
 
 
-def train_beside(config: DictConfig, group: Group) -> None:
+def train_beside(config: DictConfig, group: ProcessGroup) -> None:
     """Take this process's share in the training of a run that another process owns."""
     quiet()
     run = Run.open(config)

@@ -25,11 +25,11 @@ def main(config: str, rank: int, size: int, port: int) -> None:
     if os.getppid() != parent:  # it died before it could be followed
         return
     from retrieval.pipeline import train_beside
-    from retrieval.training.processes import Group
+    from retrieval.training.processes import ProcessGroup
 
     values = OmegaConf.load(config)
     assert isinstance(values, DictConfig)
-    train_beside(values, Group(rank, size, port))
+    train_beside(values, ProcessGroup(rank, size, port))
 
 
 if __name__ == "__main__":

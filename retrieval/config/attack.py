@@ -39,14 +39,12 @@ class AttackConfig:
         below=1,
     )
     similarity_model: str | None = knob(
-        None,
-        "Sentence-transformers folder or hub id that judges it; null: the attacked model.",
-        content=True,
+        None, "Sentence-transformers folder or hub id that judges it; null: the attacked model.", content=True
     )
     seed: int = knob(1, "Seed of the choice of queries and targets.", minimum=0, maximum=2**31 - 1)
 
 
 def attack_file(source: str | Path) -> Path:
-    """Return the file of attacked passages in a run folder; ``source`` itself where it is no folder."""
+    """The file of attacked passages in a run folder; ``source`` itself where it is no folder."""
     path = Path(source)
     return path / ATTACK_FILE if path.is_dir() else path

@@ -41,7 +41,9 @@ class Knob:
         """The valid values in words; empty where the type says all."""
         if self.names:
             return ", ".join(self.names)
-        low = self._lower()
+        low = "" if self.minimum is None else f"{self.minimum:g}"
+        if self.above is not None:
+            low = f"above {self.above:g}"
         if self.maximum is None and self.below is None:
             text = f"{low} or more" if self.minimum is not None else low
         else:
@@ -74,20 +76,12 @@ class Knob:
             reason = "is not known; valid:" if self.names else "is out of range; it must be"
             raise ConfigError(f"{key}={value} {reason} {self.valid or 'given'}")
 
-    def _lower(self) -> str:
-        if self.above is not None:
-            return f"above {self.above:g}"
-        return "" if self.minimum is None else f"{self.minimum:g}"
-
 
 def knob(default: Any, help: str, **more: Any) -> Any:
     """A field of a schema's dataclass.
 
-    Args:
-        default: Default value; lists and mappings are copied for each object.
-        help: What the key does, as ``--help`` prints it.
-        more: Fields of :class:`Knob`. Valid values are ``choices``, or ``minimum``, ``maximum``, ``above``
-            and ``below`` of a number.
+    ``default``: lists and mappings are copied for each object; ``help``: as ``--help`` prints it; ``more``:
+    fields of :class:`Knob`, ``choices`` or ``minimum``, ``maximum``, ``above`` and ``below`` of a number.
     """
     metadata = {"knob": Knob(help, **more)}
     if isinstance(default, list | dict):

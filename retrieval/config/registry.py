@@ -21,12 +21,9 @@ class Registry(Mapping[str, Part], Generic[Part]):
     """The parts that a key chooses among, by name; looked for when first asked for."""
 
     def __init__(self, key: str, package: str) -> None:
-        """A registry.
+        """``key``: key of the configuration that holds a name; ``package``: whose modules register the parts.
 
-        Args:
-            key: Key of the configuration that holds a name.
-            package: Dotted name of the package whose modules register the parts. The configuration imports
-                nothing of what is built on it, so it knows the package by name alone.
+        The configuration imports nothing of what is built on it, so it knows the package by name alone.
         """
         self._key, self._package = key, package
         self._parts: dict[str, Part] = {}

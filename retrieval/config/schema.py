@@ -27,8 +27,7 @@ class SweepConfig:
         None, "CSV file of cells: a row each, columns are keys; crossed with what the command line sweeps."
     )
     where: str | None = knob(
-        None,
-        "Keep cells for which it is true, such as size/params_total < 2e8 and strategy == 'pareto'.",
+        None, "Keep cells for which it is true, such as size/params_total < 2e8 and strategy == 'pareto'."
     )
 
 

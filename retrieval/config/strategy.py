@@ -34,9 +34,7 @@ class HardNegativeConfig:
     """Mined negatives of the ``hard-negative`` and ``denoising`` strategies."""
 
     source: str = knob(
-        "bm25",
-        "What mines: bm25, or a run folder, a sentence-transformers folder or a hub id.",
-        content=True,
+        "bm25", "What mines: bm25, or a run folder, a sentence-transformers folder or a hub id.", content=True
     )
     depth: int = knob(100, "Negatives are drawn from this many top-ranked passages.", minimum=1)
     count: int = knob(1, "Hard negatives of each query in a batch.", minimum=1)
@@ -84,16 +82,8 @@ class PerturbationConfig:
 class StrategyConfig:
     """What a batch holds, which losses are computed and how they are weighted."""
 
-    name: str = knob(
-        "standard",
-        "Strategy; strategy=NAME sets it.",
-        choices=STRATEGIES.names,
-    )
-    base: str = knob(
-        "standard",
-        "Strategy of the effectiveness loss under pareto.",
-        choices=_bases,
-    )
+    name: str = knob("standard", "Strategy; strategy=NAME sets it.", choices=STRATEGIES.names)
+    base: str = knob("standard", "Strategy of the effectiveness loss under pareto.", choices=_bases)
     robust: str = knob(
         "ood",
         "Robustness objective of pareto: robust-training domains, perturbed passages, or both.",
@@ -135,9 +125,7 @@ class StrategyConfig:
     omegas: list[float] = knob([0.0, 0.5], "The low and the high ω of the branches of rule=soup.")
     trunk: float = knob(0.5, "Share of the steps before rule=soup branches.", minimum=0, below=1)
     schedule: str = knob(
-        "constant",
-        "Course of ω under rule=schedule.",
-        choices=("constant", "cool-down", "warm-up", "switch"),
+        "constant", "Course of ω under rule=schedule.", choices=("constant", "cool-down", "warm-up", "switch")
     )
     measure_every: int = knob(
         25, "Steps between measurements of dev losses, where the rule asks for them.", minimum=1
@@ -192,3 +180,26 @@ def check_own_keys(strategy: StrategyConfig, kind: type[Any]) -> None:
                 f"conf/strategy has {kind.name}_schema among its defaults"
             )
         setting.knob.check(f"strategy.{setting.key}", attrgetter(setting.key)(strategy))
+
+
+def check_margin(config: DenoiseConfig) -> None:
+    """Refuse a margin that is out of range, or without meaning for the teacher.
+
+    Raises:
+        ConfigError: it names the valid ones.
+    """
+    if config.margin != "percentile":
+        return
+    if not 0 <= config.value <= 1:
+        raise ConfigError(
+            f"strategy.denoise.value={config.value} is no share; with strategy.denoise.margin=percentile it "
+            "must be from 0 to 1"
+        )
+    if config.teacher == "bm25":
+        # A score of BM25 is a sum over the query's words: long queries would lose their lists, and short
+        # ones keep every false negative.
+        raise ConfigError(
+            "strategy.denoise.margin=percentile is one threshold for all queries, and the scores of "
+            "strategy.denoise.teacher=bm25 do not compare between queries; valid with it: absolute, "
+            "relative; or name a cross-encoder as teacher"
+        )

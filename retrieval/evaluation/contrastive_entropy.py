@@ -8,7 +8,6 @@ with W random irrelevant passages, natural logarithm, mean over draws and then o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,46 +25,30 @@ whole corpus of millions would cost as much as an exact search and change the ex
 _CHUNK_ELEMENTS = 4_000_000
 
 
-@dataclass(frozen=True)
-class ContrastiveEntropy:
-    """Contrastive entropy of an evaluation set."""
-
-    mean: float
-    """Mean over relevant pairs, in nats."""
-    pairs: NDArray[np.float64]
-    """float64[pairs], the mean over draws of each pair, in the order of ``EvaluationSet.columns``."""
-
-    def by_query(self, evaluation_set: EvaluationSet) -> NDArray[np.float64]:
-        """Return float64[q]: the mean over each query's relevant pairs."""
-        return np.add.reduceat(self.pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
+def means_by_query(pairs: NDArray[np.float64], evaluation_set: EvaluationSet) -> NDArray[np.float64]:
+    """Means over each query's relevant pairs, float64 ``[q]``, of values ``[pairs]``."""
+    return np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
 
 
-def check_negatives(evaluation_set: EvaluationSet, negatives: int, seed: int) -> None:
-    """Refuse a set in which some query has fewer irrelevant candidates than a draw takes.
+def check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negatives: int) -> None:
+    """Refuse a set in which some query has fewer irrelevant ``candidates`` than a draw takes.
 
     Raises:
         ConfigError: Naming the query, the numbers and the setting that mends it.
     """
-    _check_candidates(evaluation_set, negative_candidates(evaluation_set, seed), negatives)
-
-
-def _check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negatives: int) -> None:
     for query, forbidden in enumerate(_forbidden(evaluation_set, candidates)):
         available = len(candidates) - len(forbidden)
-        if available < negatives:
-            raise _too_few(evaluation_set, query, available, negatives)
-
-
-def _too_few(evaluation_set: EvaluationSet, query: int, available: int, negatives: int) -> ConfigError:
-    identifier = evaluation_set.query_ids()[query]
-    pool, passages = len(evaluation_set.passage_rows), evaluation_set.collection.counts["passages"]
-    fix = f"set eval.negatives={available} or less"
-    if pool < passages:
-        fix += f", or eval.pool above {pool} (the corpus has {passages})"
-    return ConfigError(
-        f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but "
-        f"query {identifier!r} has {available} among the {pool} candidates; {fix}"
-    )
+        if available >= negatives:
+            continue
+        identifier = evaluation_set.query_ids()[query]
+        pool, passages = len(evaluation_set.passage_rows), evaluation_set.collection.counts["passages"]
+        fix = f"set eval.negatives={available} or less"
+        if pool < passages:
+            fix += f", or eval.pool above {pool} (the corpus has {passages})"
+        raise ConfigError(
+            f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but "
+            f"query {identifier!r} has {available} among the {pool} candidates; {fix}"
+        )
 
 
 def contrastive_entropy(
@@ -77,21 +60,19 @@ def contrastive_entropy(
     negatives: int = 256,
     draws: int = 10,
     seed: int = 1,
-) -> ContrastiveEntropy:
-    """Measure contrastive entropy.
+) -> NDArray[np.float64]:
+    """Contrastive entropy of each relevant pair in nats, the mean over draws: float64 ``[pairs]``.
 
     Negatives are drawn per query, without replacement within a draw, from the candidates that are not
     relevant for the query (any grade above zero is relevant). They depend on the set and the seed only:
-    two models are compared on the same negatives.
+    two models are compared on the same negatives. Pairs are in the order of ``EvaluationSet.columns``.
 
     Args:
-        queries: float32[q, …], encoded.
-        passages: float32[n, …] of :func:`compared_columns`, in their order.
+        queries: float32 ``[q, …]``, encoded.
+        passages: float32 ``[n, …]`` of :func:`compared_columns`, in their order.
         evaluation_set: The set the rows belong to.
         scores: The family's, temperature included; inner products of vectors unless said.
-        negatives: W.
-        draws: How often W negatives are drawn for each query.
-        seed: Evaluation seed.
+        negatives, draws, seed: W, how often W negatives are drawn for each query, and by which seed.
 
     Raises:
         ConfigError: A query has fewer than ``negatives`` irrelevant candidates.
@@ -101,7 +82,7 @@ def contrastive_entropy(
     scored = np.union1d(candidates, evaluation_set.columns)
     check_count(queries, len(evaluation_set.query_rows), "query", evaluation_set)
     check_count(passages, len(scored), "passage", evaluation_set)
-    _check_candidates(evaluation_set, candidates, negatives)
+    check_candidates(evaluation_set, candidates, negatives)
     candidates_scored = np.searchsorted(scored, candidates)
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
     drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)
@@ -117,11 +98,11 @@ def contrastive_entropy(
         query = np.repeat(np.arange(stop - start), np.diff(evaluation_set.indptr[start : stop + 1]))
         relevant = values[query, columns_scored[first:last]].astype(np.float64)
         pairs[first:last] = np.logaddexp(0.0, against[query] - relevant[:, None]).mean(axis=1)
-    return ContrastiveEntropy(mean=float(pairs.mean()), pairs=pairs)
+    return pairs
 
 
 def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
-    """Return float64[n, draws]: ln Σ exp over the chosen columns [n, draws, W] of scores [n, columns]."""
+    """ln Σ exp of scores ``[n, columns]`` over the chosen ones ``[n, draws, W]``: float64 ``[n, draws]``."""
     flat = chosen.reshape(len(chosen), -1)
     taken = np.take_along_axis(scores, flat, axis=1).reshape(chosen.shape).astype(np.float64)
     highest = taken.max(axis=2)
@@ -131,7 +112,7 @@ def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
 
 
 def compared_columns(evaluation_set: EvaluationSet, seed: int) -> IntArray:
-    """Return the ascending pool positions int64[n] of the passages that contrastive entropy scores.
+    """The ascending pool positions int64 ``[n]`` of the passages that contrastive entropy scores.
 
     They are the candidates for negatives and the relevant passages: the whole pool where it holds no more
     than :data:`NEGATIVE_CANDIDATES`, a number that does not grow with the corpus where it does.
@@ -140,7 +121,7 @@ def compared_columns(evaluation_set: EvaluationSet, seed: int) -> IntArray:
 
 
 def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
-    """Return the pool positions that negatives are drawn from, by ascending passage row."""
+    """The pool positions that negatives are drawn from, by ascending passage row."""
     order = np.argsort(evaluation_set.passage_rows)
     if len(order) <= NEGATIVE_CANDIDATES:
         return order
@@ -148,7 +129,7 @@ def negative_candidates(evaluation_set: EvaluationSet, seed: int) -> IntArray:
 
 
 def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[IntArray]:
-    """Yield, for each query, the ascending indexes into ``candidates`` that are not its negatives."""
+    """Ascending indexes into ``candidates`` that are no negatives of a query, one query after the other."""
     indexes = np.full(len(evaluation_set.passage_rows), -1, dtype=np.int64)
     indexes[candidates] = np.arange(len(candidates))
     relevant = indexes[evaluation_set.columns]
@@ -163,7 +144,7 @@ def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[
 def _draw_negatives(
     evaluation_set: EvaluationSet, candidates: IntArray, negatives: int, draws: int, seed: int
 ) -> Iterator[IntArray]:
-    """Yield, for each query, int64[draws, W] indexes into ``candidates``, none of them forbidden.
+    """Indexes int64 ``[draws, W]`` into ``candidates``, none of them forbidden, one query after the other.
 
     A query's draws depend on its row and the seed, not on which other queries are in the set.
     """

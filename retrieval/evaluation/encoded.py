@@ -1,9 +1,5 @@
 """Encoded rows of an evaluation set, one shard of its candidates at a time: no corpus is ever held encoded.
 
-    kept = KeptRows(compared_columns(evaluation_set, seed))
-    ranking = rank(queries, encoded_shards(retriever, evaluation_set, size, [kept]), evaluation_set, scores)
-    entropy = contrastive_entropy(queries, kept.rows(), evaluation_set, scores=scores)
-
 Every passage is encoded once: what else needs the rows of certain passages takes them as they stream by.
 """
 
@@ -24,19 +20,17 @@ class KeptRows:
     """The rows of some pool positions, taken from shards that come in the order of the pool."""
 
     def __init__(self, columns: IntArray, folder: Path | None = None) -> None:
-        """Nothing is kept yet.
+        """The rows of ``columns``, int64 ``[n]``, ascending; nothing is kept yet.
 
-        Args:
-            columns: int64[n], ascending.
-            folder: Where rows that come in several shards go, to a file without a name, mapped into memory;
-                ``None``: they stay in memory.
+        ``folder``: where rows that come in several shards go, to a file without a name, mapped into memory;
+        ``None``: they stay in memory.
         """
         self._columns = columns
         self._folder = folder
         self._rows: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def take(self, shard: FloatArray, start: int) -> None:
-        """Take what is wanted of float32[m, …], the rows from pool position ``start`` on.
+        """Take what is wanted of float32 ``[m, …]``, the rows from pool position ``start`` on.
 
         Raises:
             OSError: The disk has no room for them.
@@ -55,20 +49,16 @@ class KeptRows:
             self._rows[first:last] = shard[self._columns[first:last] - start]
 
     def rows(self) -> FloatArray:
-        """Return float32[n, …], once all shards have been taken."""
+        """The rows, float32 ``[n, …]``, once all shards have been taken."""
         return self._rows
 
 
 def encoded_shards(
     retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
 ) -> Iterator[FloatArray]:
-    """Encode a pool in its order and yield float32[n, …], ``size`` passages at a time.
+    """Rows float32 ``[n, …]`` of a pool in its order, encoded ``size`` passages at a time.
 
-    Args:
-        retriever: Called once a shard; a shard is let go of before the next is asked for.
-        evaluation_set: Whose pool is encoded.
-        size: Passages a shard.
-        kept: Take the rows that are needed later.
+    A shard is let go of before the next is asked for; ``kept`` take the rows that are needed later.
 
     Raises:
         ParetrieveError: The retriever returned more or fewer rows than it was given texts.

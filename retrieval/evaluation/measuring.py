@@ -46,12 +46,8 @@ def measure_all(
 ) -> Measured:
     """Measure a retriever on a suite of collections, then attack it in-domain.
 
-    Args:
-        retriever: What is measured.
-        collections: See :func:`retrieval.evaluation.suite.build_sets`.
-        config: ``eval``, ``cache`` and ``trainer.progress`` are read.
-        attack: From :meth:`AttackEvaluation.load`; ``None`` = none.
-        untrained: The model before training; ``None`` leaves its row out.
+    Of ``config``, ``eval``, ``cache`` and ``trainer.progress`` are read. ``untrained``: the model before
+    training; ``None`` leaves its row out.
 
     Raises:
         ConfigError: The collections are too small for the configuration, or the model cannot be attacked so.

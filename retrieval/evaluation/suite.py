@@ -10,33 +10,34 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
+from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
-from retrieval.evaluation.contrastive_entropy import check_negatives, compared_columns, contrastive_entropy
+from retrieval.evaluation.contrastive_entropy import (
+    check_candidates,
+    compared_columns,
+    contrastive_entropy,
+    means_by_query,
+    negative_candidates,
+)
 from retrieval.evaluation.encoded import KeptRows, encoded_shards
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
 from retrieval.search.ranking import rank, ranking_metrics
 from retrieval.search.retriever import Retriever
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from retrieval.config import EvalConfig
-    from retrieval.data.collection import Collection
-
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
-"""Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
+"""Metric -> float64 ``[q]``, the scores of every query of a set by something that runs are compared with."""
 
 DEV = "dev"
 """First part of the prefixes of dev sets."""
-QUERIES_FILE, PAIRS_FILE = "queries.parquet", "pairs.parquet"
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class SuiteSets:
     """Dev sets as of :func:`build_dev_sets`: ``eff`` and ``ood/<domain>`` of the robust-dev domains."""
 
     def items(self) -> Iterator[tuple[str, EvaluationSet]]:
-        """Yield metric prefix and set: the tests, then ``dev/eff`` and ``dev/ood/<domain>``."""
+        """Metric prefix and set: the tests, then ``dev/eff`` and ``dev/ood/<domain>``."""
         yield from self.tests()
         for name, evaluation_set in self.dev.items():
             yield f"{DEV}/{name}", evaluation_set
 
     def tests(self) -> Iterator[tuple[str, EvaluationSet]]:
-        """Yield metric prefix and test set: ``eff``, then ``ood/<domain>``. They have reference rows."""
+        """Metric prefix and test set: ``eff``, then ``ood/<domain>``. They have reference rows."""
         yield "eff", self.eff
         for domain, evaluation_set in self.ood.items():
             yield f"ood/{domain}", evaluation_set
@@ -69,11 +70,11 @@ class SetScores:
 
     evaluation_set: EvaluationSet
     queries: dict[str, NDArray[np.float64]]
-    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
+    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64 ``[q]``."""
     pairs: NDArray[np.float64]
-    """float64[pairs], contrastive entropy of each relevant pair."""
+    """float64 ``[pairs]``, contrastive entropy of each relevant pair."""
     encoded: tuple[FloatArray, FloatArray] | None = None
-    """float32[q, …] and float32[p, …], the set's queries and pool, where they were kept for an attack."""
+    """Its queries float32 ``[q, …]`` and pool float32 ``[p, …]``, where they were kept for an attack."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,10 @@ def build_sets(
     config: EvalConfig,
     robust_dev: Mapping[str, Collection] | None = None,
 ) -> SuiteSets:
-    """Build the evaluation sets of a suite's collections and check that negatives can be drawn.
+    """The evaluation sets of a suite's collections, from which negatives can be drawn; domains by name.
 
-    Args:
-        in_domain: Gives ``eff`` and, where it has a dev split beside its test, ``dev/eff``.
-        ood: OOD test domains by name.
-        config: ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
-        robust_dev: Robust-dev domains by name; ``None`` = none.
+    ``in_domain`` gives ``eff`` and, where it has a dev split beside its test, ``dev/eff``. Of ``config``,
+    ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
 
     Raises:
         ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
@@ -115,20 +113,7 @@ def build_sets(
 def build_dev_sets(
     in_domain: Collection, robust_dev: Mapping[str, Collection], config: EvalConfig
 ) -> dict[str, EvaluationSet]:
-    """Build the sets that may steer a run, and check that negatives can be drawn; no test split is read.
-
-    Args:
-        in_domain: Gives ``eff`` where it has a dev split beside its test.
-        robust_dev: Robust-dev domains by name.
-        config: ``max_queries``, ``pool``, ``negatives`` and ``seed`` are read.
-
-    Returns:
-        ``eff`` and ``ood/<domain>`` -> set; to be handed to :func:`measure` one by one.
-
-    Raises:
-        ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
-        DataError: A robust-dev collection has neither a dev nor a test split.
-    """
+    """The sets that may steer a run, as of :func:`dev_splits`; raises what :func:`build_sets` does."""
     chosen = dev_splits(in_domain, robust_dev)
     return {name: _build_set(collection, split, config) for name, (collection, split) in chosen.items()}
 
@@ -136,7 +121,7 @@ def build_dev_sets(
 def dev_splits(
     in_domain: Collection, robust_dev: Mapping[str, Collection]
 ) -> dict[str, tuple[Collection, str]]:
-    """Return collection and split of each dev set: ``eff`` and ``ood/<domain>``.
+    """Collection and split of each dev set: ``eff`` and ``ood/<domain>``.
 
     There is no ``eff`` where the in-domain collection has no dev split, or one that serves as its test. A
     robust-dev collection without a dev split is measured on its test split: all of it is in this role.
@@ -155,12 +140,12 @@ def dev_splits(
 
 def _build_set(collection: Collection, split: str, config: EvalConfig) -> EvaluationSet:
     built = build_evaluation_set(collection, split, config, drop_identical=collection.drop_identical)
-    check_negatives(built, config.negatives, config.seed)
+    check_candidates(built, negative_candidates(built, config.seed), config.negatives)
     return built
 
 
 def evaluation_split(collection: Collection) -> str:
-    """Return ``test``, or ``dev`` for a collection whose test judgements are not public (MS MARCO).
+    """``test``, or ``dev`` for a collection whose test judgements are not public (MS MARCO).
 
     Raises:
         DataError: The collection has neither.
@@ -182,14 +167,9 @@ def evaluate_suite(
 ) -> SuiteResult:
     """Measure a retriever on all sets, in memory that does not grow with the corpora.
 
-    Args:
-        retriever: Asked for every text once.
-        sets: From :func:`build_sets`.
-        config: ``negatives``, ``draws``, ``seed``, ``shard`` and ``bm25`` are read.
-        cache: Where the BM25 baseline is kept.
-        untrained: The model before training; ``None`` leaves its row out. References are asked for the test
-            sets alone.
-        keep: Keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
+    Of ``config``, ``bm25`` and what :func:`measure` needs are read. The BM25 baseline is kept in ``cache``.
+    ``untrained``: the model before training, asked for the test sets alone; ``None`` leaves its row out.
+    ``keep``: keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
 
     Raises:
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
@@ -230,13 +210,10 @@ def _with_references(own: SetScores, references: Mapping[str, Reference]) -> Set
 def measure(
     retriever: Retriever, evaluation_set: EvaluationSet, config: EvalConfig, keep: Path | None = None
 ) -> SetScores:
-    """Measure a retriever on one set.
+    """Measure a retriever, which is asked for every text once, on one set.
 
-    Args:
-        retriever: Asked for every text once.
-        evaluation_set: The set.
-        config: ``negatives``, ``draws``, ``seed`` and ``shard`` are read.
-        keep: Folder for the encoded rows of the set, in a file without a name; ``None``: they are not kept.
+    Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``keep``: folder for the encoded
+    rows of the set, in a file without a name; ``None``: they are not kept.
 
     Raises:
         OSError: The disk has no room for the rows.
@@ -247,7 +224,7 @@ def measure(
     whole = [] if keep is None else [KeptRows(np.arange(len(evaluation_set.passage_rows)), keep)]
     shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
     ranking = rank(queries, shards, evaluation_set, retriever.scores)
-    entropy = contrastive_entropy(
+    pairs = contrastive_entropy(
         queries,
         compared.rows(),
         evaluation_set,
@@ -256,33 +233,33 @@ def measure(
         draws=config.draws,
         seed=config.seed,
     )
-    metrics = {CONTRASTIVE_ENTROPY: entropy.by_query(evaluation_set)}
+    metrics = {CONTRASTIVE_ENTROPY: means_by_query(pairs, evaluation_set)}
     metrics |= ranking_metrics(ranking, evaluation_set)
     encoded = (queries, whole[0].rows()) if whole else None
-    return SetScores(evaluation_set, metrics, entropy.pairs, encoded)
+    return SetScores(evaluation_set, metrics, pairs, encoded)
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:
-    """Return the mean over queries; of contrastive entropy, by definition, that over relevant pairs."""
+    """The mean over queries; of contrastive entropy, by definition, that over relevant pairs."""
     pairs = np.diff(evaluation_set.indptr)
     return float(np.average(values, weights=pairs) if name.endswith(CONTRASTIVE_ENTROPY) else values.mean())
 
 
 def _key(prefix: str, name: str) -> str:
-    """Return the metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for a reference's."""
+    """The metric's key: ``eff/ndcg@10``, and ``bm25/eff/ndcg@10`` for a reference's."""
     reference, _, metric = name.rpartition("/")
     return f"{reference}/{prefix}/{metric}" if reference else f"{prefix}/{name}"
 
 
 def _place_of_counts(prefix: str) -> str:
-    """Return ``eval``, ``eval/<domain>``, ``eval/dev/eff`` or ``eval/dev/ood/<domain>``."""
+    """``eval``, ``eval/<domain>``, ``eval/dev/eff`` or ``eval/dev/ood/<domain>``."""
     if prefix.startswith(f"{DEV}/"):
         return f"eval/{prefix}"
     return "eval" + prefix.removeprefix("eff").removeprefix("ood")
 
 
 def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[str, float]:
-    """Return ``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains."""
+    """``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains."""
     means = {}
     for group in ("ood", f"{DEV}/ood"):
         domains = [prefix for prefix in prefixes if prefix.startswith(f"{group}/")]
@@ -301,50 +278,22 @@ def save_scores(scores: Mapping[str, SetScores], folder: Path) -> None:
     ``queries.parquet``: ``set, query_id`` and one float32 column a metric; ``pairs.parquet``:
     ``set, query_id, passage_id, contrastive_entropy``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write([_query_table(prefix, part) for prefix, part in scores.items()], folder / QUERIES_FILE)
-    _write([_pair_table(prefix, part) for prefix, part in scores.items()], folder / PAIRS_FILE)
-
-
-def load_scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables of queries and of pairs that :func:`save_scores` wrote.
-
-    Raises:
-        DataError: The folder has no scores.
-    """
     import pandas as pd
 
-    missing = [name for name in (QUERIES_FILE, PAIRS_FILE) if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: no per-query scores ({missing[0]} is missing); evaluate the run first")
-    return pd.read_parquet(folder / QUERIES_FILE), pd.read_parquet(folder / PAIRS_FILE)
-
-
-def _query_table(prefix: str, part: SetScores) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = {name: values.astype(np.float32) for name, values in part.queries.items()}
-    return pd.DataFrame({"set": prefix, "query_id": part.evaluation_set.query_ids(), **columns})
-
-
-def _pair_table(prefix: str, part: SetScores) -> pd.DataFrame:
-    import pandas as pd
-
-    evaluation_set = part.evaluation_set
-    query_ids = np.array(evaluation_set.query_ids(), dtype=object)
-    return pd.DataFrame(
-        {
+    queries, pairs = [], []
+    for prefix, part in scores.items():
+        identifiers = part.evaluation_set.query_ids()
+        columns = {name: values.astype(np.float32) for name, values in part.queries.items()}
+        queries.append(pd.DataFrame({"set": prefix, "query_id": identifiers, **columns}))
+        of_pairs = {
             "set": prefix,
-            "query_id": query_ids[evaluation_set.pair_queries()],
-            "passage_id": evaluation_set.passage_ids(evaluation_set.columns),
+            "query_id": np.array(identifiers, dtype=object)[part.evaluation_set.pair_queries()],
+            "passage_id": part.evaluation_set.passage_ids(part.evaluation_set.columns),
             CONTRASTIVE_ENTROPY: part.pairs.astype(np.float32),
         }
-    )
-
-
-def _write(tables: list[pd.DataFrame], path: Path) -> None:
-    import pandas as pd
-
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
-    temporary.replace(path)
+        pairs.append(pd.DataFrame(of_pairs))
+    folder.mkdir(parents=True, exist_ok=True)
+    for tables, path in ((queries, folder / "queries.parquet"), (pairs, folder / "pairs.parquet")):
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
+        temporary.replace(path)

@@ -35,11 +35,8 @@ class UntrainedReference:
     def __init__(self, cell: Config, stores: TokenStores, device: torch.device, precision: str) -> None:
         """Nothing is built or measured yet.
 
-        Args:
-            cell: ``model``, ``seed``, ``eval`` and ``cache`` are read.
-            stores: Token stores of the run, with its tokenizer and lengths.
-            device: Where to encode.
-            precision: ``32`` or ``bf16``.
+        Of ``cell``, ``model``, ``seed``, ``eval`` and ``cache`` are read; ``stores``: the run's, with its
+        tokenizer and lengths; ``precision``: ``32`` or ``bf16``.
         """
         self._cell = cell
         self._stores = stores
@@ -47,7 +44,7 @@ class UntrainedReference:
         self._precision = precision
 
     def __call__(self, evaluation_set: EvaluationSet) -> dict[str, NDArray[np.float64]]:
-        """Return the metrics of every query as float64[q], those of the run itself; kept in the cache.
+        """The metrics of every query as float64 ``[q]``, those of the run itself; kept in the cache.
 
         Raises:
             ConfigError: A pretrained checkpoint cannot be loaded.

@@ -17,9 +17,8 @@ from transformers import BertModel
 
 from retrieval.data.layout import TokenBatch
 from retrieval.models.cpu import sublayers
-from retrieval.models.cpu.attention import attention
+from retrieval.models.cpu.attention import HeadSlots, attention
 from retrieval.models.cpu.dropout import dropout
-from retrieval.models.cpu.slots import HeadSlots
 from retrieval.models.cpu.sublayers import Pair
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from retrieval.data.batches import Batch, Shard
+from retrieval.data.batches import Shard
 from retrieval.data.layout import TokenBatch
 
 FORWARD, BACKWARD, BACKWARD_TO_INPUTS = 1, 2, 1
@@ -32,11 +32,6 @@ class Work:
     def of(cls, batch: TokenBatch, passes: int) -> Work:
         """A batch put through the scorer ``passes`` times."""
         return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
-
-    @classmethod
-    def of_step(cls, batch: Batch, passes: int) -> Work:
-        """All sequences of a step put through the scorer ``passes`` times, in whichever process."""
-        return cls.of_share(batch.tokens, batch.shard, passes)
 
     @classmethod
     def of_share(cls, tokens: TokenBatch, shard: Shard | None, passes: int) -> Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -59,15 +59,15 @@ class Scorer(nn.Module, ABC):
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
         """Rows of the sequences in the caller's order, ``[n, …]``.
 
-        ``offset``: fp32 ``[T, hidden]`` added to the word embeddings (adversarial perturbation).
+        ``offset``: float32 ``[T, hidden]`` added to the word embeddings (adversarial perturbation).
         """
 
     @abstractmethod
     def scores(self, queries: Tensor, passages: Tensor) -> Tensor:
-        """Scores of queries ``[n, …]`` with passages ``[m, …]``, temperature included: fp32 ``[n, m]``."""
+        """Scores of queries ``[n, …]`` with passages ``[m, …]``, temperature included: float32 ``[n, m]``."""
 
     def pair_scores(self, queries: Tensor, passages: Tensor) -> Tensor:
-        """Scores of each query ``[n, …]`` with the passage beside it ``[n, …]``: fp32 ``[n]``."""
+        """Scores of each query ``[n, …]`` with the passage beside it ``[n, …]``: float32 ``[n]``."""
         rows = [slice(row, row + 1) for row in range(len(queries))]
         return torch.cat([self.scores(queries[row], passages[row])[0] for row in rows])
 
@@ -172,20 +172,18 @@ class TensorScores(Scores):
 
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """See :class:`Scores`."""
-        with torch.inference_mode():
-            rows = self._moved(queries), self._moved(passages)
-            scores: FloatArray = self._scorer.scores(*rows).cpu().numpy()
-        return scores
+        return self._taken(self._scorer.scores, queries, passages)
 
     def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """See :class:`Scores`."""
-        with torch.inference_mode():
-            rows = self._moved(queries), self._moved(passages)
-            scores: FloatArray = self._scorer.pair_scores(*rows).cpu().numpy()
-        return scores
+        return self._taken(self._scorer.pair_scores, queries, passages)
 
-    def _moved(self, rows: FloatArray) -> Tensor:
-        return torch.tensor(rows, device=self._scorer.word_table.device)
+    def _taken(self, scored: Callable[[Tensor, Tensor], Tensor], *rows: FloatArray) -> FloatArray:
+        device = self._scorer.word_table.device
+        with torch.inference_mode():
+            queries, passages = (torch.tensor(side, device=device) for side in rows)
+            scores: FloatArray = scored(queries, passages).cpu().numpy()
+        return scores
 
 
 def stacked(parts: list[Tensor]) -> Tensor:

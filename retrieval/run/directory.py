@@ -264,3 +264,15 @@ class RunDirectory:
 def now() -> str:
     """The time in UTC as ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def stored_config(run: Path) -> Config:
+    """The configuration in a run's folder.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
+    return cast(Config, OmegaConf.load(path))

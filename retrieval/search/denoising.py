@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from retrieval.config import DenoiseConfig
-from retrieval.config.margins import check_margin
+from retrieval.config.strategy import check_margin
 from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection

@@ -124,18 +124,6 @@ def run_retriever(
     return ScorerRetriever(scorer.to(place).eval(), stores)
 
 
-def stored_config(run: Path) -> Config:
-    """The configuration in a run's folder.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
-    return cast(Config, OmegaConf.load(path))
-
-
 def run_stores(run: Path, cell: Config) -> TokenStores:
     """Token stores with the tokenizer of a finished run and the lengths and the cache of ``cell``."""
     tokenizer = load_tokenizer(run / "model")

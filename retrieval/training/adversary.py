@@ -1,7 +1,6 @@
 """The ranking loss of a block as a function of its passages, and its ascent.
 
-Perturbed are the passages alone, positive and negative; queries, special tokens and padding stay as they
-are. Everything follows from (seed, step). Word embeddings are where an embedding perturbation acts
+Word embeddings are where an embedding perturbation acts
 (Miyato et al. 2017, arXiv 1605.07725; for dense retrieval Lupart and Clinchant 2023, arXiv 2301.10576).
 """
 
@@ -30,7 +29,7 @@ class Perturbed:
 
     tokens: TokenBatch
     offset: Tensor | None
-    """fp32 ``[T, hidden]``, added to the word embeddings; ``None``: nothing is."""
+    """float32 ``[T, hidden]``, added to the word embeddings; ``None``: nothing is."""
     work: Work
 
 
@@ -54,7 +53,7 @@ class Adversary:
         return contrastive_loss(scores, self.block.labels, self.block.excluded)
 
     def gradient(self, offset: Tensor) -> Tensor:
-        """Gradient of :meth:`loss`, fp32 ``[T, hidden]``, zero at tokens that may not be changed."""
+        """Gradient of :meth:`loss`, float32 ``[T, hidden]``, zero at tokens that may not be changed."""
         # With the weights fixed, no work goes into their gradients.
         with self.scorer.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
@@ -75,7 +74,7 @@ def with_words(batch: AttackedBatch, ids: Tensor, work: Work) -> Perturbed:
 
 
 def ascend(adversary: Adversary, table: Tensor, epsilon: float, steps: int) -> Tensor:
-    """Projected gradient ascent on a passage's word embeddings: offset fp32 ``[T, hidden]``.
+    """Projected gradient ascent on a passage's word embeddings: offset float32 ``[T, hidden]``.
 
     ``table``: word embeddings ``[V, hidden]``. The bound is on the L2 norm of a passage's whole offset:
     ``epsilon`` mean norms of the embeddings that may be changed, so that 1 is about the way from one word

@@ -1,4 +1,4 @@
-"""Lightning callbacks: ω control, metrics, checkpoints, and stopping on a signal."""
+"""Lightning callbacks: ω control, metrics, checkpoints, progress, and stopping on a signal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from retrieval.data.batches import Batch
 from retrieval.errors import TrainingError
 from retrieval.models.flops import Work
+from retrieval.run.directory import RunDirectory
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.cost import Spent
 from retrieval.training.module import RetrievalModule
@@ -41,9 +43,7 @@ class OmegaCallback(pl.Callback):
         """Bring ω to the model's device: a step never waits for the host."""
         self.controller.to(pl_module.device)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """ω_t → ω_{t+1} from the losses of this step."""
         assert isinstance(pl_module, RetrievalModule)
         losses = pl_module.last
@@ -83,9 +83,7 @@ class RecalibrationCallback(pl.Callback):
         """Bring the dev pairs to the model's device."""
         self.batch = self.batch.to(pl_module.device)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """At every so many steps: contrastive entropy of the dev pairs, without dropout."""
         if trainer.global_step % self.every:
             return
@@ -136,11 +134,6 @@ class MetricsCallback(pl.Callback):
         self.spent[MEASURING] += Spent(work=work)
         self.measuring_seconds += seconds
 
-    def measured_before(self, work: Work, seconds: float) -> None:
-        """Count what dev losses took before the clock started."""
-        self.measured(work, seconds)
-        self.seconds += seconds
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._mark = (time.perf_counter(), self.pairs_seen)
@@ -168,10 +161,7 @@ class MetricsCallback(pl.Callback):
         values = {f"train/{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         if not all(math.isfinite(value) for value in values.values()):
-            raise TrainingError(
-                "LOSS_NOT_FINITE",
-                f"not finite at step {step}: {values}",
-            )
+            raise TrainingError("LOSS_NOT_FINITE", f"not finite at step {step}: {values}")
         values |= module.objective.logged()
         values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         now = time.perf_counter()
@@ -207,15 +197,44 @@ class CheckpointCallback(pl.Callback):
         self.min_seconds = min_seconds
         self._last = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Save when it is due; the last step is always saved, so that evaluation can be resumed."""
         step = trainer.global_step
         due = step % self.every == 0 and time.monotonic() - self._last >= self.min_seconds
         if due or step == trainer.max_steps:
             self.checkpoints.save(trainer)
             self._last = time.monotonic()
+
+
+class StepReport(pl.Callback):
+    """Tells the run directory which step is done."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Called by Lightning."""
+        self.directory.progress(trainer.global_step)
+
+
+class ProgressBar(pl.Callback):
+    """Steps done, time left and the latest logged loss, on standard error."""
+
+    def __init__(self, steps: int, start: int) -> None:
+        self._bar = tqdm(total=steps, initial=start, desc="training", unit="step", mininterval=0.5)
+
+    def show(self, step: int, values: Any) -> None:
+        """A metrics sink: the losses (and ω) of a logged step beside the bar."""
+        names = {"train/loss": "loss", "train/omega": "ω"}
+        self._bar.set_postfix({names[k]: f"{v:.3f}" for k, v in values.items() if k in names}, refresh=False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Called by Lightning."""
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the line as it is."""
+        self._bar.close()
 
 
 class StopCallback(pl.Callback):
@@ -233,9 +252,7 @@ class StopCallback(pl.Callback):
             for number in self._before:
                 signal.signal(number, self._handle)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Save and leave when a signal came."""
         if self.received is not None:
             self.checkpoints.save(trainer)

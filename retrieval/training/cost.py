@@ -16,6 +16,7 @@ from retrieval.data.cache import digest
 from retrieval.models.flops import Work
 from retrieval.models.scorer import DTYPES
 from retrieval.run.files import write_text
+from retrieval.run.manifest import cpu_model
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,7 @@ class Spent:
 
     def __add__(self, more: Spent) -> Spent:
         return Spent(
-            self.steps + more.steps,
-            self.pairs + more.pairs,
-            self.tokens + more.tokens,
-            self.work + more.work,
+            self.steps + more.steps, self.pairs + more.pairs, self.tokens + more.tokens, self.work + more.work
         )
 
     def to_list(self) -> list[float]:
@@ -59,7 +57,7 @@ def peak_flops(device: torch.device, precision: str, cache: Path, size: int = 20
     processor, precision and threads under ``cache/machine/``.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 0
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model() or platform.machine()
     key = digest([name, device.type, precision, threads, size, torch.__version__])
     path = cache / "machine" / f"{key[:16]}.json"
     if path.is_file():
@@ -78,9 +76,3 @@ def _timed_product(a: torch.Tensor) -> float:
     if a.is_cuda:
         torch.cuda.synchronize(a.device)
     return time.perf_counter() - start
-
-
-def _processor() -> str:
-    from retrieval.run.manifest import cpu_model
-
-    return cpu_model() or platform.machine()

@@ -6,7 +6,7 @@ Each has a code of the registry, which gives the remedy, and a message with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,29 +49,26 @@ def diagnose(
     measured so far, without it there is no word about the frontier.
     """
     findings: list[tuple[str, str | None]] = [("AT_CHANCE_LEVEL", chance_level(result))]
-    if control is None:
-        return _named(findings)
-    omegas = np.array([line["train/omega"] for line in lines if line.get("train/omega") is not None])
-    late = omegas[len(omegas) - round(SETTLED_SHARE * len(omegas)) :]
-    if (control.rule.moves or control.rule.by_gradients) and len(omegas) >= LEAST_POINTS:
-        findings += [
-            ("OMEGA_OSCILLATES", oscillation(late)),
-            ("OMEGA_SATURATED", saturation(late, control.bounds)),
-        ]
-    findings += control.rule.findings()
-    findings += [
-        ("PROXY_DIVERGED", divergence(control.ratios().numpy())),
-        ("FRONTIER_NOT_REACHED", distance_to_front(control.target, result)),
-    ]
-    return _named(findings)
-
-
-def _named(findings: Iterable[tuple[str, str | None]]) -> list[Warning_]:
+    if control is not None:
+        findings += _of_omega(control, lines, result)
     return [
         {"code": code, "message": message, "remedy": look_up(code, WARNINGS).remedy}
         for code, message in findings
         if message is not None
     ]
+
+
+def _of_omega(
+    control: OmegaController, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
+) -> Iterator[tuple[str, str | None]]:
+    omegas = np.array([line["train/omega"] for line in lines if line.get("train/omega") is not None])
+    late = omegas[len(omegas) - round(SETTLED_SHARE * len(omegas)) :]
+    if (control.rule.moves or control.rule.by_gradients) and len(omegas) >= LEAST_POINTS:
+        yield "OMEGA_OSCILLATES", oscillation(late)
+        yield "OMEGA_SATURATED", saturation(late, control.bounds)
+    yield from control.rule.findings()
+    yield "PROXY_DIVERGED", divergence(control.ratios().numpy())
+    yield "FRONTIER_NOT_REACHED", distance_to_front(control.target, result)
 
 
 def chance_level(result: Mapping[str, Any]) -> str | None:

@@ -20,7 +20,9 @@ from retrieval.training.callbacks import (
     CheckpointCallback,
     MetricsCallback,
     OmegaCallback,
+    ProgressBar,
     RecalibrationCallback,
+    StepReport,
     StopCallback,
 )
 from retrieval.training.checkpoints import Checkpoints
@@ -30,15 +32,14 @@ from retrieval.training.measurement import (
     WeightsCallback,
     dev_samples,
     dev_sides,
+    recalibration_batch,
 )
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.prepared import PreparedData
-from retrieval.training.processes import Group
-from retrieval.training.progress import ProgressBar, StepReport
+from retrieval.training.processes import ProcessGroup
 from retrieval.training.proxy import Proxies
-from retrieval.training.recalibration import recalibration_batch
 from retrieval.training.refresh import refresh_callbacks
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
@@ -64,7 +65,7 @@ def train(
     mirror: Mirror | None,
     device: torch.device,
     precision: str,
-    group: Group,
+    group: ProcessGroup,
 ) -> Trained:
     """Train the run of ``directory``, or this process's share of it.
 
@@ -108,8 +109,7 @@ def train(
             weights_only=True,
         )
     counts = negatives.counts if negatives else {}
-    pairs = len(training.in_domain)
-    return Trained(encoder.to(device), objective, metrics, sampler, pairs, counts, device)
+    return Trained(encoder.to(device), objective, metrics, sampler, len(training.in_domain), counts, device)
 
 
 def _train_proxies(
@@ -124,7 +124,8 @@ def _train_proxies(
     vocabulary, show = len(data.tokenizer), cell.trainer.progress
     proxies = Proxies(objective, training, samples, vocabulary, steps, batch_size, cell.seed, show)
     control.use_proxies(proxies)
-    metrics.measured_before(proxies.work, proxies.seconds)
+    metrics.measured(proxies.work, proxies.seconds)
+    metrics.seconds += proxies.seconds  # the clock has not started yet
 
 
 def _omega_callbacks(
@@ -169,7 +170,9 @@ def _owners_callbacks(
     return [*callbacks, CheckpointCallback(checkpoints, every, seconds), StopCallback(checkpoints)]
 
 
-def _trainer(cell: Config, device: torch.device, callbacks: list[pl.Callback], group: Group) -> pl.Trainer:
+def _trainer(
+    cell: Config, device: torch.device, callbacks: list[pl.Callback], group: ProcessGroup
+) -> pl.Trainer:
     return pl.Trainer(
         max_steps=cell.train.steps,
         accelerator="gpu" if device.type == "cuda" else device.type,

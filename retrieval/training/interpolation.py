@@ -29,16 +29,12 @@ def set_weights(model: nn.Module, first: Weights, second: Weights, coefficient: 
         parameter.copy_(torch.lerp(first[name], second[name], coefficient))
 
 
-def interpolate(model: nn.Module, first: Weights, second: Weights, measure: Measure) -> dict[float, float]:
-    """Leave in ``model`` the weights of the least E + R on the line; returns coefficient → E + R."""
+def interpolate(model: nn.Module, first: Weights, second: Weights, measure: Measure) -> float:
+    """Leave in ``model`` the weights of the least E + R on the line; returns their coefficient."""
     found = {}
     for coefficient in COEFFICIENTS:
         set_weights(model, first, second, coefficient)
         found[coefficient] = sum(measure())
-    set_weights(model, first, second, best(found))
-    return found
-
-
-def best(found: Mapping[float, float]) -> float:
-    """The coefficient of the least value."""
-    return min(found, key=lambda coefficient: found[coefficient])
+    best = min(found, key=lambda coefficient: found[coefficient])
+    set_weights(model, first, second, best)
+    return best

@@ -20,6 +20,7 @@ from torch import Tensor
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
+from retrieval.evaluation.suite import evaluation_split
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.callbacks import MetricsCallback
@@ -30,7 +31,8 @@ from retrieval.training.omega.rule import Rule
 from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.prepared import PreparedData
-from retrieval.training.strategy import PERTURBED
+from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Strategy
+from retrieval.training.streams import TrainingData, dev_streams
 
 DEV, TEST = "dev", "test"
 
@@ -40,14 +42,12 @@ class DevSample:
     """Dev pairs of one loss: a batch of blocks that belong together, or one perturbed block."""
 
     batch: Batch
-    perturbed: bool = False
 
     def loss(self, encoder: Scorer, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
         """Mean loss of the blocks, 0-d, and what it took."""
         tokens, offset, work = self.batch.tokens, None, Work.of(self.batch.tokens, FORWARD)
-        if self.perturbed:
+        if isinstance(self.batch, AttackedBatch):
             assert perturbation is not None
-            assert isinstance(self.batch, AttackedBatch)
             seen = perturbation(encoder, self.batch)
             tokens, offset, work = seen.tokens, seen.offset, work + seen.work
         with torch.no_grad():
@@ -57,7 +57,7 @@ class DevSample:
 
     def to(self, device: torch.device) -> DevSample:
         """The same on another device."""
-        return DevSample(self.batch.to(device), self.perturbed)
+        return DevSample(self.batch.to(device))
 
 
 Samples = Mapping[str, tuple[DevSample, ...]]
@@ -100,13 +100,36 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
                 raise ConfigError(
                     f"strategy.rule={rule.name} is steered by robust-dev domains and data.robust_dev is "
                     "empty; name a collection that is neither trained on nor tested on, or choose "
-                    "strategy.rule=repeats, fixed, gap or dro"
+                    "strategy.rule=repeats, fixed or dro"
                 )
             for collection in data.robust_dev.values():
                 split = DEV if DEV in collection.splits else TEST
                 samples.append(_sample(_pairs(data, collection, split), count, batch_size, seed, rule.name))
         made["rob"] = tuple(samples)
     return made
+
+
+def recalibration_batch(data: PreparedData, strategy: Strategy, seed: int) -> Batch:
+    """One batch of dev pairs of the in-domain collection and of the robust-training domains.
+
+    Raises:
+        ConfigError: a collection that is needed has no dev split, or none beside its test.
+    """
+    in_domain = data.in_domain
+    if evaluation_split(in_domain) == DEV:
+        raise ConfigError(
+            f"strategy.recalibrate needs dev pairs, and the dev split of {in_domain.name} is its test; "
+            "set strategy.recalibrate=0"
+        )
+    needed = [*data.robust.values()] if OTHER_DOMAINS in strategy.shares else []
+    for collection in (in_domain, *needed):
+        if DEV not in collection.splits:
+            raise ConfigError(
+                f"strategy.recalibrate needs dev pairs and {collection.name} has no qrels/dev.tsv; "
+                "add it, or set strategy.recalibrate=0"
+            )
+    dev = TrainingData(_pairs(data, in_domain, DEV), tuple(_pairs(data, part, DEV) for part in needed))
+    return collate(dev_streams(strategy, dev), seed, step=0)
 
 
 def _pairs(data: PreparedData, collection: Collection, split: str) -> TrainingPairs:
@@ -134,18 +157,14 @@ def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> D
             f"{len(pairs)}; choose another rule"
         )
     batch = collate((Stream(PERTURBED, (pairs,), batch_size),), seed, 0)
-    return DevSample(AttackedBatch.of(batch, PERTURBED), perturbed=True)
+    return DevSample(AttackedBatch.of(batch, PERTURBED))
 
 
 class DevLosses:
     """Measures E_dev and R_dev of an encoder in training, without dropout, and counts what it takes."""
 
     def __init__(
-        self,
-        encoder: Scorer,
-        perturbation: Perturbation | None,
-        samples: Samples,
-        metrics: MetricsCallback,
+        self, encoder: Scorer, perturbation: Perturbation | None, samples: Samples, metrics: MetricsCallback
     ) -> None:
         self.encoder, self.perturbation, self.samples, self.metrics = encoder, perturbation, samples, metrics
         self._device = torch.device("cpu")
@@ -182,9 +201,7 @@ class MeasurementCallback(pl.Callback):
         self.controller, self.measure = controller, measure
         self.every = controller.config.measure_every
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Measure when it is due."""
         if trainer.global_step % self.every == 0:
             self.controller.measure(trainer.global_step, *self.measure())
@@ -200,8 +217,6 @@ class WeightsCallback(pl.Callback):
         """The weights of the start, or those of the checkpoint."""
         self.rule.before_training(pl_module)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """As the rule has it."""
         self.rule.change_weights(trainer.global_step, pl_module, trainer.optimizers[0], self.measure)

@@ -7,7 +7,6 @@ from typing import Any
 import psutil
 import pytorch_lightning as pl
 
-from retrieval.data.batches import Batch
 from retrieval.run.hardware import heap_holder, heap_trimmer
 
 SETTLED_STEPS = 3
@@ -41,9 +40,7 @@ class HeapCallback(pl.Callback):
         """Give everything back."""
         self._keep(pl_module, False)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Give everything back."""
         self._keep(pl_module, False)
 
@@ -54,9 +51,7 @@ class HeapCallback(pl.Callback):
         if not keep:
             self.trim(0)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Compare resident memory with the limit set after the first steps of this process."""
         if self.trim is None or pl_module.device.type != "cpu":
             return

@@ -61,12 +61,7 @@ class MixtureFile:
     optimum: Mapping[str, OptimumLaw]
 
     def omega(self, goal: str, params_non_embedding: float, train_pairs: float) -> tuple[float, float, float]:
-        """The best ω and the ends of its interval, each within [.005, .995].
-
-        Args:
-            goal: ``knee``, ``eff`` or ``rob``.
-            params_non_embedding: N, parameters outside embeddings.
-            train_pairs: D, in-domain training pairs available.
+        """The best ω and the ends of its interval, each within [.005, .995]; N and D as the run has them.
 
         Raises ConfigError on an unknown goal or a size that is not positive.
         """
@@ -91,17 +86,10 @@ class MixtureFile:
             factor = max(value / high, low / value)
             if factor > FAR:
                 texts.append(f"{axis}={value:.4g} lies {factor:.3g}× outside {low:.4g} to {high:.4g}")
-        if not texts:
-            return None
-        return "; ".join(texts)
+        return "; ".join(texts) or None
 
     def check(
-        self,
-        train_steps: int,
-        pairs_per_step: float,
-        robust: str,
-        base_strategy: str,
-        mixing: str = "steps",
+        self, train_steps: int, pairs_per_step: float, robust: str, base_strategy: str, mixing: str = "steps"
     ) -> None:
         """Raise ConfigError where a run's conditions are not those the law was fitted under."""
         asked = {

@@ -61,8 +61,7 @@ class Setting:
     seed: int
     tokenizer: Any
     where: Mapping[str, Any] = field(default_factory=dict)
-    """``model`` and ``frac`` as they stand in the result; ``params`` and ``pairs``, N and D; ``steps`` and
-    ``batch_size`` of the training."""
+    """``model`` and ``frac`` as they stand in the result, and what :class:`Facts` lists."""
 
 
 class Objective:
@@ -101,7 +100,7 @@ class Objective:
         back = self.strategy.backward_passes * BACKWARD if backward_passes is None else backward_passes
         again = back // BACKWARD * FORWARD if encoder.recomputes else 0
         passes = FORWARD + back + again
-        work = seen.work + Work.of_step(batch, passes)
+        work = seen.work + Work.of_share(batch.tokens, batch.shard, passes)
         if batch.term:
             return _of_one_term(batch.term, blocks, self.strategy.terms[batch.term], work)
         of_eff, of_rob = self.strategy.eff, self.strategy.rob

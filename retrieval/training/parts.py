@@ -67,9 +67,4 @@ class AttackedBatch(Batch):
         """The same on another device."""
         moved = Batch.to(self, device)
         whole = {field.name: getattr(moved, field.name) for field in fields(Batch)}
-        return AttackedBatch(
-            **whole,
-            attacked=self.attacked,
-            queries=self.queries.to(device),
-            passages=self.passages.to(device),
-        )
+        return replace(self, **whole, queries=self.queries.to(device), passages=self.passages.to(device))

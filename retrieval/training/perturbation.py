@@ -1,4 +1,4 @@
-"""What a perturbation of training inputs is. Each is one file that registers itself.
+"""What a perturbation of training inputs is. Each registers itself.
 
 Perturbed are the passages alone, positive and negative; queries, special tokens and padding stay as they
 are. Everything follows from (seed, step).

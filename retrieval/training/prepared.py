@@ -116,11 +116,7 @@ def prepare(config: Config) -> PreparedData:
 
 
 def open_domains(folders: Mapping[str, Path], cache: Path) -> dict[str, Collection]:
-    """The collections of a role of a suite by name.
-
-    Raises:
-        DataError: a collection is malformed.
-    """
+    """The collections of a role of a suite by name. Raises DataError if one is malformed."""
     return {name: open_collection(folder, cache, name) for name, folder in folders.items()}
 
 

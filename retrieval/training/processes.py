@@ -35,18 +35,13 @@ END_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """The processes that train one run."""
 
     rank: int = 0
     """Of this process; 0 owns the run."""
     size: int = 1
     port: int = 0
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process owns the run: reports, logs, writes checkpoints."""
-        return self.rank == 0
 
     def plugins(self) -> list[Any]:
         """Lightning must not look for a batch system: inside one it would take over its signals."""
@@ -66,7 +61,7 @@ class Group:
 class _Environment(LightningEnvironment):
     """Tells Lightning who is who."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: ProcessGroup) -> None:
         super().__init__()
         self._group = group
         self._main_port = group.port
@@ -87,16 +82,16 @@ class _Environment(LightningEnvironment):
 
 
 @contextlib.contextmanager
-def together(directory: RunDirectory, devices: int) -> Iterator[Group]:
+def together(directory: RunDirectory, devices: int) -> Iterator[ProcessGroup]:
     """Run the body in the first of ``devices`` processes that train the run of ``directory``.
 
     The others read its ``config.yaml``. They end with the body, whatever ends it; when one of them fails
     and the body does not notice, this process marks the run failed and exits with status 1.
     """
     if devices == 1:
-        yield Group()
+        yield ProcessGroup()
         return
-    group = Group(0, devices, _free_port())
+    group = ProcessGroup(0, devices, _free_port())
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // devices))
     others = [_start(directory.config, rank, group) for rank in range(1, devices)]
@@ -117,7 +112,7 @@ def together(directory: RunDirectory, devices: int) -> Iterator[Group]:
         torch.set_num_threads(threads)
 
 
-def _start(config: Path, rank: int, group: Group) -> Process:
+def _start(config: Path, rank: int, group: ProcessGroup) -> Process:
     numbers = map(str, (rank, group.size, group.port))
     path = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)
     return subprocess.Popen(
@@ -126,9 +121,7 @@ def _start(config: Path, rank: int, group: Group) -> Process:
     )
 
 
-def _watch(
-    others: Sequence[subprocess.Popen[bytes]], ended: threading.Event, directory: RunDirectory
-) -> None:
+def _watch(others: Sequence[Process], ended: threading.Event, directory: RunDirectory) -> None:
     while not ended.wait(0.5):
         failed = [process.returncode for process in others if process.poll()]
         if not failed or ended.wait(GRACE_SECONDS):

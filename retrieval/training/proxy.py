@@ -42,7 +42,7 @@ class BagOfWords(nn.Module):
         self.weights = nn.Parameter(torch.zeros(vocabulary))
 
     def forward(self, tokens: TokenBatch) -> Tensor:
-        """Vectors of all sequences in the caller's order: fp32 ``[n, WIDTH]``."""
+        """Vectors of all sequences in the caller's order: float32 ``[n, WIDTH]``."""
         # A batch repeats its tokens: what a token adds is computed once.
         ids, places = torch.unique(tokens.ids[: tokens.tokens], return_inverse=True)
         terms = self.weights[ids].exp()[:, None] * F.normalize(F.embedding(ids, self.vectors), dim=-1)
@@ -66,15 +66,8 @@ class Proxies:
     The proxies see the batches that the run would see with a fixed ω, for as many steps. They are trained on
     the CPU, and no random state outside them changes.
 
-    Args:
-        objective: The run's; its losses are chosen by steps.
-        data: What the run trains on.
-        samples: Dev pairs of E_dev and R_dev, on the CPU.
-        vocabulary: Number of token ids.
-        steps: Of the run.
-        batch_size: Pairs of a step.
-        seed: Of the run.
-        show: Whether to draw a progress bar.
+    The arguments are the run's, its losses chosen by steps. ``samples``: dev pairs of E_dev and R_dev, on the
+    CPU; ``vocabulary``: number of token ids; ``show``: whether to draw a progress bar.
     """
 
     def __init__(

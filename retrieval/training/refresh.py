@@ -32,11 +32,8 @@ def refresh_callbacks(
 ) -> list[pl.Callback]:
     """The callback that refreshes ``negatives``, or none where nothing is to be refreshed.
 
-    Args:
-        data: the run's.
-        negatives: of the in-domain pairs.
-        folder: where refreshed lists are kept, in the run directory.
-        start: steps that the checkpoint resumed from has done, 0 without one.
+    ``folder``: where refreshed lists are kept, in the run directory; ``start``: steps that the checkpoint
+    resumed from has done, 0 without one.
     """
     if negatives is None or not negatives.refresh:
         return []
@@ -103,10 +100,7 @@ class RefreshCallback(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring back the lists that the checkpoint's next batches are drawn from."""
-        if self.start == 0:
-            self._remove(trainer)
-            return
-        if self.start >= trainer.max_steps:
+        if self.start == 0 or self.start >= trainer.max_steps:
             self._remove(trainer)
             return
         generation = self.negatives.generation(self.start)
@@ -114,9 +108,7 @@ class RefreshCallback(pl.Callback):
             self._load(generation)
         self._refresh(self.start, trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Mine when it is due."""
         self.step = trainer.global_step
         self._refresh(self.step, trainer, pl_module)

@@ -24,14 +24,8 @@ class Sampler:
     all ω so far by half a step at most. Which of its losses a term trains is chosen likewise, by their
     weights. Everything that the next choice depends on is in :meth:`state_dict`.
 
-    Args:
-        objective: Its ω is read when a step begins.
-        data: What its streams draw from.
-        batch_size: Pairs of a step.
-        seed: Of the run.
-        rank: This process among ``world`` that train the run; all make the same choices.
-        world: Number of processes.
-        omega: A fixed ω in place of the objective's.
+    ``batch_size``: pairs of a step; ``rank``: of this process among ``world`` that train the run and make the
+    same choices; ``omega``: a fixed ω in place of the objective's, which is read when a step begins.
     """
 
     def __init__(

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
-from retrieval.config.margins import check_margin
-from retrieval.config.strategy import PERTURBATIONS, STRATEGIES, check_own_keys
+from retrieval.config.strategy import PERTURBATIONS, STRATEGIES, check_margin, check_own_keys
 from retrieval.errors import ConfigError
 
 BLOCKS = IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed", "other-domains", "pooled"
@@ -29,8 +28,8 @@ BLOCKS = IN_DOMAIN, PERTURBED, OTHER_DOMAINS, POOLED = "in-domain", "perturbed",
 EFF, ROB = "eff", "rob"
 """The two terms of the loss."""
 
-STEPS, LOSS = "steps", "loss"
-"""Values of ``strategy.mixing``."""
+STEPS = "steps"
+"""Value of ``strategy.mixing``: each step minimises one loss."""
 
 Mixture = Mapping[str, float]
 """Block -> weight of its ranking loss; the weights sum to one."""
@@ -143,10 +142,10 @@ class Strategy(ABC):
             self._check_budget(cell.train.batch_size)
         if cell.trainer.devices > 1:
             self._check_devices(cell.train.batch_size, cell.trainer.devices)
-        if not self.has_omega:
-            reject_unused(
-                self.config, ("omega", "frontier", "mixture", "recalibrate"), "only strategy=pareto has an ω"
-            )
+        for key in () if self.has_omega else ("omega", "frontier", "mixture", "recalibrate"):
+            value = getattr(self.config, key)
+            if value != getattr(StrategyConfig(), key):
+                raise ConfigError(f"strategy.{key}={value} would not be used: only strategy=pareto has an ω")
 
     def _check_budget(self, batch_size: int) -> None:
         """With an equal budget every loss needs two pairs of the batch: one is the other's negative."""
@@ -187,18 +186,6 @@ def strategy_of(config: StrategyConfig) -> Strategy:
     """
     strategy: Strategy = STRATEGIES[config.name](config)
     return strategy
-
-
-def reject_unused(config: StrategyConfig, names: Iterable[str], reason: str) -> None:
-    """Refuse values of keys that would not be read.
-
-    Raises:
-        ConfigError: one of the keys is set.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if value != getattr(StrategyConfig(), name):
-            raise ConfigError(f"strategy.{name}={value} would not be used: {reason}")
 
 
 def split(shares: Mixture, total: int) -> dict[str, int]:

@@ -74,7 +74,6 @@ RULES = {
     "guarded": ("strategy.rule=guarded", "strategy.measure_every=1", "data.frac=0.2"),
     "proxy": ("strategy.rule=proxy", "data.frac=0.2"),
     "dro": ("strategy.rule=dro", "strategy.eta=2", "strategy.robust=both", "strategy.base=adversarial"),
-    "gap": ("strategy.rule=gap", "strategy.measure_every=2"),
     "dev": ("strategy.rule=dev", "strategy.measure_every=2"),
     "soup": ("strategy.rule=soup", "strategy.trunk=0.4"),
     "cool-down": ("strategy.rule=schedule", "strategy.schedule=cool-down", "strategy.omega=0.4"),
@@ -84,7 +83,7 @@ RULES = {
 @pytest.mark.parametrize(
     ("rule", "step"),
     [
-        *(("dro", 1), ("dro", 6), ("gap", 5), ("dev", 8), ("soup", 7), ("soup", 10)),
+        *(("dro", 1), ("dro", 6), ("dev", 8), ("soup", 7), ("soup", 10)),
         *(("cool-down", 5), ("guarded", 9), ("proxy", 4)),
     ],
 )
@@ -143,7 +142,7 @@ def poison(folder: Path) -> None:
             judged.write_text("\n".join([head, *rows]) + "\n")
 
 
-@pytest.mark.parametrize("rule", ["guarded", "proxy", "gap", "dev", "soup", "dro"])
+@pytest.mark.parametrize("rule", ["guarded", "proxy", "dev", "soup", "dro"])
 def test_poisoned_test_judgements_change_no_step(tmp_path: Path, cache: Path, rule: str) -> None:
     results: list[dict[str, Any]] = []
     configs = []
@@ -244,4 +243,4 @@ def test_rules_that_are_steered_by_dev_data_say_what_is_missing(small: Compose) 
     with pytest.raises(ConfigError, match=r"rule=dev is steered by robust-dev domains and"):
         run_cell(small(*PARETO, "strategy.rule=dev", "data.domains=1", "data.robust=[domain-1]"))
     with pytest.raises(ConfigError, match=r"20 dev pairs .*strategy\.measure_pairs=4; raise the latter"):
-        run_cell(small(*PARETO, "strategy.rule=gap", "strategy.measure_pairs=4"))
+        run_cell(small(*PARETO, "strategy.rule=dev", "strategy.measure_pairs=4"))

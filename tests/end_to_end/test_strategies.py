@@ -185,7 +185,7 @@ def test_a_rule_that_runs_into_its_bound_is_named(small: Compose) -> None:
         ((*MGDA, "trainer.devices=2"), r"trainer\.devices=2"),
         (("strategy=pareto", "strategy.rule=law"), r"rule=law needs strategy\.mixture=FILE; write one with"),
         (
-            ("strategy=pareto", "strategy.rule=gap", "strategy.mixture=m.json"),
+            ("strategy=pareto", "strategy.rule=dev", "strategy.mixture=m.json"),
             r"strategy\.mixture=m\.json would not be used",
         ),
         (("strategy=pareto", "strategy.rule=schedule"), r"rule=schedule needs strategy\.omega"),

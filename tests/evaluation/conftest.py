@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from retrieval.data.collection import Collection, open_collection
@@ -16,6 +17,11 @@ from retrieval.data.testset import EvaluationSet
 
 MakeCollection = Callable[..., Collection]
 MakeSet = Callable[..., EvaluationSet]
+
+
+def load_scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of queries and of pairs that ``save_scores`` wrote."""
+    return pd.read_parquet(folder / "queries.parquet"), pd.read_parquet(folder / "pairs.parquet")
 
 
 @pytest.fixture

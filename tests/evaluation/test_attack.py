@@ -11,16 +11,10 @@ import pytest
 
 from retrieval.config import EvalConfig
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.adversarial.evaluation import (
-    Attacked,
-    AttackEvaluation,
-    Outcome,
-    load_attacked,
-    save_attacked,
-)
+from retrieval.evaluation.adversarial.adversarial_set import Target, choose_queries, take_queries
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, Outcome
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
-from retrieval.evaluation.adversarial.records import Edit
-from retrieval.evaluation.adversarial.targets import Target, choose_queries, take_queries
+from retrieval.evaluation.adversarial.records import Attacked, Edit, load_attacked, save_attacked
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
 from retrieval.evaluation.substitution import greedy
 from retrieval.models.scores import INNER_PRODUCTS
@@ -252,7 +246,7 @@ def test_contrastive_entropy_counts_the_targets_among_w_negatives(setup: Setup) 
     (same,) = measured(attacked, [scores], whole)
     expected = contrastive_entropy(queries, pool, part, negatives=least, draws=1, seed=1)
     bound = 2 * entropy_bound(queries, pool)
-    assert (np.abs(same.pairs - expected.pairs) <= bound[part.pair_queries()]).all()
+    assert (np.abs(same.pairs - expected) <= bound[part.pair_queries()]).all()
 
 
 def test_ranks_are_counted_over_the_whole_pool(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.adversarial.records import load_attacked
-from retrieval.evaluation.substitution.importance import at_random, by_gradient
+from retrieval.evaluation.substitution.search import at_random, by_gradient
 from retrieval.evaluation.substitution.synonyms import EmbeddingSynonyms, load_synonyms
 from retrieval.evaluation.substitution.words import Words, match_case
 from retrieval.search.retriever import TokenGradients

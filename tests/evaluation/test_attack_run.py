@@ -13,12 +13,12 @@ from retrieval import evaluate
 from retrieval.config.validation import validate
 from retrieval.data import sources
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.adversarial.evaluation import load_attacked
-from retrieval.evaluation.suite import load_scores
+from retrieval.evaluation.adversarial.records import load_attacked
 from retrieval.pipeline import run_cell
 from retrieval.run.directory import RunDirectory
 from retrieval.run.identity import identity
 from tests.end_to_end.conftest import SMALL, composed
+from tests.evaluation.conftest import load_scores
 
 ATTACK = (
     "attack=wsra",

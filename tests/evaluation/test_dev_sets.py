@@ -16,10 +16,10 @@ from retrieval.evaluation.suite import (
     build_dev_sets,
     build_sets,
     evaluate_suite,
-    load_scores,
     measure,
     save_scores,
 )
+from tests.evaluation.conftest import load_scores
 from tests.evaluation.test_evaluation_suite import CONFIG, METRICS, Constant, encoder
 
 MakeCollection = Callable[..., Collection]

@@ -18,13 +18,13 @@ from retrieval.evaluation.suite import (
     build_sets,
     evaluate_suite,
     evaluation_split,
-    load_scores,
     measure,
     save_scores,
 )
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
 from retrieval.search.retriever import Retriever
+from tests.evaluation.conftest import load_scores
 
 MakeCollection = Callable[..., Collection]
 CONFIG = EvalConfig(max_queries=30, pool=200, negatives=50, draws=3)
@@ -190,11 +190,6 @@ def test_saved_scores_reproduce_the_metrics(sets: SuiteSets, tmp_path: Path) -> 
     # Query q7 asks for passage p7 in these collections.
     assert (pairs["query_id"].str[1:] == pairs["passage_id"].str[1:]).all()
     assert queries["query_id"].tolist() == [query for _, part in sets.items() for query in part.query_ids()]
-
-
-def test_a_folder_without_scores_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no per-query scores \(queries\.parquet is missing\)"):
-        load_scores(tmp_path)
 
 
 def test_too_many_negatives_are_refused_before_anything_is_encoded(

@@ -18,8 +18,9 @@ from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
 from retrieval.data.testset import build_evaluation_set
 from retrieval.errors import ConfigError
-from retrieval.evaluation.suite import build_sets, evaluate_suite, load_scores
+from retrieval.evaluation.suite import build_sets, evaluate_suite
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
+from tests.evaluation.conftest import load_scores
 
 MakeCollection = Callable[..., Collection]
 LIMITS = ["eval.negatives=50", "eval.pool=200", "eval.max_queries=20"]

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from retrieval.data.layout import TokenBatch, group_tokens
-from retrieval.models.cpu.attention import attend, attend_backward, attention
+from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward, attention
 from retrieval.models.cpu.dropout import DropoutMask
-from retrieval.models.cpu.slots import HeadSlots
 
 HEADS, SIZE = 2, 16
 LENGTHS = np.array([3, 8, 32, 5, 40, 33, 1, 31] * 5)

@@ -22,7 +22,7 @@ from retrieval import evaluate
 from retrieval.config import ModelConfig
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.errors import ConfigError
-from retrieval.evaluation.adversarial.evaluation import load_attacked
+from retrieval.evaluation.adversarial.records import load_attacked
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer, stacked
 from retrieval.pipeline import run_cell

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from retrieval.data.layout import group_tokens
 from retrieval.models.cpu import linear, sublayers
+from retrieval.models.cpu.attention import HeadSlots
 from retrieval.models.cpu.dropout import DropoutMask
-from retrieval.models.cpu.slots import HeadSlots
 from retrieval.models.cpu.sublayers import attended, fed_forward, norm
 from retrieval.models.families import build_scorer
 from tests.models.conftest import small_model

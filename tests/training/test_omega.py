@@ -16,9 +16,8 @@ from scipy import stats
 from retrieval.config import DEFAULT_RULES, StrategyConfig
 from retrieval.config.strategy import RULES
 from retrieval.errors import ConfigError
-from retrieval.training.omega.choice import chosen_rule
 from retrieval.training.omega.controller import OmegaController
-from retrieval.training.omega.rule import Facts
+from retrieval.training.omega.rule import Facts, chosen_rule
 from retrieval.training.omega.rules.guarded import probability
 from retrieval.training.omega.target import Target, load_target
 
@@ -208,17 +207,6 @@ def test_every_schedule_has_the_mean_that_it_is_given(schedule: str, mean: float
         assert min(falls) >= -1e-6
 
 
-@pytest.mark.parametrize(
-    ("train", "dev", "omega"), [(2.0, 2.0, 0.01), (0.0, 3.0, 0.5), (1.0, 2.0, 0.25), (3.0, 2.0, 0.01)]
-)
-def test_gap_is_half_of_the_share_that_is_memorised(train: float, dev: float, omega: float) -> None:
-    control = controller(rule="gap", decay=0.0)
-    control.update(torch.tensor(train), None)
-    control.measure(1, dev, math.nan)
-    # Between bounds: a moving rule never gives up a loss for good.
-    assert float(control.omega) == pytest.approx(omega)
-
-
 def test_dev_climbs_towards_the_stretch_that_gained_more() -> None:
     def after(area: Callable[[float], float], stretches: int = 40) -> float:
         control = controller(rule="dev")
@@ -234,7 +222,7 @@ def test_dev_climbs_towards_the_stretch_that_gained_more() -> None:
     assert after(lambda omega: 0.01 - (omega - 0.3) ** 2) == pytest.approx(0.3, abs=0.12)
 
 
-@pytest.mark.parametrize("rule", ["dev", "gap", "dro", "schedule"])
+@pytest.mark.parametrize("rule", ["dev", "dro", "schedule"])
 def test_a_rules_state_continues_where_it_was_taken(rule: str) -> None:
     def advance(control: OmegaController, steps: range) -> list[float]:
         seen = []
@@ -269,7 +257,7 @@ def test_repeats_gives_away_half_of_what_would_be_repeated(pairs: int, omega: fl
         ({"omega": 0.3}, "fixed"),
         ({"frontier": "f.json", "omega": 0.3}, "dro"),
         ({"mixture": "m.json"}, "law"),
-        ({"rule": "gap", "omega": 0.3}, "gap"),
+        ({"rule": "dev", "omega": 0.3}, "dev"),
         ({"robust": "both"}, "dro"),
     ],
 )

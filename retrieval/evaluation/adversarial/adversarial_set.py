@@ -1,19 +1,32 @@
-"""The adversarial set of a collection: attacked queries, their targets, the texts before and after."""
+"""What is attacked: test queries, passages at set ranks for each of them, their texts before and after."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from retrieval.config import AttackConfig
+from retrieval.data.cache import digest
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import DataError
 from retrieval.evaluation.adversarial.records import Attacked, Edit
-from retrieval.evaluation.adversarial.targets import Target, take_queries
+from retrieval.search.ranking import Ranking
 
 _IDS_A_BLOCK = 10_000
+_QUERY_STREAM, _TARGET_STREAM = 1, 2
 _SETTINGS = "use the data and eval settings of the run that was attacked"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A passage to be promoted for a query."""
+
+    query: int
+    """Position of the query in the set of attacked queries."""
+    column: int
+    """Pool position of the passage."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class AdversarialSet:
     """Targets by ascending query, with as many texts before and after."""
 
     positions: IntArray
-    """int64[a], ascending positions of the attacked queries in the whole evaluation set."""
+    """int64 ``[a]``, ascending positions of the attacked queries in the whole evaluation set."""
     queries: EvaluationSet
     """The attacked queries."""
     targets: list[Target]
@@ -30,23 +43,20 @@ class AdversarialSet:
     edits: list[tuple[Edit, ...]]
 
     def columns(self) -> IntArray:
-        """Return int64[t]: the pool positions of the targets."""
+        """Pool positions of the targets, int64 ``[t]``."""
         return np.array([target.column for target in self.targets], dtype=np.int64)
 
 
 def target_texts(evaluation_set: EvaluationSet, targets: Sequence[Target]) -> list[str]:
-    """Return the original texts of the targets."""
+    """The original texts of the targets."""
     columns = np.array([target.column for target in targets], dtype=np.int64)
     return evaluation_set.collection.passage_texts(evaluation_set.passage_rows[columns])
 
 
 def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, source: str) -> AdversarialSet:
-    """Return the adversarial set that saved passages make up; no text is searched or changed.
+    """The adversarial set that saved passages make up; no text is searched or changed.
 
-    Args:
-        attacked: Of another run, or of this one.
-        evaluation_set: The set to replay them on.
-        source: How the file is called in messages.
+    ``source``: how the file is called in messages.
 
     Raises:
         DataError: A query or passage is not in the set, a passage is relevant, or its text is another.
@@ -92,3 +102,44 @@ def _columns_of(wanted: set[str], evaluation_set: EvaluationSet) -> dict[str, in
         identifiers = evaluation_set.passage_ids(np.arange(start, stop))
         found.update((key, column) for column, key in enumerate(identifiers, start) if key in wanted)
     return found
+
+
+def choose_queries(evaluation_set: EvaluationSet, count: int, seed: int) -> IntArray:
+    """The ascending positions int64 of at most ``count`` queries; fewer are a subset of more."""
+    order = np.random.default_rng((seed, _QUERY_STREAM)).permutation(len(evaluation_set.query_rows))
+    return np.sort(order[:count])
+
+
+def take_queries(evaluation_set: EvaluationSet, positions: IntArray) -> EvaluationSet:
+    """The set with the queries at some ascending positions int64 only; the pool stays as it is."""
+    counts = np.diff(evaluation_set.indptr)[positions]
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    pairs = np.repeat(evaluation_set.indptr[positions] - indptr[:-1], counts) + np.arange(indptr[-1])
+    return replace(
+        evaluation_set,
+        query_rows=evaluation_set.query_rows[positions],
+        indptr=indptr,
+        columns=evaluation_set.columns[pairs],
+        grades=evaluation_set.grades[pairs],
+        identical=evaluation_set.identical[positions],
+        fingerprint=digest(["queries of", evaluation_set.fingerprint, positions.tolist()]),
+    )
+
+
+def choose_targets(ranking: Ranking, evaluation_set: EvaluationSet, config: AttackConfig) -> list[Target]:
+    """Choose one irrelevant passage from each of ``config.targets`` equal blocks of the attacked ranks.
+
+    A block of relevant passages only gives none; neither do ranks beyond the end of the pool. ``ranking``:
+    candidates of the attacked queries, at least ``config.last_rank`` deep where the pool is.
+    """
+    ranks = np.arange(config.first_rank - 1, min(config.last_rank, ranking.columns.shape[1]))
+    targets = []
+    for query, row in enumerate(evaluation_set.query_rows.tolist()):
+        relevant = evaluation_set.columns[evaluation_set.indptr[query] : evaluation_set.indptr[query + 1]]
+        generator = np.random.default_rng((config.seed, _TARGET_STREAM, row))
+        for block in np.array_split(ranks, config.targets):
+            columns = ranking.columns[query, block]
+            eligible = columns[(columns >= 0) & ~np.isin(columns, relevant)]
+            if len(eligible):
+                targets.append(Target(query, int(generator.choice(eligible))))
+    return targets

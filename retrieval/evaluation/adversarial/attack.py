@@ -13,8 +13,8 @@ from retrieval.config.attack import ATTACKS
 if TYPE_CHECKING:
     from retrieval.data.arrays import FloatArray
     from retrieval.data.testset import EvaluationSet
+    from retrieval.evaluation.adversarial.adversarial_set import Target
     from retrieval.evaluation.adversarial.records import Edit
-    from retrieval.evaluation.adversarial.targets import Target
     from retrieval.search.ranking import Ranking
     from retrieval.search.retriever import Attackable
 
@@ -28,7 +28,7 @@ class Scene:
     queries: EvaluationSet
     """The attacked queries."""
     query_rows: FloatArray
-    """float32[q, …] of the queries by the model."""
+    """float32 ``[q, …]`` of the queries by the model."""
     ranking: Ranking
     """The best candidates of every query, a rank deeper than ``attack.last_rank``."""
     targets: list[Target]
@@ -36,8 +36,8 @@ class Scene:
     texts: list[str]
     """Their texts."""
     similarity: Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray] | None
-    """Cosines float32[n] of new texts with the original texts of some targets: numbers of the targets, the
-    texts, and their rows float32[n, …] by the model. ``None``: ``attack.similarity`` sets no limit."""
+    """Cosines float32 ``[n]`` of new texts with the original texts of some targets: numbers of the targets,
+    the texts, and their rows float32 ``[n, …]`` by the model. ``None``: there is no limit."""
     progress: bool
     """Whether to show a bar when it takes more than two seconds."""
 
@@ -71,8 +71,7 @@ class Attack(ABC):
     def __init__(self, config: Any) -> None:
         """Read the files that the attack needs, so that mistakes in them show before training.
 
-        Args:
-            config: An object of ``options``.
+        ``config``: an object of ``options``.
 
         Raises:
             ConfigError, DataError: A file cannot be read or is malformed.
@@ -81,7 +80,7 @@ class Attack(ABC):
 
     @abstractmethod
     def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
-        """Return how the text of each target is changed, and how many texts the model was asked for.
+        """How the text of each target is changed, and how many texts the model was asked for.
 
         Raises:
             ConfigError: The model cannot be attacked as configured.

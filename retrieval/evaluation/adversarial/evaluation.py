@@ -1,46 +1,38 @@
 """Attack a model on its in-domain test set, or replay an attack on it, and measure what that changes.
 
-    attack = AttackEvaluation.load(config.attack)            # reads and checks its files; None without one
-    outcome = attack.run(model, evaluation_set, encoded, config.eval)
-    save_attacked(outcome.attacked, folder / ATTACK_FILE)
-
 docs/attack.md describes the protocol.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
-from retrieval.config.attack import ATTACK_FILE, ATTACKS, attack_file
+from retrieval.config.attack import ATTACKS, attack_file
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ConfigError
-from retrieval.evaluation.adversarial.adversarial_set import AdversarialSet, replayed_set, target_texts
+from retrieval.evaluation.adversarial.adversarial_set import (
+    AdversarialSet,
+    choose_queries,
+    choose_targets,
+    replayed_set,
+    take_queries,
+    target_texts,
+)
 from retrieval.evaluation.adversarial.attack import Attack, Scene
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
-from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked, save_attacked
-from retrieval.evaluation.adversarial.targets import choose_queries, choose_targets, take_queries
+from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked
 from retrieval.evaluation.substitution.words import Words
 from retrieval.evaluation.suite import SetScores
-from retrieval.models.scores import Scores
 from retrieval.search.loading import load_retriever
 from retrieval.search.ranking import top_k, without_identical
 from retrieval.search.retriever import Attackable
-
-__all__ = [
-    "ATTACK_FILE",
-    "AttackEvaluation",
-    "Attacked",
-    "Outcome",
-    "load_attacked",
-    "save_attacked",
-]
 
 PREFIX = "adv"
 CLEAN = "adv/clean"
@@ -67,10 +59,7 @@ class AttackEvaluation:
 
     @classmethod
     def load(cls, config: AttackConfig) -> AttackEvaluation | None:
-        """Read what the attack needs, or the passages to replay, so that mistakes show before training.
-
-        Returns:
-            ``None`` without an attack.
+        """The configured attack, its files read before training, so that mistakes show; ``None`` without one.
 
         Raises:
             ConfigError, DataError: A file cannot be read or is malformed.
@@ -90,19 +79,16 @@ class AttackEvaluation:
     ) -> Outcome:
         """Attack (or replay), then measure.
 
-        Args:
-            model: The attacked model.
-            evaluation_set: Its in-domain test set.
-            encoded: float32[q, …] and float32[p, …] of the set by the model; may be memory-mapped.
-            evaluation: How contrastive entropy is drawn.
-            progress: Show a bar when the search takes more than two seconds.
+        ``encoded``: float32 ``[q, …]`` and float32 ``[p, …]`` of the in-domain test set by the model; may be
+        memory-mapped. ``evaluation``: how contrastive entropy is drawn. ``progress``: show a bar when the
+        search takes more than two seconds.
 
         Raises:
             ConfigError: There is nothing to attack, or the model cannot be attacked as configured.
             DataError: Passages to replay are not those of this set.
         """
         start = time.perf_counter()
-        judge, asked = _judge(self._config, model), 0
+        judge, asked = _Judge(self._config, model), 0
         if self._attack is None:
             source = str(attack_file(str(self._config.replay)))
             adversarial = replayed_set(self._replayed, evaluation_set, source)
@@ -116,24 +102,16 @@ class AttackEvaluation:
         return outcome
 
 
-@dataclass(frozen=True)
 class _Judge:
-    """Who tells how similar two texts are."""
+    """Tells how similar two texts are."""
 
-    scores: Scores
-    encode: Callable[[Sequence[str]], FloatArray] | None = None
-    """Rows of texts; ``None``: the attacked model's own, which are at hand."""
+    def __init__(self, config: AttackConfig, model: Attackable) -> None:
+        self._named = load_retriever(config.similarity_model) if config.similarity_model is not None else None
+        self.scores = (self._named or model).scores
 
     def rows(self, texts: Sequence[str], own: FloatArray) -> FloatArray:
-        """Return float32[n, …] of texts, of which the attacked model has its ``own``."""
-        return own if self.encode is None else self.encode(texts)
-
-
-def _judge(config: AttackConfig, model: Attackable) -> _Judge:
-    if config.similarity_model is None:
-        return _Judge(model.scores)
-    named = load_retriever(config.similarity_model)
-    return _Judge(named.scores, lambda texts: named.encode_texts(texts, "passages"))
+        """Rows float32 ``[n, …]`` of texts, of which the attacked model has its ``own``."""
+        return own if self._named is None else self._named.encode_texts(texts, "passages")
 
 
 def _attacked(
@@ -244,5 +222,5 @@ def _records(
 
 
 def _words(edit: Edit) -> int:
-    """Return how many words an edit changes: the one that it replaces, or those that it puts in."""
+    """How many words an edit changes: the one that it replaces, or those that it puts in."""
     return 1 if edit.old else len(edit.new.split())

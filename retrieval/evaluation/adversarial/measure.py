@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.evaluation.adversarial.targets import Target
-from retrieval.evaluation.contrastive_entropy import negative_candidates
+from retrieval.evaluation.adversarial.adversarial_set import Target
+from retrieval.evaluation.contrastive_entropy import means_by_query, negative_candidates
 from retrieval.evaluation.suite import SetScores
 from retrieval.models.scores import Scores
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
@@ -33,9 +33,9 @@ class AttackedPool:
     evaluation_set: EvaluationSet
     """The attacked queries."""
     queries: FloatArray
-    """float32[q, …]."""
+    """float32 ``[q, …]``."""
     passages: FloatArray
-    """float32[p, …]; may be memory-mapped."""
+    """float32 ``[p, …]``; may be memory-mapped."""
     scores: Scores
     targets: Sequence[Target]
     """By ascending query."""
@@ -54,14 +54,14 @@ class AttackedPool:
 
 
 def target_scores(pool: AttackedPool, rows: FloatArray) -> FloatArray:
-    """Return float32[t]: each target's score, were its row that of float32[t, …]."""
+    """Scores float32 ``[t]`` of the targets, were their rows float32 ``[t, …]``."""
     scores = pool.scores.pairs(pool.queries[pool.owners()], np.asarray(rows, dtype=np.float32))
     check_finite(scores)
     return scores
 
 
 def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray]:
-    """Return, for each float32[t] of ``reached``, int64[t]: the ranks that the targets would have with them.
+    """Ranks int64 ``[t]`` that the targets would have, for each of the scores float32 ``[t]`` in ``reached``.
 
     Counted over the whole pool, one block of rows at a time. A rank is one more than the number of other
     candidates with at least the same score: ties count against the attacker. Every target is judged
@@ -82,12 +82,10 @@ def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray
 
 
 def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConfig) -> list[SetScores]:
-    """Return the metrics of the attacked queries for each float32[t] of the targets' scores.
+    """The metrics of the attacked queries for each float32 ``[t]`` of the targets' scores.
 
-    Args:
-        pool: The attacked queries and their candidates.
-        reached: Scores of the targets, e.g. with the original and with the attacked texts.
-        config: ``negatives``, ``draws`` and ``seed`` are read.
+    ``reached``: such as those with the original and with the attacked texts. Of ``config``, ``negatives``,
+    ``draws`` and ``seed`` are read.
     """
     evaluation_set, spans = pool.evaluation_set, pool.spans()
     entropies = _contrastive_entropies(pool, spans, reached, config)
@@ -96,7 +94,7 @@ def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConf
     results = []
     for own, pairs in zip(reached, entropies, strict=True):
         replaced = _with_targets(ranking, evaluation_set, pool.targets, spans, own)
-        by_query = np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
+        by_query = means_by_query(pairs, evaluation_set)
         queries = {CONTRASTIVE_ENTROPY: by_query, **ranking_metrics(replaced, evaluation_set)}
         results.append(SetScores(evaluation_set=evaluation_set, queries=queries, pairs=pairs))
     return results
@@ -109,7 +107,7 @@ def _with_targets(
     spans: list[slice],
     scores: FloatArray,
 ) -> Ranking:
-    """Return the :data:`DEPTH` best of each query with its targets at their scores, after equal ones."""
+    """The :data:`DEPTH` best of each query with its targets at their scores, after equal ones."""
     columns = np.full((len(spans), DEPTH), -1, dtype=np.int64)
     values = np.full((len(spans), DEPTH), -np.inf, dtype=np.float32)
     for query, span in enumerate(spans):
@@ -127,7 +125,7 @@ def _with_targets(
 def _contrastive_entropies(
     pool: AttackedPool, spans: list[slice], reached: Sequence[FloatArray], config: EvalConfig
 ) -> list[NDArray[np.float64]]:
-    """Return, for each set of scores, float64[pairs]: contrastive entropy with the targets as negatives.
+    """Contrastive entropy with the targets as negatives, float64 ``[pairs]``, for each set of scores.
 
     Of the W negatives of every draw, one for each target of the query is that target; the others are drawn
     without replacement from the query's irrelevant candidates that are no target. So constant scores still

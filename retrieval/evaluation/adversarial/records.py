@@ -102,7 +102,7 @@ def _parse(line: str, where: str) -> Attacked:
 
 
 def edited(text: str, edits: Sequence[Edit]) -> str | None:
-    """Return a text with some edits made; ``None`` where an ``old`` does not stand at its place."""
+    """A text with some edits made; ``None`` where an ``old`` does not stand at its place."""
     for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
         end = edit.start + len(edit.old)
         if edit.start < 0 or text[edit.start : end] != edit.old:

@@ -40,7 +40,7 @@ class Wsra(Attack):
         self._listed = load_synonyms(Path(config.synonyms), config.candidates) if listed else None
 
     def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
-        """Return the replaced words of each target, and how many texts the model was asked for."""
+        """The replaced words of each target, and how many texts the model was asked for."""
         from retrieval.evaluation.substitution.search import search
 
         return search(scene, self.config, self._listed)

@@ -18,8 +18,8 @@ _TEXTS_AT_ONCE = 16_384
 """Candidates encoded together at most: bounds memory, changes nothing else up to rounding."""
 
 Similarity = Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray]
-"""Cosines float32[n] of texts with the original passages of some attacks (by number); the attacked model's
-rows of the texts are at hand as float32[n, …]."""
+"""Cosines float32 ``[n]`` of texts with the original passages of some attacks (by number); the attacked
+model's rows of the texts are at hand as float32 ``[n, …]``."""
 
 
 @dataclass
@@ -28,12 +28,12 @@ class Search:
 
     number: int
     query: FloatArray
-    """float32[…], the query's row."""
+    """float32 ``[…]``, the query's row."""
     words: Words
     order: list[int]
     """Words to try, by index, the most important first."""
     others: FloatArray
-    """float32[k], ascending scores of the best other candidates of the query, beyond the start's rank."""
+    """Ascending scores of the query's best other candidates, beyond the start's rank: float32 ``[k]``."""
     score: float
     """Score of the current text, ..."""
     rank: int
@@ -45,13 +45,9 @@ class Search:
     """... and words among them whose replacement the model could see."""
 
     def ranks(self, scores: FloatArray) -> np.ndarray:
-        """Return int64[n]: the ranks that texts of these scores float32[n] would have; ties lose."""
+        """Ranks int64 ``[n]`` that texts of these scores float32 ``[n]`` would have; ties lose."""
         above: np.ndarray = len(self.others) - np.searchsorted(self.others, scores, side="left")
         return 1 + above
-
-    def text(self) -> str:
-        """Return the current text."""
-        return self.words.replace(self.replaced)
 
     def finished(self, config: WsraConfig) -> bool:
         """Whether no more word may or need be replaced."""
@@ -104,7 +100,7 @@ class Greedy:
                 active = left
 
     def _steps(self, active: Sequence[Search]) -> Iterator[list[_Step]]:
-        """Yield the next step of every search, some thousand texts at a time."""
+        """The next step of every search, some thousand texts at a time."""
         steps: list[_Step] = []
         count = 0
         for search in active:
@@ -123,7 +119,7 @@ class Greedy:
             match_case(synonym, search.words[word]) for synonym in self._synonyms.of(search.words[word])
         ]
         texts = [search.words.replace({**search.replaced, word: synonym}) for synonym in synonyms]
-        current, *keys = self._model.tokens([search.text(), *texts])
+        current, *keys = self._model.tokens([search.words.replace(search.replaced), *texts])
         kept, seen = [], {current}
         for index, key in enumerate(keys):
             if key not in seen:
@@ -154,7 +150,7 @@ class Greedy:
                 step.search.rank = int(step.search.ranks(scores[a + best : a + best + 1])[0])
 
     def _improves(self, search: Search, scores: FloatArray) -> np.ndarray:
-        """Return bool[n]: which scores are better than the current text's, by the rule of the attack."""
+        """Which scores are better than the current text's, by the rule of the attack: bool ``[n]``."""
         if self._config.accept == "rank":
             better: np.ndarray = search.ranks(scores) < search.rank
             return better
@@ -163,7 +159,7 @@ class Greedy:
     def _similar_enough(
         self, steps: list[_Step], bounds: np.ndarray, accepted: np.ndarray, rows: FloatArray
     ) -> np.ndarray:
-        """Return, for every accepted candidate, whether it meets the similarity constraint."""
+        """Whether each accepted candidate meets the similarity constraint."""
         assert self._similarity is not None
         owners = np.repeat([step.search.number for step in steps], np.diff(bounds))
         texts = [text for step in steps for text in step.texts]

@@ -16,9 +16,7 @@ class WsraConfig(AttackConfig):
 
     words: int = knob(10, "m: words replaced in a passage at most.", minimum=1)
     tries: int | None = knob(
-        20,
-        "Words tried in a passage, most important first; null: all, until m are replaced.",
-        minimum=1,
+        20, "Words tried in a passage, most important first; null: all, until m are replaced.", minimum=1
     )
     synonyms: str = knob(
         "embedding",

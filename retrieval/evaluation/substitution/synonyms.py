@@ -16,7 +16,7 @@ class Synonyms(Protocol):
     """A source of replacements."""
 
     def of(self, word: str) -> list[str]:
-        """Return lower-case single words to put in the place of ``word``, the closest first."""
+        """Lower-case single words to put in the place of ``word``, the closest first."""
         ...
 
 
@@ -28,7 +28,7 @@ class ListedSynonyms:
         self._count = count
 
     def of(self, word: str) -> list[str]:
-        """Return the first synonyms in the order of the file."""
+        """The first synonyms in the order of the file."""
         key = word.lower()
         # Order is kept and repetitions (a word under two parts of speech) are dropped.
         usable = dict.fromkeys(entry.lower() for entry in self._lists.get(key, ()) if entry.isalpha())
@@ -40,7 +40,7 @@ class EmbeddingSynonyms:
     """The words of highest cosine among a model's word embeddings."""
 
     def __init__(self, words: list[str], vectors: FloatArray, count: int, min_cosine: float) -> None:
-        """Take whole words and their embeddings float32[n, h]; neighbours are at ``min_cosine`` or above."""
+        """Whole words and their embeddings float32 ``[n, h]``; neighbours are at ``min_cosine`` or above."""
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         self._unit = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
         self._words = words
@@ -50,7 +50,7 @@ class EmbeddingSynonyms:
         self._known: dict[str, list[str]] = {}
 
     def of(self, word: str) -> list[str]:
-        """Return the nearest words; none for a word that is no single token of the model."""
+        """The nearest words; none for a word that is no single token of the model."""
         key = word.lower()
         if key not in self._known:
             self._known[key] = self._neighbours(self._rows[key]) if key in self._rows else []
@@ -67,11 +67,7 @@ def load_synonyms(path: Path, count: int) -> ListedSynonyms:
     """Read a JSON object: word -> list of synonyms, or word -> part of speech -> list.
 
     Parts of speech are merged in the order of the file: passages are not tagged. Synonyms that are not a
-    single word of letters are left out.
-
-    Args:
-        path: The file.
-        count: Synonyms given for a word at most.
+    single word of letters are left out. ``count``: synonyms given for a word at most.
 
     Raises:
         ConfigError: The file cannot be read.

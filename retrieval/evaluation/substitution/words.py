@@ -31,7 +31,7 @@ class Words:
         return len(self.spans)
 
     def replace(self, replacements: Mapping[int, str]) -> str:
-        """Return the text with the words at some indexes replaced, everything else untouched."""
+        """The text with the words at some indexes replaced, everything else untouched."""
         parts, position = [], 0
         for index in sorted(replacements):
             start, end = self.spans[index]
@@ -41,7 +41,7 @@ class Words:
 
 
 def match_case(synonym: str, word: str) -> str:
-    """Return ``synonym`` capitalised as ``word`` is: lower case, Title or UPPER."""
+    """``synonym`` capitalised as ``word`` is: lower case, Title or UPPER."""
     if len(word) > 1 and word.isupper():
         return synonym.upper()
     return synonym[:1].upper() + synonym[1:] if word[:1].isupper() else synonym

@@ -13,16 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retrieval.models.cpu.attention import attend, attend_backward
+from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward
 from retrieval.models.cpu.dropout import DropoutMask
 from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_gradients
-from retrieval.models.cpu.slots import HeadSlots
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Weight and bias."""
-
-NO_GRADIENTS: tuple[Tensor | None, Tensor | None] = (None, None)
-"""Of a pair that is not trained."""
 
 LEAST_ROWS = 16
 """Rows of the smallest block that the processor multiplies; a product with one row takes longer."""
@@ -36,7 +32,7 @@ def supports(x: Tensor) -> bool:
 def attended(
     x: Tensor, query_key_value: Pair, out: Pair, slots: HeadSlots, p_weights: float, p: float
 ) -> Tensor:
-    """``x + dropout(linear(attention(linear(x))))``, bf16 ``[T, hidden]``.
+    """``x + dropout(linear(attention(linear(x))))``, bfloat16 ``[T, hidden]``.
 
     ``p_weights``: share of the attention weights to drop; ``p``: share of the sublayer's elements.
     """
@@ -45,13 +41,13 @@ def attended(
 
 
 def fed_forward(x: Tensor, up: Pair, down: Pair, p: float) -> Tensor:
-    """``x + dropout(linear(gelu(linear(x))))``, bf16 ``[T, hidden]``."""
+    """``x + dropout(linear(gelu(linear(x))))``, bfloat16 ``[T, hidden]``."""
     summed: Tensor = _FedForward.apply(x, *up, *down, p)  # type: ignore[no-untyped-call]
     return summed
 
 
 def norm(x: Tensor, pair: Pair, eps: float) -> Tensor:
-    """Layer norm of bf16 ``[T, hidden]`` with fp32 weight and bias.
+    """Layer norm of bfloat16 ``[T, hidden]`` with float32 weight and bias.
 
     PyTorch sums the gradients of weight and bias over the tokens in bfloat16, and is some 8 % off after 5,760
     of them; here they are products, whose sums are fp32 (0.4 % off; 1 % where a token's mean is three times
@@ -112,11 +108,8 @@ class _Attended(torch.autograd.Function):
         of_output = _dropped(gradient, mask, ctx.p)
         of_context = of_output @ out_weight
         of_projected = attend_backward(of_context, saved, ctx.slots, ctx.p_weights)
-        into = out = NO_GRADIENTS
-        if any(ctx.needs_input_grad[1:3]):
-            into = weight_gradients(of_projected, x, in_weight)
-        if any(ctx.needs_input_grad[3:5]):
-            out = weight_gradients(of_output, context, out_weight)
+        into = _of_pair(ctx.needs_input_grad[1:3], of_projected, x, in_weight)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, context, out_weight)
         return _to_input(of_projected, in_weight, gradient), *into, *out, None, None, None
 
 
@@ -147,11 +140,8 @@ class _FedForward(torch.autograd.Function):
         x, up_weight, down_weight, up, active, mask = ctx.saved_tensors
         of_output = _dropped(gradient, mask, ctx.p)
         of_up = torch.ops.aten.gelu_backward(of_output @ down_weight, up)
-        into = out = NO_GRADIENTS
-        if any(ctx.needs_input_grad[1:3]):
-            into = weight_gradients(of_up, x, up_weight)
-        if any(ctx.needs_input_grad[3:5]):
-            out = weight_gradients(of_output, active, down_weight)
+        into = _of_pair(ctx.needs_input_grad[1:3], of_up, x, up_weight)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, active, down_weight)
         return _to_input(of_up, up_weight, gradient), *into, *out, None
 
 
@@ -167,6 +157,13 @@ def _added(
 
 def _dropped(gradient: Tensor, mask: Tensor | None, p: float) -> Tensor:
     return gradient.contiguous() if mask is None else DropoutMask(mask, p).of(gradient)
+
+
+def _of_pair(
+    wanted: tuple[bool, ...], gradient: Tensor, x: Tensor, weight: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of weight and bias, none of a pair that is not trained."""
+    return weight_gradients(gradient, x, weight) if any(wanted) else (None, None)
 
 
 def _to_input(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class DualEncoder(Scorer):
             nn.init.zeros_(self.projection.bias)
 
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
-        """Vectors, fp32 ``[n, dimension]``; see :class:`Scorer`."""
+        """Vectors, float32 ``[n, dimension]``; see :class:`Scorer`."""
         pooled = torch.cat([self._pool(block) for block in self.states(tokens, offset)])
         return tokens.by_caller(self._finish(pooled))
 

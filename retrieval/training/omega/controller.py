@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
 from retrieval.config.strategy import RULES
-from retrieval.training.omega.choice import chosen_rule
-from retrieval.training.omega.rule import Facts, Rule
+from retrieval.training.omega.rule import Facts, Rule, chosen_rule
 from retrieval.training.omega.state import OmegaState
 
 

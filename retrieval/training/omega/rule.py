@@ -1,4 +1,4 @@
-"""What a rule of ω is. Each rule is one file that registers itself.
+"""What a rule of ω is. Each registers itself.
 
 A rule's file imports PyTorch where it is needed, in functions: validation reads what a rule needs before
 anything heavy is loaded.
@@ -6,12 +6,11 @@ anything heavy is loaded.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from retrieval.config import Config, StrategyConfig
+from retrieval.config import DEFAULT_RULES, Config, StrategyConfig
 from retrieval.config.strategy import RULES, check_own_keys
 from retrieval.errors import ConfigError
 from retrieval.training.omega.target import Target
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
     from retrieval.training.interpolation import Measure
     from retrieval.training.omega.state import OmegaState
+
+AUTO = "auto"
+"""Value of ``strategy.rule`` that leaves the choice to what else is given."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Facts:
     ``dev``: ``eff`` and ``rob`` where there are dev pairs; ``init``: ``model.init``."""
 
 
-class Rule(ABC):
+class Rule:
     """How ω moves. The controller keeps ω, the moving averages and the dev measurements; see there."""
 
     name: ClassVar[str]
@@ -100,9 +102,9 @@ class Rule(ABC):
         """Choose :meth:`start` by ``trial(ω, repeat)``: E_dev and R_dev of a proxy trained with ω."""
         raise NotImplementedError
 
-    @abstractmethod
     def after_step(self, control: OmegaState) -> Tensor | float:
-        """ω of the next step, before clipping."""
+        """ω of the next step, before clipping; as it is unless a rule says otherwise."""
+        return control.omega
 
     def after_measurement(self, control: OmegaState) -> Tensor | float:
         """ω after a measurement of dev losses, the newest row of ``control.measured``; before clipping."""
@@ -147,3 +149,16 @@ class Rule(ABC):
         """Continue where :meth:`state_dict` was taken."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def chosen_rule(strategy: StrategyConfig, dev: Collection[str]) -> str:
+    """The rule of ω that ``strategy.rule`` stands for; ``dev``: sides with dev pairs."""
+    if strategy.rule != AUTO:
+        return strategy.rule
+    given = (("law", strategy.mixture), ("dro", strategy.frontier), ("fixed", strategy.omega))
+    named = next((rule for rule, value in given if value is not None), None)
+    if named is not None or strategy.robust != "ood":
+        # Perturbed passages are those of in-domain pairs: that a pair is repeated says nothing about them.
+        return named or "dro"
+    possible = (name for name in DEFAULT_RULES if set(RULES[name].measures) <= set(dev))
+    return next(n for n in possible if strategy.mixing == "steps" or not RULES[n].trains_proxies)

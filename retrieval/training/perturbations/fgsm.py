@@ -7,7 +7,7 @@ from retrieval.training.perturbations.pgd import Pgd
 
 
 class Fgsm(Pgd):
-    """``ε·g/‖g‖`` of a passage's gradient ``g`` with respect to its word embeddings."""
+    """One step: ``ε·g/‖g‖`` of a passage's gradient ``g`` with respect to its word embeddings."""
 
     name = "fgsm"
 

@@ -1,4 +1,4 @@
-"""``pgd``: several steps of projected gradient ascent on the word embeddings (arXiv 1706.06083)."""
+"""``pgd``: several steps of gradient ascent on the word embeddings (arXiv 1706.06083)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Pgd(Perturbation):
-    """Adds to the word embeddings what raises the loss, a passage's whole offset within ``ε``."""
+    """Adds to the word embeddings what raises the loss; a passage's whole offset stays within ``ε``."""
 
     name = "pgd"
     strength = "epsilon"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from retrieval.training.strategies.standard import Standard
-from retrieval.training.strategy import PERTURBED, Mixture
+from retrieval.training.strategy import PERTURBED
 
 
 class Adversarial(Standard):
@@ -13,8 +15,4 @@ class Adversarial(Standard):
     """
 
     name = "adversarial"
-
-    @property
-    def rob(self) -> Mixture | None:
-        """In-domain pairs with perturbed passages."""
-        return {PERTURBED: 1.0}
+    rob = MappingProxyType({PERTURBED: 1.0})

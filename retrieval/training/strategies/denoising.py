@@ -1,4 +1,4 @@
-"""``denoising``: hard negatives without the false ones (RocketQA, arXiv 2010.08191, §3.3)."""
+"""``denoising``: hard negatives without the false ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from retrieval.training.strategies.hard_negative import HardNegative
 
 
 class Denoising(HardNegative):
-    """Differs from ``hard-negative`` in the list that is drawn from: the teacher's suspects are dropped."""
+    """Draws from a list without the teacher's suspects (RocketQA, arXiv 2010.08191, §3.3)."""
 
     name = "denoising"
-
-    @property
-    def denoised(self) -> bool:
-        """Always."""
-        return True
+    denoised = True

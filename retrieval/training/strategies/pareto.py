@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from retrieval.config import Config, StrategyConfig
 from retrieval.config.strategy import RULES, STRATEGIES
-from retrieval.training.omega.choice import chosen_rule
-from retrieval.training.omega.rule import Rule
+from retrieval.training.omega.rule import Rule, chosen_rule
 from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Mixture, Strategy
 
 OBJECTIVES: dict[str, Mixture] = {

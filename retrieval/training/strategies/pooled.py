@@ -1,8 +1,10 @@
-"""``pooled``: in-domain and robust-training pairs as one collection, the baseline that has all the data."""
+"""``pooled``: the baseline that has all the data, as one collection."""
 
 from __future__ import annotations
 
-from retrieval.training.strategy import POOLED, Mixture, Strategy
+from types import MappingProxyType
+
+from retrieval.training.strategy import POOLED, Strategy
 
 
 class Pooled(Strategy):
@@ -12,8 +14,4 @@ class Pooled(Strategy):
     """
 
     name = "pooled"
-
-    @property
-    def eff(self) -> Mixture:
-        """One ranking loss on all pairs."""
-        return {POOLED: 1.0}
+    eff = MappingProxyType({POOLED: 1.0})

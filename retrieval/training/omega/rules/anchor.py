@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn, optim
 
     from retrieval.training.interpolation import Measure
-    from retrieval.training.omega.state import OmegaState
 
 
 class Anchor(Rule):
@@ -48,10 +47,6 @@ class Anchor(Rule):
         """In-domain pairs alone, unless a share of robust steps is asked for."""
         return 0.0 if self.config.omega is None else float(self.config.omega)
 
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω as it is."""
-        return control.omega
-
     def before_training(self, model: nn.Module) -> None:
         """Keep the initial weights; a resumed run has them in its checkpoint."""
         from retrieval.training.interpolation import weights_of
@@ -62,10 +57,10 @@ class Anchor(Rule):
         self, step: int, model: nn.Module, optimizer: optim.Optimizer, measure: Measure
     ) -> None:
         """Interpolate after the last step."""
-        from retrieval.training.interpolation import best, interpolate, weights_of
+        from retrieval.training.interpolation import interpolate, weights_of
 
         if step == self.facts.where["steps"]:
-            self.coefficient = best(interpolate(model, self.initial, weights_of(model), measure))
+            self.coefficient = interpolate(model, self.initial, weights_of(model), measure)
 
     def result(self) -> dict[str, Any]:
         """The coefficient; 1 keeps the fine-tuned weights."""

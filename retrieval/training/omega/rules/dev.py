@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from retrieval.training.omega.rule import Rule
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from retrieval.training.omega.state import OmegaState
 
 STRIDE = 0.5
@@ -37,10 +35,6 @@ class Dev(Rule):
         self.centre = math.nan
         self.gains: list[float] = []
         """Gain of the first stretch of an open pair."""
-
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω moves with the measurements."""
-        return control.omega
 
     def after_measurement(self, control: OmegaState) -> float:
         """Close a stretch, move the centre after a second one, and open the next."""

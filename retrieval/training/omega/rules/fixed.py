@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from retrieval.training.omega.rule import Rule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from retrieval.training.omega.state import OmegaState
 
 
 class Fixed(Rule):
@@ -19,7 +13,3 @@ class Fixed(Rule):
     name = "fixed"
     moves = False
     needs = MappingProxyType({"omega": "NUMBER, from 0 to 1"})
-
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω as it is."""
-        return control.omega

@@ -7,7 +7,7 @@ products. The weights are divided by their sum here, so that a step is always th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,9 +17,6 @@ from retrieval.training.omega.rule import Facts, Rule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from retrieval.training.omega.combination import Weighting
-    from retrieval.training.omega.state import OmegaState
 
 LIBRARIES = ("torchjd", "qpsolvers", "quadprog")
 
@@ -37,7 +34,7 @@ class ByGradients(Rule):
         super().__init__(config, facts)
         from torchjd import aggregation
 
-        self.weighting: Weighting = getattr(aggregation, self.weights)()
+        self.weighting: Callable[[Tensor], Tensor] = getattr(aggregation, self.weights)()
 
     @classmethod
     def check(cls, cell: Config) -> None:
@@ -62,13 +59,7 @@ class ByGradients(Rule):
 
     def backward(self, eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
         """The gradient of the loss at the ω that the gradients of both losses give."""
-        from retrieval.training.omega.combination import combine
-
         return combine(eff, rob, parameters, self.weighting)
-
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω as the backward pass left it."""
-        return control.omega
 
 
 class UPGrad(ByGradients):
@@ -89,3 +80,29 @@ class PCGrad(ByGradients):
     """Each gradient without its part against the other one (Yu et al. 2020, arXiv 2001.06782)."""
 
     name, weights = "pcgrad", "PCGradWeighting"
+
+
+def combine(
+    eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter], weighting: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Write the gradient of (1 − ω)·eff + ω·rob into ``parameters``; returns the rule's ω, 0-d.
+
+    ``eff``, ``rob``: 0-d losses of one graph; ``weighting``: inner products of their gradients, float32
+    ``[2, 2]``, to weights ``[2]``. Where the gradients are not finite ω is ½, and so is the
+    gradient not finite: that is reported as ``LOSS_NOT_FINITE``, not hidden by a solver's error.
+    """
+    import torch
+
+    of_eff = torch.autograd.grad(eff, parameters, retain_graph=True, materialize_grads=True)
+    of_rob = torch.autograd.grad(rob, parameters, materialize_grads=True)
+    rows = (of_eff, of_rob)
+
+    def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+        return torch.stack([torch.vdot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).sum()
+
+    products = torch.stack([torch.stack([inner(a, b) for b in rows]) for a in rows])
+    weights = weighting(products) if bool(torch.isfinite(products).all()) else torch.ones_like(products[0])
+    omega = (weights[1] / weights.sum()).clamp(0, 1)
+    for parameter, a, b in zip(parameters, of_eff, of_rob, strict=True):
+        parameter.grad = torch.lerp(a, b, omega.to(a.dtype))
+    return omega

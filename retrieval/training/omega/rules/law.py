@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrieval.config import StrategyConfig
 from retrieval.training.mixture_file import load_mixture
 from retrieval.training.omega.rule import Facts, Rule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from retrieval.training.omega.state import OmegaState
 
 
 class Law(Rule):
@@ -49,10 +44,6 @@ class Law(Rule):
     def start(self) -> float:
         """The predicted ω."""
         return self.omega
-
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω as it is."""
-        return control.omega
 
     def result(self) -> dict[str, Any]:
         """The interval of the prediction."""

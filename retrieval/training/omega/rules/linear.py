@@ -1,4 +1,4 @@
-"""``linear``: projected-gradient ascent on ω."""
+"""``linear``: as ``dro``, without the logit."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,6 @@ from numpy.typing import NDArray
 from retrieval.config import Config, StrategyConfig
 from retrieval.errors import ConfigError
 from retrieval.training.omega.rule import Facts, Rule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from retrieval.training.omega.state import OmegaState
 
 Floats = NDArray[np.float64]
 
@@ -83,10 +78,6 @@ class Proxy(Rule):
 
     def start(self) -> float:
         """The chosen ω; 0 before the proxies were trained."""
-        return self.chosen
-
-    def after_step(self, control: OmegaState) -> Tensor | float:
-        """The same."""
         return self.chosen
 
     def result(self) -> dict[str, Any]:

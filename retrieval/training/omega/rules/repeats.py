@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrieval.training.omega.rule import Rule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from retrieval.training.omega.state import OmegaState
 
 SHARE = 0.5
 """Share of the repeated steps that are given away."""
@@ -39,10 +34,6 @@ class Repeats(Rule):
         """S/D."""
         where = self.facts.where
         return float(where["steps"]) * float(where["batch_size"]) / float(where["train_pairs"])
-
-    def after_step(self, control: OmegaState) -> Tensor:
-        """ω as it is."""
-        return control.omega
 
     def result(self) -> dict[str, Any]:
         """Passes over the in-domain pairs that ``standard`` would make."""

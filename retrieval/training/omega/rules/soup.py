@@ -78,7 +78,7 @@ class Soup(Rule):
         self, step: int, model: nn.Module, optimizer: optim.Optimizer, measure: Measure
     ) -> None:
         """Keep the trunk, go back to it for the second branch, and average at the end."""
-        from retrieval.training.interpolation import best, interpolate, set_weights, weights_of
+        from retrieval.training.interpolation import interpolate, set_weights, weights_of
 
         if step == self.trunk:
             self.at_trunk = weights_of(model)
@@ -93,7 +93,7 @@ class Soup(Rule):
                 group["lr"] = rate
             self.at_trunk, self.optimizer = {}, {}
         if step == self.facts.where["steps"]:
-            self.coefficient = best(interpolate(model, self.first, weights_of(model), measure))
+            self.coefficient = interpolate(model, self.first, weights_of(model), measure)
 
     def result(self) -> dict[str, Any]:
         """The coefficient; 1 keeps the branch of the high ω."""
