@@ -143,7 +143,7 @@ class RunDirectory:
     def progress(self, step: int, phase: str = "train") -> None:
         """Record the step reached; cheap: written once a second and on a new phase.
 
-        ``phase``: ``data``, ``train`` or ``evaluate``.
+        ``phase``: ``data``, ``proxies``, ``train`` or ``evaluate``.
         """
         if phase != self._phase or time.monotonic() - self._written >= PROGRESS_SECONDS:
             self._phase = phase

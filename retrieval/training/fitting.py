@@ -92,7 +92,9 @@ def train(
     start = checkpoints.step(module)
     metrics = MetricsCallback(cell.trainer.log_every, [])
     callbacks = _omega_callbacks(cell, data, encoder, objective, metrics)
-    if start == 0:
+    if start == 0 and objective.control is not None and objective.control.rule.trains_proxies:
+        if mirror is not None:
+            directory.progress(0, phase="proxies")
         _train_proxies(cell, data, training, objective, metrics)
     negatives = training.in_domain.negatives
     callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
@@ -117,8 +119,7 @@ def _train_proxies(
 ) -> None:
     """What a rule of ω wants to know before the first step; a resumed run has it in its checkpoint."""
     control = objective.control
-    if control is None or not control.rule.trains_proxies:
-        return
+    assert control is not None
     steps, batch_size = cell.train.steps, cell.train.batch_size
     samples = dev_samples(data, control.rule, batch_size, cell.seed)
     vocabulary, show = len(data.tokenizer), cell.trainer.progress

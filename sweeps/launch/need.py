@@ -116,6 +116,8 @@ class Need:
     """Bytes of main memory."""
     evaluate: float = 0.0
     """Seconds of everything else, above all measuring."""
+    before: float = 0.0
+    """Seconds of proxies, which are trained before the run."""
     devices: int = 1
     """GPUs that it takes, where it runs on GPUs."""
     exponent: float | None = None
@@ -124,7 +126,7 @@ class Need:
     @property
     def seconds(self) -> float:
         """The whole time on one core, or one GPU."""
-        return self.train + self.evaluate
+        return self.before + self.train + self.evaluate
 
     def on(self, threads: int) -> float:
         """The whole time in seconds with ``threads`` CPU threads."""
@@ -175,7 +177,8 @@ def estimate(
         train=training,
         parameters=shape.parameters,
         memory=int(held if device is not None else resident(held, weights, work.vectors)),
-        evaluate=measuring + before + START_SECONDS,
+        evaluate=measuring + START_SECONDS,
+        before=before,
         devices=int(config.trainer.devices),
         exponent=exponent,
     )

@@ -153,7 +153,7 @@ def _finish(
     return Plan(order, tuple(threads), tuple(units), capacity, starts, tuple(durations))
 
 
-BEFORE_EVALUATION = ("data", "train")
+BEFORE_EVALUATION = ("data", "proxies", "train")
 """Phases of :meth:`retrieval.run.directory.RunDirectory.progress` that come before the measuring."""
 
 SMALLEST_SHARE = 0.02
@@ -227,7 +227,7 @@ class Pace:
             int(status.get("step") or 0), int(status.get("steps") or 0), status.get("phase") or "data"
         )
         self.progress[cell.index] = progress
-        if progress.phase == "data":
+        if progress.phase != "train" and progress.phase in BEFORE_EVALUATION:
             return
         track = self._tracks.setdefault(cell.index, Track(now, progress.trained))
         if track.measuring is not None:
@@ -242,14 +242,15 @@ class Pace:
     def _task(self, cell: Cell) -> Load:
         train = cell.work.train * correction(self._training, cell)
         evaluate = cell.work.evaluate * correction(self._measuring or self._training, cell)
-        track = self._tracks.get(cell.index)
+        track, before = self._tracks.get(cell.index), cell.work.before
         if cell.state == "running" and track is not None:
+            before = 0.0
             train *= 1 - self.progress[cell.index].trained
             if track.measuring is not None:
                 # It is never over before it says so.
                 passed = (time.monotonic() - track.measuring) * self._faster(cell)
                 evaluate = max(evaluate - passed, 0.05 * evaluate)
-        return Load((train + evaluate) / self._faster(cell), cell.units, cell.work.memory)
+        return Load((before + train + evaluate) / self._faster(cell), cell.units, cell.work.memory)
 
     def _faster(self, cell: Cell) -> float:
         """How many times faster than the estimate's one core the cell is expected to be."""
