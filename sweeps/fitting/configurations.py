@@ -44,19 +44,19 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
     In parentheses follow a base strategy other than ``standard`` and the values of the columns ``named``,
     keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
     """
-    strategy = str(row.get("strategy", "all"))
-    if strategy != "pareto":
-        return strategy
+    label = str(row.get("strategy", "all"))
+    details = [distinction(row.get(column), column) for column in named]
+    if label != "pareto":
+        return f"{label} ({', '.join(details)})" if details else label
     rule = row.get("omega/rule")
     omega = pd.to_numeric(row.get("omega/final", np.nan), errors="coerce")
-    label = "pareto"
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
     elif isinstance(rule, str) and rule not in ("", *plain):
         label = f"pareto {rule}"
     base = row.get("base_strategy")
-    details = [base] if isinstance(base, str) and base not in ("", "standard", "pareto") else []
-    details += [distinction(row.get(column), column) for column in named]
+    if isinstance(base, str) and base not in ("", "standard", "pareto"):
+        details.insert(0, base)
     return f"{label} ({', '.join(details)})" if details else label
 
 
@@ -75,8 +75,9 @@ def _labels(runs: pd.DataFrame) -> list[str]:
     columns = [column for column in DISTINCTIONS if column in runs]
     settings: dict[tuple[str, str], set[str]] = {}
     for label, row in zip(labels, rows):
-        if row.get("strategy") == "pareto":
-            for column in columns:
+        for column in columns:
+            # A strategy without L_rob has none of these settings.
+            if row.get("strategy") == "pareto" or isinstance(row[column], str):
                 settings.setdefault((label, column), set()).add(distinction(row[column], column))
     several = {key for key, values in settings.items() if len(values) > 1}
     return [

@@ -219,6 +219,14 @@ def test_command_writes_json_and_prints_the_knee(tmp_path: Path, capsys: pytest.
     assert "--reference 5: expected two numbers" in capsys.readouterr().err
 
 
+def test_ways_of_mixing_are_told_apart_for_every_strategy_that_mixes() -> None:
+    rows = pd.DataFrame(
+        {"strategy": ["standard", "adversarial", "adversarial"], "omega/mixing": [None, "steps", "loss"]}
+    )
+    assert label_runs(rows)["label"].tolist() == ["standard", "adversarial (steps)", "adversarial (loss)"]
+    assert label_runs(rows.iloc[:2])["label"].tolist() == ["standard", "adversarial"]
+
+
 def test_labels_name_mixing_and_robustness_data_only_where_they_differ() -> None:
     def labels(*rows: dict[str, object]) -> list[str]:
         return label_runs(pd.DataFrame([{"strategy": "pareto", **row} for row in rows]))["label"].tolist()
