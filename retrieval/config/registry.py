@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from retrieval.errors import ConfigError
 
@@ -65,6 +65,22 @@ class Registry(Mapping[str, Part], Generic[Part]):
             _load_plugins()
             self._loaded = True
         return self._parts
+
+
+class Registered:
+    """A base class whose subclasses register themselves by their ``name``, where they state one.
+
+    The base names its registry: ``class Attack(Registered, ABC, registry=ATTACKS)``.
+    """
+
+    _registry: ClassVar[Registry[Any]]
+
+    def __init_subclass__(cls, registry: Registry[Any] | None = None, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if registry is not None:
+            cls._registry = registry
+        elif "name" in cls.__dict__:
+            cls._registry.register(cls.__dict__["name"], cls)
 
 
 @cache

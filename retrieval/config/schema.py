@@ -63,17 +63,21 @@ def settings_of(source: str, attack: str) -> tuple[Setting, ...]:
     return (*shared, *settings(data, "data."), *settings(attacking, "attack."))
 
 
-def own_keys(group: str) -> dict[str, list[Setting]]:
-    """Options of a group that have keys of their own -> these keys."""
-    schemas: dict[str, dict[str, type]] = {
+def option_schemas() -> dict[str, dict[str, type]]:
+    """Groups whose options have schemas of their own -> option -> its schema."""
+    return {
         "data": {name: source.schema for name, source in SOURCES.items()},
-        "strategy": own_schemas(),
+        "strategy": {**own_schemas()},
         "attack": {name: attack.options for name, attack in ATTACKS.items()},
     }
+
+
+def own_keys(group: str) -> dict[str, list[Setting]]:
+    """Options of a group that have keys of their own -> these keys."""
     shared = {each.key for each in settings(Config)}
     found = {
         name: [each for each in settings(schema, f"{group}.") if each.key not in shared]
-        for name, schema in schemas.get(group, {}).items()
+        for name, schema in option_schemas().get(group, {}).items()
     }
     return {name: keys for name, keys in found.items() if keys}
 
@@ -81,7 +85,7 @@ def own_keys(group: str) -> dict[str, list[Setting]]:
 @cache
 def content_keys() -> tuple[tuple[str, ...], ...]:
     """Paths of the keys whose value may be a local file or folder."""
-    own = (keys for group in ("data", "strategy", "attack") for keys in own_keys(group).values())
+    own = (keys for group in option_schemas() for keys in own_keys(group).values())
     every = itertools.chain(settings(Config), *own)
     return tuple(tuple(each.key.split(".")) for each in every if each.knob.content)
 
@@ -95,12 +99,10 @@ def register_schema() -> None:
     store.store(group="model", name="bert", node={})  # any size: model=bert model.layers=6 model.hidden=512
     for name, (layers, hidden) in SIZES.items():
         store.store(group="model", name=name, node={"layers": layers, "hidden": hidden})
-    for name, schema in own_schemas().items():
-        store.store(group="strategy", name=f"{name}_schema", node=schema)
-    for name, attack in ATTACKS.items():
-        store.store(group="attack", name=f"{name}_schema", node=attack.options)
-    for source, part in SOURCES.items():
-        store.store(group="data", name=f"{source}_schema", node=part.schema)
+    for group, schemas in option_schemas().items():
+        for name, schema in schemas.items():
+            store.store(group=group, name=f"{name}_schema", node=schema)
+    for part in SOURCES.values():
         for option, node in part.options.items():
             folder, _, name = f"data/{option}".rpartition("/")
             store.store(group=folder, name=name, node=node, package="data")

@@ -20,7 +20,7 @@ from torch import Tensor
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
-from retrieval.evaluation.suite import evaluation_split
+from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.callbacks import MetricsCallback
@@ -66,7 +66,7 @@ Samples = Mapping[str, tuple[DevSample, ...]]
 
 def dev_sides(data: PreparedData) -> tuple[str, ...]:
     """Losses that have dev pairs: ``eff`` where they stand beside a test, ``rob`` with robust-dev domains."""
-    eff = {DEV, TEST} <= set(data.in_domain.splits)
+    eff = "eff" in dev_splits(data.in_domain, {})
     return ("eff",) * eff + ("rob",) * bool(data.robust_dev)
 
 

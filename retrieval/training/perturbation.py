@@ -7,9 +7,10 @@ are. Everything follows from (seed, step).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from retrieval.config import PerturbationConfig
+from retrieval.config.registry import Registered
 from retrieval.config.strategy import PERTURBATIONS
 from retrieval.errors import ConfigError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from retrieval.training.vocabulary import Vocabulary
 
 
-class Perturbation(ABC):
+class Perturbation(Registered, ABC, registry=PERTURBATIONS):
     """Perturbs the attacked block of a batch, so that its ranking loss rises.
 
     A subclass with a ``name`` registers itself. Its module imports PyTorch in functions, because ``--help``
@@ -35,11 +36,6 @@ class Perturbation(ABC):
     """Whether it draws words from the tokenizer's vocabulary."""
     one_device: ClassVar[bool] = False
     """Whether it cannot run on several devices."""
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "name" in cls.__dict__:
-            PERTURBATIONS.register(cls.name, cls)
 
     def __init__(self, config: PerturbationConfig, vocabulary: Vocabulary, seed: int) -> None:
         """A perturbation of a run.

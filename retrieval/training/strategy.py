@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from retrieval.config import Config, StrategyConfig
+from retrieval.config.registry import Registered
 from retrieval.config.strategy import PERTURBATIONS, STRATEGIES, check_margin, check_own_keys
 from retrieval.errors import ConfigError
 
@@ -35,7 +36,7 @@ Mixture = Mapping[str, float]
 """Block -> weight of its ranking loss; the weights sum to one."""
 
 
-class Strategy(ABC):
+class Strategy(Registered, ABC, registry=STRATEGIES):
     """Optimisation strategy. A subclass with a ``name`` registers itself."""
 
     name: ClassVar[str]
@@ -50,11 +51,6 @@ class Strategy(ABC):
 
     def __init__(self, config: StrategyConfig) -> None:
         self.config = config
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "name" in cls.__dict__:
-            STRATEGIES.register(cls.name, cls)
 
     @property
     @abstractmethod

@@ -59,8 +59,7 @@ def run(
 def _lines(found: Domains) -> list[str]:
     from sweeps.fitting.present import aligned
 
-    matrix = found.matrix()
-    tests = list(dict.fromkeys(effect.test for effect in found.effects))
+    matrix, tests = found.matrix(), found.tests()
     rows = [["trained on", *tests]]
     for train, effects in matrix.items():
         rows.append([train, *(_cell(effects[test]) if test in effects else "" for test in tests)])

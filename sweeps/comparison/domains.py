@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from sweeps.comparison.record import Judged
 from sweeps.errors import missing_column
 from sweeps.fitting.configurations import label_runs
 from sweeps.records import Record
+from sweeps.table.runs import ood_domains
 from sweeps.table.source import Source
 
 TRAINED_ON = "data/robust"
@@ -45,6 +45,10 @@ class Domains(Record):
     level: float
     effects: list[Effect]
     source: Source | None = None
+
+    def tests(self) -> list[str]:
+        """Test domains, in the order of the table."""
+        return list(dict.fromkeys(effect.test for effect in self.effects))
 
     def matrix(self) -> dict[str, dict[str, Judged]]:
         """Training domain -> test domain -> effect, in the order of the table."""
@@ -80,9 +84,8 @@ def domains(
     for name in (baseline, strategy):
         if name not in set(labelled["label"]):
             raise ConfigError(f"no run of {name}; the table has {', '.join(sorted(set(labelled['label'])))}")
-    pattern = re.compile(rf"ood/(.+)/{re.escape(metric)}")
-    named = {str(column): pattern.fullmatch(str(column)) for column in labelled}
-    tests = {IN_DOMAIN: f"eff/{metric}", **{match[1]: key for key, match in named.items() if match}}
+    tests = {IN_DOMAIN: f"eff/{metric}"}
+    tests |= {name: f"ood/{name}/{metric}" for name in ood_domains(labelled, metric)}
     effects = []
     for train, part in labelled[labelled["label"] == strategy].groupby(TRAINED_ON):
         for test, key in tests.items():
@@ -105,8 +108,7 @@ def _check_one_test(rows: pd.DataFrame, test: str) -> None:
 
 def draw(found: Domains, axes: Axes) -> None:
     """The matrix as a map of colours: blue where training on the row helps the column, red where it harms."""
-    matrix = found.matrix()
-    tests = list(dict.fromkeys(effect.test for effect in found.effects))
+    matrix, tests = found.matrix(), found.tests()
     values = np.full((len(matrix), len(tests)), np.nan)
     for row, effects in enumerate(matrix.values()):
         for test, judged in effects.items():

@@ -11,6 +11,7 @@ from sweeps.report.figures.curves import curve_panel, objective_name
 from sweeps.report.figures.quality import cost_panel, ranking_panel, time_panel, totals
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import Section
+from sweeps.table.runs import ood_domains
 
 RANKING = "ndcg@10"
 MAX_DOMAINS = 6
@@ -67,12 +68,7 @@ def domains_section(runs: pd.DataFrame) -> Section | None:
 
 def domains(runs: pd.DataFrame) -> list[str]:
     """OOD test domains with a contrastive entropy, by name."""
-    keys = [str(key) for key in runs.columns]
-    return [
-        key.removeprefix("ood/").removesuffix("/contrastive_entropy")
-        for key in sorted(keys)
-        if key.startswith("ood/") and key.endswith("/contrastive_entropy") and key.count("/") == 2
-    ]
+    return sorted(ood_domains(runs, "contrastive_entropy"), key=lambda name: f"{name}/")
 
 
 def cost_section(runs: pd.DataFrame) -> Section:

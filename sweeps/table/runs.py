@@ -202,3 +202,9 @@ def matches(column: pd.Series, wanted: str) -> pd.Series:
         if pd.notna(number):
             mask |= pd.to_numeric(column, errors="coerce") == number
     return mask
+
+
+def ood_domains(runs: pd.DataFrame, metric: str) -> list[str]:
+    """OOD test domains with columns ``ood/<domain>/<metric>``, in their order."""
+    parts = (str(column).split("/") for column in runs)
+    return [part[1] for part in parts if len(part) == 3 and (part[0], part[2]) == ("ood", metric)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retrieval.config import AttackConfig, Config
 from retrieval.config.attack import ATTACKS
+from retrieval.config.registry import Registered
 
 if TYPE_CHECKING:
     from retrieval.data.arrays import FloatArray
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from retrieval.evaluation.adversarial.records import Edit
     from retrieval.search.ranking import Ranking
     from retrieval.search.retriever import Attackable
+
+
+Similarity = Callable[[Sequence[int], Sequence[str], "FloatArray"], "FloatArray"]
+"""Cosines float32 ``[n]`` of new texts with the original texts of some targets: numbers of the targets, the
+texts, and their rows float32 ``[n, …]`` by the model."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,13 @@ class Scene:
     """By ascending query."""
     texts: list[str]
     """Their texts."""
-    similarity: Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray] | None
-    """Cosines float32 ``[n]`` of new texts with the original texts of some targets: numbers of the targets,
-    the texts, and their rows float32 ``[n, …]`` by the model. ``None``: there is no limit."""
+    similarity: Similarity | None
+    """``None``: there is no limit."""
     progress: bool
     """Whether to show a bar when it takes more than two seconds."""
 
 
-class Attack(ABC):
+class Attack(Registered, ABC, registry=ATTACKS):
     """Rewrites passages that are irrelevant to a query so that they rank higher for it.
 
     A subclass with a ``name`` registers itself. Its module imports nothing heavy before it attacks, because
@@ -53,11 +58,6 @@ class Attack(ABC):
     """Value of ``attack.name``."""
     options: ClassVar[type[AttackConfig]] = AttackConfig
     """Its keys; those beyond the common ones are its own."""
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "name" in cls.__dict__:
-            ATTACKS.register(cls.name, cls)
 
     @classmethod
     def check(cls, cell: Config) -> None:

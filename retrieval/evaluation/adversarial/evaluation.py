@@ -25,7 +25,7 @@ from retrieval.evaluation.adversarial.adversarial_set import (
     take_queries,
     target_texts,
 )
-from retrieval.evaluation.adversarial.attack import Attack, Scene
+from retrieval.evaluation.adversarial.attack import Attack, Scene, Similarity
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked
 from retrieval.evaluation.substitution.words import Words
@@ -113,6 +113,15 @@ class _Judge:
         """Rows float32 ``[n, …]`` of texts, of which the attacked model has its ``own``."""
         return own if self._named is None else self._named.encode_texts(texts, "passages")
 
+    def cosines_with(self, originals: Sequence[str], own: FloatArray) -> Similarity:
+        """How close texts are to some of the ``originals``, whose rows by the model are ``own``."""
+        old = self.rows(originals, own)
+
+        def similarity(numbers: Sequence[int], texts: Sequence[str], rows: FloatArray) -> FloatArray:
+            return self.scores.cosines(old[list(numbers)], self.rows(texts, rows))
+
+        return similarity
+
 
 def _attacked(
     attack: Attack,
@@ -136,12 +145,9 @@ def _attacked(
             f"of {len(passages)} candidates; lower attack.first_rank and attack.last_rank"
         )
     texts = target_texts(queries, targets)
-    originals = judge.rows(texts, passages[[target.column for target in targets]])
-
-    def similarity(numbers: Sequence[int], new: Sequence[str], own: FloatArray) -> FloatArray:
-        return judge.scores.cosines(originals[list(numbers)], judge.rows(new, own))
-
-    limit = similarity if config.similarity > -1 else None
+    limit = None
+    if config.similarity > -1:
+        limit = judge.cosines_with(texts, passages[[target.column for target in targets]])
     edits, asked = attack.edits(Scene(model, queries, rows, ranking, targets, texts, limit, progress))
     new_texts = [edited(text, own) for text, own in zip(texts, edits, strict=True)]
     if None in new_texts:

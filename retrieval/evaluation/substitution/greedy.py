@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
 from retrieval.data.arrays import FloatArray
+from retrieval.evaluation.adversarial.attack import Similarity
 from retrieval.evaluation.substitution.options import WsraConfig
 from retrieval.evaluation.substitution.synonyms import Synonyms
 from retrieval.evaluation.substitution.words import Words, match_case
@@ -16,10 +17,6 @@ from retrieval.search.retriever import Attackable
 
 _TEXTS_AT_ONCE = 16_384
 """Candidates encoded together at most: bounds memory, changes nothing else up to rounding."""
-
-Similarity = Callable[[Sequence[int], Sequence[str], FloatArray], FloatArray]
-"""Cosines float32 ``[n]`` of texts with the original passages of some attacks (by number); the attacked
-model's rows of the texts are at hand as float32 ``[n, …]``."""
 
 
 @dataclass

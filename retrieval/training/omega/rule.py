@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retrieval.config import DEFAULT_RULES, Config, StrategyConfig
+from retrieval.config.registry import Registered
 from retrieval.config.strategy import RULES, check_own_keys
 from retrieval.errors import ConfigError
 from retrieval.training.omega.target import Target
@@ -35,7 +36,7 @@ class Facts:
     ``dev``: ``eff`` and ``rob`` where there are dev pairs; ``init``: ``model.init``."""
 
 
-class Rule:
+class Rule(Registered, registry=RULES):
     """How ω moves. The controller keeps ω, the moving averages and the dev measurements; see there."""
 
     name: ClassVar[str]
@@ -61,11 +62,6 @@ class Rule:
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         self.config, self.facts = config, facts
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "name" in cls.__dict__:
-            RULES.register(cls.name, cls)
 
     @classmethod
     def check(cls, cell: Config) -> None:
