@@ -14,6 +14,7 @@ import torch
 
 from retrieval.config import TrainerConfig
 from retrieval.errors import ConfigError
+from retrieval.run.processor import bfloat16_is_fast
 
 
 def choose_device(config: TrainerConfig) -> torch.device:
@@ -46,8 +47,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     if device.type == "cpu":
-        names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        return "bf16" if any(getattr(torch.cpu, name, bool)() for name in names) else "32"
+        return "bf16" if bfloat16_is_fast() else "32"
     return "32"
 
 

@@ -6,13 +6,13 @@ Rough by design (a factor of two): the scheduler corrects it by what running cel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig
 
 from retrieval.config import Config
+from retrieval.run.processor import CPUINFO, bfloat16_is_fast, instruction_sets
 from retrieval.training.strategy import strategy_of
 from sweeps.launch.calibration import Calibration
 from sweeps.launch.facts import Contents, Shape, assumed_contents, workload
@@ -194,24 +194,14 @@ def resident(held: float, weights: int, vectors: float) -> float:
     return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors
 
 
-def core_precision(train: DictConfig, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def core_precision(train: DictConfig, cpuinfo: Path = CPUINFO) -> str:
     """Precision of a run on this machine's cores, as ``choose_precision`` chooses it."""
     if train.precision != "auto":
         return str(train.precision)
-    return "bf16" if {"amx_bf16", "avx512_bf16"} & _flags(cpuinfo) else "32"
+    return "bf16" if bfloat16_is_fast(cpuinfo) else "32"
 
 
-@cache
-def _flags(cpuinfo: Path) -> frozenset[str]:
-    """What the processor can do."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8")
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.split() for line in text.splitlines() if line.startswith("flags")), []))
-
-
-def core_rate(cpuinfo: Path = Path("/proc/cpuinfo")) -> float:
+def core_rate(cpuinfo: Path = CPUINFO) -> float:
     """FLOP/s assumed for one core of this machine; see :data:`RATES`."""
-    flags = _flags(cpuinfo)
+    flags = instruction_sets(cpuinfo)
     return next((rate for flag, rate in RATES if flag in flags), OTHER_RATE)

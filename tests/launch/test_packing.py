@@ -188,7 +188,9 @@ def test_speedup_matches_the_measurements() -> None:
     assert Need(1, 3_159_040).faster(2) == pytest.approx(171 / 102, rel=0.01)
 
 
-def test_core_rate_by_instruction_set(tmp_path: Path) -> None:
+def test_core_rate_by_instruction_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
     info = tmp_path / "cpuinfo"
     info.write_text("flags\t\t: sse avx2 avx512f amx_bf16\n")
     assert core_rate(info) == 2e11
@@ -196,5 +198,9 @@ def test_core_rate_by_instruction_set(tmp_path: Path) -> None:
     auto = OmegaConf.structured(schema.TrainConfig())
     assert core_precision(auto, info) == "bf16"
     assert core_precision(auto, tmp_path / "absent") == "32"
+    monkeypatch.setenv(
+        "ONEDNN_MAX_CPU_ISA", "avx2"
+    )  # oneDNN would emulate bfloat16: steps take ten times as long
+    assert core_precision(auto, info) == "32"
     auto.precision = "bf16"
     assert core_precision(auto, tmp_path / "absent") == "bf16"
