@@ -17,12 +17,15 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 
 from retrieval.config import LoggerConfig
 from retrieval.errors import first_line
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
+
+if TYPE_CHECKING:
+    import wandb
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ Action = Callable[[Any], None]
 
 PROBE_SECONDS = 3.0
 """A server that does not answer a plain request within this long is not asked for more."""
+
+PROJECT = "paretrieve"
+"""W&B project of a run for which neither ``logger.project`` nor W&B's own settings name one."""
 
 METRICS = (CONTRASTIVE_ENTROPY, *RANKING)
 
@@ -44,15 +50,11 @@ class Mirror:
         ``folder``: the run directory; ``identifier``: the W&B run id, derived from the run hash so that a
         resumed run goes on in the same W&B run; ``values``: the resolved configuration.
         """
-        self._config, self._folder = config, folder
+        self._config, self._folder, self._identifier = config, folder, identifier
         self._options: dict[str, Any] = {
-            "project": config.project,
-            "group": config.group,
-            "tags": list(config.tags),
             "name": folder.name,
             "id": identifier,
             "resume": "allow",
-            "dir": str(folder),
             "config": values,
             "job_type": "train",
             "reinit": "finish_previous",
@@ -119,16 +121,25 @@ class Mirror:
                 run = None
 
     def _open(self) -> Any:
+        """Return the W&B run, online, offline or, where W&B is switched off, ``None``."""
         os.environ.setdefault("WANDB_SILENT", "true")
-        if has_wandb_key() and os.environ.get("WANDB_MODE") != "offline":
+        import wandb
+
+        own = wandb.setup().settings
+        self._options |= _chosen(self._config, own)
+        folder = Path(own.root_dir) if "WANDB_DIR" in os.environ else self._folder
+        self._options["dir"] = str(folder)
+        if own.mode == "disabled":
+            return None
+        if has_wandb_key() and own.mode not in ("offline", "dryrun"):
             run = self._start("online") if _answers(min(PROBE_SECONDS, self._config.timeout)) else None
             if run is not None:
                 return run
             log.warning("W&B does not answer; this run is logged offline, `make sync` uploads it later")
+            wandb.teardown()  # a run that a server refused keeps its id until then
+            _remove(folder, f"run-*-{self._identifier}")
         # What a killed run wrote offline may lack its last steps; the new run has them all.
-        for folder in (self._folder / "wandb").glob("offline-run-*"):
-            if not list(folder.glob("*.synced")):
-                shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, f"offline-run-*-{self._identifier}")
         return self._start("offline")
 
     def _start(self, mode: Literal["online", "offline"]) -> Any:
@@ -149,6 +160,26 @@ class Mirror:
             log.warning("W&B is not available: %s", first_line(error))
             return None
         return run
+
+
+def _chosen(config: LoggerConfig, own: wandb.Settings) -> dict[str, Any]:
+    """Return options of ``wandb.init``: our keys where they are set, else what the user told W&B itself.
+
+    ``own``: what W&B read from its environment variables and from its settings files.
+    """
+    found: dict[str, Any] = {"project": config.project or own.project or PROJECT}
+    if config.group is not None:
+        found["group"] = config.group
+    if config.tags:
+        found["tags"] = list(config.tags)
+    return found
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    """Delete W&B's folders of a run that were not uploaded."""
+    for path in (folder / "wandb").glob(pattern):
+        if not list(path.glob("*.synced")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def result_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:

@@ -104,7 +104,8 @@ def make_cells(composed: Sequence[Composed], options: Options, group: str) -> li
         key = data_key(item.config)
         run = opened(item.config, known.get(key))
         known[key] = run.fingerprint
-        _set(item.config, "logger.group", group)
+        if "WANDB_RUN_GROUP" not in os.environ:
+            _set(item.config, "logger.group", group)
         cell = Cell(item.index, item.overrides, item.config, run.directory, estimate(item.config, gpu), key)
         result = run.directory.finished()
         if result is not None:

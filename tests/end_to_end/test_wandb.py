@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_a_resume_goes_on_in_the_same_wandb_run(
     assert {row["step"] for row in server.history if "train/loss" in row} == {2, 4, 6, 8}
 
 
-@pytest.mark.parametrize("server", ["slow", "refuse", "drop"], indirect=True)
+@pytest.mark.parametrize("server", ["slow", "refuse", "drop", "page", 401, 403, 404, 429, 502], indirect=True)
 def test_a_server_in_no_mood_neither_stops_nor_slows_a_run(
     small: Compose, tmp_path: Path, server: StubServer
 ) -> None:
@@ -104,8 +105,48 @@ def test_a_server_in_no_mood_neither_stops_nor_slows_a_run(
     result = run_cell(small(*QUICK, "eval=none"))
     assert time.monotonic() - begun < 60
     assert result["strategy"] == "standard"
-    assert offline_runs(tmp_path)
+    (offline,) = offline_runs(tmp_path)
+    assert not list(offline.parent.glob("run-*"))  # what the refused attempt began
     assert_no_key_below(tmp_path)
+    server.mood = "well"
+    upload(offline, server)
+    assert [row["step"] for row in server.history if "train/loss" in row] == [2, 4]
+
+
+def upload(folder: Path, server: StubServer) -> None:
+    variables = {**os.environ, "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.address}
+    line = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    subprocess.run(line, env=variables, check=True, capture_output=True, timeout=120)
+
+
+def test_what_wandb_was_told_is_heeded_and_our_keys_stand_above(
+    small: Compose, tmp_path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"PROJECT": "theirs", "TAGS": "a,b", "NOTES": "a note", "RUN_GROUP": "nightly"}
+    for name, value in {**own, "DIR": str(tmp_path / "elsewhere")}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run_cell(small(*QUICK, "eval=none"))
+    run_cell(small(*QUICK, "eval=none", "seed=2", "logger.project=ours", "logger.tags=[c]", "logger.group=g"))
+    first, second = (upsert for upsert in server.upserts if upsert.get("displayName"))
+    assert [first[key] for key in ("project", "groupName", "tags")] == ["theirs", "nightly", ["a", "b"]]
+    assert first["notes"] == "a note"
+    assert [second[key] for key in ("project", "groupName", "tags")] == ["ours", "g", ["c"]]
+    assert len(list((tmp_path / "elsewhere" / "wandb").glob("run-*"))) == 2
+    assert not list((tmp_path / "runs").glob("*/wandb"))
+
+
+@pytest.mark.parametrize(("mode", "offline"), [("offline", 1), ("disabled", 0)])
+def test_the_mode_of_a_settings_file_is_heeded(
+    small: Compose, tmp_path: Path, server: StubServer, mode: str, offline: int
+) -> None:
+    settings = (
+        tmp_path / ".config" / "wandb" / "settings"
+    )  # HOME is tmp_path; `wandb offline` writes the file
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"[default]\nmode = {mode}\n")
+    run_cell(small(*QUICK, "eval=none"))
+    assert len(offline_runs(tmp_path)) == offline
+    assert not server.upserts
 
 
 @pytest.mark.parametrize("mood", ["slow", "refuse", "drop"])

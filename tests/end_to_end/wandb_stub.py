@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Mood = Literal["well", "slow", "refuse", "drop"]
+Mood = Literal["well", "slow", "refuse", "drop", "page", 401, 403, 404, 429, 502]
 
 
 class StubServer(ThreadingHTTPServer):
@@ -70,6 +70,12 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(60)
             case "refuse":
                 self._send({"errors": [{"message": "no"}]}, 500)
+            case int(status) if self.command == "POST":
+                self._send({"errors": [{"message": "user is not logged in"}]}, status)
+            case "page" if self.command == "POST":
+                self._send("<!doctype html><title>Sign in</title>")
+            case int() | "page":
+                self._send("ok")
             case "drop":
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
