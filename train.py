@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from retrieval.config import register_schema
 from retrieval.config.help import asked, page
 from retrieval.run.funnel import exit_status
-from retrieval.run.messages import quoted
+from retrieval.run.messages import prepared
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -24,7 +24,9 @@ def run(config: DictConfig) -> None:
     from retrieval.run_one import run_single
 
     # Hydra prints a line of its own about an error that reaches it.
-    sys.exit(exit_status(lambda: run_single(config)))
+    status = exit_status(lambda: run_single(config))
+    if status:
+        sys.exit(status)
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
     if wanted:
         sys.exit(exit_status(lambda: print(page(topic))))
     register_schema()
-    sys.argv[1:] = map(quoted, sys.argv[1:])
+    sys.argv[1:] = map(prepared, sys.argv[1:])
     sys.exit(exit_status(run))
 
 

@@ -15,6 +15,7 @@ from retrieval.config.model import SIZES
 from retrieval.config.schema import settings_of
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
+from retrieval.run.messages import prepared
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import composed
 
@@ -120,3 +121,36 @@ def test_no_tracked_configuration_names_a_place() -> None:
 )
 def test_names_of_models(model: ModelConfig, name: str) -> None:
     assert model_name(model) == name
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+train.warmup_steps=5", r"no key train.warmup_steps \(did you mean warmup\?\); valid: train.batch"),
+        ("+eval.k=5", "no key eval.k; valid: eval.bm25"),
+        ("+strategy.tau=3", "no key strategy.tau"),
+        (
+            "++strategy.perturbation.x=1",
+            "no key strategy.perturbation.x; valid: strategy.perturbation.epsilon",
+        ),
+        ("+data.foo=1", "no key data.foo"),
+        ("+attack.words=3", "attack.words is a key of attack=wsra only"),
+        ("+foo=1", "no key foo; valid: attack, cache"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        validate(composed(override))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "+data.hub.squad={dataset: some/squad,\n    test: 'a[1:]'}",
+        "+data.hub={squad: {dataset: some/squad, test: 'a[1:]'}}",
+    ],
+)
+def test_a_hub_dataset_is_added_under_a_name(given: str) -> None:
+    config = composed(prepared(given), prepared("data.hub.squad.train=train[:90%]+dev"))
+    assert config.data.hub.squad.dataset == "some/squad"
+    assert (config.data.hub.squad.train, config.data.hub.squad.test) == ("train[:90%]+dev", "a[1:]")

@@ -14,12 +14,23 @@ class GridSweeper(BasicSweeper):
     """Hydra's own sweeper with ``sweep.cells``; leaves the composition of cells to a launcher of ours."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch all batches; raises ``SystemExit(1)`` after the last if a cell of ours failed in any.
+        """Launch all batches; raises ``SystemExit(1)`` after the last if a cell failed in any.
 
         Hydra's sweeper would start no further batch after one with a failed cell.
+
+        Raises:
+            ConfigError: The launcher is none of ours; Hydra's basic one would run one cell after another
+                without estimate, status and retry.
         """
-        if not self._launcher_composes:
-            return super().sweep(arguments)
+        if not getattr(self.launcher, "composes", False):
+            from retrieval.errors import ConfigError
+
+            assert self.config is not None
+            chosen = self.config.hydra.runtime.choices["hydra/launcher"]
+            raise ConfigError(
+                f"hydra/launcher={chosen} cannot run sweeps of this project; valid: local, submitit_local, "
+                "submitit_slurm, ray"
+            )
         self.launcher.raises = False  # type: ignore[union-attr]
         returns = super().sweep(arguments)
         if any(job.status is not JobStatus.COMPLETED for batch in returns for job in batch):
@@ -30,16 +41,10 @@ class GridSweeper(BasicSweeper):
         self, overrides: Sequence[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """The overrides of every job, in batches; raises ``ConfigError`` for a file that is not right."""
-        from retrieval.errors import ConfigError
         from sweeps.launch.grid import jobs
 
         assert self.config is not None
         path, where = self.config.sweep.cells, self.config.sweep.where
-        if where is not None and not self._launcher_composes:
-            raise ConfigError(
-                "sweep.where is not known to this hydra/launcher; use local, submitit_local, submitit_slurm "
-                "or ray"
-            )
         swept = len(self.params)
         found = jobs(overrides[:swept], overrides[swept:], path)
         if where is not None and max_batch_size is not None:
@@ -47,10 +52,4 @@ class GridSweeper(BasicSweeper):
         return list(self.split_overrides_to_chunks(found, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every job in advance for launchers that do not: it takes as long as all else together."""
-        if not self._launcher_composes:
-            super().validate_batch_is_legal(batch)
-
-    @property
-    def _launcher_composes(self) -> bool:
-        return bool(getattr(self.launcher, "composes", False))
+        """Do nothing: composing every job in advance, as Hydra does, takes as long as all else together."""

@@ -15,6 +15,7 @@ from retrieval.config.data import ROLES
 from retrieval.config.model import FAMILIES, ModelConfig
 from retrieval.config.schema import Config, settings_of
 from retrieval.config.strategy import STRATEGIES
+from retrieval.config.unknown import unknown_key, unread_key
 from retrieval.errors import ConfigError
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
@@ -34,10 +35,9 @@ def validate(config: DictConfig) -> Config:
     Raises:
         ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
     """
-    known = {field.name for field in fields(Config)} | {"hydra"}
-    for name in map(str, config):
-        if name not in known:
-            raise ConfigError(f"no key {name}; valid: {', '.join(sorted(known - {'hydra'}))}")
+    unread = unread_key(config)
+    if unread is not None:
+        raise ConfigError(unknown_key(unread))
     for setting in settings_of(str(config.data.name), str(config.attack.name)):
         setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     typed = cast(Config, config)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import fields
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval.config.beir_sets import BEIR_SETS
-from retrieval.config.knobs import groups
-from retrieval.config.schema import Config, own_keys
+from retrieval.config.unknown import suggestion, unknown_key
 from retrieval.errors import ConfigError, DataError, ParetrieveError
 from retrieval.run.storage import place_reason, storage_reason
 
@@ -22,7 +19,10 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     cause = _root(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}; write key=value, lists as key=[a,b]"
+        return (
+            f"cannot read the override {error.override!r}; write key=value, lists as key=[a,b], and a value "
+            """with other signs in two pairs of quotes: 'key="value"'"""
+        )
     if isinstance(error, MissingConfigException) or "In '" in str(error):
         return _missing_group(str(error))
     if isinstance(cause, ConfigKeyError) or "Could not override" in str(error):
@@ -72,53 +72,49 @@ def _missing_group(text: str) -> str:
         valid.append("beir/NAME")
     elif group == "data/beir":
         group, value, valid = "data", f"beir/{value}", [f"beir/{name}" for name in BEIR_SETS]
-    return f"{group}={value} is not known{_suggest(value, valid)}; valid: {', '.join(valid)}"
+    return f"{group}={value} is not known{suggestion(value, valid)}; valid: {', '.join(valid)}"
 
 
 def _unknown_key(error: BaseException, cause: BaseException) -> str:
     match = re.search(r"Could not override '([^']+)'", str(error))
-    key = match.group(1) if match else (getattr(cause, "full_key", None) or str(cause).split("'")[1])
-    parent, _, name = str(key).rpartition(".")
-    if "Key '" in str(cause) and f"Key '{name}'" not in str(cause):
-        parent, name = parent.rpartition(".")[0], parent.rpartition(".")[2]
-    valid = _keys_of(parent)
-    where = f"{parent}." if parent else ""
-    owners = [
-        f"{parent}={option}"
-        for option, keys in own_keys(parent).items()
-        if str(key) in (each.key for each in keys)
-    ]
-    if owners:
-        return f"{key} is a key of {' and '.join(owners)} only; choose that, or drop the key"
-    choices = ", ".join(where + field for field in valid)
-    return f"no key {where}{name}{_suggest(name, valid)}; valid: {choices}"
-
-
-def _keys_of(path: str) -> list[str]:
-    """Fields of the schema at a dotted path, with those that only some options of a group have."""
-    own = [each.key.removeprefix(f"{path}.") for keys in own_keys(path).values() for each in keys]
-    node: type | None = Config
-    for part in path.split(".") if path else []:
-        node = groups(node).get(part) if node else None
-    return sorted({*(field.name for field in fields(node)), *own}) if node else []
-
-
-def _suggest(value: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(value, valid, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    key = str(match.group(1) if match else (getattr(cause, "full_key", None) or str(cause).split("'")[1]))
+    parent, _, name = key.rpartition(".")
+    return unknown_key(parent if "Key '" in str(cause) and f"Key '{name}'" not in str(cause) else key)
 
 
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Ambiguous value"):
+        argument, _, value = lines[0].split("'", 1)[1].rpartition("'")[0].partition("=")
+        return (
+            f"{argument}={value} has several values; add -m to sweep over them, write {argument}=[{value}] "
+            f"""for a list, or '{argument}="{value}"' for text"""
+        )
     key = getattr(error, "full_key", None)
     text = lines[0] if lines else type(error).__name__
     return f"{key}: {text}" if key else text
 
 
-def quoted(argument: str) -> str:
-    """A command-line argument such that Hydra takes an unquoted ``sweep.where`` as text."""
-    key, _, expression = argument.partition("=")
-    if key.lstrip("+") != "sweep.where" or re.fullmatch(r"""\s*('[^']*'|"[^"]*"|null|)\s*""", expression):
+_SLICE = re.compile(r"""(?:\w+\+)*\w+\[[^][,'"]*\](?:\+\w+(?:\[[^][,'"]*\])?)*""")
+"""Part of a split as the datasets library writes it: ``train[:90%]+test[10:]``."""
+
+_HUB_ENTRY = re.compile(r"\+*data\.hub\.([\w.-]+)=(\{.*\})", re.DOTALL)
+
+
+def prepared(argument: str) -> str:
+    """Return a command-line argument such that Hydra can read it.
+
+    Its grammar has no conditions (``sweep.where``), no parts of splits and no line breaks; OmegaConf adds no
+    mapping below ``data.hub``, but merges one into it.
+    """
+    key, _, value = argument.partition("=")
+    entry = _HUB_ENTRY.fullmatch(argument)
+    if entry is not None:
+        return f"+data.hub={{{entry[1]}: {' '.join(entry[2].split())}}}"
+    condition = key.lstrip("+") == "sweep.where" and not re.fullmatch(
+        r"""\s*('[^']*'|"[^"]*"|null|)\s*""", value
+    )
+    if not condition and not _SLICE.fullmatch(value):
         return argument
-    escaped = re.sub(r'(\\*)("|$)', lambda at: 2 * at[1] + ('\\"' if at[2] else ""), expression)
+    escaped = re.sub(r'(\\*)("|$)', lambda at: 2 * at[1] + ('\\"' if at[2] else ""), value)
     return f'{key}="{escaped}"'

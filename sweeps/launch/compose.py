@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from retrieval.config import register_schema
 from retrieval.errors import ConfigError
-from retrieval.run.messages import explain, quoted
+from retrieval.run.messages import explain, prepared
 from sweeps.launch.facts import facts
 from sweeps.launch.grid import Where, jobs
 
@@ -138,7 +138,7 @@ def compose_command(arguments: Sequence[str], conf: Path = CONF) -> list[Compose
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
-            master = loader.load_configuration("config", [*map(quoted, arguments)], RunMode.MULTIRUN)
+            master = loader.load_configuration("config", [*map(prepared, arguments)], RunMode.MULTIRUN)
             parser = OverridesParser.create(config_loader=loader)
             swept = master.hydra.sweeper.get("params") or {}
             params = parser.parse_overrides([f"{key}={value}" for key, value in swept.items()])

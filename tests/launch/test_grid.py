@@ -9,7 +9,7 @@ from helpers import cell_config, command
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from retrieval.errors import ConfigError
-from retrieval.run.messages import quoted
+from retrieval.run.messages import prepared
 from sweeps.launch.facts import facts
 from sweeps.launch.grid import Where, expand, read_cells, without_columns
 
@@ -73,9 +73,9 @@ def test_where_refuses(expression: str, words: str) -> None:
 def test_where_reaches_hydra_as_written() -> None:
     parser = OverridesParser.create()
     for text in ("size/params_total < 2e8", "strategy == 'a' and model != \"b\"", "'a' == 'a'", r"x == '\d'"):
-        assert parser.parse_override(quoted(f"sweep.where={text}")).value() == text
+        assert parser.parse_override(prepared(f"sweep.where={text}")).value() == text
     for argument in ("sweep.where='a < 1'", "sweep.where=null", "seed=1,2", "-m"):
-        assert quoted(argument) == argument
+        assert prepared(argument) == argument
 
 
 def test_facts_have_the_names_of_results(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Keys that no schema has: finding them in a configuration, and the line that says what was meant."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+
+from omegaconf import DictConfig, OmegaConf
+
+from retrieval.config.knobs import groups
+from retrieval.config.schema import Config, option_schemas, own_keys
+
+
+def unread_key(config: DictConfig, path: str = "") -> str | None:
+    """Return the first key of a composed configuration, dotted, that nothing reads; ``None`` without one."""
+    known = _names(path, str(config.get("name")) if path in option_schemas() else None)
+    for name in map(str, config):
+        key = f"{path}.{name}" if path else name
+        if name not in known and key != "hydra":
+            return key
+        child = OmegaConf.select(config, name) if _names(key) else None
+        found = unread_key(child, key) if isinstance(child, DictConfig) else None
+        if found is not None:
+            return found
+    return None
+
+
+def unknown_key(key: str) -> str:
+    """Return the line for a dotted key that the chosen options do not have."""
+    parent, _, name = key.rpartition(".")
+    owners = [
+        f"{parent}={option}"
+        for option, keys in own_keys(parent).items()
+        if key in (each.key for each in keys)
+    ]
+    if owners:
+        return f"{key} is a key of {' and '.join(owners)} only; choose that, or drop the key"
+    where, valid = f"{parent}." if parent else "", _names(parent)
+    return f"no key {key}{suggestion(name, valid)}; valid: {', '.join(where + each for each in valid)}"
+
+
+def suggestion(value: str, valid: list[str]) -> str:
+    """Return a question after the valid name that is most like ``value``; empty where none is."""
+    close = difflib.get_close_matches(value, valid, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _names(path: str, option: str | None = None) -> list[str]:
+    """Names of the keys and groups at a dotted path, with those of one of its options, or of all."""
+    own = {
+        each.key.removeprefix(f"{path}.")
+        for name, keys in own_keys(path).items()
+        for each in keys
+        if option in (None, name)
+    }
+    node: type | None = Config
+    for part in path.split(".") if path else []:
+        node = groups(node).get(part) if node else None
+    return sorted(own.union(item.name for item in fields(node))) if node else []
