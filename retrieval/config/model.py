@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrieval.config.knobs import knob
 from retrieval.config.registry import Registry
 
 FAMILIES: Registry[type[Any]] = Registry("model.family", "retrieval.models.families")
 """Every model family: a class of :class:`retrieval.models.scorer.Scorer`. To look one up imports PyTorch."""
+
+POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
+"""Modes of sentence-transformers' Pooling."""
 
 
 @dataclass
@@ -33,15 +37,20 @@ class ModelConfig:
         "Hugging Face hub id or local folder of the checkpoint; needed with init=pretrained.",
         content=True,
     )
-    pooling: str = knob(
-        "mean",
-        "Vector of a text: the mean of its tokens' vectors, or the first token's.",
-        choices=("mean", "cls"),
+    pooling: str | None = knob(
+        None,
+        "Vector of a text from those of its tokens; null: as the checkpoint says, else their mean.",
+        choices=POOLINGS,
     )
-    projection: int = knob(
-        768, "Dimension of the linear projection of the vector; 0: no projection.", minimum=0
+    projection: int | None = knob(
+        None,
+        "Dimension of a linear projection of the vector; 0: none; null: 768 from scratch and after "
+        "the BERTs of arXiv 1908.08962, else the checkpoint's own layers.",
+        minimum=0,
     )
-    similarity: str = knob("cosine", "Score of two vectors.", choices=("dot", "cosine"))
+    similarity: str | None = knob(
+        None, "Score of two vectors; null: the checkpoint's, else cosine.", choices=("dot", "cosine")
+    )
     temperature: float = knob(
         0.1, "Scores are divided by it; 1 with similarity=dot is the setting of arXiv 2403.18684.", above=0
     )
@@ -60,9 +69,31 @@ SIZES: dict[str, tuple[int, int]] = {
 """Option of group ``model``, and name of such a model in results -> ``layers`` and ``hidden``."""
 
 
+class Vectors(NamedTuple):
+    """How a dual encoder makes vectors and compares them; ``None``: as its checkpoint does."""
+
+    pooling: str | None
+    projection: int | None
+    similarity: str | None
+
+
+_PLAIN_BERT = re.compile(r"google/bert_uncased_L-\d+_H-\d+_A-\d+|google-bert/bert-large-uncased")
+
+
+def vectors_of(model: ModelConfig) -> Vectors:
+    """Return what a configuration says about vectors, with the defaults where no checkpoint has a say."""
+    found = Vectors(model.pooling, model.projection, model.similarity)
+    if model.init == "pretrained" and not _PLAIN_BERT.fullmatch(str(model.pretrained)):
+        return found
+    width = 768 if found.projection is None else found.projection
+    return Vectors(found.pooling or "mean", width, found.similarity or "cosine")
+
+
 def model_name(model: ModelConfig) -> str:
     """Name of a model in run names and results: ``bert-mini``, ``bert-l6-h512``, or the checkpoint's."""
     if model.init == "pretrained" and model.pretrained:
-        return model.pretrained.rstrip("/").rsplit("/", 1)[-1]
+        parent, _, name = model.pretrained.rstrip("/").rpartition("/")
+        # A run exports its encoder into a folder of this name, whatever the run.
+        return f"{parent.rpartition('/')[2]}-{name}" if name == "model" and parent else name
     names = {shape: name for name, shape in SIZES.items()}
     return names.get((model.layers, model.hidden), f"bert-l{model.layers}-h{model.hidden}")

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from retrieval.config import ModelConfig
 from retrieval.config.data import DataConfig
 from retrieval.data.arrays import within
 from retrieval.data.cache import build_once, digest
@@ -110,16 +109,41 @@ def _rare_characters(texts: Iterable[str]) -> dict[int, None]:
 
 
 def load_tokenizer(source: str | Path) -> Any:
-    """A fast tokenizer from a folder or hub id; raises :class:`ConfigError` when there is none."""
+    """Return a fast tokenizer from a folder or hub id, with a padding token.
+
+    Where the checkpoint names none, as decoders do, the end-of-text token pads; what pads is masked anyway.
+
+    Raises:
+        ConfigError: There is no tokenizer, none that is fast, or no token that can pad.
+    """
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no tokenizer at {source}: {first_line(error)}") from error
+    except Exception as error:  # a damaged file raises whatever its parser does
+        raise ConfigError(
+            f"no tokenizer at {source}: {first_line(error)}; put its tokenizer.json beside config.json"
+        ) from error
     if not tokenizer.is_fast:
         raise ConfigError(f"the tokenizer of {source} has no fast version, which the token store needs")
+    give_padding(tokenizer, str(source))
     return tokenizer
+
+
+def give_padding(tokenizer: Any, source: str) -> None:
+    """Let a tokenizer without a padding token pad with another special token.
+
+    Raises:
+        ConfigError: It has no special token at all.
+    """
+    if tokenizer.pad_token is None:
+        padding = tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token or tokenizer.bos_token
+        if padding is None:
+            raise ConfigError(
+                f"the tokenizer of {source} has no special token that could pad; add pad_token to its "
+                "tokenizer_config.json"
+            )
+        tokenizer.pad_token = padding
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
@@ -157,16 +181,26 @@ class TokenStore:
         return difference
 
 
-def tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, **options: Any) -> Any:
-    """What a tokenizer makes of texts of at most ``max_length`` tokens, ``input_ids`` among it."""
-    return tokenizer(
-        list(texts),
+def tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, prompt: str, **options: Any) -> Any:
+    """Return what a tokenizer makes of texts of at most ``max_length`` tokens, ``input_ids`` among it.
+
+    ``prompt`` stands before each text and counts. A text of no token, which only tokenizers without special
+    tokens make, becomes one padding token.
+    """
+    encoded = tokenizer(
+        [prompt + text for text in texts] if prompt else list(texts),
         truncation=True,
         max_length=max_length,
         return_attention_mask=False,
         return_token_type_ids=False,
         **options,
     )
+    for row, ids in enumerate(encoded["input_ids"]):
+        if not ids:
+            encoded["input_ids"][row] = [tokenizer.pad_token_id]
+            if "offset_mapping" in encoded:
+                encoded["offset_mapping"][row] = [(0, 0)]
+    return encoded
 
 
 @dataclass(frozen=True)
@@ -179,15 +213,21 @@ class TokenStores:
     tokenizer: Any
     fingerprint: str
     """The tokenizer's, see :func:`tokenizer_fingerprint`."""
+    prompts: tuple[str, str] = ("", "")
+    """Text before each query and each passage."""
     _opened: dict[str, TokenStore] = field(default_factory=dict)
 
     def length(self, side: Side) -> int:
         """Tokens of a text of ``side`` at most, special ones included."""
         return self.data.max_query_length if side == "queries" else self.data.max_passage_length
 
+    def prompt(self, side: Side) -> str:
+        """Text before each text of ``side``."""
+        return self.prompts[0 if side == "queries" else 1]
+
     def tokenize(self, texts: Sequence[str], side: Side, **options: Any) -> Any:
         """What the tokenizer makes of texts that are in no collection, ``input_ids`` among it."""
-        return tokenized(self.tokenizer, texts, self.length(side), **options)
+        return tokenized(self.tokenizer, texts, self.length(side), self.prompt(side), **options)
 
     def __call__(self, collection: Collection, side: Side) -> TokenStore:
         """The store of a collection's ``queries`` or ``passages``, built once per tokenizer and length.
@@ -195,12 +235,14 @@ class TokenStores:
         Memory stays flat: texts stream through in chunks.
         """
         length = self.length(side)
-        key = digest([collection.fingerprint, side, self.fingerprint, length, TOKENIZER_VERSION])
+        prompt = self.prompt(side)
+        parts = [collection.fingerprint, side, self.fingerprint, length, TOKENIZER_VERSION]
+        key = digest([*parts, prompt] if prompt else parts)
         if key not in self._opened:
 
             def build(folder: Path) -> None:
                 records = collection.queries() if side == "queries" else collection.passages()
-                write_store(folder, (text for _, text in records), self.tokenizer, length)
+                write_store(folder, (text for _, text in records), self.tokenizer, length, prompt)
 
             describe = f"tokenising the {side} of {collection.name}"
             folder = build_once(self.cache / "tokens" / key[:16], build, describe=describe)
@@ -208,14 +250,16 @@ class TokenStores:
         return self._opened[key]
 
 
-def write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int) -> None:
-    """Tokenise ``texts`` into the empty ``folder`` that :class:`TokenStore` opens."""
+def write_store(
+    folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int, prompt: str = ""
+) -> None:
+    """Tokenise ``texts``, each after ``prompt``, into the empty ``folder`` that :class:`TokenStore` opens."""
     vocabulary = len(tokenizer)
     dtype = np.dtype(np.uint16 if vocabulary <= np.iinfo(np.uint16).max else np.int32)
     lengths: list[np.ndarray] = []
     with (folder / "ids.bin").open("wb") as file:
         while chunk := list(islice(texts, CHUNK)):
-            encoded = tokenized(tokenizer, chunk, max_length)["input_ids"]
+            encoded = tokenized(tokenizer, chunk, max_length, prompt)["input_ids"]
             lengths.append(np.fromiter((len(ids) for ids in encoded), np.int64, len(encoded)))
             flat = np.fromiter((i for ids in encoded for i in ids), np.int64, int(lengths[-1].sum()))
             file.write(flat.astype(dtype).tobytes())
@@ -223,8 +267,3 @@ def write_store(folder: Path, texts: Iterator[str], tokenizer: Any, max_length: 
     np.save(folder / "offsets.npy", np.cumsum(counts), allow_pickle=False)
     sizes = {"vocabulary": vocabulary, "texts": len(counts) - 1, "tokens": int(counts.sum())}
     (folder / "store.json").write_text(json.dumps({"dtype": dtype.name, **sizes}))
-
-
-def tokenizer_source(model: ModelConfig, trained: Callable[[], Path]) -> str:
-    """Where a run's tokenizer comes from: the checkpoint's own, or the one trained on the collection."""
-    return str(trained()) if model.init == "scratch" else str(model.pretrained)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, BertConfig, BertModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError, first_line
+from retrieval.models.checkpoint import read_checkpoint, unreadable
 
 
 def load_backbone(config: ModelConfig, tokenizer: Any) -> nn.Module:
@@ -55,20 +56,50 @@ def _shrink_sublayers(model: BertModel) -> None:
 
 
 def _pretrained(config: ModelConfig) -> nn.Module:
-    name = config.pretrained or ""
+    name = str(config.pretrained)
     try:
+        source = read_checkpoint(name).backbone
+        shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
         options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-        model = AutoModel.from_pretrained(_backbone_source(name), trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+        model, report = _architecture(shape).from_pretrained(
+            source,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, in words
+            **options,
+        )
+    except ConfigError:
+        raise
+    except Exception as error:  # libraries that read weights raise whatever their parsers do
+        raise unreadable(name, error) from error
+    if report["mismatched_keys"]:
+        key, found, wanted = min(report["mismatched_keys"])
         raise ConfigError(
-            f"model.pretrained={name}: cannot load this checkpoint ({first_line(error)}). Give a folder with"
-            " config.json and model.safetensors, or a hub id that is cached or reachable"
-        ) from error
+            f"model.pretrained={name}: {key} has shape {list(found)} in its weights, {list(wanted)} by its "
+            "config.json; give the config.json that belongs to the weights"
+        )
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ConfigError(
+            f"model.pretrained={name}: it lacks {len(missing)} weights of {type(model).__name__}, "
+            f"such as {missing[0]}; they would be random. Give a checkpoint of this architecture"
+        )
     _drop_pooler(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout
-    return model  # type: ignore[no-any-return]
+    return _encoding(model)
+
+
+def _architecture(shape: Any) -> Any:
+    """The class of a checkpoint's backbone; of T5 and its kind the encoder alone."""
+    return AutoModelForTextEncoding if type(shape) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+
+
+def _encoding(model: Any) -> nn.Module:
+    """The encoder of an encoder-decoder that comes as a whole, such as BART."""
+    encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
+    return encoder
 
 
 @contextlib.contextmanager
@@ -80,9 +111,9 @@ def unloaded_backbone(folder: str) -> Iterator[nn.Module]:
     try:
         shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
-            backbone = AutoModel.from_config(shape, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            backbone = _architecture(shape).from_config(shape, trust_remote_code=False)
             _drop_pooler(backbone)
-            yield backbone
+            yield _encoding(backbone)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"model.pretrained={folder}: config.json describes no model that can be built"
@@ -94,12 +125,3 @@ def _drop_pooler(model: Any) -> None:
     """Pooling is ours: an idle pooler is never used, and would count into N."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-
-
-def _backbone_source(name: str) -> str:
-    """A sentence-transformers folder keeps its transformer at the top or in a module folder."""
-    folder = Path(name)
-    for candidate in (folder, folder / "0_Transformer"):
-        if (candidate / "config.json").is_file():
-            return str(candidate)
-    return name

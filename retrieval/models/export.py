@@ -16,17 +16,17 @@ def save_folder(
     backbone: nn.Module,
     tokenizer: Any,
     lengths: tuple[int, int],
-    pooling: str,
-    rest: list[nn.Module],
+    modules: list[nn.Module],
+    prompts: tuple[str, str],
     folder: Path,
 ) -> None:
-    """Write ``folder`` so that ``SentenceTransformer(folder)`` encodes as backbone, pooling and ``rest`` do.
+    """Write ``folder`` so that ``SentenceTransformer(folder)`` encodes as the backbone and ``modules`` do.
 
-    ``lengths``: tokens that ``encode_query`` and ``encode_document`` keep. Scores are inner products of the
-    vectors. The folder is written under a temporary name and renamed.
+    ``lengths``: tokens that ``encode_query`` and ``encode_document`` keep; ``prompts``: what stands before a
+    text. Scores are inner products of the vectors. The folder is written under a temporary name and renamed.
     """
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Transformer
 
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -41,13 +41,22 @@ def save_folder(
         query_length=query_length,
         document_length=passage_length,
     )
-    hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-    modules = [transformer, Pooling(hidden, pooling_mode=pooling), *rest]
-    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot")
+    named = dict(zip(("query", "document"), prompts, strict=True)) if any(prompts) else None
+    model = SentenceTransformer(
+        modules=[transformer, *modules], device="cpu", similarity_fn_name="dot", prompts=named
+    )
     model.save(str(temporary), safe_serialization=True, create_model_card=False)
     shutil.rmtree(source)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+
+
+def pooling_module(hidden: int, modes: tuple[str, ...]) -> nn.Module:
+    """Return sentence-transformers' Pooling of token vectors of ``hidden`` numbers."""
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    module: nn.Module = Pooling(hidden, pooling_mode=modes[0] if len(modes) == 1 else modes)
+    return module
 
 
 def dense(weight: Tensor, bias: Tensor | None) -> nn.Module:

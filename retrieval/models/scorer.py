@@ -19,6 +19,7 @@ from retrieval.config.model import FAMILIES
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.models import bert
+from retrieval.models.checkpoint import Checkpoint
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.parameters import Groups, parameter_groups
 from retrieval.models.scores import Scores
@@ -54,6 +55,17 @@ class Scorer(nn.Module, ABC):
         self.packed = bert.supports(backbone)
         self._weights: list[bert.LayerWeights] | None = None
         self.hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    prompts: tuple[str, str] = ("", "")
+    """Text before each query and each passage; the tokens that are encoded have it already."""
+
+    def adopt(self, checkpoint: Checkpoint) -> list[str]:
+        """Take over what a checkpoint holds beside its backbone, and return in words what is left out.
+
+        A family whose vectors are not those of sentence-transformers takes over the prompts alone.
+        """
+        self.prompts = checkpoint.prompts
+        return list(checkpoint.left)
 
     @abstractmethod
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
@@ -115,8 +127,7 @@ class Scorer(nn.Module, ABC):
     def _plain(self, words: nn.Module, ids: Block, offset: Block | None) -> Block:
         """One block through the backbone's own forward: the path of every other architecture than BERT."""
         # Widths are rounded up for attention alone; here every token of padding costs a whole layer.
-        limit = getattr(self.backbone.config, "max_position_embeddings", None) or ids.longest
-        width = min(ids.longest, limit)
+        width = ids.longest
         embedded = words(ids.values[:, :width])
         if offset is not None:
             embedded = embedded + offset.values[:, :width]

@@ -26,6 +26,7 @@ from yaml import YAMLError
 from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
+from retrieval.config.model import vectors_of
 from retrieval.config.schema import content_keys
 from retrieval.errors import ConfigError
 from retrieval.run.files import file_hash
@@ -174,7 +175,8 @@ def as_config(config: DictConfig | Config) -> DictConfig:
 def model_part(model: dict[str, Any]) -> dict[str, Any]:
     """What identifies a model; a dual encoder is what it was before there were other families."""
     plain = model.get("family") == ModelConfig.family
-    return {key: value for key, value in model.items() if key != "family" or not plain}
+    settled = vectors_of(ModelConfig(**model))._asdict()
+    return {key: value for key, value in (model | settled).items() if key != "family" or not plain}
 
 
 def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class ScorerRetriever(Attackable):
             scorer.train(training)
         rows = batch.split(gradient.float().cpu().numpy())
         for ids, spans, own in zip(encoded["input_ids"], encoded["offset_mapping"], rows, strict=True):
-            yield gradients_of_text(ids, spans, own)
+            yield gradients_of_text(ids, spans, own, len(self._stores.prompt("passages")))
 
 
 class _Texts(TokenStore):

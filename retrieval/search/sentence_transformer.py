@@ -12,7 +12,7 @@ import torch
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
-from retrieval.data.tokens import Side
+from retrieval.data.tokens import Side, give_padding
 from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
@@ -153,9 +153,11 @@ def sentence_transformer_retriever(
     check_folder(model)
     try:
         loaded = SentenceTransformer(str(model), device=device)
-    except (OSError, ValueError) as error:
-        reason = first_line(error)
+    except Exception as error:  # libraries that read weights raise whatever their parsers do
+        reason = first_line(error) or type(error).__name__
         raise ConfigError(f"{model}: not loadable as a sentence-transformers model: {reason}") from error
+    if hasattr(loaded.tokenizer, "pad_token"):
+        give_padding(loaded.tokenizer, str(model))
     measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(

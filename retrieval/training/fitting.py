@@ -13,6 +13,7 @@ from retrieval.config import Config, model_name
 from retrieval.data.batches import Steps
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
+from retrieval.models.soundness import check_scorer
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import MetricsLog
 from retrieval.run.tracking import Mirror
@@ -72,6 +73,9 @@ def train(
     ``mirror``: W&B, in the process that owns the run; ``None`` in the others, which write nothing.
     """
     encoder = build_scorer(cell.model, data.tokenizer, cell.seed, precision)
+    if cell.model.init == "pretrained":
+        lengths = cell.data.max_query_length, cell.data.max_passage_length
+        check_scorer(encoder, data.tokenizer, lengths, str(cell.model.pretrained))
     encoder.mini_batch_size = cell.train.mini_batch_size
     training = data.training()
     where = {

@@ -20,8 +20,8 @@ from retrieval.data.tokens import (
     load_tokenizer,
     tokenizer_fingerprint,
     tokenizer_folder,
-    tokenizer_source,
 )
+from retrieval.models.checkpoint import read_checkpoint
 from retrieval.search import denoising, mining
 from retrieval.training.strategy import strategy_of
 from retrieval.training.streams import TrainingData
@@ -109,9 +109,13 @@ def prepare(config: Config) -> PreparedData:
     in_domain = open_collection(suite.in_domain, cache)
     robust, robust_dev, ood = (open_domains(getattr(suite, role), cache) for role in ROLES)
     overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap, robust_dev)
-    source = tokenizer_source(config.model, lambda: _trained_tokenizer(config, in_domain, cache))
-    tokenizer = load_tokenizer(source)
-    stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer))
+    prompts = ("", "")
+    if config.model.init == "pretrained":
+        checkpoint = read_checkpoint(str(config.model.pretrained))
+        tokenizer, prompts = load_tokenizer(checkpoint.backbone), checkpoint.prompts
+    else:
+        tokenizer = load_tokenizer(_trained_tokenizer(config, in_domain, cache))
+    stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer), prompts)
     return PreparedData(config, suite, in_domain, robust, robust_dev, ood, overlap, stores)
 
 

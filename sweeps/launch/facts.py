@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
+from retrieval.config.model import vectors_of
 from retrieval.config.strategy import PERTURBATIONS
-from retrieval.run.files import read_json
 from retrieval.run.identity import data_label, leaves
 from retrieval.training.strategy import PERTURBED, strategy_of
 
@@ -23,9 +22,6 @@ POSITIONS, SEGMENTS, NORM = 512, 2, 2
 
 PRETRAINED_VOCABULARY = 30_522
 """Words of the published BERT checkpoints."""
-
-BERT_KEYS = {"vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"}
-"""Keys of a BERT's ``config.json``."""
 
 
 def facts(config: DictConfig) -> dict[str, Any]:
@@ -48,68 +44,82 @@ def facts(config: DictConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shape:
-    """Layers and widths of an encoder such as BERT."""
+    """What the cost of an encoder follows from."""
 
     layers: int
     hidden: int
-    intermediate: int
-    projection: int
-    """Width of the vectors; 0 = none but ``hidden``."""
+    weights: int
+    """Weights of the linear layers that see every token."""
+    after: int = 0
+    """Weights of those that see each text once."""
+    dimension: int = 0
+    """Numbers in a vector."""
 
     @classmethod
     def of(cls, model: Model) -> Shape:
-        """The shape that a configuration means: its checkpoint's, where that can be read."""
-        found = _bert_checkpoint(model)
-        if found is None:
-            widths = model.layers, model.hidden, model.intermediate or 4 * int(model.hidden)
-        else:
-            widths = found["num_hidden_layers"], found["hidden_size"], found["intermediate_size"]
-        layers, hidden, intermediate = map(int, widths)
-        return cls(layers, hidden, intermediate, int(model.projection))
-
-    @property
-    def weights(self) -> int:
-        """Weights of the linear layers, without the projection."""
-        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
-
-    @property
-    def parameters(self) -> int:
-        """Non-embedding parameters: ``12H² + 13H`` a layer if ``intermediate`` = 4H, and the projection."""
-        biases_and_norms = self.layers * (9 * self.hidden + self.intermediate)
-        projection = (self.hidden + 1) * self.projection
-        return self.weights + biases_and_norms + projection
+        """The shape that a configuration means: its checkpoint's, where that is in a local folder."""
+        folder = _local_checkpoint(model)
+        return _of_size(model) if folder is None else _described(folder, *_vectors(model))[0]
 
     def flops(self, tokens: float, attended: float) -> float:
         """FLOPs of a forward pass of one text, a multiply-add as 2; ``attended``: its length squared."""
         attention = 4 * self.hidden * self.layers * attended
-        return 2 * self.weights * tokens + attention + 2 * self.hidden * self.projection
+        return 2 * self.weights * tokens + attention + 2 * self.after
+
+
+def _of_size(model: Model) -> Shape:
+    layers, hidden = int(model.layers), int(model.hidden)
+    projection = vectors_of(cast(ModelConfig, model)).projection or 0
+    inner = int(model.intermediate or 4 * hidden)
+    return Shape(
+        layers,
+        hidden,
+        layers * (4 * hidden**2 + 2 * hidden * inner),
+        hidden * projection,
+        projection or hidden,
+    )
 
 
 def parameters(model: Model, vocabulary: int) -> dict[str, int]:
     """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
-    folder = _other_architecture(model)
+    folder = _local_checkpoint(model)
     if folder is not None:
-        return _counted(str(folder), int(model.projection), str(model.family))
-    found, shape = _bert_checkpoint(model), Shape.of(model)
-    words = vocabulary if found is None else int(found["vocab_size"])
-    return _sizes(shape.parameters, (words + POSITIONS + SEGMENTS + NORM) * shape.hidden)
+        return _described(folder, *_vectors(model))[1]
+    shape = _of_size(model)
+    # Biases and norms: 12H² + 13H parameters a layer where intermediate = 4H.
+    biases = shape.layers * (9 * shape.hidden + int(model.intermediate or 4 * shape.hidden))
+    projected = shape.dimension if shape.after else 0
+    tables = (vocabulary + POSITIONS + SEGMENTS + NORM) * shape.hidden
+    return _sizes(shape.weights + biases + shape.after + projected, tables)
 
 
 def vocabulary(config: DictConfig) -> int:
     """Words of the tokenizer that a configuration means, where its data are not at hand."""
-    found = _bert_checkpoint(config.model)
-    if found is not None:
-        return int(found["vocab_size"])
+    folder = _local_checkpoint(config.model)
+    if folder is not None:
+        return _described(folder, *_vectors(config.model))[2]
     return PRETRAINED_VOCABULARY if config.model.init == "pretrained" else int(config.data.vocabulary)
 
 
-@cache
-def _counted(folder: str, projection: int, family: str) -> dict[str, int]:
-    """Sizes of a checkpoint of any architecture, counted as a run counts them."""
-    from retrieval.models.families import unloaded_scorer
+def _vectors(model: Model) -> tuple[str, int | None]:
+    return str(model.family), vectors_of(cast(ModelConfig, model)).projection
 
-    counted = unloaded_scorer(folder, ModelConfig(family=family, projection=projection)).groups().counts()
-    return _sizes(counted["non_embedding"], counted["embedding"])
+
+@cache
+def _described(folder: str, family: str, projection: int | None) -> tuple[Shape, dict[str, int], int]:
+    """Shape, sizes and words of a checkpoint of any architecture, counted as a run counts them."""
+    from retrieval.models.families import unloaded_scorer
+    from retrieval.models.flops import Work
+
+    config = ModelConfig(init="pretrained", pretrained=folder, family=family, projection=projection)
+    scorer = unloaded_scorer(folder, config)
+    counted, backbone = scorer.groups().counts(), scorer.backbone.config
+    # FLOPs of a token without attention, and of a text without tokens, at two a weight.
+    weights, after = (int(scorer.flops(work)) // 2 for work in (Work(tokens=1), Work(sequences=1)))
+    layers, hidden = int(backbone.num_hidden_layers), scorer.hidden  # type: ignore[union-attr, arg-type]
+    (*_, dimension) = scorer.row_shape(1)
+    shape = Shape(layers, hidden, weights, after, dimension)
+    return shape, _sizes(counted["non_embedding"], counted["embedding"]), len(scorer.word_table)
 
 
 def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
@@ -120,26 +130,11 @@ def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
     }
 
 
-def _bert_checkpoint(model: Model) -> Mapping[str, Any] | None:
-    """The ``config.json`` of a checkpoint in a local folder that has a BERT's keys, else ``None``."""
-    return next((found for _, found in _local_checkpoints(model) if set(found) >= BERT_KEYS), None)
-
-
-def _other_architecture(model: Model) -> Path | None:
-    """The local folder of a pretrained checkpoint of another architecture than BERT, else ``None``."""
-    typed = (place for place in _local_checkpoints(model) if "model_type" in place[1])
-    folder, found = next(typed, (None, {"model_type": "bert"}))
-    return None if found["model_type"] == "bert" else folder
-
-
-def _local_checkpoints(model: Model) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Local folders where a pretrained checkpoint may be, each with its ``config.json``."""
-    if model.init != "pretrained" or not model.pretrained:
-        return
-    for folder in (Path(model.pretrained), Path(model.pretrained) / "0_Transformer"):
-        found = read_json(folder / "config.json")
-        if found is not None:
-            yield folder, found
+def _local_checkpoint(model: Model) -> str | None:
+    """The local folder of a pretrained checkpoint; ``None`` for a hub id and from scratch."""
+    if model.init != "pretrained" or not model.pretrained or not Path(model.pretrained).is_dir():
+        return None
+    return str(model.pretrained)
 
 
 FILL = {"query": 0.4, "passage": 0.75}
@@ -245,5 +240,5 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
         step_flops,
         measured,
         kept * at_once * most_tokens * shape.layers * shape.hidden,
-        4 * (shape.projection or shape.hidden) * texts,
+        4 * shape.dimension * texts,
     )

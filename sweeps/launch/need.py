@@ -15,7 +15,7 @@ from retrieval.config import Config
 from retrieval.run.processor import CPUINFO, bfloat16_is_fast, instruction_sets
 from retrieval.training.strategy import strategy_of
 from sweeps.launch.calibration import Calibration
-from sweeps.launch.facts import Contents, Shape, assumed_contents, workload
+from sweeps.launch.facts import Contents, Shape, assumed_contents, parameters, workload
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
 """Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:
@@ -171,11 +171,12 @@ def estimate(
         exponent = calibration.exponent(shape.hidden)
         training *= calibration.train(shape.hidden)
         measuring *= calibration.encode(shape.hidden)
-    weights = shape.parameters + embedding
+    layers = parameters(config.model, contents.vocabulary)["size/params_non_embedding"]
+    weights = layers + embedding
     held = BYTES_PER_PARAMETER * weights + work.activations
     return Need(
         train=training,
-        parameters=shape.parameters,
+        parameters=layers,
         memory=int(held if device is not None else resident(held, weights, work.vectors)),
         evaluate=measuring + START_SECONDS,
         before=before,

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from retrieval import config as schema
 from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.training import memory
+from sweeps.launch import facts
 from sweeps.launch.compose import compose_command
-from sweeps.launch.facts import Shape
 from sweeps.launch.need import (
     HEAP_ALLOWANCE,
     HEAP_GROWTH,
@@ -123,9 +123,9 @@ def test_plan_of_thousands_is_quick() -> None:
 )
 def test_parameters_of_the_bert_shapes(layers: int, hidden: int, parameters: int) -> None:
     model = schema.ModelConfig(layers=layers, hidden=hidden, projection=0)
-    assert Shape.of(model).parameters == parameters
+    assert facts.parameters(model, 100)["size/params_non_embedding"] == parameters
     projected = schema.ModelConfig(layers=layers, hidden=hidden, projection=768)
-    assert Shape.of(projected).parameters == parameters + (hidden + 1) * 768
+    assert facts.parameters(projected, 100)["size/params_non_embedding"] == parameters + (hidden + 1) * 768
 
 
 def test_estimate_grows_with_what_costs_time() -> None:

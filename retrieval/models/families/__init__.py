@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any
 
 import torch
@@ -9,13 +11,17 @@ import torch
 from retrieval.config import ModelConfig
 from retrieval.config.model import FAMILIES
 from retrieval.models.backbones import load_backbone, unloaded_backbone
+from retrieval.models.checkpoint import read_checkpoint
 from retrieval.models.scorer import Scorer
+
+log = logging.getLogger(__name__)
 
 
 def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str) -> Scorer:
-    """The scorer of a run; ``seed`` fixes the random weights.
+    """Return the scorer of a run; ``seed`` fixes the random weights.
 
-    ``tokenizer``: the fast tokenizer its inputs come from.
+    ``tokenizer``: the fast tokenizer its inputs come from. A warning says what a checkpoint holds and the
+    scorer cannot express.
 
     Raises:
         ConfigError: There is no such family, or the pretrained checkpoint cannot be loaded.
@@ -24,16 +30,30 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer: Scorer = chosen(load_backbone(config, tokenizer), config, precision)
+    if config.init == "pretrained":
+        _adopt(scorer, str(config.pretrained))
     return scorer
 
 
 def unloaded_scorer(folder: str, config: ModelConfig) -> Scorer:
-    """The scorer of a checkpoint in a local folder without its weights: every parameter is on "meta".
+    """Return the scorer of a checkpoint in a local folder with a backbone on "meta", without its weights.
 
     Raises:
         ConfigError: There is no such family, or ``config.json`` describes no model that can be built.
     """
     chosen = FAMILIES[config.family]
-    with unloaded_backbone(folder) as backbone:
+    with unloaded_backbone(read_checkpoint(folder).backbone) as backbone:
         scorer: Scorer = chosen(backbone, config)
+    scorer.adopt(read_checkpoint(folder))
     return scorer
+
+
+def _adopt(scorer: Scorer, source: str) -> None:
+    left = scorer.adopt(read_checkpoint(source))
+    if left:
+        _say_once(f"model.pretrained={source}: not taken over: {', '.join(left)}")
+
+
+@cache
+def _say_once(line: str) -> None:
+    log.warning("%s", line)

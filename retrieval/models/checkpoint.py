@@ -1,0 +1,150 @@
+"""What a checkpoint holds beside its backbone: the modules, prompts and similarity of sentence-transformers.
+
+A folder or hub id is a plain checkpoint of transformers, or has a ``modules.json``; in old layouts the
+transformer is in a module folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from retrieval.errors import ConfigError, first_line
+
+AFTER_POOLING = ("Dense", "Normalize", "LayerNorm", "Dropout")
+"""Modules between pooling and the vector that training goes on with."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder or hub id, read but for its weights."""
+
+    source: str
+    """As it was named."""
+    backbone: str
+    """Folder or hub id of the transformer and its tokenizer."""
+    pooling: tuple[str, ...] = ("mean",)
+    """Modes of sentence-transformers' Pooling; the vectors of several are put one after another."""
+    after: tuple[tuple[str, str], ...] = ()
+    """Names and folders of the modules after pooling, of :data:`AFTER_POOLING`."""
+    prompts: tuple[str, str] = ("", "")
+    """Text before each query, and before each passage."""
+    similarity: str | None = None
+    left: tuple[str, ...] = ()
+    """What the folder has and no run can express, in words."""
+
+    def modules(self) -> list[nn.Module]:
+        """Load the modules after pooling: each maps ``features["sentence_embedding"]``, float32[n, d].
+
+        Raises:
+            ConfigError: A module cannot be loaded.
+        """
+        from sentence_transformers.sentence_transformer import modules as library
+
+        try:
+            return [getattr(library, name).load(self.source, subfolder=place) for name, place in self.after]
+        except Exception as error:  # every library that reads a file has errors of its own
+            raise unreadable(self.source, error) from error
+
+
+@cache
+def read_checkpoint(source: str) -> Checkpoint:
+    """Read what the folder or hub id ``source`` holds.
+
+    Raises:
+        ConfigError: It begins with no transformer, or a file of it cannot be read.
+    """
+    listed = read_settings(source, "modules.json")
+    if not listed:
+        inner = Path(source) / "0_Transformer"
+        return Checkpoint(source, str(inner) if (inner / "config.json").is_file() else source)
+    modules = [(str(each["type"]).rsplit(".", 1)[-1], str(each.get("path") or "")) for each in listed]
+    (first, place), *others = modules
+    if first != "Transformer":
+        raise ConfigError(
+            f"{source}: its first module is {first}, no transformer that can be trained; "
+            "give another checkpoint"
+        )
+    pooling: tuple[str, ...] = ("mean",)
+    left: list[str] = []
+    after: list[tuple[str, str]] = []
+    for name, folder in others:
+        if name == "Pooling":
+            pooling, reason = _pooling(source, folder)
+            left += reason
+        elif name in AFTER_POOLING and _of_vectors(source, folder):
+            after.append((name, folder))
+        else:
+            left.append(f"module {name}")
+    own = read_settings(source, "config_sentence_transformers.json")
+    basic = read_settings(source, f"{place}/sentence_bert_config.json".lstrip("/"))
+    if basic.get("do_lower_case"):
+        left.append("do_lower_case")
+    if basic.get("max_seq_length"):
+        left.append(
+            f"max_seq_length={basic['max_seq_length']} (data.max_query_length and …passage_length count)"
+        )
+    return Checkpoint(
+        source,
+        str(Path(source) / place) if place and Path(source).is_dir() else source,
+        pooling,
+        tuple(after),
+        _prompts(own),
+        own.get("similarity_fn_name"),
+        tuple(left),
+    )
+
+
+def read_settings(source: str, name: str) -> Any:
+    """Read a JSON file of a folder or hub id; an empty dictionary where there is none.
+
+    Raises:
+        ConfigError: The hub cannot be reached and the model is not cached, or the file is no JSON.
+    """
+    from sentence_transformers.util import load_file_path
+
+    try:
+        path = load_file_path(source, name)
+        return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    except Exception as error:
+        raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}") from error
+
+
+def unreadable(source: str, error: Exception) -> ConfigError:
+    """Return the error for a checkpoint that a library could not load, whatever the library raised."""
+    return ConfigError(
+        f"model.pretrained={source}: cannot load it ({first_line(error) or type(error).__name__}). "
+        "Give a folder with config.json, model.safetensors and tokenizer.json, or a hub id that is cached or "
+        "reachable; if a file is damaged or a Git LFS pointer, download it again"
+    )
+
+
+def _pooling(source: str, folder: str) -> tuple[tuple[str, ...], list[str]]:
+    """The modes of a Pooling module, old names included, and what of it is left."""
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    try:
+        module = Pooling.load(source, subfolder=folder)
+    except Exception as error:
+        raise unreadable(source, error) from error
+    mode = module.pooling_mode
+    names = (mode,) if isinstance(mode, str) else tuple(mode)
+    return names, [] if module.include_prompt else ["Pooling without the tokens of the prompt"]
+
+
+def _of_vectors(source: str, folder: str) -> bool:
+    settings = read_settings(source, f"{folder}/config.json")
+    return str(settings.get("module_input_name", "sentence_embedding")) == "sentence_embedding"
+
+
+def _prompts(settings: dict[str, Any]) -> tuple[str, str]:
+    """Prompts of queries and of passages, as ``encode_query`` and ``encode_document`` choose them."""
+    known: dict[str, str] = settings.get("prompts") or {}
+    default = known.get(str(settings.get("default_prompt_name"))) or ""
+    named = (known[name] for name in ("document", "passage", "corpus") if name in known)
+    return known.get("query", default) or "", next(named, default) or ""
