@@ -60,7 +60,7 @@ def config(served: Served, name: str, **roles: list[str]) -> BeirConfig:
 
 def opened(served: Served, cache: Path, name: str) -> Collection:
     row = dataclasses.replace(BEIR_SETS[name])
-    return open_collection(beir.PublicSet(row, served.url).folder(cache), cache)
+    return open_collection(beir.PublicSet(row.name, row, served.url).folder(cache), cache)
 
 
 def test_a_set_becomes_the_folder_that_beir_loads(served: Served, publish: Publish, tmp_path: Path) -> None:

@@ -70,14 +70,3 @@ def check_roles(roles: Mapping[str, Sequence[str]]) -> None:
                     f"the domain {name!r} is in data.{first} and in data.{second}; a domain has one role "
                     "(trained on, steered by, or tested on), so remove it from one of them"
                 )
-
-
-def check_known(key: str, names: list[str], valid: list[str]) -> None:
-    """Refuse a domain name that the source does not have.
-
-    Raises:
-        ConfigError: the name, and the valid ones.
-    """
-    for name in names:
-        if name not in valid:
-            raise ConfigError(f"{key} names the unknown domain {name!r}; choose from {', '.join(valid)}")

@@ -24,7 +24,7 @@ from retrieval.config.beir_sets import BEIR_SETS, BeirSet
 from retrieval.config.data import SOURCES, DataConfig
 from retrieval.config.knobs import knob
 from retrieval.data import index, records
-from retrieval.data.cache import build_once, digest
+from retrieval.data.cache import digest
 from retrieval.data.sources import download, references
 from retrieval.errors import ConfigError, DataError
 
@@ -40,17 +40,13 @@ class BeirConfig(DataConfig):
 
 
 @dataclass(frozen=True)
-class PublicSet:
+class PublicSet(references.Reference):
     """A reference to a public set."""
 
+    kind = "beir"
     row: BeirSet
     url: str
     """Where the archives are."""
-
-    @property
-    def name(self) -> str:
-        """BEIR's name of the set."""
-        return self.row.name
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -63,27 +59,11 @@ class PublicSet:
         rules = [self.row.splits, self.row.evaluated, self.row.drop_identical, self.row.folder]
         return digest({"beir": self.row.name, "md5": self.row.md5, "rules": rules, "version": VERSION})
 
-    def folder(self, cache: Path) -> Path:
-        """The set as a BEIR folder.
-
-        Raises:
-            DownloadError: the archive is neither there nor to be had.
-            DataError: the archive does not hold the set.
-        """
-        key = self.fingerprint(cache)[:32]
-        built = build_once(
-            cache / "sources" / "beir" / key, lambda target: self._build(target, cache), describe=str(self)
-        )
-        return built / self.name
-
-    def _build(self, target: Path, cache: Path) -> None:
+    def build(self, folder: Path, cache: Path) -> None:
+        """Unpack what a run needs of the archive, downloaded if it is not there yet."""
         url = f"{self.url.rstrip('/')}/{self.row.file}"
         place = (cache / "downloads" / "beir" / self.row.file).resolve()
-        archive = download.fetch(url, place, self.row.md5, self.row.megabytes)
-        unpack(archive, self.row, target / self.name)
-
-    def __str__(self) -> str:
-        return f"beir/{self.name}"
+        unpack(download.fetch(url, place, self.row.md5, self.row.megabytes), self.row, folder)
 
 
 def reference(config: DataConfig, name: str, key: str) -> PublicSet:
@@ -96,7 +76,7 @@ def reference(config: DataConfig, name: str, key: str) -> PublicSet:
         close = difflib.get_close_matches(name, BEIR_SETS, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(f"{key}: beir/{name} is not known{hint}; valid: {', '.join(BEIR_SETS)}")
-    return PublicSet(BEIR_SETS[name], config.beir_url)
+    return PublicSet(name, BEIR_SETS[name], config.beir_url)
 
 
 def unpack(archive: Path, row: BeirSet, folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from retrieval.config.data import SOURCES, DataConfig, HubDataset
-from retrieval.data.cache import build_once, digest
+from retrieval.data.cache import digest
 from retrieval.data.sources import references
 from retrieval.data.sources.pairs import write_collection
 from retrieval.errors import ConfigError, DownloadError, first_line
@@ -32,10 +32,10 @@ class HubConfig(HubDataset, DataConfig):
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(references.Reference):
     """A reference to a dataset."""
 
-    name: str
+    kind = "hub"
     settings: HubDataset
     key: str
     """Where its settings stand in the configuration."""
@@ -53,20 +53,10 @@ class Dataset:
             settings["revision"] = None
         return digest({"hub": settings, "version": VERSION})
 
-    def folder(self, cache: Path) -> Path:
-        """The dataset as a BEIR folder.
-
-        Raises:
-            ConfigError: a column or split is not there.
-            DataError: a row cannot be used.
-            DownloadError: the dataset is neither cached nor to be had.
-        """
-        folder = cache / "sources" / "hub" / self.fingerprint(cache)[:32]
-        return build_once(folder, lambda target: self._build(target, cache), describe=str(self)) / self.name
-
-    def _build(self, target: Path, cache: Path) -> None:
+    def build(self, folder: Path, cache: Path) -> None:
+        """Write the rows of the splits."""
         parts = {split: self._load(str(getattr(self.settings, split)), cache) for split in self.splits}
-        write_collection(parts, self.settings, str(self), target / self.name)
+        write_collection(parts, self.settings, str(self), folder)
 
     def _load(self, split: str, cache: Path) -> Any:
         import datasets
@@ -104,9 +94,6 @@ class Dataset:
             f"{name} --repo-type dataset --revision {self.settings.revision} --local-dir FOLDER), bring the "
             f"folder here and set {self.key}.dataset=FOLDER"
         )
-
-    def __str__(self) -> str:
-        return f"hub/{self.name}"
 
 
 def reference(config: DataConfig, name: str, key: str) -> Dataset:

@@ -18,10 +18,10 @@ from retrieval.config.data import SOURCES, DataConfig, Source
 from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, packages, references, twins
+from retrieval.data.sources.references import IN_DOMAIN
 from retrieval.errors import ConfigError
 
 VERSION = 1
-IN_DOMAIN = "in-domain"
 # However small a domain is, most of its queries are for training and some are for testing.
 _MAX_TEST_SHARE = 0.2
 _MAX_DEV_SHARE = 0.1
@@ -87,13 +87,7 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         lambda target: _build(target, settings, domains, cache),
         describe="documentation strings of the installed packages",
     )
-    suite = Suite(
-        name=settings.label or settings.name,
-        in_domain=folder / IN_DOMAIN,
-        **{role: {name: folder / name for name in names} for role, names in domains.roles.items()},
-        fingerprint=identity,
-    )
-    return references.with_references(suite, config, cache)
+    return references.own_suite(config, cache, folder, domains.roles, identity)
 
 
 def _domains(config: PydocsConfig) -> _Domains:

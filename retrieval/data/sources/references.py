@@ -7,49 +7,64 @@ dataset of ``data.hub``. Anything else is a folder in BEIR format. A source hand
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, cast
 
 from retrieval.config.data import ROLES, SOURCES, DataConfig, Source
 from retrieval.data import index
-from retrieval.data.cache import digest
-from retrieval.data.sources import Suite, check_known, check_roles
+from retrieval.data.cache import build_once, digest
+from retrieval.data.sources import Suite, check_roles
 from retrieval.errors import ConfigError
 
-
-class Reference(Protocol):
-    """A collection that a configuration names; nothing is downloaded or built before :meth:`folder`."""
-
-    @property
-    def name(self) -> str:
-        """How the collection is called in results."""
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Splits that the prepared folder has."""
-
-    def fingerprint(self, cache: Path | None) -> str:
-        """Hash that changes when the content would."""
-
-    def folder(self, cache: Path) -> Path:
-        """The collection as a BEIR folder, built once."""
-
-    def __str__(self) -> str:
-        """What the collection is, in messages."""
+IN_DOMAIN = "in-domain"
+"""Folder and name of the in-domain collection of a source with domains of its own."""
 
 
 @dataclass(frozen=True)
-class Folder:
+class Reference(ABC):
+    """A collection that a configuration names; nothing is downloaded or built before :meth:`folder`."""
+
+    kind: ClassVar[str]
+    """The source that lends it."""
+    name: str
+    """How the collection is called in results."""
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Splits that the prepared folder has."""
+
+    @abstractmethod
+    def fingerprint(self, cache: Path | None) -> str:
+        """Hash that changes when the content would."""
+
+    @abstractmethod
+    def build(self, folder: Path, cache: Path) -> None:
+        """Write the collection as a BEIR folder, which does not exist yet.
+
+        Raises:
+            ConfigError, DataError, DownloadError: it is not there, not as described, or not to be had.
+        """
+
+    def folder(self, cache: Path) -> Path:
+        """The collection as a BEIR folder, built once; raises what :meth:`build` does."""
+        place = cache / "sources" / self.kind / self.fingerprint(cache)[:32]
+        build_once(place, lambda target: self.build(target / self.name, cache), describe=str(self))
+        return place / self.name
+
+    def __str__(self) -> str:
+        """What the collection is, in messages."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Folder(Reference):
     """A reference to a BEIR folder; nothing is copied."""
 
     path: Path
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -59,6 +74,9 @@ class Folder:
     def fingerprint(self, cache: Path | None) -> str:
         """Hash of the content; the path does not matter."""
         return index.fingerprint(self.path, cache)
+
+    def build(self, folder: Path, cache: Path) -> None:
+        """Never called: the folder is there."""
 
     def folder(self, cache: Path) -> Path:
         """The folder itself."""
@@ -81,7 +99,11 @@ def own_domains(config: DataConfig, valid: list[str]) -> dict[str, list[str]]:
     """
     found = {role: [name for name in getattr(config, role) if not is_reference(name)] for role in ROLES}
     for role, names in found.items():
-        check_known(f"data.{role}", names, valid)
+        for name in names:
+            if name not in valid:
+                raise ConfigError(
+                    f"data.{role} names the unknown domain {name!r}; choose from {', '.join(valid)}"
+                )
     check_roles(found)
     return found
 
@@ -112,19 +134,23 @@ def folder(key: str, path: str) -> Folder:
     if not place.is_dir():
         reason = "is not a folder" if place.exists() else "does not exist"
         raise ConfigError(f"{key}={path} {reason} (looked at {place}); give a folder in BEIR format")
-    return Folder(place)
+    return Folder(place.name, place)
 
 
-def need_split(key: str, collection: Reference, split: str, hint: str) -> None:
-    """Refuse a collection without the split that its role needs.
+_NEEDED: dict[str, tuple[tuple[str, ...], str]] = {
+    "robust": (("train",), "it can serve as an OOD test domain: data.ood=[{}]"),
+    "robust_dev": (("dev", "test"), "dev/ood is measured on them, so name another collection"),
+    "ood": (("test",), "the robustness is measured on it"),
+}
+"""Role -> splits of which a collection needs one, and the way out where it has none."""
 
-    Raises:
-        ConfigError: the collection, its splits and the way out.
-    """
-    if split not in collection.splits:
+
+def _need_split(key: str, collection: Reference, splits: tuple[str, ...], hint: str) -> None:
+    """Refuse a collection that has none of ``splits``: the message names it, its splits and the way out."""
+    if not set(splits) & set(collection.splits):
         raise ConfigError(
-            f"{key}: {collection} has no {split} judgements (splits there: {', '.join(collection.splits)}); "
-            f"{hint}"
+            f"{key}: {collection} has no {' or '.join(splits)} judgements "
+            f"(splits there: {', '.join(collection.splits)}); {hint.format(collection)}"
         )
 
 
@@ -142,8 +168,8 @@ def referenced_source(
 
     def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
         collection = in_domain(config)
-        need_split(key, collection, "train", f"it can serve as an OOD test domain: data.ood=[{collection}]")
-        need_split(key, collection, "test", "the effectiveness is measured on it")
+        _need_split(key, collection, *_NEEDED["robust"])
+        _need_split(key, collection, ("test",), "the effectiveness is measured on it")
         roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
         # Called after the first source that had it: the identities of stored runs hold this fingerprint.
         return digest(
@@ -156,6 +182,15 @@ def referenced_source(
         return Suite(config.label or collection.name, collection.folder(cache), **folders, fingerprint=found)
 
     return Source(schema, fingerprint, prepare, **more)
+
+
+def own_suite(
+    config: DataConfig, cache: Path, folder: Path, roles: Mapping[str, list[str]], fingerprint: str
+) -> Suite:
+    """The suite of a source whose own domains lie in ``folder`` by name, with the references of its roles."""
+    domains = {role: {name: folder / name for name in names} for role, names in roles.items()}
+    own = Suite(config.label or config.name, folder / IN_DOMAIN, **domains, fingerprint=fingerprint)
+    return with_references(own, config, cache)
 
 
 def with_references(suite: Suite, config: DataConfig, cache: Path) -> Suite:
@@ -198,7 +233,7 @@ class _Roles:
                         f"data.{role} {part} has the name of the in-domain collection ({description}); each "
                         "collection has one role and its own name"
                     )
-                _need_split_of(role, part)
+                _need_split(f"data.{role}", part, *_NEEDED[role])
 
     @property
     def empty(self) -> bool:
@@ -218,15 +253,3 @@ class _Roles:
         return {
             role: {part.name: part.folder(cache) for part in parts} for role, parts in self._parts.items()
         }
-
-
-def _need_split_of(role: str, part: Reference) -> None:
-    if role == "robust":
-        need_split("data.robust", part, "train", f"it can serve as an OOD test domain: data.ood=[{part}]")
-    elif role == "ood":
-        need_split("data.ood", part, "test", "the robustness is measured on it")
-    elif not {"dev", "test"} & set(part.splits):
-        raise ConfigError(
-            f"data.robust_dev: {part} has no dev or test judgements (splits there: "
-            f"{', '.join(part.splits)}); dev/ood is measured on them, so name another collection"
-        )

@@ -29,10 +29,10 @@ from retrieval.config.data import SOURCES, DataConfig, Source
 from retrieval.config.knobs import knob
 from retrieval.data.cache import build_once, digest
 from retrieval.data.sources import Suite, references
+from retrieval.data.sources.references import IN_DOMAIN
 from retrieval.errors import ConfigError
 
 VERSION = 1
-IN_DOMAIN = "in-domain"
 SIDE_PASSAGES = 20_000
 SIDE_QUERIES = 5_000
 
@@ -102,19 +102,12 @@ def prepare(config: DataConfig, cache: Path) -> Suite:
         for number in range(settings.domains + 1):
             _Domain.of(settings, number).write(folder)
 
-    drawn_from = _drawn_from(settings)
     folder = build_once(
-        cache / "sources" / "synthetic" / digest(drawn_from)[:32],
+        cache / "sources" / "synthetic" / digest(_drawn_from(settings))[:32],
         build,
         describe=f"synthetic suite of {settings.passages} passages",
     )
-    suite = Suite(
-        name=settings.label or settings.name,
-        in_domain=folder / IN_DOMAIN,
-        **{role: {name: folder / name for name in names} for role, names in roles.items()},
-        fingerprint=_fingerprint(settings, roles),
-    )
-    return references.with_references(suite, config, cache)
+    return references.own_suite(config, cache, folder, roles, _fingerprint(settings, roles))
 
 
 def _drawn_from(config: SyntheticConfig) -> dict[str, int]:
