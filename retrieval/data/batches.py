@@ -7,7 +7,7 @@ step to step, so a resumed run continues with the very batch that the interrupte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset
 
 from retrieval.data.arrays import contained
 from retrieval.data.collection import Judgements
-from retrieval.data.layout import TokenBatch, group_tokens
+from retrieval.data.layout import OnDevice, TokenBatch, group_tokens
 from retrieval.data.negatives import HardNegatives
 from retrieval.data.tokens import TokenStore
 
@@ -56,7 +56,7 @@ class TrainingPairs:
 
 
 @dataclass(frozen=True)
-class RankingBlock:
+class RankingBlock(OnDevice):
     """Where the sequences of one loss lie in the batch and which passage is whose positive.
 
     ``labels``: int64 ``[n]``; ``excluded``: bool ``[n, m]``; see :func:`contrastive_loss`. The first n of
@@ -69,14 +69,9 @@ class RankingBlock:
     labels: Tensor
     excluded: Tensor
 
-    def to(self, device: torch.device | str) -> RankingBlock:
-        """The same block on another device."""
-        labels = self.labels.to(device, non_blocking=True)
-        return RankingBlock(self.queries, self.passages, labels, self.excluded.to(device, non_blocking=True))
-
 
 @dataclass(frozen=True)
-class Shard:
+class Shard(OnDevice):
     """One process's share of a step's sequences, the whole pairs of every block dealt out in order.
 
     ``order``: int64 ``[N]``: where the vector of each of the N sequences of the whole step, in the caller's
@@ -101,18 +96,13 @@ class Shard:
 
     @property
     def tokens(self) -> int:
-        """Of the whole step, as :class:`TokenBatch` counts them; so are the next two."""
+        """Of the whole step, as :class:`TokenBatch` counts them."""
         return int(self.lengths.sum())
 
     @property
     def attended(self) -> int:
         """Sum of the squared lengths."""
         return int(np.square(self.lengths).sum())
-
-    @property
-    def sequences(self) -> int:
-        """N."""
-        return len(self.lengths)
 
     def part(self, chosen: slice) -> tuple[Tensor, Shard]:
         """Some sequences of the whole step: which of this process's they are, and how they are dealt out.
@@ -126,7 +116,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(OnDevice):
     """All sequences of a step, queries and passages of every loss together.
 
     With a ``shard``, ``tokens`` are this process's sequences alone; ``blocks`` and ``pairs`` are those of
@@ -140,12 +130,6 @@ class Batch:
     shard: Shard | None = None
     term: str = ""
     """The term of the loss that the step minimises alone, ``eff`` or ``rob``; empty: all of them."""
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device (called by Lightning)."""
-        blocks = {name: block.to(device) for name, block in self.blocks.items()}
-        shard = self.shard and replace(self.shard, order=self.shard.order.to(device, non_blocking=True))
-        return Batch(self.step, self.tokens.to(device), blocks, self.pairs, shard, self.term)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ layout that are gathered from the tokens and whose results are gathered back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -58,8 +58,25 @@ class Block:
     longest: int
 
 
+class OnDevice:
+    """A dataclass whose tensors, those of such dataclasses and mappings within among them, move together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device; what is no tensor stays where it is."""
+        parts: Any = {part.name: getattr(self, part.name) for part in fields(cast(Any, self))}
+        return cast(Self, replace(cast(Any, self), **_moved(parts, device)))
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, dict):
+        return {name: _moved(part, device) for name, part in value.items()}
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return value.to(device) if isinstance(value, OnDevice) else value
+
+
 @dataclass(frozen=True)
-class TokenBatch:
+class TokenBatch(OnDevice):
     """Token ids of ``n`` sequences, packed, with the groups that attention sees.
 
     ``ids``: int64 ``[T]``, the tokens in layout order, then at least one blank (id 0) up to a multiple of
@@ -89,19 +106,6 @@ class TokenBatch:
     def attended(self) -> int:
         """Sum of squared lengths: (query, key) pairs of attention that are not padding."""
         return int(np.square(self.sizes).sum())
-
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> TokenBatch:
-        """The same batch on another device."""
-        return self._each(lambda values: values.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> TokenBatch:
-        """The same batch in page-locked memory (called by the data loader)."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> TokenBatch:
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        changed: dict[str, Any] = {name: change(value) for name, value in tensors.items()}
-        return replace(self, **changed)
 
     @property
     def real(self) -> Tensor:

@@ -29,16 +29,9 @@ class Work:
     other: float = 0.0
 
     @classmethod
-    def of(cls, batch: TokenBatch, passes: int) -> Work:
-        """A batch put through the scorer ``passes`` times."""
-        return cls(passes * batch.tokens, passes * batch.attended, passes * len(batch.lengths))
-
-    @classmethod
-    def of_share(cls, tokens: TokenBatch, shard: Shard | None, passes: int) -> Work:
-        """Sequences of which this process has ``tokens``, all of them put through ``passes`` times."""
-        if shard is None:
-            return cls.of(tokens, passes)
-        return cls(passes * shard.tokens, passes * shard.attended, passes * shard.sequences)
+    def of(cls, counted: TokenBatch | Shard, passes: int) -> Work:
+        """Sequences put through the scorer ``passes`` times: a batch, or a step that processes share."""
+        return cls(passes * counted.tokens, passes * counted.attended, passes * len(counted.lengths))
 
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))

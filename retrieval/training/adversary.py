@@ -42,7 +42,7 @@ class Adversary:
         self.tokens, self.shard = batch.passages.tokens, batch.passages.shard
         with torch.no_grad():
             self.queries = gathered(scorer(batch.queries.tokens), batch.queries.shard)
-        self.work = Work.of_share(batch.queries.tokens, batch.queries.shard, FORWARD)
+        self.work = Work.of(batch.queries.shard or batch.queries.tokens, FORWARD)
         self.free = self.tokens.real & ~vocabulary.special[self.tokens.ids]
         """Tokens that may be changed: bool ``[T]``."""
 
@@ -58,7 +58,7 @@ class Adversary:
         with self.scorer.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(point), point)
-        self.work += Work.of_share(self.tokens, self.shard, FORWARD + BACKWARD_TO_INPUTS)
+        self.work += Work.of(self.shard or self.tokens, FORWARD + BACKWARD_TO_INPUTS)
         return gradient * self.free[:, None]
 
 

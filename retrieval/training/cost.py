@@ -31,8 +31,7 @@ class Spent:
     @classmethod
     def of_step(cls, batch: Batch, work: Work) -> Spent:
         """One step, all processes' shares of it together."""
-        tokens = batch.shard.tokens if batch.shard else batch.tokens.tokens
-        return cls(1, batch.pairs, int(tokens), work)
+        return cls(1, batch.pairs, (batch.shard or batch.tokens).tokens, work)
 
     def __add__(self, more: Spent) -> Spent:
         return Spent(

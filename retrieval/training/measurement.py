@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -37,31 +36,21 @@ from retrieval.training.streams import TrainingData, dev_streams
 DEV, TEST = "dev", "test"
 
 
-@dataclass(frozen=True)
-class DevSample:
-    """Dev pairs of one loss: a batch of blocks that belong together, or one perturbed block."""
-
-    batch: Batch
-
-    def loss(self, encoder: Scorer, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
-        """Mean loss of the blocks, 0-d, and what it took."""
-        tokens, offset, work = self.batch.tokens, None, Work.of(self.batch.tokens, FORWARD)
-        if isinstance(self.batch, AttackedBatch):
-            assert perturbation is not None
-            seen = perturbation(encoder, self.batch)
-            tokens, offset, work = seen.tokens, seen.offset, work + seen.work
-        with torch.no_grad():
-            vectors = encoder(tokens, offset)
-            losses = [block_loss(encoder, vectors, self.batch, name) for name in self.batch.blocks]
-        return torch.stack(losses).mean(), work
-
-    def to(self, device: torch.device) -> DevSample:
-        """The same on another device."""
-        return DevSample(self.batch.to(device))
+Samples = Mapping[str, tuple[Batch, ...]]
+"""``eff`` and ``rob`` → what the loss is the mean of: batches of blocks, or of one perturbed block."""
 
 
-Samples = Mapping[str, tuple[DevSample, ...]]
-"""``eff`` and ``rob`` → the samples whose mean loss it is."""
+def dev_loss(encoder: Scorer, batch: Batch, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
+    """Mean loss of the blocks of a batch, 0-d, and what it took."""
+    tokens, offset, work = batch.tokens, None, Work.of(batch.tokens, FORWARD)
+    if isinstance(batch, AttackedBatch):
+        assert perturbation is not None
+        seen = perturbation(encoder, batch)
+        tokens, offset, work = seen.tokens, seen.offset, work + seen.work
+    with torch.no_grad():
+        vectors = encoder(tokens, offset)
+        losses = [block_loss(encoder, vectors, batch, name) for name in batch.blocks]
+    return torch.stack(losses).mean(), work
 
 
 def dev_sides(data: PreparedData) -> tuple[str, ...]:
@@ -81,7 +70,7 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
     wanted, robust, count = rule.measures, rule.config.robust, rule.config.measure_pairs
     if rule.trains_proxies:
         count *= 4
-    made: dict[str, tuple[DevSample, ...]] = {}
+    made: dict[str, tuple[Batch, ...]] = {}
     if "eff" in wanted or robust != "ood":
         if "eff" not in dev_sides(data):
             raise ConfigError(
@@ -92,7 +81,7 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
     if "eff" in wanted:
         made["eff"] = (_sample(pairs, count, batch_size, seed, rule.name),)
     if "rob" in wanted:
-        samples = []
+        samples: list[Batch] = []
         if robust != "ood":
             samples.append(_perturbed(pairs, batch_size, seed, rule.name))
         if robust != "adversarial":
@@ -138,7 +127,7 @@ def _pairs(data: PreparedData, collection: Collection, split: str) -> TrainingPa
     return TrainingPairs(collection.name, *stores, pairs=judged, known=judged)
 
 
-def _sample(pairs: TrainingPairs, count: int, batch_size: int, seed: int, rule: str) -> DevSample:
+def _sample(pairs: TrainingPairs, count: int, batch_size: int, seed: int, rule: str) -> Batch:
     blocks = min(count, len(pairs)) // batch_size
     if blocks == 0:
         raise ConfigError(
@@ -147,17 +136,16 @@ def _sample(pairs: TrainingPairs, count: int, batch_size: int, seed: int, rule: 
             "raise the latter, or choose another rule"
         )
     streams = tuple(Stream(str(block), (pairs,), batch_size) for block in range(blocks))
-    return DevSample(collate(streams, seed, 0, positions={str(block): block for block in range(blocks)}))
+    return collate(streams, seed, 0, positions={str(block): block for block in range(blocks)})
 
 
-def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> DevSample:
+def _perturbed(pairs: TrainingPairs, batch_size: int, seed: int, rule: str) -> Batch:
     if len(pairs) < batch_size:
         raise ConfigError(
             f"strategy.rule={rule} needs train.batch_size={batch_size} dev pairs and {pairs.name} has "
             f"{len(pairs)}; choose another rule"
         )
-    batch = collate((Stream(PERTURBED, (pairs,), batch_size),), seed, 0)
-    return DevSample(AttackedBatch.of(batch, PERTURBED))
+    return AttackedBatch.of(collate((Stream(PERTURBED, (pairs,), batch_size),), seed, 0), PERTURBED)
 
 
 class DevLosses:
@@ -167,28 +155,21 @@ class DevLosses:
         self, encoder: Scorer, perturbation: Perturbation | None, samples: Samples, metrics: MetricsCallback
     ) -> None:
         self.encoder, self.perturbation, self.samples, self.metrics = encoder, perturbation, samples, metrics
-        self._device = torch.device("cpu")
 
     def __call__(self) -> tuple[float, float]:
         """E_dev and R_dev as the encoder is; NaN for what the rule did not ask for."""
         start = time.perf_counter()
-        self._move(next(self.encoder.parameters()).device)
+        device = next(self.encoder.parameters()).device
+        self.samples = {side: tuple(batch.to(device) for batch in own) for side, own in self.samples.items()}
         self.encoder.eval()
         found, work = {"eff": float("nan"), "rob": float("nan")}, Work()
-        for side, samples in self.samples.items():
-            losses = [sample.loss(self.encoder, self.perturbation) for sample in samples]
+        for side, batches in self.samples.items():
+            losses = [dev_loss(self.encoder, batch, self.perturbation) for batch in batches]
             found[side] = float(torch.stack([loss for loss, _ in losses]).mean())
             work = sum((taken for _, taken in losses), work)
         self.encoder.train()
         self.metrics.measured(work, time.perf_counter() - start)
         return found["eff"], found["rob"]
-
-    def _move(self, device: torch.device) -> None:
-        if device != self._device:
-            self._device = device
-            self.samples = {
-                side: tuple(sample.to(device) for sample in samples) for side, samples in self.samples.items()
-            }
 
 
 class MeasurementCallback(pl.Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,30 +20,20 @@ HIDDEN_LEARNING_RATE, BASE_WIDTH, BASE_LAYERS = 1e-3, 128, 2
 PRETRAINED_LEARNING_RATE = 5e-5
 
 
-@dataclass(frozen=True)
-class LearningRates:
-    """Peak learning rates of the hidden weights and of the embeddings."""
+def learning_rates(train: TrainConfig, model: ModelConfig) -> tuple[float, float]:
+    """Peak learning rates of the hidden weights and of the embeddings.
 
-    hidden: float
-    embedding: float
-
-
-def learning_rates(train: TrainConfig, model: ModelConfig) -> LearningRates:
-    """As configured; where nothing is, so that one setting fits every size.
-
+    As configured; where nothing is, so that one setting fits every size.
     From scratch the hidden weights get ``1e-3 · 128/hidden · 2/layers`` and the embeddings 2e-3. Under Adam
     the best rate of a hidden matrix falls with its width, that of an embedding does not (Yang et al. 2022,
     arXiv 2203.03466, table 3); that it falls with the depth was measured (docs/method.md). A pretrained
     checkpoint gets 5e-5 throughout.
     """
-    if train.lr is not None:
-        chosen = LearningRates(train.lr, train.lr)
-    elif model.init == "pretrained":
-        chosen = LearningRates(PRETRAINED_LEARNING_RATE, PRETRAINED_LEARNING_RATE)
-    else:
+    hidden = embedding = train.lr if train.lr is not None else PRETRAINED_LEARNING_RATE
+    if train.lr is None and model.init != "pretrained":
         scale = BASE_WIDTH / model.hidden * BASE_LAYERS / model.layers
-        chosen = LearningRates(HIDDEN_LEARNING_RATE * scale, EMBEDDING_LEARNING_RATE)
-    return replace(chosen, embedding=train.embedding_lr) if train.embedding_lr is not None else chosen
+        hidden, embedding = HIDDEN_LEARNING_RATE * scale, EMBEDDING_LEARNING_RATE
+    return hidden, embedding if train.embedding_lr is None else train.embedding_lr
 
 
 class RetrievalModule(pl.LightningModule):
@@ -61,11 +50,15 @@ class RetrievalModule(pl.LightningModule):
         encoder: Scorer,
         objective: Objective,
         train: TrainConfig,
-        rates: LearningRates,
+        rates: tuple[float, float],
         seed: int,
         sampler: Sampler | None = None,
     ) -> None:
-        """``sampler``: ``None`` where batches come from elsewhere, as in a probe of speed."""
+        """A module of a run.
+
+        ``rates``: of :func:`learning_rates`; ``sampler``: ``None`` where batches come from elsewhere, as in a
+        probe of speed.
+        """
         super().__init__()
         self.encoder = encoder
         self.objective = objective
@@ -110,8 +103,9 @@ class RetrievalModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and linear decay to zero; no weight decay on biases and norms."""
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        hidden, embedding = self.rates
         split = self.encoder.groups()
-        for rate, part in ((self.rates.embedding, split.embedding), (self.rates.hidden, split.other)):
+        for rate, part in ((embedding, split.embedding), (hidden, split.other)):
             for parameter in part.values():
                 if parameter.requires_grad:
                     decay = self.train_config.weight_decay if parameter.ndim > 1 else 0.0

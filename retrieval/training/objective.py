@@ -100,7 +100,7 @@ class Objective:
         back = self.strategy.backward_passes * BACKWARD if backward_passes is None else backward_passes
         again = back // BACKWARD * FORWARD if encoder.recomputes else 0
         passes = FORWARD + back + again
-        work = seen.work + Work.of_share(batch.tokens, batch.shard, passes)
+        work = seen.work + Work.of(batch.shard or batch.tokens, passes)
         if batch.term:
             return _of_one_term(batch.term, blocks, self.strategy.terms[batch.term], work)
         of_eff, of_rob = self.strategy.eff, self.strategy.rob

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
-import torch
 from torch import Tensor
 
 from retrieval.data.batches import Batch, Shard
-from retrieval.data.layout import TokenBatch
+from retrieval.data.layout import OnDevice, TokenBatch
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(OnDevice):
     """Sequences taken from a batch.
 
     ``tokens``: they alone, in the caller's order; ``places``: int64 ``[Σ lengths]``, where each of their
@@ -25,26 +24,16 @@ class Part:
     """How the sequences are dealt out, where several processes have some of them each."""
 
     @classmethod
-    def of(cls, whole: TokenBatch, sequences: slice | Tensor, shard: Shard | None = None) -> Part:
-        """The part of ``whole`` (on the CPU) at ``sequences`` of the caller's order."""
-        return cls(*whole.select(sequences), shard)
-
-    @classmethod
-    def of_batch(cls, batch: Batch, sequences: slice) -> Part:
-        """This process's share of some sequences of a step."""
+    def of(cls, batch: Batch, sequences: slice) -> Part:
+        """This process's share of some sequences of a step, which is on the CPU."""
         if batch.shard is None:
-            return cls.of(batch.tokens, sequences)
+            return cls(*batch.tokens.select(sequences))
         own, shard = batch.shard.part(sequences)
-        return cls.of(batch.tokens, own, shard)
+        return cls(*batch.tokens.select(own), shard)
 
     def put(self, into: Tensor, values: Tensor) -> Tensor:
         """``into`` ``[T, …]``, by token of the whole batch, with ``values`` at the tokens of the part."""
         return into.index_copy(0, self.places, values[: len(self.places)])
-
-    def to(self, device: torch.device | str) -> Part:
-        """The same on another device."""
-        shard = self.shard and replace(self.shard, order=self.shard.order.to(device, non_blocking=True))
-        return Part(self.tokens.to(device), self.places.to(device, non_blocking=True), shard)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +49,5 @@ class AttackedBatch(Batch):
         """``batch`` (on the CPU) with the parts of a block."""
         place = batch.blocks[block]
         whole = {field.name: getattr(batch, field.name) for field in fields(Batch)}
-        queries, passages = (Part.of_batch(batch, part) for part in (place.queries, place.passages))
+        queries, passages = (Part.of(batch, part) for part in (place.queries, place.passages))
         return cls(**whole, attacked=block, queries=queries, passages=passages)
-
-    def to(self, device: torch.device | str) -> AttackedBatch:
-        """The same on another device."""
-        moved = Batch.to(self, device)
-        whole = {field.name: getattr(moved, field.name) for field in fields(Batch)}
-        return replace(self, **whole, queries=self.queries.to(device), passages=self.passages.to(device))

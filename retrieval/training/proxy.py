@@ -117,8 +117,8 @@ class Proxies:
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def _measure(self, proxy: BagOfWords, side: str) -> float:
         losses = []
-        for sample in self.samples[side]:
-            loss, work = proxy.loss(sample.batch)
+        for batch in self.samples[side]:
+            loss, work = proxy.loss(batch)
             losses.append(float(loss))
             self.work += work
         return sum(losses) / len(losses)

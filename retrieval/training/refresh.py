@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
-from retrieval.config import DenoiseConfig
 from retrieval.data.cache import build_once, is_complete
-from retrieval.data.collection import Collection
 from retrieval.data.negatives import LAG, HardNegatives, NegativeLists
-from retrieval.data.tokens import TokenStores
 from retrieval.errors import TrainingError
 from retrieval.models.scorer import Scorer
 from retrieval.search.denoising import judge, write_denoised
@@ -37,49 +34,7 @@ def refresh_callbacks(
     """
     if negatives is None or not negatives.refresh:
         return []
-    miner = SelfMiner(
-        data.in_domain,
-        data.store,
-        negatives,
-        data.config.strategy.denoise if strategy_of(data.config.strategy).denoised else None,
-        Path(data.config.cache),
-    )
-    return [RefreshCallback(miner, negatives, folder, start)]
-
-
-class SelfMiner:
-    """Mines a collection with an encoder as it is, and denoises what it finds where that is asked for."""
-
-    def __init__(
-        self,
-        collection: Collection,
-        stores: TokenStores,
-        negatives: HardNegatives,
-        denoise: DenoiseConfig | None,
-        cache: Path,
-    ) -> None:
-        self._collection = collection
-        self._stores = stores
-        self._query_rows, self._depth = np.asarray(negatives.query_rows), negatives.depth
-        self._relevance = negatives.relevance
-        self._denoise = denoise
-        self._cache = cache
-
-    def mine(self, encoder: Scorer, folder: Path, step: int) -> None:
-        """Write the lists of the encoder after ``step`` steps into an existing folder."""
-        mined = folder if self._denoise is None else folder / "mined"
-        mined.mkdir(exist_ok=True)
-        k = self._depth + min(self._relevance.most, SURPLUS)
-        retriever = ScorerRetriever(encoder, self._stores)
-        found = search(retriever, self._collection, self._query_rows, k)
-        about = {"source": f"the model after {step} steps"}
-        write_lists(mined, self._query_rows, found, self._relevance, self._depth, about)
-        if self._denoise is not None:
-            lists = NegativeLists.open(mined)
-            judge(lists, self._collection, self._denoise.teacher, mined, self._cache)
-            write_denoised(lists, mined, self._denoise, folder)
-            del lists
-            shutil.rmtree(mined)
+    return [RefreshCallback(data, negatives, folder, start)]
 
 
 class RefreshCallback(pl.Callback):
@@ -89,12 +44,10 @@ class RefreshCallback(pl.Callback):
     long as a checkpoint may need them. Comes before the callback that writes checkpoints.
     """
 
-    def __init__(self, miner: SelfMiner, negatives: HardNegatives, folder: Path, start: int) -> None:
-        self.miner = miner
-        self.negatives = negatives
+    def __init__(self, data: PreparedData, negatives: HardNegatives, folder: Path, start: int) -> None:
+        self.data, self.negatives = data, negatives
         self.folder = folder
-        self.start = start
-        self.step = start
+        self.start = self.step = start
         self.checkpoints: list[int] = []
         """Steps of the latest checkpoints, oldest first."""
 
@@ -129,6 +82,25 @@ class RefreshCallback(pl.Callback):
         self.checkpoints = list(state_dict["checkpoints"])
         self.negatives.recount(state_dict["counts"])
 
+    def mine(self, encoder: Scorer, folder: Path, step: int) -> None:
+        """Write the lists of the encoder after ``step`` steps into an existing folder, denoised if asked."""
+        collection, strategy = self.data.in_domain, self.data.config.strategy
+        query_rows, depth = np.asarray(self.negatives.query_rows), self.negatives.depth
+        relevance = self.negatives.relevance
+        denoised = strategy_of(strategy).denoised
+        mined = folder / "mined" if denoised else folder
+        mined.mkdir(exist_ok=True)
+        retriever = ScorerRetriever(encoder, self.data.store)
+        found = search(retriever, collection, query_rows, depth + min(relevance.most, SURPLUS))
+        about = {"source": f"the model after {step} steps"}
+        write_lists(mined, query_rows, found, relevance, depth, about)
+        if denoised:
+            lists = NegativeLists.open(mined)
+            judge(lists, collection, strategy.denoise.teacher, mined, Path(self.data.config.cache))
+            write_denoised(lists, mined, strategy.denoise, folder)
+            del lists
+            shutil.rmtree(mined)
+
     def _remove(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -142,7 +114,7 @@ class RefreshCallback(pl.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         build_once(
             self._place(step),
-            lambda target: self.miner.mine(encoder, target, step),
+            lambda target: self.mine(encoder, target, step),
             describe=f"hard negatives after {step} steps",
         )
         self._load(step // self.negatives.refresh)

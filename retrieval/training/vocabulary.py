@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from retrieval.data.layout import OnDevice
 
 WORD_START = ("▁", "Ġ")
 """Marks of SentencePiece and of byte-level BPE; WordPiece marks what continues a word instead."""
@@ -15,7 +17,7 @@ CONTINUATION = "##"
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(OnDevice):
     """Properties of every token id, bool ``[V]``.
 
     ``whole``: begins a word and holds a letter; ``continues``: goes on with the word before it;
@@ -44,10 +46,6 @@ class Vocabulary:
         special[tokenizer.all_special_ids] = True
         whole &= ~special
         return cls(whole, continues & ~special, special, whole.nonzero()[:, 0])
-
-    def to(self, device: torch.device) -> Vocabulary:
-        """The same on another device."""
-        return Vocabulary(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def replaceable(self, ids: Tensor) -> Tensor:
         """Which of the tokens ``ids`` ``[T]`` are words by themselves: bool ``[T]``.

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, T5Confi
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import Steps
 from retrieval.models.families.dual_encoder import DualEncoder
-from retrieval.training.module import LearningRates, RetrievalModule
+from retrieval.training.module import RetrievalModule
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
 from tests.training.conftest import Make
@@ -27,7 +27,7 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
 ) -> None:
     objective = make("standard")
     train = TrainConfig(steps=STEPS, batch_size=BATCH)
-    rates = LearningRates(1e-3, 2e-3)
+    rates = (1e-3, 2e-3)
     reference = RetrievalModule(copy.deepcopy(encoder), objective, train, rates, 1)
     configured = reference.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
@@ -71,7 +71,7 @@ def test_the_embeddings_have_their_own_rate(architecture: str, make: Make) -> No
     }[architecture]()
     encoder = DualEncoder(backbone, ModelConfig(projection=24))
     train = TrainConfig(steps=STEPS, batch_size=BATCH, weight_decay=0.1)
-    module = RetrievalModule(encoder, make("standard"), train, LearningRates(1e-3, 2e-3), 1)
+    module = RetrievalModule(encoder, make("standard"), train, (1e-3, 2e-3), 1)
     groups = module.configure_optimizers()["optimizer"].param_groups
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in encoder.parameters())

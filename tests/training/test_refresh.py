@@ -12,7 +12,7 @@ import pytest
 from retrieval import pipeline
 from retrieval.data.negatives import NegativeLists
 from retrieval.training.callbacks import CheckpointCallback
-from retrieval.training.refresh import RefreshCallback, SelfMiner
+from retrieval.training.refresh import RefreshCallback
 from tests.end_to_end.conftest import cache, composed, small  # noqa: F401
 
 HARD = (
@@ -40,15 +40,15 @@ def lines(result: dict[str, Any], config: Any) -> list[dict[str, float]]:
 def mined(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps after which the model mined."""
     steps: list[int] = []
-    original = SelfMiner.mine
+    original = RefreshCallback.mine
 
-    def mine(self: SelfMiner, encoder: Any, folder: Path, step: int) -> None:
+    def mine(self: RefreshCallback, encoder: Any, folder: Path, step: int) -> None:
         steps.append(step)
         original(self, encoder, folder, step)
         lists = NegativeLists.open(folder)
         assert (lists.rows >= 0).any()
 
-    monkeypatch.setattr(SelfMiner, "mine", mine)
+    monkeypatch.setattr(RefreshCallback, "mine", mine)
     return steps
 
 
