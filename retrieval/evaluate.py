@@ -131,20 +131,18 @@ def _measure(
     scores: Path | None,
     attacked: Path | None,
 ) -> dict[str, Any]:
-    import transformers
-
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
     from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
     from retrieval.evaluation.adversarial.records import save_attacked
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.evaluation.suite import save_scores
+    from retrieval.run.hardware import quiet
     from retrieval.search.loading import run_retriever
     from retrieval.search.sentence_transformer import sentence_transformer_retriever
     from retrieval.training.prepared import open_domains
 
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quiet()
     cache = Path(config.cache)
     attack = AttackEvaluation.load(config.attack)
     suite = sources.prepare(config.data, cache)

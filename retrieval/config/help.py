@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import textwrap
@@ -17,6 +16,7 @@ from retrieval.config.data import SOURCES
 from retrieval.config.knobs import Setting, groups, settings
 from retrieval.config.model import SIZES
 from retrieval.config.schema import Config, own_keys
+from retrieval.config.unknown import suggestion
 from retrieval.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -65,8 +65,7 @@ def page(topic: str | None = None) -> str:
     schemas, options = groups(Config), _options()
     valid = [*schemas, *(group for group in options if group not in schemas)]
     if topic not in valid:
-        close = difflib.get_close_matches(topic, valid, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = suggestion(topic, valid)
         raise ConfigError(f"--help {topic}: no such group{hint}; valid: {', '.join(valid)}")
     lines = [f"{topic}: {_summary(schemas[topic])}" if topic in schemas else f"{topic}:", ""]
     for name, text in options.get(topic, {}).items():

@@ -6,7 +6,7 @@ differences between runs are paired: same queries, same candidates, same negativ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -71,6 +71,10 @@ class EvaluationSet:
         """Return the ids of the passages at pool positions int64[k]."""
         return self.collection.passage_ids(self.passage_rows[columns])
 
+    def columns_of(self, passage_ids: Sequence[str]) -> IntArray:
+        """Return int64[k]: the pool positions of the passages of some ids, −1 where the pool has none."""
+        return _columns(self.passage_rows, self.collection.passage_rows(passage_ids))
+
     def pair_queries(self) -> IntArray:
         """Return int64[pairs]: the position of the query of every relevant pair."""
         return np.repeat(np.arange(len(self.query_rows)), np.diff(self.indptr))
@@ -101,7 +105,7 @@ def build_evaluation_set(
     positions = np.searchsorted(query_rows, judgements.query_rows[kept])
     identical = np.full(len(query_rows), -1, dtype=np.int64)
     if drop_identical:
-        identical = _identical_columns(collection, query_rows, passage_rows)
+        identical = _columns(passage_rows, collection.passage_rows(collection.query_ids(query_rows)))
     indptr = np.searchsorted(positions, np.arange(len(query_rows) + 1)).astype(np.int64)
     choice = [collection.fingerprint, split, config.max_queries, config.pool, config.seed, drop_identical]
     return EvaluationSet(
@@ -130,16 +134,10 @@ def _choose_pool(relevant_rows: IntArray, passages: int, config: EvalConfig) -> 
     return np.sort(np.concatenate([relevant, sample]))
 
 
-def _identical_columns(collection: Collection, query_rows: IntArray, passage_rows: IntArray) -> IntArray:
-    """Return int64[q]: the pool position of the passage with the query's id, −1 where there is none."""
-    positions = {identifier: index for index, identifier in enumerate(collection.query_ids(query_rows))}
-    found = np.full(len(query_rows), -1, dtype=np.int64)
-    for start in range(0, len(passage_rows), _BLOCK):
-        identifiers = collection.passage_ids(passage_rows[start : start + _BLOCK])
-        for column, identifier in enumerate(identifiers, start):
-            if identifier in positions:
-                found[positions[identifier]] = column
-    return found
+def _columns(passage_rows: IntArray, rows: IntArray) -> IntArray:
+    """Return int64[k]: the places of ``rows`` in the ascending ``passage_rows``, −1 where there is none."""
+    places = np.minimum(np.searchsorted(passage_rows, rows), len(passage_rows) - 1)
+    return np.where(passage_rows[places] == rows, places, -1)
 
 
 def _lowest_hashes(rows: IntArray, count: int | None, seed: int, stream: int) -> IntArray:

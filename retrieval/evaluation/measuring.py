@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrieval.config import Config
 from retrieval.data.collection import Collection
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
-from retrieval.evaluation.adversarial.records import Attacked
-from retrieval.evaluation.suite import Reference, SetScores, build_sets, evaluate_suite
+from retrieval.evaluation.suite import Measured, Reference, build_sets, evaluate_suite
 from retrieval.search.retriever import Attackable
 
 
@@ -22,19 +21,6 @@ class Collections:
     in_domain: Collection
     robust_dev: Mapping[str, Collection]
     ood: Mapping[str, Collection]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured, the attack's part included."""
-
-    metrics: dict[str, float]
-    scores: dict[str, SetScores]
-    """Scores by metric prefix, see :func:`retrieval.evaluation.suite.save_scores`."""
-    seconds: float
-    """Of the suite, without the attack."""
-    attacked: list[Attacked] | None
-    """``None`` without an attack."""
 
 
 def measure_all(
@@ -61,7 +47,7 @@ def measure_all(
     seconds = time.perf_counter() - start
     encoded = suite.scores["eff"].encoded
     if attack is None or encoded is None:
-        return Measured(suite.metrics, suite.scores, seconds, None)
+        return replace(suite, seconds=seconds)
     outcome = attack.run(retriever, sets.eff, encoded, config.eval, progress=config.trainer.progress)
     metrics, scores = suite.metrics | outcome.metrics, suite.scores | outcome.scores
-    return Measured(metrics, scores, seconds, outcome.attacked)
+    return Measured(metrics, scores, outcome.attacked, seconds)

@@ -20,6 +20,7 @@ from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
+from retrieval.evaluation.adversarial.records import Attacked
 from retrieval.evaluation.contrastive_entropy import (
     check_candidates,
     compared_columns,
@@ -49,7 +50,7 @@ class SuiteSets:
     ood: dict[str, EvaluationSet]
     """OOD test domains by name."""
     dev: dict[str, EvaluationSet] = field(default_factory=dict)
-    """Dev sets as of :func:`build_dev_sets`: ``eff`` and ``ood/<domain>`` of the robust-dev domains."""
+    """Dev sets as of :func:`dev_splits`: ``eff`` and ``ood/<domain>`` of the robust-dev domains."""
 
     def items(self) -> Iterator[tuple[str, EvaluationSet]]:
         """Metric prefix and set: the tests, then ``dev/eff`` and ``dev/ood/<domain>``."""
@@ -78,14 +79,20 @@ class SetScores:
 
 
 @dataclass(frozen=True)
-class SuiteResult:
-    """What the suite measured."""
+class Measured:
+    """What the suite measured, an attack, or both."""
 
     metrics: dict[str, float]
     """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, the same under ``bm25/…``,
-    ``untrained/…`` and (own metrics alone) ``dev/…``, and ``eval/…``."""
+    ``untrained/…`` and (own metrics alone) ``dev/…``, and ``eval/…``; of an attack ``adv/…``,
+    ``cost/attack_seconds`` and ``cost/attack_queries``."""
     scores: dict[str, SetScores]
-    """Scores by metric prefix (``eff``, ``ood/<domain>``, ``dev/eff``, ``dev/ood/<domain>``)."""
+    """Scores by metric prefix (``eff``, ``ood/<domain>``, ``dev/eff``, ``dev/ood/<domain>``; of the attacked
+    queries ``adv`` with the attacked passages, ``adv/clean`` without)."""
+    attacked: list[Attacked] | None = None
+    """One entry a target, by query; ``None`` without an attack."""
+    seconds: float = 0.0
+    """Of the suite, without the attack."""
 
 
 def build_sets(
@@ -103,19 +110,12 @@ def build_sets(
         ConfigError: ``config.negatives`` is more than a query's irrelevant candidates.
         DataError: A collection has neither a test nor a dev split.
     """
+    dev = dev_splits(in_domain, robust_dev or {})
     return SuiteSets(
         eff=_build_set(in_domain, evaluation_split(in_domain), config),
         ood={name: _build_set(part, evaluation_split(part), config) for name, part in ood.items()},
-        dev=build_dev_sets(in_domain, robust_dev or {}, config),
+        dev={name: _build_set(*part, config) for name, part in dev.items()},
     )
-
-
-def build_dev_sets(
-    in_domain: Collection, robust_dev: Mapping[str, Collection], config: EvalConfig
-) -> dict[str, EvaluationSet]:
-    """The sets that may steer a run, as of :func:`dev_splits`; raises what :func:`build_sets` does."""
-    chosen = dev_splits(in_domain, robust_dev)
-    return {name: _build_set(collection, split, config) for name, (collection, split) in chosen.items()}
 
 
 def dev_splits(
@@ -164,7 +164,7 @@ def evaluate_suite(
     untrained: Reference | None = None,
     *,
     keep: bool = False,
-) -> SuiteResult:
+) -> Measured:
     """Measure a retriever on all sets, in memory that does not grow with the corpora.
 
     Of ``config``, ``bm25`` and what :func:`measure` needs are read. The BM25 baseline is kept in ``cache``.
@@ -197,7 +197,7 @@ def evaluate_suite(
         metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
     metrics |= _means_over_domains(metrics, list(scores))
     metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(config.draws)}
-    return SuiteResult(metrics=metrics, scores=scores)
+    return Measured(metrics, scores)
 
 
 def _with_references(own: SetScores, references: Mapping[str, Reference]) -> SetScores:

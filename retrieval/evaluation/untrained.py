@@ -6,7 +6,6 @@ measured once into the cache for all runs of a sweep that start from the same we
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
-from retrieval.data.cache import build_once, digest
+from retrieval.data.cache import digest
 from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import TokenStores
 from retrieval.evaluation.suite import measure
 from retrieval.models.families import build_scorer
 from retrieval.run.identity import canonical, content_hash, model_part
+from retrieval.search.ranking import kept_metrics
 from retrieval.search.retriever import ScorerRetriever
 
 # Part of every cache key: raised whenever initial weights or metrics change.
@@ -53,15 +53,11 @@ class UntrainedReference:
         drawn = [config.negatives, config.draws, config.seed]
         key = digest([VERSION, evaluation_set.fingerprint, *drawn, self._weights])
 
-        def build(target: Path) -> None:
-            measured = measure(self._retriever, evaluation_set, config)
-            values = {name: scores.tolist() for name, scores in measured.queries.items()}
-            (target / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
-
+        folder = Path(self._cell.cache) / "untrained" / key
         describe = f"untrained encoder on {evaluation_set.name}"
-        folder = build_once(Path(self._cell.cache) / "untrained" / key, build, describe=describe)
-        stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        return {name: np.array(values, dtype=np.float64) for name, values in stored.items()}
+        return kept_metrics(
+            folder, lambda: measure(self._retriever, evaluation_set, config).queries, describe
+        )
 
     @cached_property
     def _weights(self) -> list[Any]:

@@ -70,13 +70,14 @@ class InnerProducts(Scores):
 
     def cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """See :class:`Scores`; zero vectors are like nothing."""
-        return self.pairs(_unit(first), _unit(second))
+        return self.pairs(unit(first), unit(second))
 
 
 INNER_PRODUCTS = InnerProducts()
 
 
-def _unit(vectors: FloatArray) -> FloatArray:
+def unit(vectors: FloatArray) -> FloatArray:
+    """``vectors`` ``[n, d]`` of length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: FloatArray = vectors / np.maximum(lengths, _TINY)
     return result

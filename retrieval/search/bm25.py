@@ -6,7 +6,6 @@ stemmed (Porter 2), as in Anserini's and BEIR's baselines.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 from retrieval.data.arrays import FloatArray
 from retrieval.data.cache import build_once, digest
 from retrieval.data.testset import EvaluationSet
-from retrieval.run.metric_names import RANKING
-from retrieval.search.ranking import DEPTH, Ranking, ranking_metrics, without_identical
+from retrieval.search.ranking import DEPTH, Ranking, kept_metrics, ranking_metrics, without_identical
 from retrieval.search.retriever import TextScorer
 
 if TYPE_CHECKING:
@@ -116,20 +114,17 @@ def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArra
     """
     whole = len(evaluation_set.passage_rows) == evaluation_set.collection.counts["passages"]
 
-    def build(target: Path) -> None:
+    def measure() -> dict[str, NDArray[np.float64]]:
         index = (
             bm25_index(evaluation_set.collection, cache)
             if whole
             else Bm25Index.build(evaluation_set.passages())
         )
-        ranking = without_identical(index.top_k(evaluation_set.queries(), DEPTH + 1), evaluation_set, DEPTH)
-        values = {name: scores.tolist() for name, scores in ranking_metrics(ranking, evaluation_set).items()}
-        (target / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
+        found = index.top_k(evaluation_set.queries(), DEPTH + 1)
+        return ranking_metrics(without_identical(found, evaluation_set, DEPTH), evaluation_set)
 
     folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint])
-    build_once(folder, build, describe=f"BM25 baseline of {evaluation_set.name}")
-    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return {name: np.array(stored[name], dtype=np.float64) for name in RANKING}
+    return kept_metrics(folder, measure, f"BM25 baseline of {evaluation_set.name}")
 
 
 def _tokenizer() -> Any:

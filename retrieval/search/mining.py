@@ -179,9 +179,8 @@ class ListWriter:
         """Write queries and manifest; ``about``: what the manifest says beside the counts."""
         if self._done != len(self._query_rows):
             raise ValueError(f"{self._done} lists were written for {len(self._query_rows)} queries")
-        for array in (self._rows, self._scores):
-            if isinstance(array, np.memmap):
-                array.flush()
+        self._rows.flush()
+        self._scores.flush()
         np.save(self._folder / "query_rows.npy", self._query_rows, allow_pickle=False)
         manifest = {**about, "counts": self.counts}
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from retrieval.data.arrays import FloatArray, within
+from retrieval.data.cache import build_once
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ParetrieveError
 from retrieval.models.scores import INNER_PRODUCTS, Scores
@@ -236,6 +239,20 @@ def ranking_metrics(ranking: Ranking, evaluation_set: EvaluationSet) -> dict[str
     # ir-measures hands RR@10 to a provider whose order of ties differs from trec_eval's.
     values["mrr@10"][values["mrr@10"] < 1 / 10.5] = 0.0
     return values
+
+
+def kept_metrics(
+    folder: Path, measure: Callable[[], Mapping[str, NDArray[np.float64]]], describe: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return the metrics float64[q] that ``measure`` gives, measured once into ``folder``."""
+
+    def build(target: Path) -> None:
+        values = {name: scores.tolist() for name, scores in measure().items()}
+        (target / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
+
+    build_once(folder, build, describe=describe)
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {name: np.array(values, dtype=np.float64) for name, values in stored.items()}
 
 
 def _as_dictionaries(

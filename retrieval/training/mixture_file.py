@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
 
 GOALS = ("knee", "eff", "rob")
 
@@ -31,7 +31,7 @@ _DEV = (
     "--rob dev/ood/contrastive_entropy --out mixture.json`"
 )
 
-Coefficients = tuple[float, float, float]
+Coefficients = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def load_mixture(path: Path) -> MixtureFile:
     except FileNotFoundError:
         raise ConfigError(f"strategy.mixture={path}: no such file; {_MAKE}") from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(f"strategy.mixture={path}: cannot be read as JSON ({reason}); {_MAKE}") from None
     kind = record.get("kind") if isinstance(record, dict) else type(record).__name__
     if kind != "mixture":
@@ -152,11 +152,11 @@ def load_mixture(path: Path) -> MixtureFile:
 
 def _read_law(data: Mapping[str, Any], goal: str) -> OptimumLaw:
     name = f"optimum.{goal}"
-    drawn = tuple(_three(row, f"{name}.draws") for row in data["draws"])
+    drawn = tuple(_numbers(row, "three", f"{name}.draws") for row in data["draws"])
     if not drawn:
         raise ValueError(f"{name}.draws is empty")
     return OptimumLaw(
-        _three([data[key] for key in _COEFFICIENTS], name),
+        _numbers([data[key] for key in _COEFFICIENTS], "three", name),
         drawn,
         _number(data["max_error"], f"{name}.max_error"),
         _ends(data["range"]["params_non_embedding"], f"{name}.range"),
@@ -170,17 +170,15 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-def _three(values: Any, name: str) -> Coefficients:
-    if not isinstance(values, list) or len(values) != 3:
-        raise ValueError(f"{name} needs three numbers")
-    a, b, c = (_number(value, name) for value in values)
-    return a, b, c
+def _numbers(values: Any, count: str, name: str) -> list[float]:
+    """A list of ``count`` numbers, ``two`` or ``three``."""
+    if not isinstance(values, list) or len(values) != {"two": 2, "three": 3}[count]:
+        raise ValueError(f"{name} needs {count} numbers")
+    return [_number(value, name) for value in values]
 
 
 def _ends(values: Any, name: str) -> tuple[float, float]:
-    if not isinstance(values, list) or len(values) != 2:
-        raise ValueError(f"{name} needs two numbers")
-    low, high = (_number(value, name) for value in values)
+    low, high = _numbers(values, "two", name)
     if not 0 < low <= high:
         raise ValueError(f"{name} = {values} is not a range of positive numbers")
     return low, high
@@ -200,10 +198,10 @@ def _share(logit: float) -> float:
 
 def _quantile(ordered: list[float], share: float) -> float:
     """Quantile of sorted values with linear interpolation."""
-    place = share * (len(ordered) - 1)
-    below = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
     if len(ordered) == 1:
         return ordered[0]
+    place = share * (len(ordered) - 1)
+    below = min(int(place), len(ordered) - 2)
     return ordered[below] + (place - below) * (ordered[below + 1] - ordered[below])
 
 

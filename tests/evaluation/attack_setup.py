@@ -15,8 +15,9 @@ from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import open_collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.data.tokens import TokenStores, train_wordpiece
-from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, Outcome
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.substitution.options import WsraConfig
+from retrieval.evaluation.suite import Measured
 from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
 from retrieval.search.retriever import ScorerRetriever
@@ -67,7 +68,7 @@ class Setup:
         }
         return WsraConfig(**{**values, **changes})
 
-    def attack(self, **changes: Any) -> Outcome:
+    def attack(self, **changes: Any) -> Measured:
         attack = AttackEvaluation.load(self.config(**changes))
         assert attack is not None
         vectors = self.query_vectors, self.passage_vectors

@@ -12,11 +12,12 @@ import pytest
 from retrieval.config import EvalConfig
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.adversarial.adversarial_set import Target, choose_queries, take_queries
-from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, Outcome
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Attacked, Edit, load_attacked, save_attacked
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
-from retrieval.evaluation.substitution import greedy
+from retrieval.evaluation.substitution import search
+from retrieval.evaluation.suite import Measured
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
 from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, Setup, make_setup
@@ -29,19 +30,19 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 
 @pytest.fixture(scope="session")
-def outcome(setup: Setup) -> Outcome:
+def outcome(setup: Setup) -> Measured:
     return setup.attack()
 
 
-def without_cost(outcome: Outcome) -> dict[str, float]:
+def without_cost(outcome: Measured) -> dict[str, float]:
     return {k: v for k, v in outcome.metrics.items() if not k.startswith("cost/") and k != "adv/queries"}
 
 
-def replay(setup: Setup, path: Path, **changes: Any) -> Outcome:
+def replay(setup: Setup, path: Path, **changes: Any) -> Measured:
     return setup.attack(name="none", replay=str(path), **changes)
 
 
-def test_passages_really_rise_when_everything_is_encoded_anew(setup: Setup, outcome: Outcome) -> None:
+def test_passages_really_rise_when_everything_is_encoded_anew(setup: Setup, outcome: Measured) -> None:
     ids = setup.part.passage_ids(np.arange(len(setup.part.passage_rows)))
     queries = dict(zip(setup.part.query_ids(), setup.query_vectors, strict=True))
     pool = setup.model.encode_texts(list(setup.part.passages()), "passages")
@@ -55,7 +56,7 @@ def test_passages_really_rise_when_everything_is_encoded_anew(setup: Setup, outc
         assert (entry.rank_after < entry.rank_before) == bool(entry.words)
 
 
-def test_summary_is_that_of_the_passages(outcome: Outcome) -> None:
+def test_summary_is_that_of_the_passages(outcome: Measured) -> None:
     before = np.array([entry.rank_before for entry in outcome.attacked])
     after = np.array([entry.rank_after for entry in outcome.attacked])
     changed = np.array([len(entry.words) for entry in outcome.attacked])
@@ -70,7 +71,7 @@ def test_summary_is_that_of_the_passages(outcome: Outcome) -> None:
     assert metrics["adv/queries"] == metrics["cost/attack_queries"] > 12
 
 
-def test_only_the_listed_words_change_and_never_more_than_m(setup: Setup, outcome: Outcome) -> None:
+def test_only_the_listed_words_change_and_never_more_than_m(setup: Setup, outcome: Measured) -> None:
     assert max(len(entry.words) for entry in outcome.attacked) == setup.config().words
     for entry in outcome.attacked:
         old, new = entry.old_text.split(" "), entry.new_text.split(" ")
@@ -82,7 +83,7 @@ def test_only_the_listed_words_change_and_never_more_than_m(setup: Setup, outcom
             assert word.new in SYNONYMS[word.old]
 
 
-def test_targets_stand_in_their_blocks_and_are_never_relevant(setup: Setup, outcome: Outcome) -> None:
+def test_targets_stand_in_their_blocks_and_are_never_relevant(setup: Setup, outcome: Measured) -> None:
     relevant = {(q, p) for q in range(8) for p in range(150) if (p * 7 + q) % 5 == 0}
     for number, entry in enumerate(outcome.attacked):
         block = number % 3
@@ -101,7 +102,7 @@ def test_judgements_and_vectors_of_the_set_stay_as_they_are(setup: Setup) -> Non
     assert all(parameter.grad is None for parameter in setup.encoder.parameters())
 
 
-def test_the_same_configuration_gives_the_same_passages(setup: Setup, outcome: Outcome) -> None:
+def test_the_same_configuration_gives_the_same_passages(setup: Setup, outcome: Measured) -> None:
     again = setup.attack()
     assert again.attacked == outcome.attacked
     assert without_cost(again) == without_cost(outcome)
@@ -110,22 +111,22 @@ def test_the_same_configuration_gives_the_same_passages(setup: Setup, outcome: O
 
 
 def test_together_or_one_by_one_is_the_same(
-    setup: Setup, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, outcome: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(greedy, "_TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr(search, "_TEXTS_AT_ONCE", 1)
     alone = setup.attack()
     assert [entry.new_text for entry in alone.attacked] == [entry.new_text for entry in outcome.attacked]
     assert alone.metrics["adv/queries"] == outcome.metrics["adv/queries"]
 
 
-def test_fewer_queries_are_a_subset(setup: Setup, outcome: Outcome) -> None:
+def test_fewer_queries_are_a_subset(setup: Setup, outcome: Measured) -> None:
     fewer = setup.attack(queries=2).attacked
     whole = {(e.query_id, e.passage_id): e.new_text for e in outcome.attacked}
     assert {(e.query_id, e.passage_id): e.new_text for e in fewer}.items() <= whole.items()
 
 
 def test_replay_repeats_every_bit_without_asking_the_model(
-    setup: Setup, outcome: Outcome, tmp_path: Path
+    setup: Setup, outcome: Measured, tmp_path: Path
 ) -> None:
     save_attacked(outcome.attacked, tmp_path / "attack.jsonl")
     again = replay(setup, tmp_path)
@@ -139,7 +140,7 @@ def test_replay_repeats_every_bit_without_asking_the_model(
 
 
 def test_replay_on_another_model_keeps_texts_and_measures_anew(
-    setup: Setup, outcome: Outcome, tmp_path: Path
+    setup: Setup, outcome: Measured, tmp_path: Path
 ) -> None:
     save_attacked(outcome.attacked, tmp_path / "attack.jsonl")
     turned = dataclasses.replace(setup, query_vectors=-setup.query_vectors)
@@ -160,7 +161,7 @@ def test_replay_on_another_model_keeps_texts_and_measures_anew(
     ],
 )
 def test_replay_refuses_passages_of_another_collection(
-    setup: Setup, outcome: Outcome, tmp_path: Path, change: Any, message: str
+    setup: Setup, outcome: Measured, tmp_path: Path, change: Any, message: str
 ) -> None:
     entry = outcome.attacked[0]
     if change == "relevant":
@@ -173,7 +174,7 @@ def test_replay_refuses_passages_of_another_collection(
     assert "\n" not in str(failure.value)
 
 
-def test_similarity_constraint_holds(setup: Setup, outcome: Outcome) -> None:
+def test_similarity_constraint_holds(setup: Setup, outcome: Measured) -> None:
     least = float(np.median([entry.similarity for entry in outcome.attacked]))
     bound = setup.attack(similarity=least).attacked
     assert min(entry.similarity for entry in bound) >= least - 1e-6
@@ -184,7 +185,7 @@ def test_similarity_constraint_holds(setup: Setup, outcome: Outcome) -> None:
         assert float(cosine) == pytest.approx(entry.similarity, abs=1e-5)
 
 
-def test_other_rules_orders_and_sources(setup: Setup, outcome: Outcome) -> None:
+def test_other_rules_orders_and_sources(setup: Setup, outcome: Measured) -> None:
     base = outcome.metrics
     by_score = setup.attack(accept="score").metrics
     assert by_score["adv/words_changed"] >= base["adv/words_changed"]
@@ -208,7 +209,7 @@ def test_ranks_beyond_the_pool_are_refused(setup: Setup) -> None:
         setup.attack(first_rank=151, last_rank=160)
 
 
-def test_metrics_are_those_of_pools_with_the_attacked_texts(setup: Setup, outcome: Outcome) -> None:
+def test_metrics_are_those_of_pools_with_the_attacked_texts(setup: Setup, outcome: Measured) -> None:
     """Each query on its own, with a pool in which its targets' vectors are replaced."""
     for prefix, new in (("adv/clean", False), ("adv", True)):
         found = outcome.scores[prefix]

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.adversarial.records import load_attacked
 from retrieval.evaluation.substitution.search import at_random, by_gradient
-from retrieval.evaluation.substitution.synonyms import EmbeddingSynonyms, load_synonyms
-from retrieval.evaluation.substitution.words import Words, match_case
+from retrieval.evaluation.substitution.words import Words, embedding_synonyms, load_synonyms, match_case
 from retrieval.search.retriever import TokenGradients
 from tests.evaluation.attack_setup import PASSAGE_LENGTH, Setup, make_setup, retriever_of
 
@@ -86,10 +85,10 @@ def write(path: Path, content: Any) -> Path:
 def test_both_formats_of_synonyms(tmp_path: Path) -> None:
     plain = write(tmp_path / "a.json", {"film": ["movie", "two words", "Film", "cinema", "movie", "picture"]})
     tagged = write(tmp_path / "b.json", {"film": {"n": ["movie", "cinema"], "v": ["shoot", "movie"]}})
-    assert load_synonyms(plain, 2).of("FILM") == ["movie", "cinema"]
-    assert load_synonyms(plain, 9).of("film") == ["movie", "cinema", "picture"]
-    assert load_synonyms(tagged, 9).of("film") == ["movie", "cinema", "shoot"]
-    assert load_synonyms(plain, 9).of("unknown") == []
+    assert load_synonyms(plain, 2)("FILM") == ["movie", "cinema"]
+    assert load_synonyms(plain, 9)("film") == ["movie", "cinema", "picture"]
+    assert load_synonyms(tagged, 9)("film") == ["movie", "cinema", "shoot"]
+    assert load_synonyms(plain, 9)("unknown") == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_published_lists_load(shared: Path, name: str, word: str, expected: str)
     path = shared / "synonyms" / name
     if not path.is_file():
         pytest.skip(f"no {path}")
-    found = load_synonyms(path, 5).of(word)
+    found = load_synonyms(path, 5)(word)
     assert expected in found
     assert len(found) <= 5
 
@@ -131,10 +130,10 @@ def test_published_lists_load(shared: Path, name: str, word: str, expected: str)
 def test_neighbours_are_by_cosine_and_above_the_least() -> None:
     vectors = np.array([[1, 0], [10, 1], [1, 1], [-1, 0]], dtype=np.float32)
     words = ["one", "two", "three", "four"]
-    assert EmbeddingSynonyms(words, vectors, 9, -1.0).of("One") == ["two", "three", "four"]
-    assert EmbeddingSynonyms(words, vectors, 9, 0.8).of("one") == ["two"]
-    assert EmbeddingSynonyms(words, vectors, 1, -1.0).of("three") == ["two"]
-    assert EmbeddingSynonyms(words, vectors, 9, -1.0).of("five") == []
+    assert embedding_synonyms(words, vectors, 9, -1.0)("One") == ["two", "three", "four"]
+    assert embedding_synonyms(words, vectors, 9, 0.8)("one") == ["two"]
+    assert embedding_synonyms(words, vectors, 1, -1.0)("three") == ["two"]
+    assert embedding_synonyms(words, vectors, 9, -1.0)("five") == []
 
 
 def test_importance_sums_occurrences_and_joins_parts() -> None:

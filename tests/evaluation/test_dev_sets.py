@@ -13,7 +13,6 @@ from retrieval.data.collection import Collection, open_collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.suite import (
-    build_dev_sets,
     build_sets,
     evaluate_suite,
     measure,
@@ -130,16 +129,16 @@ def test_poisoned_test_judgements_change_no_dev_metric(suite: Suite, tmp_path: P
 
 def test_a_dev_split_that_serves_as_test_is_no_dev_set(numbered_collection: MakeCollection) -> None:
     plain = numbered_collection(name="plain")
-    assert build_dev_sets(plain, {}, CONFIG) == {}
+    assert build_sets(plain, {}, CONFIG).dev == {}
     only_dev = numbered_collection(name="only-dev", queries=0, dev=30)
-    assert build_dev_sets(only_dev, {}, CONFIG) == {}
+    assert build_sets(only_dev, {}, CONFIG).dev == {}
     assert build_sets(only_dev, {}, CONFIG).eff.split == "dev"
 
 
 def test_training_can_measure_fewer_queries(suite: Suite) -> None:
     home, _, robust_dev = suite
     small = replace(CONFIG, max_queries=5, pool=100)
-    whole, reduced = build_dev_sets(home, robust_dev, CONFIG), build_dev_sets(home, robust_dev, small)
+    whole, reduced = (build_sets(home, {}, config, robust_dev).dev for config in (CONFIG, small))
     assert list(reduced) == list(whole) == ["eff", "ood/near", "ood/tested"]
     for name, part in reduced.items():
         assert set(part.query_ids()) < set(whole[name].query_ids())
@@ -156,4 +155,4 @@ def test_dev_sets_are_checked_as_tests_are(numbered_collection: MakeCollection, 
     (few.folder / "qrels" / "test.tsv").rename(few.folder / "qrels" / "train.tsv")
     (few.folder / "qrels" / "dev.tsv").unlink()
     with pytest.raises(DataError, match=r"few: no split to evaluate on; add qrels/test\.tsv"):
-        build_dev_sets(home, {"few": open_collection(few.folder, tmp_path / "again")}, CONFIG)
+        build_sets(home, {}, CONFIG, {"few": open_collection(few.folder, tmp_path / "again")})

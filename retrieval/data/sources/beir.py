@@ -8,7 +8,6 @@ are the same.
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 import zipfile
@@ -23,6 +22,7 @@ from omegaconf import MISSING
 from retrieval.config.beir_sets import BEIR_SETS, BeirSet
 from retrieval.config.data import SOURCES, DataConfig
 from retrieval.config.knobs import knob
+from retrieval.config.unknown import suggestion
 from retrieval.data import index, records
 from retrieval.data.cache import digest
 from retrieval.data.sources import download, references
@@ -73,8 +73,7 @@ def reference(config: DataConfig, name: str, key: str) -> PublicSet:
         ConfigError: BEIR has no public set of this name.
     """
     if name not in BEIR_SETS:
-        close = difflib.get_close_matches(name, BEIR_SETS, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = suggestion(name, BEIR_SETS)
         raise ConfigError(f"{key}: beir/{name} is not known{hint}; valid: {', '.join(BEIR_SETS)}")
     return PublicSet(name, BEIR_SETS[name], config.beir_url)
 

@@ -14,7 +14,6 @@ from retrieval.errors import DataError
 from retrieval.evaluation.adversarial.records import Attacked, Edit
 from retrieval.search.ranking import Ranking
 
-_IDS_A_BLOCK = 10_000
 _QUERY_STREAM, _TARGET_STREAM = 1, 2
 _SETTINGS = "use the data and eval settings of the run that was attacked"
 
@@ -62,18 +61,19 @@ def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, so
         DataError: A query or passage is not in the set, a passage is relevant, or its text is another.
     """
     query_positions = {key: index for index, key in enumerate(evaluation_set.query_ids())}
-    pool = _columns_of({entry.passage_id for entry in attacked}, evaluation_set)
-    for entry in attacked:
+    columns = evaluation_set.columns_of([entry.passage_id for entry in attacked]).tolist()
+    for entry, column in zip(attacked, columns, strict=True):
         if entry.query_id not in query_positions:
             raise DataError(f"{source}: query {entry.query_id!r} is not among the test queries; {_SETTINGS}")
-        if entry.passage_id not in pool:
+        if column < 0:
             raise DataError(f"{source}: passage {entry.passage_id!r} is not in the pool; {_SETTINGS}")
-    # Stable: a query's targets keep the order of the file.
-    ordered = sorted(attacked, key=lambda entry: query_positions[entry.query_id])
-    positions = np.unique([query_positions[entry.query_id] for entry in ordered])
+    asked = np.array([query_positions[entry.query_id] for entry in attacked], dtype=np.int64)
+    positions, numbers = np.unique(asked, return_inverse=True)
     queries = take_queries(evaluation_set, positions)
-    numbers = {int(position): number for number, position in enumerate(positions)}
-    targets = [Target(numbers[query_positions[e.query_id]], pool[e.passage_id]) for e in ordered]
+    # Stable: a query's targets keep the order of the file.
+    order = np.argsort(asked, kind="stable").tolist()
+    ordered = [attacked[place] for place in order]
+    targets = [Target(int(numbers[place]), columns[place]) for place in order]
     texts = target_texts(queries, targets)
     for entry, target, text in zip(ordered, targets, texts, strict=True):
         if text != entry.old_text:
@@ -92,16 +92,6 @@ def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, so
         new_texts=[entry.new_text for entry in ordered],
         edits=[entry.words for entry in ordered],
     )
-
-
-def _columns_of(wanted: set[str], evaluation_set: EvaluationSet) -> dict[str, int]:
-    """Pool positions of the wanted passage ids that are in the pool, whose ids are read some at a time."""
-    found: dict[str, int] = {}
-    for start in range(0, len(evaluation_set.passage_rows), _IDS_A_BLOCK):
-        stop = min(start + _IDS_A_BLOCK, len(evaluation_set.passage_rows))
-        identifiers = evaluation_set.passage_ids(np.arange(start, stop))
-        found.update((key, column) for column, key in enumerate(identifiers, start) if key in wanted)
-    return found
 
 
 def choose_queries(evaluation_set: EvaluationSet, count: int, seed: int) -> IntArray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -29,7 +28,7 @@ from retrieval.evaluation.adversarial.attack import Attack, Scene, Similarity
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked
 from retrieval.evaluation.substitution.words import Words
-from retrieval.evaluation.suite import SetScores
+from retrieval.evaluation.suite import Measured
 from retrieval.search.loading import load_retriever
 from retrieval.search.ranking import top_k, without_identical
 from retrieval.search.retriever import Attackable
@@ -37,18 +36,6 @@ from retrieval.search.retriever import Attackable
 PREFIX = "adv"
 CLEAN = "adv/clean"
 TOP = 10
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an attack did."""
-
-    metrics: dict[str, float]
-    """``adv/…``, ``cost/attack_seconds`` and ``cost/attack_queries``."""
-    scores: dict[str, SetScores]
-    """The attacked queries one by one: ``adv`` with the attacked passages, ``adv/clean`` without."""
-    attacked: list[Attacked]
-    """One entry a target, by query."""
 
 
 class AttackEvaluation:
@@ -76,7 +63,7 @@ class AttackEvaluation:
         evaluation: EvalConfig,
         *,
         progress: bool = True,
-    ) -> Outcome:
+    ) -> Measured:
         """Attack (or replay), then measure.
 
         ``encoded``: float32 ``[q, …]`` and float32 ``[p, …]`` of the in-domain test set by the model; may be
@@ -161,7 +148,7 @@ def _measure(
     adversarial: AdversarialSet,
     encoded: tuple[FloatArray, FloatArray],
     evaluation: EvalConfig,
-) -> Outcome:
+) -> Measured:
     """Measure an adversarial set: its texts alone decide, so that a replay repeats the attack's numbers."""
     queries, passages = encoded[0][adversarial.positions], encoded[1]
     pool = AttackedPool(adversarial.queries, queries, passages, model.scores, adversarial.targets)
@@ -181,7 +168,7 @@ def _measure(
         metrics |= {f"{prefix}/{name}": float(values.mean()) for name, values in result.queries.items()}
         # By definition a mean over pairs, not over queries.
         metrics[f"{prefix}/contrastive_entropy"] = float(result.pairs.mean())
-    return Outcome(
+    return Measured(
         metrics=metrics,
         scores={PREFIX: attacked, CLEAN: clean},
         attacked=_records(adversarial, before, after, similarity),

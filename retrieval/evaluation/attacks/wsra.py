@@ -33,7 +33,7 @@ class Wsra(Attack):
             )
 
     def __init__(self, config: WsraConfig) -> None:
-        from retrieval.evaluation.substitution.synonyms import load_synonyms
+        from retrieval.evaluation.substitution.words import load_synonyms
 
         super().__init__(config)
         listed = config.synonyms != EMBEDDING
