@@ -107,7 +107,8 @@ def settings(schema: type, prefix: str = "") -> Iterator[Setting]:
         if item.name in nested:
             yield from settings(nested[item.name], f"{key}.")
         else:
-            yield Setting(key, _default(item), _knob(schema, item))
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            yield Setting(key, default, _knob(schema, item))
 
 
 def choices(schema: type, key: str) -> tuple[str, ...]:
@@ -128,7 +129,3 @@ def _knob(schema: type, item: Field[Any]) -> Knob:
     if found is None:
         raise TypeError(f"{schema.__name__}.{item.name} has no help; declare it with knob(default, help)")
     return replace(cast(Knob, found), optional="None" in str(item.type))
-
-
-def _default(item: Field[Any]) -> Any:
-    return item.default if item.default_factory is MISSING else item.default_factory()

@@ -14,7 +14,7 @@ from retrieval.config.evaluation import EvalConfig
 from retrieval.config.knobs import Setting, knob, settings
 from retrieval.config.logger import LoggerConfig
 from retrieval.config.model import SIZES, ModelConfig
-from retrieval.config.strategy import StrategyConfig, own_schemas
+from retrieval.config.strategy import RULES, STRATEGIES, StrategyConfig
 from retrieval.config.train import TrainConfig
 from retrieval.config.trainer import TrainerConfig
 
@@ -67,7 +67,9 @@ def option_schemas() -> dict[str, dict[str, type]]:
     """Groups whose options have schemas of their own -> option -> its schema."""
     return {
         "data": {name: source.schema for name, source in SOURCES.items()},
-        "strategy": {**own_schemas()},
+        "strategy": {
+            name: kind.options for name, kind in {**STRATEGIES, **RULES}.items() if kind.options is not None
+        },
         "attack": {name: attack.options for name, attack in ATTACKS.items()},
     }
 

@@ -161,12 +161,6 @@ class StrategyConfig:
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
 
 
-def own_schemas() -> dict[str, type[StrategyConfig]]:
-    """Strategies and rules that have keys of their own, with the schema that adds these."""
-    every = {**STRATEGIES, **RULES}
-    return {name: kind.options for name, kind in every.items() if kind.options is not None}
-
-
 def check_own_keys(strategy: StrategyConfig, kind: type[Any]) -> None:
     """Refuse values that are not valid of the keys that a strategy or a rule adds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,30 +119,19 @@ class HardNegatives:
     """
 
     def __init__(self, lists: NegativeLists, relevance: Relevance, refresh: int = 0) -> None:
-        self.relevance = relevance
-        self.refresh = refresh
-        self._initial = lists
-        self._generations: dict[int, NegativeLists] = {0: lists}
-        self._counts = lists.counts
-
-    @property
-    def query_rows(self) -> NDArray[np.int64]:
+        self.relevance, self.refresh = relevance, refresh
+        self.query_rows = lists.query_rows
         """int64 ``[q]``, ascending: the queries that have a list."""
-        return self._initial.query_rows
-
-    @property
-    def depth(self) -> int:
+        self.depth = int(lists.rows.shape[1])
         """Length of a list."""
-        return int(self._initial.rows.shape[1])
+        self._generations: dict[int, NegativeLists] = {0: lists}
+        self.counts = self._newest()
+        """Counts of the newest generation, prefixed ``negatives/``; a resumed training takes them
+        from its checkpoint, since one that is over mines no more."""
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Counts of the newest generation, prefixed ``negatives/``."""
-        return {f"negatives/{name}": count for name, count in self._counts.items()}
-
-    def recount(self, counts: Mapping[str, int]) -> None:
-        """Take the counts of :attr:`counts` from a checkpoint: a training that is over mines no more."""
-        self._counts = {name.removeprefix("negatives/"): count for name, count in counts.items()}
+    def _newest(self) -> dict[str, int]:
+        counts = self._generations[max(self._generations)].counts
+        return {f"negatives/{name}": count for name, count in counts.items()}
 
     def generation(self, step: int) -> int:
         """Which generation of lists serves a step."""
@@ -152,7 +140,7 @@ class HardNegatives:
     def use(self, generation: int, lists: NegativeLists) -> None:
         """Serve the steps of ``generation`` from ``lists``; only its predecessor is kept beside it."""
         self._generations[generation] = lists
-        self._counts = self._generations[max(self._generations)].counts
+        self.counts = self._newest()
         for older in [known for known in self._generations if known < generation - 1]:
             del self._generations[older]
 

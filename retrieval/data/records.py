@@ -29,7 +29,7 @@ def parse_passage(raw: bytes, path: Path, line: int) -> tuple[str, str]:
         DataError: not JSON, no ``_id`` or ``text``, or a value of the wrong type.
     """
     record = _parse_object(raw, path, line)
-    identifier, text = _identifier(record, path, line), _text(record, path, line)
+    identifier, text = _identifier(record, path, line), _string(record, "text", path, line).strip()
     title = record.get("title") or ""
     if not isinstance(title, str):
         refuse(path, line, f"title of {identifier!r} is {_kind(title)}; it must be a string or absent")
@@ -46,7 +46,7 @@ def parse_query(raw: bytes, path: Path, line: int) -> tuple[str, str]:
         DataError: as :func:`parse_passage`, and when the text is empty.
     """
     record = _parse_object(raw, path, line)
-    identifier, text = _identifier(record, path, line), _text(record, path, line)
+    identifier, text = _identifier(record, path, line), _string(record, "text", path, line).strip()
     if not text:
         refuse(path, line, f"query {identifier!r} is empty; give it text or remove it and its judgements")
     return identifier, text
@@ -110,10 +110,6 @@ def _identifier(record: dict[str, Any], path: Path, line: int) -> str:
     if "\t" in identifier or "\n" in identifier or "\r" in identifier:
         refuse(path, line, f"_id {identifier!r} holds a tab or line break, so qrels cannot name it")
     return identifier
-
-
-def _text(record: dict[str, Any], path: Path, line: int) -> str:
-    return _string(record, "text", path, line).strip()
 
 
 def _string(record: dict[str, Any], key: str, path: Path, line: int) -> str:

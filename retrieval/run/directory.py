@@ -57,6 +57,7 @@ class RunDirectory:
         """Resolved configuration."""
         self.log = self.path / "log.txt"
         """Standard output and error of the run when a launcher started it."""
+        self._status = self.path / "status.json"
         self._identity = identity
         self._mutex = threading.RLock()
         self._written = float("-inf")
@@ -75,7 +76,7 @@ class RunDirectory:
 
     def status(self) -> dict[str, Any] | None:
         """``status.json``, or ``None`` when the run never started."""
-        return read_status(self.path / "status.json")
+        return read_status(self._status)
 
     def result(self) -> dict[str, Any] | None:
         """``result.json``, or ``None``."""
@@ -99,7 +100,7 @@ class RunDirectory:
         """Where the run stands; ``stopped`` = its process is gone without an end, it can be resumed."""
         status = self.status() or {}
         state = status.get("state")
-        if state == "running" and not self._lives(status):
+        if state == "running" and not lives(status, self._status):
             return "stopped"
         return cast(State, state) if state in ("running", "done", "failed") else "absent"
 
@@ -128,7 +129,7 @@ class RunDirectory:
                 yield result
                 return
             status = self.status() or {}
-            if status.get("state") == "running" and not is_here(status) and self._lives(status):
+            if status.get("state") == "running" and not is_here(status) and lives(status, self._status):
                 raise self._busy()
             remove_unfinished(self.path)
             with self._owner():
@@ -247,7 +248,7 @@ class RunDirectory:
     def _update(self, **changes: Any) -> None:
         with self._mutex:
             status = self.status() or {"state": "running", "step": 0, "steps": None}
-            write_json(self.path / "status.json", {**status, **changes, "updated": now()})
+            write_json(self._status, {**status, **changes, "updated": now()})
             self._written = time.monotonic()
 
     def _busy(self) -> RunBusyError:
@@ -256,9 +257,6 @@ class RunDirectory:
         return RunBusyError(
             f"{self.path} is being run by {where}; wait for it, or stop it and run this again"
         )
-
-    def _lives(self, status: Mapping[str, Any]) -> bool:
-        return lives(status, self.path / "status.json")
 
 
 def now() -> str:

@@ -1,26 +1,116 @@
 """The ranking loss of a block as a function of its passages, and its ascent.
 
 Word embeddings are where an embedding perturbation acts
-(Miyato et al. 2017, arXiv 1605.07725; for dense retrieval Lupart and Clinchant 2023, arXiv 2301.10576).
+(Miyato et al. 2017, arXiv 1605.07725; for dense retrieval Lupart and Clinchant 2023, arXiv 2301.10576). The
+attacked sequences of a batch are a batch of their own, for the passes that only they need; a vocabulary tells
+which of their tokens are words that other words can replace.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from retrieval.data.layout import TokenBatch
+from retrieval.data.batches import Batch, Shard
+from retrieval.data.layout import OnDevice, TokenBatch
 from retrieval.models.flops import BACKWARD_TO_INPUTS, FORWARD, Work
 from retrieval.models.scorer import Scorer
-from retrieval.training.gathering import gathered, summed
-from retrieval.training.losses import contrastive_loss
-from retrieval.training.parts import AttackedBatch
-from retrieval.training.vocabulary import Vocabulary
+from retrieval.training.losses import contrastive_loss, gathered, summed
 
 STEP_SHARE = 2.5
 """Step of PGD in bounds per number of steps (Madry et al. 2018, arXiv 1706.06083, §5)."""
+
+WORD_START = ("▁", "Ġ")
+"""Marks of SentencePiece and of byte-level BPE; WordPiece marks what continues a word instead."""
+
+CONTINUATION = "##"
+
+
+@dataclass(frozen=True)
+class Vocabulary(OnDevice):
+    """Properties of every token id, bool ``[V]``.
+
+    ``whole``: begins a word and holds a letter; ``continues``: goes on with the word before it;
+    ``special``: [CLS], [SEP], padding and the like. ``choices``: int64, the ids that are ``whole``.
+    """
+
+    whole: Tensor
+    continues: Tensor
+    special: Tensor
+    choices: Tensor
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Vocabulary:
+        """The properties of a fast tokenizer's vocabulary."""
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        size = max(vocabulary.values()) + 1
+        whole, continues, special = (torch.zeros(size, dtype=torch.bool) for _ in range(3))
+        # Either mark can also occur as a character of the text, so the more frequent one decides.
+        starts, continuations = (
+            sum(token.startswith(mark) for token in vocabulary) for mark in (WORD_START, CONTINUATION)
+        )
+        marked = starts > continuations
+        for token, index in vocabulary.items():
+            continues[index] = not token.startswith(WORD_START) if marked else token.startswith(CONTINUATION)
+            whole[index] = not continues[index] and any(map(str.isalpha, token.lstrip("".join(WORD_START))))
+        special[tokenizer.all_special_ids] = True
+        whole &= ~special
+        return cls(whole, continues & ~special, special, whole.nonzero()[:, 0])
+
+    def replaceable(self, ids: Tensor) -> Tensor:
+        """Which of the tokens ``ids`` ``[T]`` are words by themselves: bool ``[T]``.
+
+        A word of several tokens is left alone: half of it replaced would be no word. The layout begins
+        every sequence with a token that continues nothing, so the last token of one is not mistaken.
+        """
+        continued = torch.cat([self.continues[ids[1:]], self.continues.new_zeros(1)])
+        return self.whole[ids] & ~continued
+
+
+@dataclass(frozen=True)
+class Part(OnDevice):
+    """Sequences taken from a batch.
+
+    ``tokens``: they alone, in the caller's order; ``places``: int64 ``[Σ lengths]``, where each of their
+    tokens, the blank ones excepted, lies in the whole batch.
+    """
+
+    tokens: TokenBatch
+    places: Tensor
+    shard: Shard | None = None
+    """How the sequences are dealt out, where several processes have some of them each."""
+
+    @classmethod
+    def of(cls, batch: Batch, sequences: slice) -> Part:
+        """This process's share of some sequences of a step, which is on the CPU."""
+        if batch.shard is None:
+            return cls(*batch.tokens.select(sequences))
+        own, shard = batch.shard.part(sequences)
+        return cls(*batch.tokens.select(own), shard)
+
+    def put(self, into: Tensor, values: Tensor) -> Tensor:
+        """``into`` ``[T, …]``, by token of the whole batch, with ``values`` at the tokens of the part."""
+        return into.index_copy(0, self.places, values[: len(self.places)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackedBatch(Batch):
+    """A batch of whose block ``attacked`` the queries and the passages are at hand as parts."""
+
+    attacked: str
+    queries: Part
+    passages: Part
+
+    @classmethod
+    def of(cls, batch: Batch, block: str) -> AttackedBatch:
+        """``batch`` (on the CPU) with the parts of a block."""
+        place = batch.blocks[block]
+        whole = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+        queries, passages = (Part.of(batch, part) for part in (place.queries, place.passages))
+        return cls(**whole, attacked=block, queries=queries, passages=passages)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.cost import Spent
+from retrieval.training.interpolation import Measure
 from retrieval.training.module import RetrievalModule
 from retrieval.training.objective import Objective
 from retrieval.training.omega.controller import OmegaController
@@ -34,21 +35,26 @@ Sink = Callable[[int, Mapping[str, float]], None]
 
 
 class OmegaCallback(pl.Callback):
-    """Updates ω at every optimisation step; its state is part of the checkpoint."""
+    """Updates ω at every optimisation step; its state is part of the checkpoint.
 
-    def __init__(self, controller: OmegaController) -> None:
-        self.controller = controller
+    ``measure``: dev losses, for a rule that asks for them every so many steps.
+    """
+
+    def __init__(self, controller: OmegaController, measure: Measure | None = None) -> None:
+        self.controller, self.measure = controller, measure
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring ω to the model's device: a step never waits for the host."""
         self.controller.to(pl_module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """ω_t → ω_{t+1} from the losses of this step."""
+        """ω_t → ω_{t+1} from the losses of this step, then from dev losses where they are due."""
         assert isinstance(pl_module, RetrievalModule)
         losses = pl_module.last
         assert losses is not None
         self.controller.update(losses.eff, losses.rob)
+        if self.measure is not None and trainer.global_step % self.controller.config.measure_every == 0:
+            self.controller.measure(trainer.global_step, *self.measure())
 
     def state_dict(self) -> dict[str, Any]:
         """ω, the averages and the distance."""

@@ -29,7 +29,6 @@ from retrieval.training.callbacks import (
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.measurement import (
     DevLosses,
-    MeasurementCallback,
     WeightsCallback,
     dev_samples,
     dev_sides,
@@ -124,10 +123,8 @@ def _train_proxies(
     """What a rule of ω wants to know before the first step; a resumed run has it in its checkpoint."""
     control = objective.control
     assert control is not None
-    steps, batch_size = cell.train.steps, cell.train.batch_size
-    samples = dev_samples(data, control.rule, batch_size, cell.seed)
-    vocabulary, show = len(data.tokenizer), cell.trainer.progress
-    proxies = Proxies(objective, training, samples, vocabulary, steps, batch_size, cell.seed, show)
+    samples = dev_samples(data, control.rule, cell.train.batch_size, cell.seed)
+    proxies = Proxies(cell, objective, training, samples, len(data.tokenizer))
     control.use_proxies(proxies)
     metrics.measured(proxies.work, proxies.seconds)
     metrics.seconds += proxies.seconds  # the clock has not started yet
@@ -147,7 +144,7 @@ def _omega_callbacks(
         if control.rule.acts_on_weights:
             callbacks.append(WeightsCallback(control.rule, measure))
         else:
-            callbacks.append(MeasurementCallback(control, measure))
+            callbacks = [OmegaCallback(control, measure)]
     if cell.strategy.recalibrate:
         dev = recalibration_batch(data, objective.strategy, cell.seed)
         every = cell.strategy.recalibrate

@@ -1,10 +1,16 @@
-"""Ranking losses."""
+"""The ranking loss, and the rows of a step that several processes encode for it.
+
+Each process gets all rows, with the gradient of its own.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
+
+from retrieval.data.batches import Shard
+from retrieval.models.scorer import widened
 
 
 def contrastive_loss(
@@ -21,3 +27,36 @@ def contrastive_loss(
     if weights is None:
         return F.cross_entropy(scores, labels)
     return torch.sum(weights * F.cross_entropy(scores, labels, reduction="none"))
+
+
+def processes() -> int:
+    """Processes that train this run together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum of a number over the processes."""
+    if processes() > 1:
+        value = value.clone()
+        distributed.all_reduce(value)
+    return value
+
+
+def gathered(rows: Tensor, shard: Shard | None) -> Tensor:
+    """Encoded rows of all sequences of the step in the caller's order, ``[N, …]``.
+
+    ``rows``: those of this process's sequences, ``[n, …]``. Only they carry a gradient: the sum over the
+    processes of the gradients that the parameters get is that of the whole step, and nothing needs to be
+    sent back.
+    """
+    if shard is None:
+        return rows
+    if rows.ndim > 2:
+        most = torch.tensor(rows.shape[1], device=rows.device)
+        distributed.all_reduce(most, distributed.ReduceOp.MAX)
+        rows = widened(rows, int(most))
+    own = F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, shard.width - len(rows)))
+    parts = [torch.empty_like(own) for _ in range(processes())]
+    distributed.all_gather(parts, own.detach())
+    parts[shard.rank] = own
+    return torch.cat(parts)[shard.order]

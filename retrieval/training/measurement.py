@@ -22,12 +22,11 @@ from retrieval.errors import ConfigError
 from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
+from retrieval.training.adversary import AttackedBatch
 from retrieval.training.callbacks import MetricsCallback
 from retrieval.training.interpolation import Measure
 from retrieval.training.objective import block_loss
-from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Rule
-from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.prepared import PreparedData
 from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Strategy
@@ -170,22 +169,6 @@ class DevLosses:
         self.encoder.train()
         self.metrics.measured(work, time.perf_counter() - start)
         return found["eff"], found["rob"]
-
-
-class MeasurementCallback(pl.Callback):
-    """Measures dev losses every so many steps and hands them to the controller of ω.
-
-    Runs after the update of ω and before the metrics are logged.
-    """
-
-    def __init__(self, controller: OmegaController, measure: Measure) -> None:
-        self.controller, self.measure = controller, measure
-        self.every = controller.config.measure_every
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Measure when it is due."""
-        if trainer.global_step % self.every == 0:
-            self.controller.measure(trainer.global_step, *self.measure())
 
 
 class WeightsCallback(pl.Callback):

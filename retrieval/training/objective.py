@@ -20,16 +20,13 @@ from retrieval.config.strategy import PERTURBATIONS
 from retrieval.data.batches import Batch
 from retrieval.models.flops import BACKWARD, FORWARD, Work
 from retrieval.models.scorer import Scorer
-from retrieval.training.adversary import Perturbed
-from retrieval.training.gathering import gathered, processes
-from retrieval.training.losses import contrastive_loss
+from retrieval.training.adversary import AttackedBatch, Perturbed, Vocabulary
+from retrieval.training.losses import contrastive_loss, gathered, processes
 from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.target import load_target
-from retrieval.training.parts import AttackedBatch
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.strategy import EFF, PERTURBED, Mixture, Strategy, strategy_of
-from retrieval.training.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ from retrieval.errors import ConfigError
 
 if TYPE_CHECKING:
     from retrieval.models.scorer import Scorer
-    from retrieval.training.adversary import Perturbed
-    from retrieval.training.parts import AttackedBatch
-    from retrieval.training.vocabulary import Vocabulary
+    from retrieval.training.adversary import AttackedBatch, Perturbed, Vocabulary
 
 
 class Perturbation(Registered, ABC, registry=PERTURBATIONS):

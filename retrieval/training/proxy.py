@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from retrieval.config import Config
 from retrieval.data.batches import Batch
 from retrieval.data.layout import TokenBatch
 from retrieval.models.flops import BACKWARD, FORWARD, Work
@@ -67,23 +68,14 @@ class Proxies:
     the CPU, and no random state outside them changes.
 
     The arguments are the run's, its losses chosen by steps. ``samples``: dev pairs of E_dev and R_dev, on the
-    CPU; ``vocabulary``: number of token ids; ``show``: whether to draw a progress bar.
+    CPU; ``vocabulary``: number of token ids.
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        data: TrainingData,
-        samples: Samples,
-        vocabulary: int,
-        steps: int,
-        batch_size: int,
-        seed: int,
-        show: bool = False,
+        self, cell: Config, objective: Objective, data: TrainingData, samples: Samples, vocabulary: int
     ) -> None:
-        self.objective, self.data, self.samples = objective, data, samples
-        self.vocabulary, self.steps, self.batch_size, self.seed = vocabulary, steps, batch_size, seed
-        self.show = show
+        self.cell, self.objective, self.data = cell, objective, data
+        self.samples, self.vocabulary = samples, vocabulary
         self.work, self.seconds = Work(), 0.0
 
     def __call__(self, omega: float, repeat: int) -> tuple[float, float]:
@@ -92,19 +84,20 @@ class Proxies:
         Proxies of the same number start from the same weights and draw the same streams of pairs.
         """
         start = time.perf_counter()
-        seed = int(np.random.SeedSequence([self.seed, repeat]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.cell.seed, repeat]).generate_state(1)[0])
         proxy = BagOfWords(self.vocabulary, seed)
-        sampler = Sampler(self.objective, self.data, self.batch_size, seed, omega=omega)
+        steps, batch_size = self.cell.train.steps, self.cell.train.batch_size
+        sampler = Sampler(self.objective, self.data, batch_size, seed, omega=omega)
         optimizer = torch.optim.Adam(proxy.parameters(), RATE, fused=True)
         for step in tqdm(
-            range(self.steps),
+            range(steps),
             f"proxy {repeat + 1} of ω = {omega:g}",
-            disable=not self.show,
+            disable=not self.cell.trainer.progress,
             leave=False,
             mininterval=0.5,
         ):
             for group in optimizer.param_groups:
-                group["lr"] = RATE * (1 + math.cos(math.pi * step / self.steps)) / 2
+                group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
             loss, work = proxy.loss(sampler.batch(step))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -80,7 +80,7 @@ class RefreshCallback(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Know the earlier checkpoints of a resumed run, and what the newest lists counted."""
         self.checkpoints = list(state_dict["checkpoints"])
-        self.negatives.recount(state_dict["counts"])
+        self.negatives.counts = dict(state_dict["counts"])
 
     def mine(self, encoder: Scorer, folder: Path, step: int) -> None:
         """Write the lists of the encoder after ``step`` steps into an existing folder, denoised if asked."""

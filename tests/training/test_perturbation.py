@@ -14,11 +14,17 @@ from retrieval.data.batches import Stream, collate
 from retrieval.data.layout import TokenBatch
 from retrieval.errors import ConfigError
 from retrieval.models.families.dual_encoder import DualEncoder
-from retrieval.training.adversary import Adversary, Perturbed, ascend, passage_norms
-from retrieval.training.parts import AttackedBatch, Part
+from retrieval.training.adversary import (
+    Adversary,
+    AttackedBatch,
+    Part,
+    Perturbed,
+    Vocabulary,
+    ascend,
+    passage_norms,
+)
 from retrieval.training.strategy import IN_DOMAIN, PERTURBED
 from retrieval.training.streams import TrainingData
-from retrieval.training.vocabulary import Vocabulary
 from tests.rounding import gamma, product_bound
 
 KINDS = PERTURBATIONS.names()
@@ -58,7 +64,7 @@ def sequences(tokens: TokenBatch, ids: Tensor | None = None) -> list[list[int]]:
 def test_a_part_is_encoded_as_it_is_within_the_whole(
     encoder: DualEncoder, batch: AttackedBatch, span: slice
 ) -> None:
-    part = Part.of(batch.tokens, span)
+    part = Part.of(batch, span)
     assert sequences(part.tokens) == sequences(batch.tokens)[span]
     assert torch.equal(batch.tokens.ids[part.places], part.tokens.ids[: part.tokens.tokens])
     assert part.tokens.tokens == sum(map(len, sequences(part.tokens)))

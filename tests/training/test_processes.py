@@ -18,7 +18,7 @@ from retrieval.data.batches import TrainingPairs, collate
 from retrieval.data.collection import Judgements
 from retrieval.data.tokens import TokenStore, write_store
 from retrieval.models.families import build_scorer
-from retrieval.training.gathering import gathered
+from retrieval.training.losses import gathered
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData, streams

@@ -9,8 +9,7 @@ from retrieval.training.perturbation import Perturbation
 
 if TYPE_CHECKING:
     from retrieval.models.scorer import Scorer
-    from retrieval.training.adversary import Perturbed
-    from retrieval.training.parts import AttackedBatch
+    from retrieval.training.adversary import AttackedBatch, Perturbed
 
 
 class Pgd(Perturbation):

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from retrieval.models.scorer import Scorer
-    from retrieval.training.adversary import Perturbed
-    from retrieval.training.parts import AttackedBatch
+    from retrieval.training.adversary import AttackedBatch, Perturbed
 
 NEIGHBOUR_ROWS = 1024
 """Words whose neighbours are looked up at a time: bounds the memory of similarities to the vocabulary."""
@@ -35,7 +34,7 @@ class Substitution(Perturbation):
 
         from retrieval.models.flops import Work
         from retrieval.training.adversary import Adversary, most_important, with_words
-        from retrieval.training.gathering import summed
+        from retrieval.training.losses import summed
 
         adversary, table = Adversary(scorer, batch, self.vocabulary), scorer.word_table.detach()
         tokens, ids = adversary.tokens, adversary.tokens.ids
