@@ -168,7 +168,7 @@ def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     """The initial weights of a run as a reference on the collections of ``config``."""
     import torch
 
-    from retrieval.evaluation.untrained import UntrainedReference
+    from retrieval.evaluation.measuring import UntrainedReference
     from retrieval.run import hardware
     from retrieval.search.loading import run_stores
 

@@ -13,9 +13,8 @@ from retrieval.config.attack import ATTACK_FILE
 from retrieval.config.validation import validate
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.records import save_attacked
-from retrieval.evaluation.measuring import Collections, measure_all
+from retrieval.evaluation.measuring import Collections, UntrainedReference, measure_all
 from retrieval.evaluation.suite import save_scores
-from retrieval.evaluation.untrained import UntrainedReference
 from retrieval.opened import Run
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory

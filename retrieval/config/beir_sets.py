@@ -40,11 +40,6 @@ class BeirSet:
         """File name of the archive."""
         return f"{self.archive or self.name}.zip"
 
-    @property
-    def trains(self) -> bool:
-        """Whether the set has judgements to train on; without, it can only be an OOD test."""
-        return "train" in self.splits
-
 
 _TRAIN_DEV_TEST, _TRAIN_TEST, _DEV_TEST, _TEST = (
     ("train", "dev", "test"), ("train", "test"), ("dev", "test"), ("test",),

@@ -17,9 +17,21 @@ from torch.utils.data import IterableDataset
 
 from retrieval.data.arrays import contained
 from retrieval.data.collection import Judgements
-from retrieval.data.layout import OnDevice, TokenBatch, group_tokens
+from retrieval.data.layout import Counted, OnDevice, TokenBatch, group_tokens
 from retrieval.data.negatives import HardNegatives
 from retrieval.data.tokens import TokenStore
+
+DROPOUT, NOISE = 0, 1
+STREAMS = 2
+"""Number of streams of a process; those of the next rank follow."""
+
+
+def step_seed(seed: int, step: int, stream: int) -> int:
+    """Seed for a torch generator, below 2³².
+
+    PyTorch's CPU generator reads 32 bits of its seed only, so the three numbers are hashed into them.
+    """
+    return int(np.random.SeedSequence((seed, step, stream)).generate_state(1)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,38 +83,28 @@ class RankingBlock(OnDevice):
 
 
 @dataclass(frozen=True)
-class Shard(OnDevice):
+class Shard(OnDevice, Counted):
     """One process's share of a step's sequences, the whole pairs of every block dealt out in order.
 
     ``order``: int64 ``[N]``: where the vector of each of the N sequences of the whole step, in the caller's
-    order, lies in the processes' vectors one after another, each filled up to ``width`` rows.
+    order, lies in the processes' vectors one after another, each filled up to ``width`` rows; ``sizes``:
+    tokens of each of the N, int64 ``[N]``.
     """
 
     rank: int
     width: int
     order: Tensor
-    lengths: np.ndarray
-    """Tokens of each of the N sequences, int64 ``[N]``, on the host."""
+    sizes: np.ndarray
 
     @classmethod
-    def of(cls, owners: np.ndarray, lengths: np.ndarray, rank: int) -> Shard:
-        """The share of ``rank`` in sequences of ``lengths`` dealt to the ranks ``owners``: int64 ``[N]``."""
+    def of(cls, owners: np.ndarray, sizes: np.ndarray, rank: int) -> Shard:
+        """The share of ``rank`` in sequences of ``sizes`` tokens dealt to ``owners``: both int64 ``[N]``."""
         counts = np.bincount(owners)
         width = int(counts.max())
         order = np.empty(len(owners), np.int64)
         for owner, count in enumerate(counts):
             order[owners == owner] = owner * width + np.arange(count)
-        return cls(rank, width, torch.from_numpy(order), lengths)
-
-    @property
-    def tokens(self) -> int:
-        """Of the whole step, as :class:`TokenBatch` counts them."""
-        return int(self.lengths.sum())
-
-    @property
-    def attended(self) -> int:
-        """Sum of the squared lengths."""
-        return int(np.square(self.lengths).sum())
+        return cls(rank, width, torch.from_numpy(order), sizes)
 
     def part(self, chosen: slice) -> tuple[Tensor, Shard]:
         """Some sequences of the whole step: which of this process's they are, and how they are dealt out.
@@ -111,7 +113,7 @@ class Shard(OnDevice):
         """
         order = self.order[chosen].numpy()
         owners, places = np.divmod(order, self.width)
-        shard = Shard.of(owners, self.lengths[chosen], self.rank)
+        shard = Shard.of(owners, self.sizes[chosen], self.rank)
         return torch.from_numpy(places[owners == self.rank]), shard
 
 

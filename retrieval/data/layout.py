@@ -75,8 +75,25 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     return value.to(device) if isinstance(value, OnDevice) else value
 
 
+class Counted:
+    """Sequences whose lengths the host knows."""
+
+    sizes: NDArray[np.int64]
+    """Tokens of each sequence, int64 ``[n]``."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all sequences."""
+        return int(self.sizes.sum())
+
+    @property
+    def attended(self) -> int:
+        """Sum of squared lengths: (query, key) pairs of attention that are not padding."""
+        return int(np.square(self.sizes).sum())
+
+
 @dataclass(frozen=True)
-class TokenBatch(OnDevice):
+class TokenBatch(OnDevice, Counted):
     """Token ids of ``n`` sequences, packed, with the groups that attention sees.
 
     ``ids``: int64 ``[T]``, the tokens in layout order, then at least one blank (id 0) up to a multiple of
@@ -96,16 +113,6 @@ class TokenBatch(OnDevice):
     groups: tuple[Group, ...]
     sizes: NDArray[np.int64]
     """``lengths`` in the memory of the host."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all sequences."""
-        return int(self.sizes.sum())
-
-    @property
-    def attended(self) -> int:
-        """Sum of squared lengths: (query, key) pairs of attention that are not padding."""
-        return int(np.square(self.sizes).sum())
 
     @property
     def real(self) -> Tensor:

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from retrieval.data.batches import Shard
-from retrieval.data.layout import TokenBatch
+from retrieval.data.layout import Counted
 
 FORWARD, BACKWARD, BACKWARD_TO_INPUTS = 1, 2, 1
 """Passes in units of a forward pass; a backward pass is one for the inputs and one for the weights (Kaplan
@@ -29,9 +28,9 @@ class Work:
     other: float = 0.0
 
     @classmethod
-    def of(cls, counted: TokenBatch | Shard, passes: int) -> Work:
+    def of(cls, counted: Counted, passes: int) -> Work:
         """Sequences put through the scorer ``passes`` times: a batch, or a step that processes share."""
-        return cls(passes * counted.tokens, passes * counted.attended, passes * len(counted.lengths))
+        return cls(passes * counted.tokens, passes * counted.attended, passes * len(counted.sizes))
 
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))

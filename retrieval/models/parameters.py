@@ -49,5 +49,4 @@ def parameter_groups(scorer: nn.Module, backbone: Any) -> Groups:
 
 
 def _layers(module: nn.Module) -> list[nn.ModuleList]:
-    """The lists of layers within a module."""
     return [inner for inner in module.modules() if isinstance(inner, nn.ModuleList)]

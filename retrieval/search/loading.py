@@ -36,8 +36,18 @@ class CrossEncoderRetriever(TextScorer):
 
     def __init__(self, collection: Collection, source: str) -> None:
         """Raise :class:`ConfigError` where the model cannot be loaded, or gives several scores a pair."""
+        from sentence_transformers import CrossEncoder
+
         super().__init__(collection)
-        self._model = _cross_encoder(source)
+        try:
+            self._model = CrossEncoder(source)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{source}: not loadable as a cross-encoder: {first_line(error)}") from error
+        if self._model.num_labels != 1:
+            raise ConfigError(
+                f"{source}: a cross-encoder with {self._model.num_labels} labels has no single relevance "
+                "score; give one that has"
+            )
 
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """See :class:`Scores`."""
@@ -55,21 +65,6 @@ class CrossEncoderRetriever(TextScorer):
             options = {"batch_size": _PAIRS_A_BATCH, "show_progress_bar": False, "convert_to_numpy": True}
             found[owners, places] = self._model.predict(pairs, **options)
         return found
-
-
-def _cross_encoder(source: str) -> Any:
-    from sentence_transformers import CrossEncoder
-
-    try:
-        model = CrossEncoder(source)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: not loadable as a cross-encoder: {first_line(error)}") from error
-    if model.num_labels != 1:
-        raise ConfigError(
-            f"{source}: a cross-encoder with {model.num_labels} labels has no single relevance score; "
-            "give one that has"
-        )
-    return model
 
 
 def model_identity(source: str) -> str:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
-from retrieval.data.negatives import MANIFEST, NegativeLists, Relevance, relevance_of
+from retrieval.data.negatives import MANIFEST, Relevance, relevance_of
 from retrieval.search.bm25 import bm25_index
 from retrieval.search.loading import BM25, TEXTS_A_BLOCK, load_retriever, model_identity
 from retrieval.search.ranking import Ranking, top_k_of_blocks
@@ -115,9 +115,9 @@ def write_lists(
     started = time.perf_counter()
     with tqdm(total=len(query_rows), desc="mining negatives", unit="query", delay=2, leave=False) as bar:
         for ranking in rankings:
-            queries = writer.next_queries(len(ranking.columns))
+            queries = query_rows[writer.done : writer.done + len(ranking.columns)]
             kept = writer.irrelevant(ranking, queries, relevance)
-            rows, _ = writer.add(ranking.columns, ranking.scores, kept)
+            rows = writer.add(ranking.columns, ranking.scores, kept)
             found = relevance.of(queries[:, None], np.maximum(rows, 0)) & (rows >= 0)
             assert not found.any(), "a relevant passage is among the negatives"
             bar.update(len(queries))
@@ -133,14 +133,11 @@ class ListWriter:
         self._query_rows = query_rows
         self._rows = new_array(folder / "rows.npy", np.int32, shape)
         self._scores = new_array(folder / "scores.npy", np.float32, shape)
-        self._done = 0
+        self.done = 0
+        """Queries whose lists are written."""
         self.counts = dict.fromkeys(
             ("queries", "kept", "filtered_relevant", "filtered_empty", "short_lists", "empty_lists"), 0
         )
-
-    def next_queries(self, count: int) -> NDArray[np.int64]:
-        """The queries whose lists come next: int64 ``[count]``."""
-        return self._query_rows[self._done : self._done + count]
 
     def irrelevant(
         self, ranking: Ranking, query_rows: NDArray[np.int64], relevance: Relevance
@@ -156,32 +153,31 @@ class ListWriter:
 
     def add(
         self, columns: NDArray[np.integer], scores: NDArray[np.float32], kept: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Write the first ``depth`` kept results of the next queries; returns what was written."""
+    ) -> NDArray[np.int32]:
+        """Write the first ``depth`` kept results of the next queries; returns the rows that were written."""
         depth = self._rows.shape[1]
         order = np.argsort(~kept, axis=1, kind="stable")[:, :depth]
         missing = ((0, 0), (0, depth - order.shape[1]))
         valid = np.pad(np.take_along_axis(kept, order, axis=1), missing)
         rows = np.pad(np.take_along_axis(columns, order, axis=1), missing)
         values = np.pad(np.take_along_axis(scores, order, axis=1), missing)
-        span = slice(self._done, self._done + len(columns))
+        span = slice(self.done, self.done + len(columns))
         self._rows[span] = np.where(valid, rows, -1)
         self._scores[span] = np.where(valid, values, np.float32(-np.inf))
-        self._done = span.stop
+        self.done = span.stop
         lengths = valid.sum(axis=1)
         self.counts["queries"] += len(lengths)
         self.counts["kept"] += int(lengths.sum())
         self.counts["short_lists"] += int((lengths < depth).sum())
         self.counts["empty_lists"] += int((lengths == 0).sum())
-        return self._rows[span], self._scores[span]
+        return self._rows[span]
 
-    def finish(self, about: dict[str, Any]) -> NegativeLists:
+    def finish(self, about: dict[str, Any]) -> None:
         """Write queries and manifest; ``about``: what the manifest says beside the counts."""
-        if self._done != len(self._query_rows):
-            raise ValueError(f"{self._done} lists were written for {len(self._query_rows)} queries")
+        if self.done != len(self._query_rows):
+            raise ValueError(f"{self.done} lists were written for {len(self._query_rows)} queries")
         self._rows.flush()
         self._scores.flush()
         np.save(self._folder / "query_rows.npy", self._query_rows, allow_pickle=False)
         manifest = {**about, "counts": self.counts}
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        return NegativeLists.open(self._folder)

@@ -34,9 +34,7 @@ class Spent:
         return cls(1, batch.pairs, (batch.shard or batch.tokens).tokens, work)
 
     def __add__(self, more: Spent) -> Spent:
-        return Spent(
-            self.steps + more.steps, self.pairs + more.pairs, self.tokens + more.tokens, self.work + more.work
-        )
+        return Spent.from_list([a + b for a, b in zip(self.to_list(), more.to_list(), strict=True)])
 
     def to_list(self) -> list[float]:
         """Plain numbers, for a checkpoint."""

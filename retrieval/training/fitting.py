@@ -15,7 +15,6 @@ from retrieval.models.families import build_scorer
 from retrieval.models.scorer import Scorer
 from retrieval.models.soundness import check_scorer
 from retrieval.run.directory import RunDirectory
-from retrieval.run.files import MetricsLog
 from retrieval.run.tracking import Mirror
 from retrieval.training.callbacks import (
     CheckpointCallback,
@@ -40,7 +39,7 @@ from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.prepared import PreparedData
 from retrieval.training.processes import ProcessGroup
 from retrieval.training.proxy import Proxies
-from retrieval.training.refresh import refresh_callbacks
+from retrieval.training.refresh import RefreshCallback
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
 
@@ -100,11 +99,14 @@ def train(
             directory.progress(0, phase="proxies")
         _train_proxies(cell, data, training, objective, metrics)
     negatives = training.in_domain.negatives
-    callbacks += refresh_callbacks(data, negatives, directory.path / "negatives", start)
+    if negatives is not None and negatives.refresh:
+        callbacks.append(RefreshCallback(data, negatives, directory.path / "negatives", start))
     callbacks += [metrics, HeapCallback()]
     with contextlib.ExitStack() as stack:
         if mirror is not None:
-            log = stack.enter_context(_open_log(cell, directory, mirror, start))
+            directory.start(cell.train.steps, start)
+            log = stack.enter_context(directory.metrics_log(resume_step=start))
+            mirror.catch_up(directory.metrics())
             metrics.sinks += [log.append, mirror.log]
             callbacks += _owners_callbacks(cell, directory, checkpoints, metrics, start)
         _trainer(cell, device, callbacks, group).fit(
@@ -150,13 +152,6 @@ def _omega_callbacks(
         every = cell.strategy.recalibrate
         callbacks.append(RecalibrationCallback(objective, control, dev, every, metrics))
     return callbacks
-
-
-def _open_log(cell: Config, directory: RunDirectory, mirror: Mirror, start: int) -> MetricsLog:
-    directory.start(cell.train.steps, start)
-    log = directory.metrics_log(resume_step=start)
-    mirror.catch_up(directory.metrics())
-    return log
 
 
 def _owners_callbacks(

@@ -197,7 +197,6 @@ def _share(logit: float) -> float:
 
 
 def _quantile(ordered: list[float], share: float) -> float:
-    """Quantile of sorted values with linear interpolation."""
     if len(ordered) == 1:
         return ordered[0]
     place = share * (len(ordered) - 1)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from retrieval.config import ModelConfig, TrainConfig
-from retrieval.data.batches import Batch
+from retrieval.data.batches import DROPOUT, STREAMS, Batch, step_seed
 from retrieval.models.scorer import Scorer
 from retrieval.training.objective import Losses, Objective
 from retrieval.training.sampling import Sampler
-from retrieval.training.seeds import DROPOUT, STREAMS, step_seed
 
 EMBEDDING_LEARNING_RATE = 2e-3
 HIDDEN_LEARNING_RATE, BASE_WIDTH, BASE_LAYERS = 1e-3, 128, 2

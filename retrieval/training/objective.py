@@ -99,7 +99,10 @@ class Objective:
         passes = FORWARD + back + again
         work = seen.work + Work.of(batch.shard or batch.tokens, passes)
         if batch.term:
-            return _of_one_term(batch.term, blocks, self.strategy.terms[batch.term], work)
+            ((name, loss),) = blocks.items()
+            eff, rob = (loss, None) if batch.term == EFF else (None, loss)
+            several = len(self.strategy.terms[batch.term]) > 1
+            return Losses(loss, eff, rob, {name: loss} if several else {}, work)
         of_eff, of_rob = self.strategy.eff, self.strategy.rob
         eff = mixed(of_eff, blocks)
         if of_rob is None:
@@ -152,13 +155,6 @@ def build_objective(config: StrategyConfig, setting: Setting) -> Objective:
     module, _, name = strategy.objective.partition(":")
     objective: Objective = getattr(import_module(module), name)(strategy, setting)
     return objective
-
-
-def _of_one_term(term: str, blocks: Mapping[str, Tensor], mixture: Mixture, work: Work) -> Losses:
-    """Of a step that minimises one loss of one term."""
-    ((name, loss),) = blocks.items()
-    single = {name: loss} if len(mixture) > 1 else {}
-    return Losses(loss, loss, None, single, work) if term == EFF else Losses(loss, None, loss, single, work)
 
 
 def block_loss(scorer: Scorer, rows: Tensor, batch: Batch, name: str) -> Tensor:

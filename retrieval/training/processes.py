@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
 from pytorch_lightning.strategies import DDPStrategy
 
 from retrieval.run.directory import RunDirectory
@@ -59,8 +58,6 @@ class ProcessGroup:
 
 
 class _Environment(LightningEnvironment):
-    """Tells Lightning who is who."""
-
     def __init__(self, group: ProcessGroup) -> None:
         super().__init__()
         self._group = group
@@ -91,7 +88,7 @@ def together(directory: RunDirectory, devices: int) -> Iterator[ProcessGroup]:
     if devices == 1:
         yield ProcessGroup()
         return
-    group = ProcessGroup(0, devices, _free_port())
+    group = ProcessGroup(0, devices, find_free_network_port())
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // devices))
     others = [_start(directory.config, rank, group) for rank in range(1, devices)]
@@ -131,9 +128,3 @@ def _watch(others: Sequence[Process], ended: threading.Event, directory: RunDire
         with contextlib.suppress(OSError):
             directory.fail({"type": "ProcessExit", "message": message, "traceback": ""})
         os._exit(1)  # the main thread waits for the lost process, inside the communication library
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

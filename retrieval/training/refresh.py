@@ -24,19 +24,6 @@ CHECKPOINTS = 3
 """Checkpoints whose negatives are kept: the two on disk, and the one being written."""
 
 
-def refresh_callbacks(
-    data: PreparedData, negatives: HardNegatives | None, folder: Path, start: int
-) -> list[pl.Callback]:
-    """The callback that refreshes ``negatives``, or none where nothing is to be refreshed.
-
-    ``folder``: where refreshed lists are kept, in the run directory; ``start``: steps that the checkpoint
-    resumed from has done, 0 without one.
-    """
-    if negatives is None or not negatives.refresh:
-        return []
-    return [RefreshCallback(data, negatives, folder, start)]
-
-
 class RefreshCallback(pl.Callback):
     """After every ``refresh`` steps replaces the negatives by those that the model itself ranks highest.
 
@@ -45,6 +32,7 @@ class RefreshCallback(pl.Callback):
     """
 
     def __init__(self, data: PreparedData, negatives: HardNegatives, folder: Path, start: int) -> None:
+        """``folder``: for the lists; ``start``: steps that the checkpoint resumed from has done, else 0."""
         self.data, self.negatives = data, negatives
         self.folder = folder
         self.start = self.step = start

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from retrieval.training.seeds import step_seed
+from retrieval.data.batches import step_seed
 
 
 def test_seed_step_and_stream_each_change_what_is_drawn() -> None:

@@ -162,7 +162,6 @@ def _splits(pool: twins.Pool, config: PydocsConfig, role: str) -> dict[str, str]
 
 
 def _write(folder: Path, pool: twins.Pool, splits: Mapping[str, str], versions: Mapping[str, str]) -> None:
-    """Write a domain in BEIR format, with its manifest."""
     (folder / "qrels").mkdir(parents=True)
     ids = _write_corpus(folder / "corpus.jsonl", pool)
     query_ids: dict[str, str] = {}

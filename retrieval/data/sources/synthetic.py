@@ -116,7 +116,6 @@ def _drawn_from(config: SyntheticConfig) -> dict[str, int]:
 
 
 def _roles(config: SyntheticConfig) -> dict[str, list[str]]:
-    """The suite's own domains by role."""
     if config.topics > _concepts(config):
         raise ConfigError(
             f"data.topics={config.topics} needs more words than data.words={config.words}; "
@@ -259,7 +258,6 @@ class _Domain:
     def _write_queries(
         self, file: TextIO, qrels: dict[str, TextIO], start: int, stop: int, concepts: NDArray[np.int64]
     ) -> None:
-        """Write the queries whose relevant passage is in the block."""
         stream = self._stream(start // _BLOCK, 1)
         for query, passage in self._asked(start, stop):
             picked = np.argsort(stream.random(_PASSAGE_CONCEPTS), kind="stable")[:_QUERY_CONCEPTS]

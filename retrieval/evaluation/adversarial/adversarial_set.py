@@ -41,15 +41,15 @@ class AdversarialSet:
     new_texts: list[str]
     edits: list[tuple[Edit, ...]]
 
-    def columns(self) -> IntArray:
-        """Pool positions of the targets, int64 ``[t]``."""
-        return np.array([target.column for target in self.targets], dtype=np.int64)
+
+def columns_of(targets: Sequence[Target]) -> IntArray:
+    """Pool positions of targets, int64 ``[t]``."""
+    return np.array([target.column for target in targets], dtype=np.int64)
 
 
 def target_texts(evaluation_set: EvaluationSet, targets: Sequence[Target]) -> list[str]:
     """The original texts of the targets."""
-    columns = np.array([target.column for target in targets], dtype=np.int64)
-    return evaluation_set.collection.passage_texts(evaluation_set.passage_rows[columns])
+    return evaluation_set.collection.passage_texts(evaluation_set.passage_rows[columns_of(targets)])
 
 
 def replayed_set(attacked: Sequence[Attacked], evaluation_set: EvaluationSet, source: str) -> AdversarialSet:

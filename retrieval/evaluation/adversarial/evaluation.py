@@ -20,6 +20,7 @@ from retrieval.evaluation.adversarial.adversarial_set import (
     AdversarialSet,
     choose_queries,
     choose_targets,
+    columns_of,
     replayed_set,
     take_queries,
     target_texts,
@@ -90,8 +91,6 @@ class AttackEvaluation:
 
 
 class _Judge:
-    """Tells how similar two texts are."""
-
     def __init__(self, config: AttackConfig, model: Attackable) -> None:
         self._named = load_retriever(config.similarity_model) if config.similarity_model is not None else None
         self.scores = (self._named or model).scores
@@ -119,7 +118,6 @@ def _attacked(
     encoded: tuple[FloatArray, FloatArray],
     progress: bool,
 ) -> tuple[AdversarialSet, int]:
-    """Choose queries and targets, attack them, and count the texts that the model was asked for."""
     positions = choose_queries(evaluation_set, config.queries, config.seed)
     queries, rows, passages = take_queries(evaluation_set, positions), encoded[0][positions], encoded[1]
     # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
@@ -132,9 +130,8 @@ def _attacked(
             f"of {len(passages)} candidates; lower attack.first_rank and attack.last_rank"
         )
     texts = target_texts(queries, targets)
-    limit = None
-    if config.similarity > -1:
-        limit = judge.cosines_with(texts, passages[[target.column for target in targets]])
+    limited = config.similarity > -1
+    limit = judge.cosines_with(texts, passages[columns_of(targets)]) if limited else None
     edits, asked = attack.edits(Scene(model, queries, rows, ranking, targets, texts, limit, progress))
     new_texts = [edited(text, own) for text, own in zip(texts, edits, strict=True)]
     if None in new_texts:
@@ -152,7 +149,7 @@ def _measure(
     """Measure an adversarial set: its texts alone decide, so that a replay repeats the attack's numbers."""
     queries, passages = encoded[0][adversarial.positions], encoded[1]
     pool = AttackedPool(adversarial.queries, queries, passages, model.scores, adversarial.targets)
-    old = passages[adversarial.columns()]
+    old = passages[columns_of(adversarial.targets)]
     changed = [index for index, edits in enumerate(adversarial.edits) if edits]
     new = np.array(old, dtype=np.float32)
     if changed:
@@ -198,7 +195,7 @@ def _records(
     adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray
 ) -> list[Attacked]:
     query_ids = adversarial.queries.query_ids()
-    passage_ids = adversarial.queries.passage_ids(adversarial.columns())
+    passage_ids = adversarial.queries.passage_ids(columns_of(adversarial.targets))
     return [
         Attacked(
             query_id=query_ids[target.query],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.evaluation.adversarial.adversarial_set import Target
+from retrieval.evaluation.adversarial.adversarial_set import Target, columns_of
 from retrieval.evaluation.contrastive_entropy import means_by_query, negative_candidates
 from retrieval.evaluation.suite import SetScores
 from retrieval.models.scores import Scores
@@ -111,7 +111,7 @@ def _with_targets(
     columns = np.full((len(spans), DEPTH), -1, dtype=np.int64)
     values = np.full((len(spans), DEPTH), -np.inf, dtype=np.float32)
     for query, span in enumerate(spans):
-        own = np.array([target.column for target in targets[span]], dtype=np.int64)
+        own = columns_of(targets[span])
         out = np.concatenate([own, evaluation_set.identical[query : query + 1], [-1]])
         kept = ~np.isin(ranking.columns[query], out)
         found = np.concatenate([ranking.columns[query][kept], own])

@@ -60,7 +60,6 @@ def _orders(
 
 
 def _start(number: int, scene: Scene, words: Words, order: list[int]) -> Search:
-    """The search of a target at its place in the ranking."""
     target = scene.targets[number]
     columns, scores = scene.ranking.columns[target.query], scene.ranking.scores[target.query]
     own = scores[columns == target.column]
@@ -260,7 +259,6 @@ class Greedy:
     def _similar_enough(
         self, steps: list[_Step], bounds: np.ndarray, accepted: np.ndarray, rows: FloatArray
     ) -> np.ndarray:
-        """Whether each accepted candidate meets the similarity constraint."""
         assert self._similarity is not None
         owners = np.repeat([step.search.number for step in steps], np.diff(bounds))
         texts = [text for step in steps for text in step.texts]

@@ -110,7 +110,6 @@ class DualEncoder(Scorer):
         save_folder(self.backbone, tokenizer, lengths, modules, self.prompts, folder)
 
     def _after_pooling(self) -> list[nn.Module]:
-        """Modules of sentence-transformers."""
         from sentence_transformers.sentence_transformer.modules import Normalize
 
         modules: list[nn.Module] = [*self.after]

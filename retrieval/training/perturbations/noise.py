@@ -29,9 +29,9 @@ class Noise(Perturbation):
         """The batch with other words."""
         import torch
 
+        from retrieval.data.batches import NOISE, step_seed
         from retrieval.models.flops import Work
         from retrieval.training.adversary import most_important, with_words
-        from retrieval.training.seeds import NOISE, step_seed
 
         tokens = batch.passages.tokens
         device, size = tokens.ids.device, tokens.ids.shape
