@@ -104,7 +104,9 @@ def top_k_of_blocks(
         best = np.concatenate(parts) if parts else best
         seen += len(block)
         del block  # let go of it before the next one is made
-    return _unpack(np.sort(best, axis=1)[:, ::-1])
+    keys = np.sort(best, axis=1)[:, ::-1]
+    positions = (keys * np.uint64(_UNSCRAMBLE)) & np.uint64(0xFFFFFFFF)
+    return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
 
 
 def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) -> NDArray[np.uint64]:
@@ -170,11 +172,6 @@ def _scores_of(keys: NDArray[np.uint64]) -> FloatArray:
     ordered = (keys >> np.uint64(32)).astype(np.uint32)
     bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
     return bits.astype(np.uint32).view(np.float32)
-
-
-def _unpack(keys: NDArray[np.uint64]) -> Ranking:
-    positions = (keys * np.uint64(_UNSCRAMBLE)) & np.uint64(0xFFFFFFFF)
-    return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
 
 
 def rank(

@@ -102,7 +102,9 @@ def _documented(tree: ast.Module, source: str, module: str) -> Iterator[Document
         documentation = ast.get_docstring(node)
         if documentation:
             if isinstance(node, ast.ClassDef):
-                code = _class_code(node, lines)
+                # The class statement, its fields, and the first line of each method.
+                head = squeeze(lines[node.lineno - 1 : node.body[0].lineno - 1])
+                code = "\n".join(part for part in (head, _outline(node.body[1:], lines)) if part)
             else:
                 code = _code(node, lines, without=node.body[0])
             yield Documented(name, documentation, code)
@@ -132,12 +134,6 @@ def _code(node: ast.stmt, lines: list[str], without: ast.stmt | None = None) -> 
         assert without.end_lineno is not None
         numbers -= set(range(without.lineno, without.end_lineno + 1))
     return squeeze(lines[number - 1] for number in sorted(numbers))
-
-
-def _class_code(node: ast.ClassDef, lines: list[str]) -> str:
-    """The class statement, its fields, and the first line of each method."""
-    head = squeeze(lines[node.lineno - 1 : node.body[0].lineno - 1])
-    return "\n".join(part for part in (head, _outline(node.body[1:], lines)) if part)
 
 
 def _outline(body: Sequence[ast.stmt], lines: list[str]) -> str:

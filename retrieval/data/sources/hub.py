@@ -65,8 +65,10 @@ class Dataset(references.Reference):
         settings, path = self.settings, Path(self.settings.dataset).expanduser()
         arguments: dict[str, Any] = {"path": settings.dataset, "revision": settings.revision}
         if path.is_file():
+            if path.suffix not in BUILDERS:
+                raise ConfigError(f"{self.key}.dataset={path}: no known format; valid: {', '.join(BUILDERS)}")
             separator = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            arguments = {"path": self._builder(path), "data_files": str(path), **separator}
+            arguments = {"path": BUILDERS[path.suffix], "data_files": str(path), **separator}
         elif path.is_dir():
             arguments = {"path": str(path)}
         if path.exists():
@@ -78,11 +80,6 @@ class Dataset(references.Reference):
             return datasets.load_dataset(**arguments, name=settings.subset, split=split)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise self._refusal(split, error) from error
-
-    def _builder(self, path: Path) -> str:
-        if path.suffix not in BUILDERS:
-            raise ConfigError(f"{self.key}.dataset={path}: no known format; valid: {', '.join(BUILDERS)}")
-        return BUILDERS[path.suffix]
 
     def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
         reason = first_line(error)

@@ -77,7 +77,9 @@ def split(
             passed over.
         rest: split of all other queries, or ``None`` to leave them out.
     """
-    groups = sorted(_groups(relevant), key=_stable_hash)
+    groups = sorted(
+        _groups(relevant), key=lambda group: hashlib.blake2b(group[0].encode(), digest_size=16).digest()
+    )
     assigned: dict[str, str] = {}
     left = dict(sizes)
     for group in groups:
@@ -107,7 +109,3 @@ def _groups(relevant: Mapping[str, Sequence[str]]) -> list[list[str]]:
     for query in sorted(relevant):
         groups[root(query)].append(query)
     return list(groups.values())
-
-
-def _stable_hash(group: Sequence[str]) -> bytes:
-    return hashlib.blake2b(group[0].encode(), digest_size=16).digest()

@@ -43,7 +43,11 @@ def search(scene: Scene, config: WsraConfig, listed: Synonyms | None) -> tuple[l
     greedy.run(searches, progress=scene.progress)
     # A gradient is a pass of the model, too.
     gradients = len(words) if config.importance == "gradient" and surrogate is None else 0
-    return [_edits(search) for search in searches], greedy.queries + gradients
+    edits = [
+        tuple(Edit(own.words.spans[at][0], own.words[at], own.replaced[at]) for at in sorted(own.replaced))
+        for own in searches
+    ]
+    return edits, greedy.queries + gradients
 
 
 def _orders(
@@ -74,13 +78,6 @@ def _start(number: int, scene: Scene, words: Words, order: list[int]) -> Search:
     )
     start.rank = int(start.ranks(own)[0])
     return start
-
-
-def _edits(search: Search) -> tuple[Edit, ...]:
-    return tuple(
-        Edit(search.words.spans[index][0], search.words[index], search.replaced[index])
-        for index in sorted(search.replaced)
-    )
 
 
 def by_gradient(words: Words, gradients: TokenGradients) -> list[int]:
