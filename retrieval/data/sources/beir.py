@@ -73,7 +73,7 @@ def reference(config: DataConfig, name: str, key: str) -> PublicSet:
         ConfigError: BEIR has no public set of this name.
     """
     if name not in BEIR_SETS:
-        hint = suggestion(name, BEIR_SETS)
+        hint = suggestion(name, list(BEIR_SETS))
         raise ConfigError(f"{key}: beir/{name} is not known{hint}; valid: {', '.join(BEIR_SETS)}")
     return PublicSet(name, BEIR_SETS[name], config.beir_url)
 
