@@ -109,10 +109,6 @@ class MetricsLog:
         self._handle.write(line.encode() + b"\n")
         self._handle.flush()
 
-    def sync(self) -> None:
-        """Force the lines to the disk; call it where a checkpoint is written."""
-        os.fsync(self._handle.fileno())
-
     def close(self) -> None:
         """Close the file."""
         self._handle.close()

@@ -34,7 +34,6 @@ class PreparedData:
     """The opened suite of a run, with its tokenizer."""
 
     config: Config
-    suite: sources.Suite
     in_domain: Collection
     robust: dict[str, Collection]
     robust_dev: dict[str, Collection]
@@ -116,7 +115,7 @@ def prepare(config: Config) -> PreparedData:
     else:
         tokenizer = load_tokenizer(_trained_tokenizer(config, in_domain, cache))
     stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer), prompts)
-    return PreparedData(config, suite, in_domain, robust, robust_dev, ood, overlap, stores)
+    return PreparedData(config, in_domain, robust, robust_dev, ood, overlap, stores)
 
 
 def open_domains(folders: Mapping[str, Path], cache: Path) -> dict[str, Collection]:
