@@ -41,13 +41,13 @@ class Reference(ABC):
     def fingerprint(self, cache: Path | None) -> str:
         """Hash that changes when the content would."""
 
-    @abstractmethod
     def build(self, folder: Path, cache: Path) -> None:
         """Write the collection as a BEIR folder, which does not exist yet.
 
         Raises:
             ConfigError, DataError, DownloadError: it is not there, not as described, or not to be had.
         """
+        raise NotImplementedError
 
     def folder(self, cache: Path) -> Path:
         """The collection as a BEIR folder, built once; raises what :meth:`build` does."""
@@ -74,9 +74,6 @@ class Folder(Reference):
     def fingerprint(self, cache: Path | None) -> str:
         """Hash of the content; the path does not matter."""
         return index.fingerprint(self.path, cache)
-
-    def build(self, folder: Path, cache: Path) -> None:
-        """Never called: the folder is there."""
 
     def folder(self, cache: Path) -> Path:
         """The folder itself."""
