@@ -21,14 +21,9 @@ def build() -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_root)
     for name in COMMANDS:
         app.command(name)(importlib.import_module(f"sweeps.commands.{name}").run)
     return app
-
-
-def _root() -> None:
-    """Scaling laws, Pareto frontier and efficiency of finished sweeps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

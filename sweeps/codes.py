@@ -18,7 +18,6 @@ _ENTRY = re.compile(r"(\w+) (error|warning|info): (.+?) → (.+)")
 
 
 def _read(text: str) -> dict[str, Code]:
-    """The codes in ``text``; raises ValueError where one is not written as it should be."""
     codes = []
     for entry in re.split(r"\n(?=\w)", text.strip()):
         match = _ENTRY.fullmatch(" ".join(entry.split()))
@@ -192,10 +191,7 @@ Where the meaning says *refused*, the command ends with one line and exit status
 _SECTIONS = {
     "Runs that fail": ("The code stands in `status.json` and in the last line of the log.", FAILURES),
     "Runs that finish": ("The codes and messages stand under `warnings` in `result.json`.", WARNINGS),
-    "Scaling laws": (
-        "See [fitting.md](fitting.md). The other analyses raise some of these codes too.",
-        FITS,
-    ),
+    "Scaling laws": ("See [fitting.md](fitting.md). The other analyses raise some of these codes too.", FITS),
     "Mixture laws": ("See [mixture.md](mixture.md).", MIXTURES),
     "Comparisons": ("See [comparing.md](comparing.md).", COMPARISONS),
     "Frontiers": ("See [comparing.md](comparing.md#frontiers-for-reporting-and-for-training).", FRONTIERS),

@@ -1,40 +1,57 @@
-"""One finding on a fit or a run: a code of the registry and a message with the numbers of the case."""
+"""What the analysis says: findings and refusals, each with a code of the registry and the case's numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
-from retrieval.codes import Code, Level, look_up
+from retrieval.codes import Code, look_up
+from retrieval.errors import DataError
 from sweeps.codes import CODES
+
+_SHOWN = 8
+
+
+class TableError(DataError):
+    """A runs table cannot be used: a missing column, a value that is not a positive number, no rows."""
+
+
+class FitRefusedError(DataError):
+    """Rows that must not share one fit, or too few of them; ``code`` is one of the registry."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = look_up(code, CODES).name
+
+
+def require_columns(table: Iterable[object], *names: str) -> None:
+    """Raise TableError on the first name that is no column: it tells the nearest, or all if they are few."""
+    known = [str(column) for column in table]
+    for name in names:
+        if name in known:
+            continue
+        near = get_close_matches(name, known, n=_SHOWN, cutoff=0.5)
+        if len(known) <= _SHOWN:
+            hint = f"it has {', '.join(known) or 'no columns'}"
+        elif near:
+            hint = f"nearest of its {len(known)}: {', '.join(near)}"
+        else:
+            hint = f"it has {len(known)}: {', '.join(known[:_SHOWN])}, …"
+        raise TableError(f"column {name!r} is not in the table; {hint}")
 
 
 @dataclass(frozen=True)
-class Diagnostic:
-    """One finding: what kind it is, and the message."""
+class Diagnostic(Code):
+    """One finding: its code, and the message."""
 
-    kind: Code
     message: str
 
     @property
     def code(self) -> str:
         """The stable name."""
-        return self.kind.name
-
-    @property
-    def level(self) -> Level:
-        """How grave it is."""
-        return self.kind.level
-
-    @property
-    def meaning(self) -> str:
-        """What the code says, whatever the case."""
-        return self.kind.meaning
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        return self.kind.remedy
+        return self.name
 
     def to_json(self) -> dict[str, str]:
         """As written in ``fit.json`` under ``warnings``."""
@@ -51,4 +68,4 @@ def diagnose(code: str, message: str) -> Diagnostic:
 
     Raises ValueError: the code is not in the registry.
     """
-    return Diagnostic(look_up(code, CODES), message)
+    return Diagnostic(**vars(look_up(code, CODES)), message=message)

@@ -106,7 +106,6 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
-    """``value`` as ``kind``, a type of a record's field."""
     if kind is Any:
         return value
     origin, inner = get_origin(kind) or kind, get_args(kind)

@@ -28,7 +28,6 @@ ENTRY_POINTS = ("run_one", "worker", "evaluate")
 
 SWEEPS = (
     "codes",
-    "errors",
     "diagnostics",
     "records",
     "table",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.run.storage import writable_file
 from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ def run(
         float,
         typer.Option("--training-per-pair", help="Price per parameter and pair, if training grows with D."),
     ] = 0.0,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="JSON file to write.", metavar="FILE", callback=writable_file)
-    ] = None,
+    out: Annotated[Path | None, shared.file("--out", "JSON file to write.")] = None,
 ) -> None:
     """Find the N and D that minimise a fitted law at a budget, with intervals from its bootstrap."""
     from sweeps.fitting.allocation import AllocationFile, CostModel, allocate

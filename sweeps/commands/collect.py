@@ -7,17 +7,11 @@ from typing import Annotated
 
 import typer
 
-from retrieval.run.storage import writable_file
 from sweeps.commands import options as shared
 
 
 def run(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", help="File to write: .csv or .parquet.", metavar="FILE", callback=writable_file
-        ),
-    ],
+    out: Annotated[Path, shared.file("--out", "File to write: .csv or .parquet.")],
     runs: shared.RunsOption = Path("runs"),
     wandb: shared.WandbOption = None,
     where: shared.WhereOption = None,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeps.commands import options as shared
-
-if TYPE_CHECKING:
-    from sweeps.comparison.record import Comparison
 
 MetricOption = Annotated[
     list[str] | None, typer.Option("--metric", help="Metric to compare; repeatable. Default: eff and ood.")
@@ -22,8 +20,7 @@ RegretOption = Annotated[
 
 def run(
     baseline: Annotated[
-        str,
-        typer.Option("--baseline", help="Label of the strategy to compare with, or best-fixed."),
+        str, typer.Option("--baseline", help="Label of the strategy to compare with, or best-fixed.")
     ] = "standard",
     strategy: Annotated[str, typer.Option("--strategy", help="Label of the strategy to judge.")] = "pareto",
     metric: MetricOption = None,
@@ -53,42 +50,10 @@ def run(
     Example: python -m sweeps compare --baseline best-fixed --strategy "pareto dev" --regret
     """
     from sweeps.comparison import CompareOptions, compare
-    from sweeps.table.source import Source
+    from sweeps.comparison.record import describe
 
     metrics = tuple(metric or CompareOptions.metrics)
     options = CompareOptions(metrics, shared.names(by), level, regret)
-    frame = shared.load(runs, table, wandb, where)
-    record = compare(frame, baseline, strategy, options, Source.of(frame, where or ()))
-    shared.write(out, record, describe(record))
-
-
-def describe(record: Comparison) -> list[str]:
-    """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
-    from sweeps.comparison.present import judged, regret_rows, verdict
-    from sweeps.fitting.present import aligned, describe_warnings
-
-    names = list(record.counts)
-    lines = [
-        f"{record.strategy} less {record.baseline}: mean difference over seeds, "
-        f"{100 * record.level:g} % interval, p ({record.correction}), * decided"
-    ]
-    chosen = any(cell.baseline != record.baseline for cell in record.cells)
-    heading = ["cell", *(["baseline"] if chosen else []), "pairs", *names]
-    rows = [heading]
-    for cell in record.cells:
-        words = [cell.name, *([cell.baseline] if chosen else []), str(cell.by[names[0]].n)]
-        rows.append([*words, *(judged(cell.by[name]) for name in names)])
-    lines += aligned(rows, left=len(heading) - len(names) - 1)
-    for name, count in record.counts.items():
-        lines.append(
-            f"{name}: better in {count.strategy} of {len(record.cells)} cells, worse in "
-            f"{count.baseline}, undecided in {count.undecided}"
-        )
-    regret = record.regret
-    for name, ways in regret.by.items() if regret else ():
-        assert regret is not None
-        cells = len(regret.cells)
-        lines.append(f"regret in {name} against the best fixed ω of each of {cells} cells:")
-        lines += aligned(regret_rows(regret, name), left=1)
-        lines += [f"  {verdict(record.strategy, words, way)}" for words, way in ways.known(name).items()]
-    return lines + describe_warnings(record.warnings)
+    frame, source = shared.load(runs, table, wandb, where)
+    record = compare(frame, baseline, strategy, options)
+    shared.write(out, replace(record, source=source), describe(record))

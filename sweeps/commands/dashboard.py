@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from sweeps.commands import options as shared
+
 
 def run(
     wandb: Annotated[
@@ -22,18 +24,14 @@ def run(
     ] = None,
 ) -> None:
     """Build a W&B workspace or report; needs the package's extra 'dashboards' and an API key."""
+    from sweeps.report.build import analyse
     from sweeps.report.dashboard import publish, require_package, split_path
+    from sweeps.report.summary import lead
 
     split_path(wandb)
     require_package()
-    typer.echo(publish(kind, wandb, title, _conclusions(runs) if runs is not None else ()))
-
-
-def _conclusions(runs: Path) -> list[str]:
-    """The sentences at the head of the report on these runs."""
-    from sweeps.commands.options import collect
-    from sweeps.report.build import analyse
-    from sweeps.report.summary import lead
-
-    found = analyse(collect(runs, tell=False).frame, None)
-    return lead(found.runs, found.curves, found.records, found.findings)
+    conclusions: list[str] = []
+    if runs is not None:
+        found = analyse(shared.collect(runs, tell=False).frame, None)
+        conclusions = lead(found.runs, found.curves, found.records, found.findings)
+    typer.echo(publish(kind, wandb, title, conclusions))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from retrieval.run.storage import writable_folder
 from sweeps.commands import options as shared
-
-if TYPE_CHECKING:
-    from sweeps.comparison.domains import Domains
-    from sweeps.comparison.record import Judged
 
 
 def run(
@@ -22,10 +18,7 @@ def run(
     ] = "standard",
     metric: Annotated[str, typer.Option("--metric", help="Metric by domain.")] = "contrastive_entropy",
     out: shared.JsonOption = Path("domains.json"),
-    figures: Annotated[
-        Path | None,
-        typer.Option("--figures", help="Folder for the matrix as a figure.", callback=writable_folder),
-    ] = None,
+    figures: Annotated[Path | None, shared.folder("--figures", "Folder for the matrix as a figure.")] = None,
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
     wandb: shared.WandbOption = None,
@@ -41,34 +34,15 @@ def run(
 
     Example: python -m sweeps domains --strategy "fixed ω=0.5" --where frac=0.1
     """
-    from sweeps.comparison.domains import domains, draw
+    from sweeps.comparison.domains import describe, domains, draw
     from sweeps.report.figures.style import Panel, drawing, save
-    from sweeps.table.source import Source
 
-    frame = shared.load(runs, table, wandb, where)
-    found = domains(frame, baseline, strategy, metric, level, Source.of(frame, where or ()))
-    shared.write(out, found, _lines(found))
+    frame, source = shared.load(runs, table, wandb, where)
+    found = domains(frame, baseline, strategy, metric, level)
+    shared.write(out, replace(found, source=source), describe(found))
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         with drawing(width=6.2) as (figure, axes):
             draw(found, axes)
         save(Panel("domains", "What training on a domain brings to tests.", figure), figures)
         typer.echo(f"wrote {figures}/domains.svg, .pdf and .png")
-
-
-def _lines(found: Domains) -> list[str]:
-    from sweeps.fitting.present import aligned
-
-    matrix, tests = found.matrix(), found.tests()
-    rows = [["trained on", *tests]]
-    for train, effects in matrix.items():
-        rows.append([train, *(_cell(effects[test]) if test in effects else "" for test in tests)])
-    width = f"half of the {100 * found.level:g} % interval"
-    return [f"{found.metric}, {found.strategy} less {found.baseline} ({width}):", *aligned(rows, left=1)]
-
-
-def _cell(judged: Judged) -> str:
-    text = f"{judged.difference:+.3f}"
-    if judged.low is None or judged.high is None:
-        return text
-    return f"{text} ± {(judged.high - judged.low) / 2:.3f}"

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeps.commands import options as shared
 from sweeps.fitting.laws import plain_names
 
-if TYPE_CHECKING:
-    from sweeps.efficiency.record import Efficiency
-
-
-def _law_help() -> str:
-    names = ", ".join(plain_names({"N", "D"}))
-    return (
-        f"Where the baseline's curve comes from: interpolated (as measured), {names}, "
-        "single (a law a slice), or auto (joint where there are runs enough)."
-    )
+_LAWS = ", ".join(plain_names({"N", "D"}))
+LAW_HELP = (
+    f"Where the baseline's curve comes from: interpolated (as measured), {_LAWS}, "
+    "single (a law a slice), or auto (joint where there are runs enough)."
+)
 
 
 def run(
@@ -32,7 +27,7 @@ def run(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Metric to match; repeatable. Default: eff and ood.")
     ] = None,
-    law: Annotated[str, typer.Option("--law", help=_law_help())] = "auto",
+    law: Annotated[str, typer.Option("--law", help=LAW_HELP)] = "auto",
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
     wandb: shared.WandbOption = None,
@@ -55,33 +50,13 @@ def run(
     Example: python -m sweeps efficiency --law interpolated --baseline standard --strategy pareto
     """
     from sweeps.efficiency import EfficiencyOptions, efficiency
+    from sweeps.efficiency.multipliers import describe
     from sweeps.fitting.result import FitOptions
-    from sweeps.table.source import Source
 
     metrics = tuple(metric or EfficiencyOptions.metrics)
     fit = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
     options = EfficiencyOptions(metrics, law, fit=fit)
-    frame = shared.load(runs, table, wandb, where)
+    frame, source = shared.load(runs, table, wandb, where)
     with shared.progress_bar("paired bootstrap") as step:
-        record = efficiency(frame, baseline, strategy, options, step, source=Source.of(frame, where or ()))
-    shared.write(out, record, describe(record))
-
-
-def describe(record: Efficiency) -> list[str]:
-    """Lines for the terminal: the multipliers at every level run, what is refused, every warning."""
-    from sweeps.efficiency.multipliers import IN_WORDS, written
-    from sweeps.fitting.present import aligned, describe_warnings
-
-    percent = f"{100 * record.level:g} %"
-    lines = [f"{record.baseline} needs so many times as much as {record.strategy} ({percent} intervals):"]
-    names = {**{name: name for name in record.metrics}, **IN_WORDS}
-    slices = groupby(record.levels, key=lambda level: (level.resource, level.row.at.name))
-    laws = {(curve.resource, curve.at.name): curve.law for curve in record.curves}
-    for (resource, place), group in slices:
-        lines.append(f"  on {resource}, {place}, {laws[resource, place]}:")
-        cells = [["", resource, *names.values()]]
-        rows = [level.row for level in group]
-        cells += [["", f"{row.scale:,.6g}", *(written(row, name) for name in names)] for row in rows]
-        lines += aligned(cells)
-    lines += [f"  {resource}: not computed: {reason}" for resource, reason in record.refused.items()]
-    return lines + describe_warnings(record.warnings)
+        record = efficiency(frame, baseline, strategy, options, step)
+    shared.write(out, replace(record, source=source), describe(record))

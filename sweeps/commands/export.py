@@ -8,15 +8,12 @@ from typing import Annotated
 
 import typer
 
-from retrieval.run.storage import writable_folder
+from sweeps.commands import options as shared
 
 
 def run(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="Folder to write; new or empty.", metavar="DIR", callback=writable_folder),
-    ],
+    out: Annotated[Path, shared.folder("--out", "Folder to write; new or empty.")],
 ) -> None:
     """Copy the encoder of RUN as a sentence-transformers folder: SentenceTransformer(DIR) loads it."""
     from retrieval.errors import ConfigError

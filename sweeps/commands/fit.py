@@ -14,9 +14,7 @@ from sweeps.fitting.laws import law_help
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.fitting.groups import FitFile
     from sweeps.fitting.points import Columns
-    from sweeps.fitting.result import FitOptions
 
 MetricOption = Annotated[str, typer.Option("--metric", help="Key of the metric to fit.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Fit each value of a column, e.g. strategy.")]
@@ -41,8 +39,7 @@ UnitOption = Annotated[
 ]
 StartsOption = Annotated[int, typer.Option("--starts", min=50, help="Least number of starts.")]
 ChanceOption = Annotated[
-    float | None,
-    typer.Option("--chance", help="Chance level of the metric; default: ln(W+1) if W is known."),
+    float | None, typer.Option("--chance", help="Chance level of the metric; default: ln(W+1) if W is known.")
 ]
 ComplementOption = Annotated[
     bool, typer.Option("--complement", help="Fit 1 − metric (for nDCG and its like).")
@@ -81,23 +78,26 @@ def run(
     strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
+    from sweeps.fitting.groups import fit_groups
     from sweeps.fitting.points import Columns
+    from sweeps.fitting.present import describe_file
     from sweeps.fitting.result import FitOptions
-    from sweeps.table.source import Source
 
-    loaded = shared.load(runs, table, wandb, where)
+    loaded, source = shared.load(runs, table, wandb, where)
     frame, metric = _frame(loaded, y or metric, complement, drop_invalid)
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
     columns = Columns(n=n, d=d, seed=seed_column)
     points = _points(frame[apart], metric, columns, predict or [])
-    file = _fit(frame[~apart], by, law, metric, columns, options)
+    with shared.progress_bar("bootstrap") as step:
+        rows = frame[~apart]
+        file = fit_groups(rows, by, law=law, metric=metric, columns=columns, options=options, progress=step)
     fits = {
         name: replace(fit, predictions=[fit.prediction(*point) for point in points])
         for name, fit in file.groups.items()
     }
-    file = replace(file, groups=fits, source=Source.of(loaded, where or ()) if held_out is None else None)
-    shared.write(out, file, _lines(file))
+    file = replace(file, groups=fits, source=source if held_out is None else None)
+    shared.write(out, file, describe_file(file))
     found = {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
     if strict and (found or file.refused):
         reasons = [*sorted(found), *(f"{name} refused" for name in file.refused)]
@@ -108,16 +108,14 @@ def run(
 def _frame(
     frame: pd.DataFrame, metric: str, complement: bool, drop_invalid: bool
 ) -> tuple[pd.DataFrame, str]:
-    """The table with the metric to fit, and the metric's name."""
     import numpy as np
     import pandas as pd
 
-    from sweeps.errors import missing_column
+    from sweeps.diagnostics import require_columns
     from sweeps.fitting.points import COMPLEMENT
 
     frame = frame.copy()
-    if metric not in frame:
-        raise missing_column(metric, frame.columns)
+    require_columns(frame, metric)
     if complement:
         risen = pd.to_numeric(frame[metric], errors="coerce")
         metric = COMPLEMENT + metric
@@ -132,64 +130,23 @@ def _frame(
 
 
 def _held_out(frame: pd.DataFrame, condition: str | None) -> pd.Series:
-    """Boolean mask of the rows that ``--held-out`` keeps out of the fit."""
     import pandas as pd
 
-    from sweeps.errors import TableError, missing_column
     from sweeps.table.runs import matches
 
     if condition is None:
         return pd.Series(False, index=frame.index)
-    column, equals, wanted = condition.partition("=")
-    if not equals:
-        raise TableError(f"--held-out {condition}: expected COLUMN=VALUE[,VALUE]")
-    if column not in frame:
-        raise missing_column(column, frame.columns)
-    apart = matches(frame[column], wanted)
-    if not apart.any():
-        values = ", ".join(map(str, frame[column].unique()[:8]))
-        raise TableError(f"--held-out {condition} matches no row; {column} has the values {values}")
-    return apart
-
-
-def _fit(
-    frame: pd.DataFrame, by: str | None, law: str, metric: str, columns: Columns, options: FitOptions
-) -> FitFile:
-    from sweeps.fitting.fit import fit_law
-    from sweeps.fitting.groups import ALONE, FitFile, fit_groups
-
-    with shared.progress_bar("bootstrap") as progress:
-        if by is None:
-            fit = fit_law(frame, law=law, metric=metric, columns=columns, options=options, progress=progress)
-            return FitFile(None, {ALONE: fit}, {})
-        return fit_groups(
-            frame, by, law=law, metric=metric, columns=columns, options=options, progress=progress
-        )
+    return matches(frame, condition, "--held-out", "matches no row")
 
 
 def _points(
     frame: pd.DataFrame, metric: str, columns: Columns, predict: list[str]
 ) -> list[tuple[float, float, float | None]]:
     """N, D and, where known, the metric of the points to predict: held-out rows, then ``--predict``."""
-    from sweeps.errors import TableError
-
     points: list[tuple[float, float, float | None]] = []
     for _, row in frame.iterrows():
         n, d = (float(row[name]) if name in row else 1.0 for name in (columns.n, columns.d))
         points.append((n, d, float(row[metric])))
     for text in predict:
-        sizes = shared.two_numbers(text)
-        if sizes is None:
-            raise TableError(f"--predict {text}: expected two numbers N,D such as 8.5e7,5e5")
-        points.append((*sizes, None))
+        points.append((*shared.two_numbers("--predict", text, "two numbers N,D such as 8.5e7,5e5"), None))
     return points
-
-
-def _lines(file: FitFile) -> list[str]:
-    from sweeps.fitting.present import describe, describe_prediction
-
-    lines = []
-    for name, fit in file.groups.items():
-        lines += describe(fit, name if file.by is not None else None)
-        lines += [line for said in fit.predictions or () for line in describe_prediction(said)]
-    return lines + [f"[{name}] not fitted: {reason}" for name, reason in file.refused.items()]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeps.commands import options as shared
-
-if TYPE_CHECKING:
-    from sweeps.frontier.record import Frontier
 
 FirstOption = Annotated[
     str | None, typer.Option("--x", help="First objective. Default: eff/contrastive_entropy.")
@@ -35,8 +33,7 @@ def run(
         str, typer.Option("--knee", help="Rule for the Pareto-efficient point: chord, ideal or utility.")
     ] = "chord",
     reference: Annotated[
-        str | None,
-        typer.Option("--reference", help="Worst corner of the hypervolume.", metavar="X,Y"),
+        str | None, typer.Option("--reference", help="Worst corner of the hypervolume.", metavar="X,Y")
     ] = None,
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
@@ -54,15 +51,16 @@ def run(
 
     Example: python -m sweeps frontier --dev --out frontier.json
     """
+    from sweeps.frontier.record import describe
     from sweeps.frontier.trace import FrontierOptions, frontier
-    from sweeps.table.source import Source
 
     first, second = _objectives(x, y, dev)
-    corner = _corner(reference)
+    numbers = "two numbers, such as 5.549,5.549"
+    corner = shared.two_numbers("--reference", reference, numbers) if reference is not None else None
     options = FrontierOptions(first, second, shared.names(by), knee, corner, bootstrap, seed, level)
-    frame = shared.load(runs, table, wandb, where)
-    record = frontier(frame, options, Source.of(frame, where or ()))
-    shared.write(out, record, [*describe(record), purpose(record, out)])
+    frame, source = shared.load(runs, table, wandb, where)
+    record = frontier(frame, options)
+    shared.write(out, replace(record, source=source), describe(record, out))
 
 
 def _objectives(x: str | None, y: str | None, dev: bool) -> tuple[str, str]:
@@ -75,38 +73,3 @@ def _objectives(x: str | None, y: str | None, dev: bool) -> tuple[str, str]:
             raise ConfigError(f"--dev {option} {name}: not a dev metric; say dev/{name}, or leave --dev out")
     defaults = DEV if dev else (EFFECTIVENESS, ROBUSTNESS)
     return x or defaults[0], y or defaults[1]
-
-
-def purpose(record: Frontier, out: Path) -> str:
-    """One line on what the frontier is for."""
-    if record.steers:
-        return f"for training: strategy=pareto strategy.frontier={out}"
-    return "for reporting, it is drawn in test metrics; for training: python -m sweeps frontier --dev"
-
-
-def _corner(text: str | None) -> tuple[float, float] | None:
-    from retrieval.errors import ConfigError
-
-    corner = None if text is None else shared.two_numbers(text)
-    if text is not None and corner is None:
-        raise ConfigError(f"--reference {text}: expected two numbers, such as 5.549,5.549")
-    return corner
-
-
-def describe(record: Frontier) -> list[str]:
-    """Lines for the terminal: the frontier, the knee, what it means for ω, every warning."""
-    from sweeps.fitting.present import describe_warnings
-
-    front = record.front
-    lines = [f"{len(front.best)} of {len(front.points)} configurations are non-dominated:"]
-    for point in front.best:
-        chance = point.probability_non_dominated
-        sure = "" if chance is None else f"   P(non-dominated) {chance:.2f}"
-        lines.append(f"  {point.configuration:40} {point.x:9.4f} {point.y:9.4f}{sure}")
-    knee, area = front.knee, front.hypervolume
-    lines.append(f"knee ({knee.rule}): {knee.configuration}, {knee.x:.4f}, {knee.y:.4f}")
-    if front.rho is not None:
-        lines.append(f"ρ* = R*/E* = {front.rho:.4f}, ω₀ = R*/(E*+R*) = {front.omega_0:.4f}")
-    ends = "" if area.interval is None else f" [{area.interval[0]:.4g}, {area.interval[1]:.4g}]"
-    lines.append(f"hypervolume {area.value:.4g}{ends}, reference {area.reference}")
-    return lines + describe_warnings(record.warnings)

@@ -16,10 +16,9 @@ from typing import Any
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import read_json, read_status
 from retrieval.run.ownership import lives
-from sweeps.errors import TableError
-from sweeps.launch.display import duration
+from sweeps.launch.display import duration, error_line
+from sweeps.table import READERS, run_names
 
-READERS = 8
 ORDER = ("running", "failed", "stopped", "waiting", "done")
 """States in the order of a person's interest. ``waiting`` = expected, never started; ``stopped`` = its
 process is gone without an end, the next sweep resumes it."""
@@ -57,13 +56,9 @@ def take_inventory(runs: Path) -> list[CellStatus]:
 
     Raises TableError: ``runs`` does not exist.
     """
-    if not runs.is_dir():
-        raise TableError(f"runs folder {runs} does not exist; run `python train.py …` first, or give --runs")
-    with os.scandir(runs) as entries:
-        names = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    expected = expected_runs(runs)
+    names, expected = run_names(runs), expected_runs(runs)
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(lambda name: look(runs / name), sorted(names | expected), chunksize=64))
+        found = list(pool.map(lambda name: look(runs / name), sorted({*names, *expected}), chunksize=64))
     cells = [cell for cell in found if cell.state != "waiting" or cell.run in expected]
     return sorted(cells, key=lambda cell: (ORDER.index(cell.state), cell.run))
 
@@ -75,13 +70,9 @@ def expected_runs(runs: Path) -> set[str]:
         cells = (read_json(path) or {}).get("cells")
         entries = cells if isinstance(cells, list) else []
         names = (entry.get("run") for entry in entries if isinstance(entry, dict))
-        found.update(name for name in names if isinstance(name, str) and _is_plain(name))
-    return found
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name is one of a run: a record must not lead out of the folder of the runs."""
-    return name == Path(name).name and not name.startswith(".") and name.isprintable()
+        found.update(name for name in names if isinstance(name, str))
+    # A record must not lead out of the folder of the runs.
+    return {name for name in found if name == Path(name).name and name[:1] != "." and name.isprintable()}
 
 
 def sweep_is_alive(runs: Path) -> bool:
@@ -112,7 +103,7 @@ def look(folder: Path) -> CellStatus:
         # A clock that was set back must not show a negative time.
         seconds=max(0.0, (end - begun).total_seconds()) if end and begun else None,
         pairs_per_second=_throughput(folder / "metrics.jsonl") if state == "running" else None,
-        error=error_line(status.get("error") if state == "failed" else None),
+        error=error_line(status.get("error") if state == "failed" else None, -1),
     )
 
 
@@ -139,14 +130,6 @@ def outlook(cells: Sequence[CellStatus]) -> str:
     each = fmean(took) if took else 0.0
     seconds = max(max(left), (sum(left) + waiting * each) / len(running))
     return f"{text}, about {duration(seconds)} left"
-
-
-def error_line(error: Any) -> str:
-    """``Type: last line of the message``."""
-    if not isinstance(error, dict):
-        return ""
-    lines = str(error.get("message") or "").strip().splitlines()
-    return f"{error.get('type')}: {lines[-1] if lines else ''}"
 
 
 def named(runs: Path, cells: Sequence[CellStatus], state: str) -> list[RunDirectory]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from retrieval.run.storage import writable_folder
 from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
@@ -42,37 +42,34 @@ def run(
     level: shared.LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=20, help="Bootstrap draws.")] = 500,
     seed: shared.SeedOption = 0,
-    figures: Annotated[
-        Path | None,
-        typer.Option("--figures", help="Folder for the figures.", metavar="DIR", callback=writable_folder),
-    ] = None,
+    figures: Annotated[Path | None, shared.folder("--figures", "Folder for the figures.")] = None,
 ) -> None:
     """Fit mixture laws over fixed-ω runs; the file is what strategy.rule=law strategy.mixture=FILE reads."""
     from sweeps.fitting.result import FitOptions
+    from sweeps.mixture.checks import describe
     from sweeps.mixture.fit import MixtureOptions, fit_mixture
-    from sweeps.mixture.present import describe
-    from sweeps.table.source import Source
 
     fit = FitOptions(loss=loss, starts=50, level=level, bootstrap=bootstrap, seed=seed)
     options = MixtureOptions(eff, rob, shared.names(by), tuple(form or []), fit)
     points = [_point(text) for text in predict or []]
-    frame = shared.load(runs, table, wandb, where)
-    record = fit_mixture(frame, options, points, Source.of(frame, where or ()))
+    frame, source = shared.load(runs, table, wandb, where)
+    record = fit_mixture(frame, options, points)
     drawn = _draw(record, figures) if figures is not None else ()
-    shared.write(out, record, chain(describe(record), drawn))
+    shared.write(out, replace(record, source=source), chain(describe(record), drawn))
 
 
 def _point(text: str) -> tuple[float, float]:
     from retrieval.errors import ConfigError
 
-    n, d = shared.two_numbers(text) or (0.0, 0.0)
+    expected = "two positive numbers N,D, such as 85054464,500000"
+    n, d = shared.two_numbers("--predict", text, expected)
     if not (0 < n < float("inf") and 0 < d < float("inf")):
-        raise ConfigError(f"--predict {text}: expected two positive numbers N,D, such as 85054464,500000")
+        raise ConfigError(f"--predict {text}: expected {expected}")
     return n, d
 
 
 def _draw(record: Mixture, folder: Path) -> Iterator[str]:
-    from sweeps.report.figures.mixture import mixture_panels
+    from sweeps.report.figures.omega import mixture_panels
     from sweeps.report.figures.style import save
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.run.storage import writable_file
+from retrieval.run.storage import writable_file, writable_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sweeps.records import Record
-    from sweeps.table.runs import Collected, Skipped
+    from sweeps.table.runs import Collected, Skipped, Source
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of run directories.", metavar="DIR")]
 TableOption = Annotated[
@@ -29,9 +29,19 @@ WhereOption = Annotated[
     list[str] | None,
     typer.Option("--where", help="Keep rows with COLUMN=VALUE[,VALUE]; repeatable.", metavar="COLUMN=VALUE"),
 ]
-JsonOption = Annotated[
-    Path, typer.Option("--out", help="JSON file to write.", metavar="FILE", callback=writable_file)
-]
+
+
+def file(name: str, text: str) -> Any:
+    """The option of a file to write; one that cannot be written is refused before anything is computed."""
+    return typer.Option(name, help=text, metavar="FILE", callback=writable_file)
+
+
+def folder(name: str, text: str) -> Any:
+    """The option of a folder to write to, refused as a file is; see :func:`file`."""
+    return typer.Option(name, help=text, metavar="DIR", callback=writable_folder)
+
+
+JsonOption = Annotated[Path, file("--out", "JSON file to write.")]
 NColumn = Annotated[str, typer.Option("--n", help="Column of model sizes.", metavar="COL")]
 DColumn = Annotated[str, typer.Option("--d", help="Column of training pairs.", metavar="COL")]
 SeedColumn = Annotated[
@@ -45,12 +55,17 @@ SIZE = "size/params_non_embedding"
 PAIRS = "size/train_pairs"
 
 
-def load(runs: Path, table: Path | None, wandb: str | None, where: list[str] | None) -> pd.DataFrame:
-    """The runs table from exactly one source; skipped runs are counted and named on standard error.
+def load(
+    runs: Path, table: Path | None, wandb: str | None, where: list[str] | None
+) -> tuple[pd.DataFrame, Source]:
+    """The runs table from exactly one source, and which runs it is; skipped runs are named on standard error.
 
     Raises TableError (exit status 2) on two sources, no finished run, or a bad ``--where``.
     """
-    return collect(runs, table, wandb, where).frame
+    from sweeps.table.runs import Source
+
+    frame = collect(runs, table, wandb, where).frame
+    return frame, Source.of(frame, where or ())
 
 
 def collect(
@@ -63,7 +78,7 @@ def collect(
     """:func:`load` with what is left out; ``tell``: whether to name that before anything is refused."""
     from dataclasses import replace
 
-    from sweeps.errors import TableError
+    from sweeps.diagnostics import TableError
     from sweeps.table.runs import Collected, collect_runs, keep_where, read_table
     from sweeps.table.wandb_rows import collect_wandb
 
@@ -93,12 +108,14 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def two_numbers(text: str) -> tuple[float, float] | None:
-    """The numbers in ``1e8,5e5``; ``None`` where the text is anything else."""
+def two_numbers(option: str, text: str, expected: str) -> tuple[float, float]:
+    """The numbers in ``1e8,5e5``; raises ConfigError, which says what is ``expected``, on anything else."""
+    from retrieval.errors import ConfigError
+
     try:
         first, second = (float(part) for part in text.split(","))
     except ValueError:
-        return None
+        raise ConfigError(f"{option} {text}: expected {expected}") from None
     return first, second
 
 

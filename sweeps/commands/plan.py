@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.run.storage import writable_file
+from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from sweeps.launch.plan import PlannedCell, SweepPlan
 
-PLAIN_WIDTH = 200
-
 
 def run(
     overrides: Annotated[list[str] | None, typer.Argument(help="As for `python train.py -m`.")] = None,
     multirun: Annotated[bool, typer.Option("-m", "--multirun", hidden=True)] = False,
     device: Annotated[
-        str | None,
-        typer.Option("--device", help="Estimate for an accelerator such as h100.", metavar="NAME"),
+        str | None, typer.Option("--device", help="Estimate for an accelerator such as h100.", metavar="NAME")
     ] = None,
     count: Annotated[int, typer.Option("--count", help="Accelerators.", min=1, metavar="N")] = 1,
     slots: Annotated[
@@ -32,32 +29,25 @@ def run(
         bool, typer.Option("--data/--no-data", help="Read the data, preparing what is missing.")
     ] = True,
     limit: Annotated[int, typer.Option("--limit", help="Rows shown; 0 = all.", min=0, metavar="N")] = 50,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write everything to a file.", metavar="FILE", callback=writable_file),
-    ] = None,
+    json_file: Annotated[Path | None, shared.file("--json", "Write everything to a file.")] = None,
 ) -> None:
     """Check every cell of a sweep and print what it would cost: nothing is run."""
-    import sys
-
-    from rich.console import Console
-
     from retrieval.errors import ConfigError
     from retrieval.run.files import write_json
     from sweeps.launch.compose import compose_command
+    from sweeps.launch.display import output
     from sweeps.launch.need import ACCELERATORS
 
     if device is not None and device.lower() not in ACCELERATORS:
         raise ConfigError(f"--device {device} is not known; valid: {', '.join(ACCELERATORS)}")
     composed = compose_command(overrides or [])
-    from sweeps.launch.plan import Hardware, plan_sweep  # PyTorch waits until every cell is composed
+    from sweeps.launch.plan import plan_sweep  # PyTorch waits until every cell is composed
 
     accelerator = ACCELERATORS[device.lower()] if device else None
-    plan = plan_sweep(composed, Hardware(accelerator, count, slots), data)
+    plan = plan_sweep(composed, accelerator, count, slots, data)
     if json_file is not None:
         write_json(json_file, plan.record())
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(_table(plan.cells[: limit or None]))
+    output().print(_table(plan.cells[: limit or None]))
     if limit and len(plan.cells) > limit:
         typer.echo(f"... {len(plan.cells) - limit} more (--limit 0 shows all)")
     for line in _summary(plan, accelerator.memory if accelerator else None):
@@ -65,16 +55,11 @@ def run(
 
 
 def _table(cells: list[PlannedCell]) -> Table:
-    from rich.table import Table
     from rich.text import Text
 
-    from sweeps.launch.display import duration
+    from sweeps.launch.display import duration, run_table
 
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("run", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for title in ("N", "params", "D", "tokens", "FLOPs", "memory", "threads", "start", "time"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = run_table(("N", "params", "D", "tokens", "FLOPs", "memory", "threads", "start", "time"))
     for cell in cells:
         table.add_row(
             Text(cell.run),

@@ -7,20 +7,13 @@ from typing import Annotated
 
 import typer
 
-from retrieval.run.storage import writable_folder
 from sweeps.commands import options as shared
+
+OutOption = Annotated[Path, shared.folder("--out", "Folder for the page, figures, tables and fits.")]
 
 
 def run(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            help="Folder for the page, figures, tables and fits.",
-            metavar="DIR",
-            callback=writable_folder,
-        ),
-    ] = Path("report"),
+    out: OutOption = Path("report"),
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
     wandb: shared.WandbOption = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.run.storage import writable_folder
+from sweeps.commands import options as shared
 
 NOT_MEASURED = ("cost/", "run")
 """Beginnings of the keys of a result that differ from one execution to the next."""
@@ -16,12 +16,7 @@ NOT_MEASURED = ("cost/", "run")
 
 def run(
     directory: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN", show_default=False)],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", help="Folder of run directories to write to.", metavar="DIR", callback=writable_folder
-        ),
-    ] = Path("reruns"),
+    out: Annotated[Path, shared.folder("--out", "Folder of run directories to write to.")] = Path("reruns"),
 ) -> None:
     """Run RUN again from its config.yaml, elsewhere; exit status 1 if a measured number differs."""
     from retrieval.errors import ConfigError

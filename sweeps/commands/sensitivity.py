@@ -32,14 +32,13 @@ def run(
 ) -> None:
     """Compare how two metrics of the same runs respond to model size and data (paired bootstrap)."""
     from retrieval.errors import DataError
-    from sweeps.errors import TableError
+    from sweeps.diagnostics import TableError
     from sweeps.fitting.groups import split
     from sweeps.fitting.points import Columns
     from sweeps.fitting.result import FitOptions
     from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
-    from sweeps.table.source import Source
 
-    frame = shared.load(runs, table, wandb, where)
+    frame, source = shared.load(runs, table, wandb, where)
     options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
     columns = Columns(n=n, d=d, seed=seed_column)
     groups = split(frame, by) if by in frame else {"all": frame}
@@ -56,7 +55,7 @@ def run(
     _show(found, refused)
     if not found:
         raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
-    shared.write(out, SensitivityFile(by, found, refused, Source.of(frame, where or ())))
+    shared.write(out, SensitivityFile(by, found, refused, source))
 
 
 def _show(found: dict[str, Sensitivities], refused: dict[str, str]) -> None:

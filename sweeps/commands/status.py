@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from sweeps.commands.inventory import CellStatus
 
-PLAIN_WIDTH = 200
 WATCH_SECONDS = 2.0
 
 
@@ -26,14 +25,12 @@ def run(
     limit: Annotated[int, typer.Option("--limit", help="Rows shown; 0 = all.", min=0, metavar="N")] = 50,
 ) -> None:
     """Show expected, done, running and failed cells with progress and the last error line."""
-    import sys
-
-    from rich.console import Console
     from rich.live import Live
 
     from sweeps.commands.inventory import sweep_is_alive, take_inventory
+    from sweeps.launch.display import output
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = output()
     cells = take_inventory(runs)
     if not watch:
         console.print(render(cells, limit))
@@ -48,21 +45,16 @@ def run(
 def render(cells: Sequence[CellStatus], limit: int) -> Group:
     """The table of the first ``limit`` cells and the counts of all."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     from sweeps.commands.inventory import counts, outlook
+    from sweeps.launch.display import run_table
 
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("run", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for title in ("step", "time", "left", "pairs/s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("last error", overflow="fold")
+    table = run_table(("step", "time", "left", "pairs/s"), "last error")
     shown = cells[:limit] if limit else cells
     for cell in shown:
         table.add_row(*(Text(value) for value in row(cell)))
-    parts: list[Table | Text] = [table] if shown else []
+    parts: list[Any] = [table] if shown else []
     if len(shown) < len(cells):
         parts.append(Text(f"… and {len(cells) - len(shown)} more; --limit 0 shows all"))
     return Group(*parts, Text("\n".join(filter(None, (counts(cells), outlook(cells))))))

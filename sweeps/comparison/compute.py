@@ -8,22 +8,96 @@ the mean over the metrics; p values are corrected over the cells by Holm's metho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
-from sweeps.comparison.cells import MEAN, ON_DEV, Cell, cells, comparable, fixed_omegas
-from sweeps.comparison.paired import difference, holm
-from sweeps.comparison.record import Comparison, Count, Judged, Line, Regret, Seeds
-from sweeps.comparison.regret import regrets
-from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.errors import missing_column
-from sweeps.fitting.configurations import label_runs
+from sweeps.comparison.cells import MEAN, ON_DEV, Cell, cells, comparable, difference, fixed_omegas, holm
+from sweeps.comparison.record import (
+    Against,
+    CellRegret,
+    Comparison,
+    Count,
+    Line,
+    Policy,
+    Regret,
+    Seeds,
+    Verdict,
+    Ways,
+)
+from sweeps.diagnostics import Diagnostic, diagnose, require_columns
+from sweeps.fitting.configurations import label_runs, require_labels
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
-from sweeps.table.source import Source
+
+
+def regrets(
+    found: Sequence[Cell], strategy: str, fixed: Mapping[str, float], names: Sequence[str], level: float
+) -> Regret:
+    """Regret of the label ``strategy`` and of every ``fixed`` ω (label -> ω), for metrics and ``mean``.
+
+    Cells without a fixed ω or without the strategy are left out; ``level`` is that of the intervals.
+    """
+    usable = [cell for cell in found if strategy in cell.values and set(fixed) & set(cell.values)]
+    by = {
+        name: Ways(*(_against(usable, strategy, fixed, (name, column), level) for column in (name, ON_DEV)))
+        for name in names
+    }
+    return Regret(dict(fixed), [cell.name for cell in usable], by)
+
+
+def _against(
+    usable: Sequence[Cell], strategy: str, fixed: Mapping[str, float], columns: tuple[str, str], level: float
+) -> Against | None:
+    """Regrets in the first of ``columns`` against the fixed ω that is best in the second."""
+    name, column = columns
+    chosen = {cell.name: cell.best(list(fixed), column) for cell in usable}
+    best = {where: label for where, label in chosen.items() if label is not None}
+    if not usable or len(best) < len(chosen):
+        return None
+    policies = {
+        label: _policy([(cell, best[cell.name]) for cell in usable], label, name, level)
+        for label in dict.fromkeys([strategy, *fixed])
+    }
+    return Against(best, policies, _verdict(policies, strategy, fixed))
+
+
+def _policy(pairs: Sequence[tuple[Cell, str]], label: str, name: str, level: float) -> Policy:
+    cells = {
+        cell.name: _regret(cell, best, label, name, level) for cell, best in pairs if label in cell.values
+    }
+    missing = [cell.name for cell, _ in pairs if label not in cell.values]
+    if not cells:
+        return Policy(None, None, None, missing, cells)
+    worst = max(cells, key=lambda where: cells[where].regret)
+    mean = float(np.mean([entry.regret for entry in cells.values()]))
+    return Policy(cells[worst].regret, worst, mean, missing, cells)
+
+
+def _regret(cell: Cell, best: str, label: str, name: str, level: float) -> CellRegret:
+    first, second = cell.values[best][name], cell.values[label][name]
+    if larger_is_better(name):
+        first, second = second, first
+    found = difference(first, second, level)
+    return CellRegret(found.difference, found.low, found.high, found.n, found.df)
+
+
+def _verdict(policies: Mapping[str, Policy], strategy: str, fixed: Mapping[str, float]) -> Verdict:
+    """Of point estimates; the intervals of the cells say how sure they are."""
+    everywhere = {
+        label: worst
+        for label in fixed
+        if label != strategy and not policies[label].missing and (worst := policies[label].worst) is not None
+    }
+    own = policies[strategy].worst
+    if not everywhere or own is None:
+        return Verdict(own, None, None, None)
+    single = min(everywhere, key=lambda label: everywhere[label])
+    return Verdict(own, single, everywhere[single], own < everywhere[single])
+
 
 BEST_FIXED = "best-fixed"
 """The baseline that is, in each cell, the fixed ω with the best dev metrics."""
@@ -40,11 +114,7 @@ class CompareOptions:
 
 
 def compare(
-    runs: pd.DataFrame,
-    baseline: str,
-    strategy: str,
-    options: CompareOptions | None = None,
-    source: Source | None = None,
+    runs: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions | None = None
 ) -> Comparison:
     """Compare two strategies as the record written to ``compare.json``.
 
@@ -52,7 +122,7 @@ def compare(
         runs: one row a run with the columns of ``result.json``.
         baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, or ``best-fixed``.
         strategy: a label.
-        options, source: what is compared, and where the runs come from, for the record.
+        options: what is compared.
 
     Raises ConfigError: unknown label or column of cells; DataError: no cell has both; TableError: unknown
     metric, or no dev metrics to choose ω by.
@@ -79,24 +149,13 @@ def compare(
         cells=lines,
         counts={name: _count(lines, name) for name in names},
         regret=regret,
-        warnings=[*_warnings(found, pairs, lines, strategy), *_limits(options.metrics, regret)],
-        source=source,
+        warnings=list(_warnings(found, pairs, lines, strategy, options.metrics, regret)),
     )
 
 
 def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions) -> None:
-    known = sorted(labelled["label"].unique())
-    if strategy not in known:
-        raise ConfigError(f"--strategy {strategy}: no such runs; the table has {', '.join(known)}")
-    if baseline not in (*known, BEST_FIXED):
-        raise ConfigError(
-            f"--baseline {baseline}: no such runs; the table has {', '.join(known)}, or say {BEST_FIXED}"
-        )
-    if baseline == strategy:
-        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
-    for metric in options.metrics:
-        if metric not in labelled:
-            raise missing_column(metric, labelled.columns)
+    require_labels(labelled, baseline, strategy, also=BEST_FIXED)
+    require_columns(labelled, *options.metrics)
     if (baseline == BEST_FIXED or options.regret) and not fixed_omegas(labelled):
         raise ConfigError(
             "no run keeps ω: add some with strategy=pareto strategy.rule=fixed strategy.omega=0.25,0.5"
@@ -136,20 +195,14 @@ def _line(cell: Cell, chosen: str, strategy: str, options: CompareOptions, fixed
 
 def _corrected(lines: Sequence[Line], names: Sequence[str], level: float) -> list[Line]:
     """The cells with ``p_holm`` and ``better``."""
-    corrected = {name: holm([line.by[name].p for line in lines]) for name in names}
-    return [
-        replace(
-            line, by={name: _decided(line.by[name], corrected[name][place], name, level) for name in names}
-        )
-        for place, line in enumerate(lines)
-    ]
-
-
-def _decided(found: Judged, p: float | None, name: str, level: float) -> Judged:
-    if p is None or p >= 1 - level:
-        return replace(found, p_holm=p)
-    risen = found.difference > 0
-    return replace(found, p_holm=p, better="strategy" if risen == larger_is_better(name) else "baseline")
+    found = [dict(line.by) for line in lines]
+    for name in names:
+        for by, p in zip(found, holm([line.by[name].p for line in lines])):
+            better = None
+            if p is not None and p < 1 - level:
+                better = "strategy" if (by[name].difference > 0) == larger_is_better(name) else "baseline"
+            by[name] = replace(by[name], p_holm=p, better=better)
+    return [replace(line, by=by) for line, by in zip(lines, found)]
 
 
 def _count(lines: Sequence[Line], name: str) -> Count:
@@ -162,8 +215,10 @@ def _warnings(
     pairs: Sequence[tuple[Cell, str]],
     lines: Sequence[Line],
     strategy: str,
-) -> list[Diagnostic]:
-    """What is uneven in the cells."""
+    metrics: Sequence[str],
+    regret: Regret | None,
+) -> Iterator[Diagnostic]:
+    """What is uneven in the cells, and what the record does not hold."""
     alone = [line for line in lines if any(found.method == "none" for found in line.by.values())]
     apart = [line for line in lines if line.seeds.baseline_only or line.seeds.strategy_only]
     lacking = [cell for cell in found if all(cell is not kept for kept, _ in pairs)]
@@ -175,15 +230,9 @@ def _warnings(
         ("CELLS_LEFT_OUT", "one of the two was not run", lacking),
         ("MIXED_SETTINGS", "several runs of one seed, averaged", mixed),
     ]
-    return [
-        diagnose(code, f"{text}: {'; '.join(one.name for one in where)}")
-        for code, text, where in cases
-        if where
-    ]
-
-
-def _limits(metrics: Sequence[str], regret: Regret | None) -> Iterator[Diagnostic]:
-    """What the record does not hold, and why."""
+    for code, text, where in cases:
+        if where:
+            yield diagnose(code, f"{text}: {'; '.join(one.name for one in where)}")
     if regret is not None and any(ways.dev is None for ways in regret.by.values()):
         text = "no regret against a fixed ω chosen on dev: in some cell no fixed ω has dev metrics"
         yield diagnose("NO_DEV_METRICS", text)

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from retrieval.errors import ConfigError, DataError
-from sweeps.comparison.paired import difference
+from sweeps.comparison.cells import difference
 from sweeps.comparison.record import Judged
-from sweeps.errors import missing_column
-from sweeps.fitting.configurations import label_runs
+from sweeps.diagnostics import require_columns
+from sweeps.fitting.configurations import label_runs, require_labels
+from sweeps.fitting.present import aligned
 from sweeps.records import Record
-from sweeps.table.runs import ood_domains
-from sweeps.table.source import Source
+from sweeps.table.runs import Source, ood_domains
 
 TRAINED_ON = "data/robust"
 """Column with the robust-training domains of a run's suite."""
@@ -58,9 +58,7 @@ class Domains(Record):
         return found
 
 
-def domains(
-    runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level: float, source: Source | None = None
-) -> Domains:
+def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level: float) -> Domains:
     """The effect of a strategy by what it was trained on and what it is tested on.
 
     Args:
@@ -69,21 +67,17 @@ def domains(
             runs count whatever the robust-training domains of their suite are.
         metric: Last part of the keys that are compared, such as ``contrastive_entropy``.
         level: Of the intervals.
-        source: Where the runs come from, for the record.
 
     Raises ConfigError: several models or fractions, or a label that no run has; TableError: no column
     ``data/robust``; DataError: a test set that is not the same in all runs.
     """
-    if TRAINED_ON not in runs:
-        raise missing_column(TRAINED_ON, runs.columns)
+    require_columns(runs, TRAINED_ON)
     for column in ("model", "frac"):
         if runs[column].nunique() > 1:
             values = ", ".join(map(str, sorted(runs[column].unique())))
             raise ConfigError(f"{column} is one of {values}; keep one by --where {column}=VALUE")
     labelled = label_runs(runs)
-    for name in (baseline, strategy):
-        if name not in set(labelled["label"]):
-            raise ConfigError(f"no run of {name}; the table has {', '.join(sorted(set(labelled['label'])))}")
+    require_labels(labelled, baseline, strategy)
     tests = {IN_DOMAIN: f"eff/{metric}"}
     tests |= {name: f"ood/{name}/{metric}" for name in ood_domains(labelled, metric)}
     effects = []
@@ -96,7 +90,7 @@ def domains(
             )
             if len(first) and len(second):
                 effects.append(Effect(str(train), test, difference(first, second, level)))
-    return Domains(baseline, strategy, metric, level, effects, source)
+    return Domains(baseline, strategy, metric, level, effects)
 
 
 def _check_one_test(rows: pd.DataFrame, test: str) -> None:
@@ -122,3 +116,20 @@ def draw(found: Domains, axes: Axes) -> None:
     axes.grid(visible=False)
     axes.set(xlabel="tested on", ylabel="trained on beside in-domain")
     axes.set_title(f"{found.metric.replace('_', ' ')}, less {found.baseline}")
+
+
+def describe(found: Domains) -> list[str]:
+    """Return the matrix as lines for the terminal."""
+    matrix, tests = found.matrix(), found.tests()
+    rows = [["trained on", *tests]]
+    for train, effects in matrix.items():
+        rows.append([train, *(_cell(effects[test]) if test in effects else "" for test in tests)])
+    width = f"half of the {100 * found.level:g} % interval"
+    return [f"{found.metric}, {found.strategy} less {found.baseline} ({width}):", *aligned(rows, left=1)]
+
+
+def _cell(judged: Judged) -> str:
+    text = f"{judged.difference:+.3f}"
+    if judged.low is None or judged.high is None:
+        return text
+    return f"{text} ± {(judged.high - judged.low) / 2:.3f}"

@@ -1,4 +1,4 @@
-"""``compare.json``: what ``python -m sweeps compare`` writes and the report reads."""
+"""``compare.json``: what ``python -m sweeps compare`` writes and the report reads; and its words."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.present import aligned, describe_warnings
 from sweeps.records import OPTIONAL, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,70 @@ class Comparison(Record):
     regret: Regret | None
     warnings: list[Diagnostic]
     source: Source | None = field(default=None, metadata=OPTIONAL)
+
+
+def judged(found: Judged) -> str:
+    """``-0.123 [-0.150, -0.096] p=.002*``; without seeds enough the difference alone."""
+    text = f"{found.difference:+.4f}"
+    if found.low is None:
+        return text
+    mark = "*" if found.better else " "
+    return f"{text} [{found.low:+.4f}, {found.high:+.4f}] p={found.p_holm:.3f}{mark}"
+
+
+def regret_rows(regret: Regret, name: str) -> list[list[str]]:
+    """The worst and the mean regret of every policy in one metric, below a heading."""
+    known = regret.by[name].known(name)
+    rows = [["", *(part for words in known for part in (f"worst, {words}", "mean"))]]
+    for label in next(iter(known.values())).policies if known else ():
+        row = [regret.title(label)]
+        for found in known.values():
+            policy = found.policies[label]
+            where = f" ({policy.worst_cell})" if policy.worst_cell else ""
+            row += [_nats(policy.worst) + where, _nats(policy.mean)]
+        rows.append(row)
+    return rows
+
+
+def verdict(strategy: str, words: str, against: Against) -> str:
+    """Whether the strategy beats every single ω, in one sentence."""
+    found = against.verdict
+    if found.better_than_any_single is None:
+        return f"{words}: no single ω was run in all cells, so there is nothing to hold {strategy} against"
+    than = "below" if found.better_than_any_single else "not below"
+    least = f"{found.best_single}, {_nats(found.best_single_worst)}"
+    own = _nats(found.strategy_worst)
+    return f"{words}: worst regret of {strategy} {own}, {than} that of every single ω (least: {least})"
+
+
+def _nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def describe(record: Comparison) -> list[str]:
+    """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
+    names = list(record.counts)
+    lines = [
+        f"{record.strategy} less {record.baseline}: mean difference over seeds, "
+        f"{100 * record.level:g} % interval, p ({record.correction}), * decided"
+    ]
+    chosen = any(cell.baseline != record.baseline for cell in record.cells)
+    heading = ["cell", *(["baseline"] if chosen else []), "pairs", *names]
+    rows = [heading]
+    for cell in record.cells:
+        words = [cell.name, *([cell.baseline] if chosen else []), str(cell.by[names[0]].n)]
+        rows.append([*words, *(judged(cell.by[name]) for name in names)])
+    lines += aligned(rows, left=len(heading) - len(names) - 1)
+    for name, count in record.counts.items():
+        lines.append(
+            f"{name}: better in {count.strategy} of {len(record.cells)} cells, worse in "
+            f"{count.baseline}, undecided in {count.undecided}"
+        )
+    regret = record.regret
+    for name, ways in regret.by.items() if regret else ():
+        assert regret is not None
+        cells = len(regret.cells)
+        lines.append(f"regret in {name} against the best fixed ω of each of {cells} cells:")
+        lines += aligned(regret_rows(regret, name), left=1)
+        lines += [f"  {verdict(record.strategy, words, way)}" for words, way in ways.known(name).items()]
+    return lines + describe_warnings(record.warnings)

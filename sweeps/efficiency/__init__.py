@@ -2,6 +2,6 @@
 
 from sweeps.efficiency.compute import efficiency
 from sweeps.efficiency.fitted import Fits
-from sweeps.efficiency.options import EfficiencyOptions, Resource
+from sweeps.efficiency.record import EfficiencyOptions, Resource
 
 __all__ = ["EfficiencyOptions", "Fits", "Resource", "efficiency"]

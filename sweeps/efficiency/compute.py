@@ -14,16 +14,24 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, ParetrieveError
+from sweeps.diagnostics import FitRefusedError, require_columns
 from sweeps.efficiency.fitted import Fits, FittedSource
 from sweeps.efficiency.measured import MeasuredSource
 from sweeps.efficiency.multipliers import doubts, summaries
-from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource, sources
-from sweeps.efficiency.record import Curve, Efficiency, Place
-from sweeps.errors import FitRefusedError, missing_column
+from sweeps.efficiency.record import (
+    INTERPOLATED,
+    Axis,
+    Curve,
+    Efficiency,
+    EfficiencyOptions,
+    Parts,
+    Place,
+    Resource,
+    sources,
+)
 from sweeps.fitting.bootstrap import Progress
-from sweeps.fitting.configurations import FLOPS, label_runs
+from sweeps.fitting.configurations import FLOPS, label_runs, require_labels
 from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
-from sweeps.table.source import Source
 
 
 def efficiency(
@@ -33,7 +41,6 @@ def efficiency(
     options: EfficiencyOptions | None = None,
     progress: Progress | None = None,
     fitted: Fits | None = None,
-    source: Source | None = None,
 ) -> Efficiency:
     """Multipliers of ``strategy`` over ``baseline`` as the record written to ``efficiency.json``.
 
@@ -44,7 +51,6 @@ def efficiency(
         progress: called with (done, total) bootstrap draws of each set of fits.
         fitted: fits already made of the same table with the same options, filled as fits are made: several
             strategies compared with one baseline share its fits.
-        source: where the runs come from, for the record.
 
     Raises ConfigError: unknown strategy or law; TableError: unknown metric; FitRefusedError: no resource
     varies enough for any multiplier.
@@ -72,7 +78,6 @@ def efficiency(
         curves=found,
         refused=refused,
         warnings=list({(item.code, item.message): item for item in warnings}.values()),
-        source=source,
     )
 
 
@@ -140,17 +145,9 @@ def _name(part: pd.DataFrame, across: str, value: float) -> str:
 
 
 def _select(runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions) -> Parts:
-    """The labelled runs of both strategies that have every metric."""
     labelled = label_runs(runs)
-    known = sorted(labelled["label"].unique())
-    for option, name in (("--baseline", baseline), ("--strategy", strategy)):
-        if name not in known:
-            raise ConfigError(f"{option} {name}: no such runs; the table has {', '.join(known)}")
-    if baseline == strategy:
-        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
-    for metric in options.metrics:
-        if metric not in runs:
-            raise missing_column(metric, runs.columns)
+    require_labels(labelled, baseline, strategy)
+    require_columns(runs, *options.metrics)
     # A fit refuses a table of several strategies; within one label they are one.
     labelled = labelled.dropna(subset=list(options.metrics)).drop(columns="strategy", errors="ignore")
     labelled = labelled[labelled["label"].isin([baseline, strategy])]

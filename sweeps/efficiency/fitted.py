@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.efficiency.inverse import required
-from sweeps.efficiency.multipliers import MIN_DRAWS
-from sweeps.efficiency.options import Axis, EfficiencyOptions, Parts, Resource
-from sweeps.errors import FitRefusedError
+from sweeps.diagnostics import Diagnostic, FitRefusedError, diagnose
+from sweeps.efficiency.multipliers import MIN_DRAWS, required
+from sweeps.efficiency.record import Axis, EfficiencyOptions, Parts, Resource
 from sweeps.fitting import checks
 from sweeps.fitting.bootstrap import Progress, bootstrap
 from sweeps.fitting.fit import Prepared, prepare_fit
@@ -74,7 +72,11 @@ class FittedSource:
         self, parts: Parts, options: EfficiencyOptions, progress: Progress | None, fitted: Fits
     ) -> None:
         self.parts = parts
-        self.law = _resolved(parts, options)
+        self.law = options.law
+        if options.law == "auto":
+            levels = [part[column].nunique() for part in parts for column in (SIZE, PAIRS) if column in part]
+            enough = len(levels) == 4 and min(levels) >= MIN_LEVELS and min(map(len, parts)) > 6
+            self.law = "joint" if enough else "single"
         self.options = options
         self.progress = progress
         self.fitted = fitted
@@ -137,12 +139,3 @@ class FittedSource:
             options = self.options.fit
             self.fitted[key] = prepare_fit(part, law, metric, columns, options, compare_forms=False)
         return self.fitted[key]
-
-
-def _resolved(parts: Parts, options: EfficiencyOptions) -> str:
-    """The law that ``auto`` stands for."""
-    if options.law != "auto":
-        return options.law
-    levels = [part[column].nunique() for part in parts for column in (SIZE, PAIRS) if column in part]
-    enough = len(levels) == 4 and min(levels) >= MIN_LEVELS
-    return "joint" if enough and min(map(len, parts)) > 6 else "single"

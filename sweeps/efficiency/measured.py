@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.efficiency.inverse import reached
-from sweeps.efficiency.options import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
+from sweeps.efficiency.multipliers import reached
+from sweeps.efficiency.record import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns, prepare
 from sweeps.fitting.result import FitOptions

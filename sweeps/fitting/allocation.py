@@ -51,8 +51,7 @@ class CostModel(Record):
     def pairs(self, n: Floats, budget: float) -> Floats:
         """Pairs [k] that the budget leaves for models of ``n`` [k] parameters; ≤ 0 where it leaves none."""
         left = budget - (self.training + self.inference) * n
-        pairs: Floats = left / (self.annotation + self.training_per_pair * n)
-        return pairs
+        return left / (self.annotation + self.training_per_pair * n)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.fitting.estimate import Estimate, family
-from sweeps.fitting.laws import EXPONENT_BOUNDS, Floats
+from sweeps.fitting.estimate import Estimate
+from sweeps.fitting.laws import EXPONENT_BOUNDS, LAWS
 from sweeps.fitting.points import Runs
 from sweeps.fitting.profile import Interval
 from sweeps.fitting.result import Bootstrap, Holdout
@@ -125,7 +125,7 @@ def check_intervals(fit: Estimate, intervals: dict[str, Interval], sample: Boots
         low, high = intervals[name]
         if low is None or high is None or high > WIDE_EXPONENT * low:
             ends = " to ".join(f"{end:.3g}" if end is not None else "open" for end in (low, high))
-            text = f"{name} = {fit.published[fit.law.index(name)]:.3g}, interval {ends}"
+            text = f"{name} = {fit.published[fit.law.parameters.index(name)]:.3g}, interval {ends}"
             yield diagnose("EXPONENT_NOT_IDENTIFIED", text)
     if sample is None:
         return
@@ -184,7 +184,7 @@ def check_forms(comparison: dict[str, Any], law: str) -> Findings:
     if own is None:
         return
     best = min(forms, key=lambda name: forms[name]["aicc"])
-    others = [name for name in forms if family(name) != family(law)]
+    others = [name for name in forms if LAWS[name].family != LAWS[law].family]
     close = [name for name in others if abs(forms[name]["delta_aicc"] - own) < FORM_MARGIN]
     if own >= BETTER_FORM and best in others:
         text = f"{best} describes the same points better: ΔAICc = {own:.1f} against {law}"
@@ -192,10 +192,3 @@ def check_forms(comparison: dict[str, Any], law: str) -> Findings:
     elif close:
         text = f"AICc does not tell {law} from {', '.join(close)} (difference below 2)"
         yield diagnose("FORM_AMBIGUOUS", text)
-
-
-def check_chance(predicted: Floats, chance: float | None) -> Findings:
-    """ABOVE_CHANCE_PREDICTION inside the fitted rectangle of N and D."""
-    if chance is not None and float(predicted.max()) > chance:
-        reached = f"{float(predicted.max()):.4g}, above chance {chance:.4g}"
-        yield diagnose("ABOVE_CHANCE_PREDICTION", f"inside the fitted range the law reaches {reached}")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from retrieval.config import DEFAULT_RULES
+from retrieval.errors import ConfigError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
 
@@ -114,6 +115,17 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
         names.append(" · ".join([*parts, str(row["label"])]))
     labelled["configuration"] = names
     return labelled
+
+
+def require_labels(labelled: pd.DataFrame, baseline: str, strategy: str, also: str | None = None) -> None:
+    """Raise ConfigError where no run has a label, or both are one; ``also``: a baseline that is no label."""
+    known = sorted(labelled["label"].unique())
+    for option, name, other in (("--strategy", strategy, None), ("--baseline", baseline, also)):
+        if name not in (*known, other):
+            hint = f", or say {other}" if other else ""
+            raise ConfigError(f"{option} {name}: no such runs; the table has {', '.join(known)}{hint}")
+    if baseline == strategy:
+        raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.fitting.laws import LAWS, Floats, Law, Points, get_law
+from sweeps.fitting.laws import LAWS, Floats, Law, Points
 from sweeps.fitting.points import Runs
 from sweeps.fitting.result import FitOptions, Holdout
 from sweeps.fitting.solver import Objective, Optimum, minimise
@@ -47,8 +47,7 @@ class Estimate:
     @property
     def residuals(self) -> Floats:
         """ln predicted − ln observed of every configuration, [m]."""
-        residuals: Floats = self.objective.residuals(self.optimum.theta[None, :])[0]
-        return residuals
+        return np.asarray(self.objective.residuals(self.optimum.theta[None, :])[0])
 
     def aicc(self) -> float:
         """m·ln(weighted RSS/m) + 2k + 2k(k+1)/(m − k − 1), k = p + 1; +inf where undefined.
@@ -180,11 +179,6 @@ def compare(runs: Runs, laws: list[Law], options: FitOptions, between: float = 0
     return {"forms": forms, **_verdict(forms)}
 
 
-def family(name: str) -> str:
-    """Name shared by the forms that are one far below chance."""
-    return get_law(name).family
-
-
 def _verdict(forms: dict[str, dict[str, Any]]) -> dict[str, Any]:
     known = {name: form for name, form in forms.items() if np.isfinite(form["aicc"])}
     if not known:
@@ -197,7 +191,8 @@ def _verdict(forms: dict[str, dict[str, Any]]) -> dict[str, Any]:
     # Among forms that AICc cannot tell apart, the one that extrapolates better is the safer choice.
     judged = [name for name in plausible if name in with_error]
     preferred = min(judged, key=lambda name: known[name]["worst_holdout"]) if judged else ranked[0]
-    rivals = [known[name]["delta_aicc"] for name in ranked if family(name) != family(ranked[0])]
+    best = LAWS[ranked[0]].family
+    rivals = [known[name]["delta_aicc"] for name in ranked if LAWS[name].family != best]
     margin = rivals[0] if rivals else float("inf")
     verdict = "ambiguous" if margin < _AMBIGUOUS else "clear" if margin < _DECISIVE else "decisive"
     return {"preferred": preferred, "verdict": verdict, "extrapolates_best": farthest}

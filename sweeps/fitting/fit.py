@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.diagnostics import Diagnostic
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose
 from sweeps.fitting import checks
 from sweeps.fitting.bootstrap import Fitted, Progress, bootstrap, interval
 from sweeps.fitting.estimate import Estimate, comparable_forms, compare, estimate, leave_largest_out
@@ -92,7 +91,9 @@ def prepare_fit(
     axes = _varying_axes(pd.DataFrame(table), columns) if law == "auto" else get_law(law).axes
     grouped = prepare(table, metric, axes, columns, options.chance)
     _refuse_flat(grouped, axes, columns)
-    runs = grouped.as_points() if options.unit == "run" else grouped
+    runs = grouped
+    if options.unit == "run":  # every row its own configuration, seeds being independent points
+        runs = replace(grouped, cluster=np.arange(len(grouped.log_y)), independent=True)
     forms = comparable_forms(axes, grouped.chance)
     comparison: dict[str, Any] = {}
     if law == "auto":
@@ -153,7 +154,6 @@ def fit_prepared(prepared: Prepared, options: FitOptions, progress: Progress | N
 
 
 def _varying_axes(frame: pd.DataFrame, columns: Columns) -> tuple[str, ...]:
-    """Axes with at least two distinct values, for ``--law auto``."""
     known = [("N", columns.n), ("D", columns.d)]
     axes = tuple(axis for axis, name in known if name in frame and frame[name].nunique() > 1)
     if not axes:
@@ -285,4 +285,8 @@ def _diagnose(
     if prepared.comparison:
         found += checks.check_forms(prepared.comparison, law.name)
     corner = law.predict(fitted.published, [runs.n.min()], [runs.d.min()], fitted.objective.chance)
-    return [*found, *checks.check_chance(corner, fitted.objective.chance)]
+    reached, chance = float(corner.max()), fitted.objective.chance
+    if chance is not None and reached > chance:
+        text = f"inside the fitted range the law reaches {reached:.4g}, above chance {chance:.4g}"
+        found.append(diagnose("ABOVE_CHANCE_PREDICTION", text))
+    return found

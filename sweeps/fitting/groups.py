@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.errors import FitRefusedError, missing_column
+from sweeps.diagnostics import FitRefusedError, require_columns
 from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.records import OPTIONAL, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 
 ALONE = "all"
 """Name of the one group of a fit without ``--by``."""
@@ -54,15 +54,14 @@ def split(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
     ``strategy`` separates what is trained differently: fixed values of ω, rules and base strategies too.
     Raises TableError on an unknown column.
     """
-    if by not in table:
-        raise missing_column(by, table.columns)
+    require_columns(table, by)
     keys = label_runs(table)["label"] if by == "strategy" else table[by].astype(str)
     return {str(name): rows for name, rows in table.groupby(keys, sort=True)}
 
 
 def fit_groups(
     table: pd.DataFrame,
-    by: str,
+    by: str | None,
     *,
     law: str,
     metric: str,
@@ -70,16 +69,18 @@ def fit_groups(
     options: FitOptions | None = None,
     progress: Progress | None = None,
 ) -> FitFile:
-    """Fit each group; arguments as :func:`sweeps.fitting.fit.fit_law`.
+    """Fit each group, or one of all rows without ``by``; arguments as :func:`sweeps.fitting.fit.fit_law`.
 
     A group that is refused (too few sizes, say) does not stop the others. Raises FitRefusedError when all
     are refused, and TableError when the table itself lacks what is needed.
     """
+    if by is None:
+        fit = fit_law(table, law=law, metric=metric, columns=columns, options=options, progress=progress)
+        return FitFile(None, {ALONE: fit}, {})
     fits: dict[str, FitResult] = {}
     refused: dict[str, str] = {}
     groups = split(table, by)
-    if metric not in table:
-        raise missing_column(metric, table.columns)
+    require_columns(table, metric)
     total = len(groups)
     for position, (name, rows) in enumerate(groups.items()):
 

@@ -11,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrieval.run.metric_names import rises_with_quality
-from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.errors import FitRefusedError, TableError, missing_column
+from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose, require_columns
 from sweeps.fitting.laws import Floats, Points, chance_level
 
 SIZE = "size/params_non_embedding"
@@ -117,10 +116,6 @@ class Runs:
             rows=self.rows[keep],
         )
 
-    def as_points(self) -> Runs:
-        """Every row its own configuration (seeds treated as independent points)."""
-        return replace(self, cluster=np.arange(len(self.log_y)), independent=True)
-
 
 def prepare(
     table: pd.DataFrame | Mapping[str, Any],
@@ -149,9 +144,7 @@ def prepare(
         refuse_rising(metric)
     refuse_mixtures(frame, metric)
     needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
-    for name in (metric, *needed):
-        if name not in frame.columns:
-            raise missing_column(name, frame.columns)
+    require_columns(frame, metric, *needed)
     if not len(frame):
         raise TableError("the table has no rows; nothing to fit")
     y = positive(frame, metric)
@@ -228,8 +221,7 @@ def levels_of(values: Floats) -> Floats:
         if value > starts[-1] * (1 + SAME_LEVEL):
             starts.append(value)
     edges = np.array(starts)
-    merged: Floats = edges[np.searchsorted(edges, values, side="right") - 1]
-    return merged
+    return edges[np.searchsorted(edges, values, side="right") - 1]
 
 
 def _order(frame: pd.DataFrame, n: Floats, d: Floats, y: Floats, columns: Columns) -> Runs:
@@ -251,15 +243,10 @@ def _order(frame: pd.DataFrame, n: Floats, d: Floats, y: Floats, columns: Column
         raise TableError(f"run {name!r} stands in the table twice with different values; keep one of them")
     pairs = np.stack([n[order], d[order]], axis=1)
     cluster = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
-    return Runs(
-        n[order], d[order], np.log(y[order]), cluster, _labels(cluster, seeds[order]), order, None, notes
-    )
-
-
-def _labels(cluster: NDArray[np.intp], seeds: NDArray[Any]) -> list[str]:
-    """Unique replicate label of each row within its configuration, stable under row order."""
-    places = pd.Series(seeds).groupby([cluster, seeds]).cumcount()
-    return [f"{seed}#{place}" for seed, place in zip(seeds, places)]
+    # Unique within a configuration, whatever the order of rows.
+    places = pd.Series(seeds[order]).groupby([cluster, seeds[order]]).cumcount()
+    replicates = [f"{seed}#{place}" for seed, place in zip(seeds[order], places)]
+    return Runs(n[order], d[order], np.log(y[order]), cluster, replicates, order, None, notes)
 
 
 def _slice(runs: Runs, axis: str) -> Runs:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.groups import FitFile
 from sweeps.fitting.result import FitResult, Prediction
 
 
@@ -82,3 +83,12 @@ def describe_prediction(said: Prediction) -> list[str]:
     if said.observed is not None:
         line += f"; observed {said.observed:.5g}, error {said.relative_error:+.2%}"
     return [line, *describe_warnings(said.warnings, indent="  ")]
+
+
+def describe_file(file: FitFile) -> list[str]:
+    """Return the lines of all fits, of their predictions and of the groups without one."""
+    lines = []
+    for name, fit in file.groups.items():
+        lines += describe(fit, name if file.by is not None else None)
+        lines += [line for said in fit.predictions or () for line in describe_prediction(said)]
+    return lines + [f"[{name}] not fitted: {reason}" for name, reason in file.refused.items()]

@@ -14,7 +14,7 @@ from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.records import OPTIONAL, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 
 EXTRAPOLATION_LIMIT = 4.0
 """Predictions farther than this factor outside the fitted range of N or D are flagged."""

@@ -17,8 +17,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from sweeps.diagnostics import Diagnostic
-from sweeps.errors import TableError
+from sweeps.diagnostics import Diagnostic, TableError
 from sweeps.fitting import checks
 from sweeps.fitting.bootstrap import Progress, bootstrap, interval
 from sweeps.fitting.fit import Prepared, prepare_fit
@@ -26,7 +25,7 @@ from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions
 from sweeps.records import OPTIONAL, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,7 @@ def _value(fit: Prepared, params: Floats, kind: str, axis: str) -> Floats:
     law = fit.estimate.law
     place = law.exponent(axis)
     if kind == "exponent" and place is not None:
-        exponents: Floats = params[:, place]
-        return exponents
+        return params[:, place]
     size, pairs = _centre(fit)
     step = 1e-4
     values = []
@@ -153,8 +151,7 @@ def _value(fit: Prepared, params: Floats, kind: str, axis: str) -> Floats:
         factor = np.exp(sign * step)
         n, d = (size * factor, pairs) if axis == "N" else (size, pairs * factor)
         values.append(np.log(law.predict(params, n, d, fit.estimate.objective.chance)))
-    slopes: Floats = -(values[0] - values[1]) / (2 * step)
-    return slopes
+    return -(values[0] - values[1]) / (2 * step)
 
 
 def _difference(
@@ -170,7 +167,6 @@ def _difference(
 
 
 def _doubts(fit: Prepared) -> list[Diagnostic]:
-    """Diagnostics that bear on exponents."""
     rows = checks.check_rows(fit.by_configuration, fit.estimate.law.axes)
     open_ends = checks.check_intervals(fit.estimate, fit.profile.intervals, None)
     return [*fit.by_configuration.notes, *rows, *open_ends]

@@ -16,8 +16,7 @@ def dominates(points: Floats) -> NDArray[np.bool_]:
     """Matrix [n, n]: does point i of ``points`` [n, 2] dominate point j (no worse in both, better in one)?"""
     no_worse = np.all(points[:, None, :] <= points[None, :, :], axis=2)
     better = np.any(points[:, None, :] < points[None, :, :], axis=2)
-    both: NDArray[np.bool_] = np.logical_and(no_worse, better)
-    return both
+    return np.asarray(no_worse & better)
 
 
 def non_dominated(points: Floats) -> NDArray[np.bool_]:
@@ -59,9 +58,10 @@ def _sorted(points: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
     )
 
 
-def _normalised(front: Floats) -> Floats:
-    """Both objectives scaled to [0, 1] over the frontier; a constant objective becomes 0."""
-    low, span = front.min(axis=0), np.ptp(front, axis=0)
+def _normalised(front: Floats, over: Floats | None = None) -> Floats:
+    """Both objectives scaled to [0, 1] over the frontier, or other points; a constant one becomes 0."""
+    points = front if over is None else over
+    low, span = points.min(axis=0), np.ptp(points, axis=0)
     return np.asarray((front - low) / np.where(span > 0, span, 1.0))
 
 
@@ -70,9 +70,9 @@ def _chord(front: Floats) -> Floats:
     return np.asarray((1.0 - _normalised(front).sum(axis=1)) / np.sqrt(2.0))
 
 
-def _ideal(front: Floats) -> Floats:
+def _ideal(front: Floats, over: Floats | None = None) -> Floats:
     """Nearness to the ideal point (best value of each objective), negated Euclidean distance."""
-    return np.asarray(-np.linalg.norm(_normalised(front), axis=1))
+    return np.asarray(-np.linalg.norm(_normalised(front, over), axis=1))
 
 
 def _utility(front: Floats) -> Floats:
@@ -116,11 +116,7 @@ def knee(points: Floats, rule: str = "chord") -> int:
         raise ConfigError(f"--knee {rule} does not exist; choose one of {', '.join(KNEE_RULES)}")
     candidates = np.flatnonzero(non_dominated(points))
     front = points[candidates]
-    # Distinct points of a frontier differ in x.
-    if len(set(front[:, 0].tolist())) >= 3:
-        score = KNEE_RULES[rule][0](front)
-    else:
-        low, span = points.min(axis=0), np.ptp(points, axis=0)
-        score = -np.linalg.norm((front - low) / np.where(span > 0, span, 1.0), axis=1)
+    several = len(set(front[:, 0].tolist())) >= 3  # distinct points of a frontier differ in x
+    score = KNEE_RULES[rule][0](front) if several else _ideal(front, points)
     best = np.flatnonzero(score >= score.max() - 1e-12)
     return int(candidates[best[np.argmin(front[best, 0])]])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.present import describe_warnings
 from sweeps.records import OPTIONAL, SPREAD, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,24 @@ class Frontier(Record):
     scaling: dict[str, Change]
     warnings: list[Diagnostic]
     source: Source | None = field(default=None, metadata=OPTIONAL)
+
+
+def describe(record: Frontier, out: Path) -> list[str]:
+    """Lines for the terminal: the frontier, the knee, what it means for ω, every warning, and its use."""
+    front = record.front
+    lines = [f"{len(front.best)} of {len(front.points)} configurations are non-dominated:"]
+    for point in front.best:
+        chance = point.probability_non_dominated
+        sure = "" if chance is None else f"   P(non-dominated) {chance:.2f}"
+        lines.append(f"  {point.configuration:40} {point.x:9.4f} {point.y:9.4f}{sure}")
+    knee, area = front.knee, front.hypervolume
+    lines.append(f"knee ({knee.rule}): {knee.configuration}, {knee.x:.4f}, {knee.y:.4f}")
+    if front.rho is not None:
+        lines.append(f"ρ* = R*/E* = {front.rho:.4f}, ω₀ = R*/(E*+R*) = {front.omega_0:.4f}")
+    ends = "" if area.interval is None else f" [{area.interval[0]:.4g}, {area.interval[1]:.4g}]"
+    lines.append(f"hypervolume {area.value:.4g}{ends}, reference {area.reference}")
+    if record.steers:
+        use = f"for training: strategy=pareto strategy.frontier={out}"
+    else:
+        use = "for reporting, it is drawn in test metrics; for training: python -m sweeps frontier --dev"
+    return [*lines, *describe_warnings(record.warnings), use]

@@ -9,27 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from retrieval.errors import ConfigError, DataError
+from retrieval.run.files import plain
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.bootstrap import interval
-from sweeps.fitting.configurations import (
-    Configurations,
-    W,
-    aggregate,
-    label_runs,
-    worst_by_chance,
-)
+from sweeps.fitting.configurations import Configurations, W, aggregate, label_runs, worst_by_chance
 from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
 from sweeps.frontier.hypervolume import KNEE_RULES, Floats, dominates, hypervolume, knee, non_dominated
 from sweeps.frontier.record import Cell, Change, Front, Frontier, Hypervolume, Knee, Point
-from sweeps.table.source import Source
 
 EFFECTIVENESS = "eff/contrastive_entropy"
 ROBUSTNESS = "ood/contrastive_entropy"
@@ -39,6 +32,11 @@ DEV = (f"dev/{EFFECTIVENESS}", f"dev/{ROBUSTNESS}")
 
 KNEE_REPLICATES = 200
 """Bootstrap replicates whose knee is found, for the interval of ρ*."""
+
+
+def steers(x: str, y: str) -> bool:
+    """Whether a record in these metrics may steer training: both are dev metrics."""
+    return x.startswith("dev/") and y.startswith("dev/")
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,13 @@ class FrontierOptions:
     level: float = 0.95
 
 
-def frontier(
-    runs: pd.DataFrame, options: FrontierOptions | None = None, source: Source | None = None
-) -> Frontier:
+def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> Frontier:
     """Frontier of a table of runs as the record written to ``frontier.json``.
 
     Args:
         runs: one row a run with the columns of ``result.json``; runs without both metrics are left out
             and counted in ``n_left_out``.
-        options, source: what is compared, and where the runs come from, for the record.
+        options: what is compared.
 
     Raises ConfigError: unknown metric, knee rule or grouping column; DataError: no run has both metrics.
     """
@@ -86,14 +82,13 @@ def frontier(
             groups.append(Cell(where=where, front=_front(own, options, reference)))
     return Frontier(
         front=front,
-        steers=options.x.startswith("dev/") and options.y.startswith("dev/"),
+        steers=steers(options.x, options.y),
         by=list(options.by),
         n_runs=used,
         n_left_out=len(runs) - used,
         groups=groups,
         scaling=_scaling(means, groups, options),
         warnings=[*_warnings(front, means, options)],
-        source=source,
     )
 
 
@@ -167,13 +162,13 @@ def _points(
         Point(
             configuration=names[i],
             label=str(row["label"]),
-            size={key: _scalar(row[key]) for key in ("model", "frac", SIZE, PAIRS) if key in row},
+            size={key: plain(row[key]) for key in ("model", "frac", SIZE, PAIRS) if key in row},
             runs=row["runs"],
             seeds=row["seeds"],
             x=float(row[options.x]),
             y=float(row[options.y]),
-            sd_x=_scalar(row[f"{options.x}|sd"]),
-            sd_y=_scalar(row[f"{options.y}|sd"]),
+            sd_x=plain(row[f"{options.x}|sd"]),
+            sd_y=plain(row[f"{options.y}|sd"]),
             non_dominated=bool(kept[i]),
             probability_non_dominated=noise.probability[i] if noise else None,
             dominated_by=[names[j] for j in np.flatnonzero(above[:, i])],
@@ -260,10 +255,3 @@ def _warnings(front: Front, means: Configurations, options: FrontierOptions) -> 
         names = ", ".join(means.table.loc[repeated, "configuration"].head(3))
         text = f"several runs with the same seed in: {names}; they differ in a setting the name leaves out"
         yield diagnose("MIXED_SETTINGS", text)
-
-
-def _scalar(value: Any) -> Any:
-    """JSON's type of a table cell; missing values are ``None``."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if value is None or (isinstance(value, float) and not np.isfinite(value)) else value

@@ -74,6 +74,14 @@ class Cell:
         for name, value in values.items():
             setattr(self, name, value)
 
+    def conclude(self, state: str) -> bool:
+        """End the cell as its run in ``state`` has ended, if it has."""
+        if state == "done":
+            self.end("done", result=self.run.result())
+        elif state == "failed":
+            self.end("failed", error=(self.run.status() or {}).get("error"))
+        return self.ended
+
 
 class SweepRecord:
     """``sweep.json`` in the sweep's folder: which cells it has and how they stand."""

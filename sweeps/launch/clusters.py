@@ -12,21 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from retrieval.errors import ConfigError
+from retrieval.errors import ConfigError, first_line
+from sweeps.launch import submission
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.display import Display
 from sweeps.launch.process import interrupts_ignored
-from sweeps.launch.submission import (
-    Chunk,
-    ChunkRunner,
-    Submitted,
-    cut,
-    make_importable,
-    submitted,
-    take_back,
-    until_interrupted,
-    watch,
-)
+from sweeps.launch.submission import Chunk, ChunkRunner, Submitted
 from sweeps.launch.sweep import Options
 
 SLURM_ONLY = ("partition", "account", "qos", "constraint", "array_parallelism", "setup", "signal_delay_s")
@@ -84,21 +75,16 @@ class LocalTask(BatchTask):
 
 
 def run_batch(
-    waiting: Sequence[Cell],
-    record: SweepRecord,
-    cells: Sequence[Cell],
-    options: Options,
-    batch: BatchOptions,
+    waiting: Sequence[Cell], record: SweepRecord, cells: Sequence[Cell], options: Options, batch: BatchOptions
 ) -> bool:
     """Submit ``waiting`` as one job array and watch it; whether it was interrupted.
 
-    Raises:
-        SystemExit: 0, when the tasks are not to be waited for.
-        ConfigError: there is no such batch system here, or it does not take a parameter.
+    Raises SystemExit: 0, when the tasks are not to be waited for; ConfigError: there is no such batch
+    system here, or it does not take a parameter.
     """
     folder = record.path.parent
-    chunks = cut(waiting, max(1, batch.chunk))
-    make_importable()
+    chunks = submission.cut(waiting, max(1, batch.chunk))
+    submission.make_importable()
     tasks = _submit(chunks, folder, options, batch)
     display = Display()
     first = cast(BatchTask, tasks[0].task).job.job_id.partition("_")[0]
@@ -110,15 +96,15 @@ def run_batch(
         if not batch.wait:
             display.say("not waiting for them; `python -m sweeps status` shows how they stand")
             raise SystemExit(0)
-        watch(tasks, cells, record, display)
+        submission.watch(tasks, cells, record, display)
 
     def interrupted() -> None:
         if batch.cluster == "local":
-            take_back(tasks, display)
+            submission.take_back(tasks, display)
         else:
             display.say(f"the tasks go on; cancel them with: scancel {first}", "yellow")
 
-    return until_interrupted(watching, interrupted)
+    return submission.until_interrupted(watching, interrupted)
 
 
 def _submit(
@@ -131,7 +117,7 @@ def _submit(
     with interrupts_ignored() if local else contextlib.nullcontext():
         jobs = executor.map_array(runner, parts)
     return [
-        submitted(LocalTask(job, part) if local else BatchTask(job), cells)
+        submission.submitted(LocalTask(job, part) if local else BatchTask(job), cells)
         for job, part, cells in zip(jobs, parts, chunks, strict=True)
     ]
 
@@ -200,8 +186,7 @@ def run_on_ray(
 ) -> bool:
     """Run ``waiting`` as tasks of Ray, each once; whether it was interrupted.
 
-    Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+    Raises ConfigError: Ray is not installed, or there is no cluster at the address.
     """
     ray = _connect(given)
     threads = options.threads or max(1, int(given.num_cpus))
@@ -209,14 +194,15 @@ def run_on_ray(
     # Ray would start a task that died again, and again what killed it.
     remote = ray.remote(num_cpus=given.num_cpus, num_gpus=given.num_gpus, max_retries=0)(_run)
     tasks = []
-    for number, part in enumerate(cut(waiting, max(1, given.chunk))):
+    for number, part in enumerate(submission.cut(waiting, max(1, given.chunk))):
         reference = remote.remote(runner, Chunk.of(part, record.path.parent, number))
-        tasks.append(submitted(RayTask(ray, reference), part))
+        tasks.append(submission.submitted(RayTask(ray, reference), part))
     display = Display()
     display.say(f"{len(waiting)} cells in {len(tasks)} Ray tasks of {given.num_cpus:g} CPUs")
     try:
-        return until_interrupted(
-            lambda: watch(tasks, cells, record, display), lambda: take_back(tasks, display)
+        return submission.until_interrupted(
+            lambda: submission.watch(tasks, cells, record, display),
+            lambda: submission.take_back(tasks, display),
         )
     finally:
         ray.shutdown()
@@ -235,7 +221,7 @@ def _connect(given: RayOptions) -> Any:
             f"hydra/launcher=ray needs Ray ({error}); install with: pip install 'paretrieve[ray]'"
         ) from error
     _check_address(given.address)
-    make_importable()
+    submission.make_importable()
     environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -257,8 +243,7 @@ def _check_address(address: str | None) -> None:
 
 
 def _no_cluster(address: str | None, error: Exception) -> ConfigError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ConfigError(
-        f"hydra.launcher.address={address}: no Ray cluster there ({reason}); start one with "
+        f"hydra.launcher.address={address}: no Ray cluster there ({first_line(error)}); start one with "
         "`ray start --head`, or set hydra.launcher.address=local"
     )

@@ -62,8 +62,7 @@ class Composer:
     def __call__(self, overrides: Sequence[str], number: int) -> Composed:
         """The cell of ``overrides``, Hydra's job ``number``.
 
-        Raises:
-            HydraException, OmegaConfBaseException: as Hydra's own composition does.
+        Raises HydraException, OmegaConfBaseException: as Hydra's own composition does.
         """
         parsed = [self._parse(override) for override in overrides]
         values = [override for override in parsed if self._sets_a_value(override)]
@@ -112,9 +111,8 @@ def compose_cells(
 ) -> list[Composed]:
     """The cells (given by their overrides) that ``sweep.where`` keeps, numbered from ``first``.
 
-    Raises:
-        ConfigError: ``sweep.where`` cannot be read, or keeps no cell.
-        HydraException, OmegaConfBaseException: a cell cannot be composed.
+    Raises ConfigError: ``sweep.where`` cannot be read, or keeps no cell; HydraException,
+    OmegaConfBaseException: a cell cannot be composed.
     """
     compose = Composer(loader, master)
     composed = [compose(overrides, first + number) for number, overrides in enumerate(cells)]
@@ -131,8 +129,7 @@ def compose_cells(
 def compose_command(arguments: Sequence[str], conf: Path = CONF) -> list[Composed]:
     """The cells that ``python train.py -m <arguments>`` would run.
 
-    Raises:
-        ConfigError: as :func:`compose_cells`; Hydra's errors are put in these words.
+    Raises ConfigError: as :func:`compose_cells`; Hydra's errors are put in these words.
     """
     register_schema()
     try:

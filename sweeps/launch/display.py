@@ -69,7 +69,7 @@ class Display:
         if cell.state == "done":
             self.say(f"done    {cell.run.name} in {duration(cell.seconds)}", "green")
         elif cell.state == "failed":
-            self.say(f"failed  {cell.run.name}: {error_line(cell)}", "red")
+            self.say(f"failed  {cell.run.name}: {error_line(cell.error)}", "red")
             if cell.run.log.exists():
                 self.say(f"        log: {cell.run.log}")
         elif cell.state == "stopped":
@@ -88,40 +88,47 @@ def progress_line(
     return " · ".join(parts) + (" | " + " · ".join(running) if running else "")
 
 
-def closing_table(cells: Sequence[Cell]) -> None:
-    """Print all cells with their outcome to standard output."""
+def output() -> Console:
+    """Standard output: of the terminal's width, elsewhere of one that folds few tables."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def run_table(numbers: Sequence[str], last: str = "") -> Table:
+    """An empty table with a row a run: its name, its state, ``numbers`` flush right and the text ``last``."""
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for title in ("time", "eff CE", "ood CE"):
+    for title in numbers:
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("error or warnings", overflow="fold")
+    if last:
+        table.add_column(last, overflow="fold")
+    return table
+
+
+def closing_table(cells: Sequence[Cell]) -> None:
+    """Print all cells with their outcome to standard output."""
+    table = run_table(("time", "eff CE", "ood CE"), "error or warnings")
     for cell in cells:
         result = cell.result or {}
         state = "done before" if cell.skipped else "not started" if cell.state == "waiting" else cell.state
+        codes = sorted({str(warning["code"]) for warning in result.get("warnings", [])})
         table.add_row(
             Text(cell.run.name),
             Text(state, style=STYLES.get(cell.state, "")),
             duration(cell.seconds),
             number(result.get("eff/contrastive_entropy")),
             number(result.get("ood/contrastive_entropy")),
-            Text(error_line(cell) or warning_codes(result)),
+            Text(error_line(cell.error) or " ".join(codes)),
         )
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(table)
+    output().print(table)
 
 
-def error_line(cell: Cell) -> str:
-    """``Type: first line of the message``, or nothing."""
-    if cell.error is None:
+def error_line(error: Any, place: int = 0) -> str:
+    """``Type: line of the message``, or nothing; the first line, or that at ``place``."""
+    if not isinstance(error, Mapping):
         return ""
-    lines = str(cell.error.get("message", "")).strip().splitlines()
-    return f"{cell.error.get('type')}: {lines[0] if lines else ''}"
-
-
-def warning_codes(result: Mapping[str, Any]) -> str:
-    """Codes of a result's warnings, once each."""
-    return " ".join(sorted({str(warning["code"]) for warning in result.get("warnings", [])}))
+    lines = str(error.get("message") or "").strip().splitlines()
+    return f"{error.get('type')}: {lines[place] if lines else ''}"
 
 
 def duration(seconds: float | None) -> str:

@@ -25,9 +25,8 @@ Row = dict[str, str]
 def jobs(params: Sequence[Override], given: Sequence[Override], cells: str | None) -> list[list[str]]:
     """The overrides of every cell; ``params``: of an experiment file; ``given``: of the command line.
 
-    Raises:
-        ConfigError: the file is not right, or contradicts the command line.
-        HydraException: see :func:`expand`.
+    Raises ConfigError: the file is not right, or contradicts the command line; HydraException: see
+    :func:`expand`.
     """
     rows: list[Row] = [{}] if cells is None else read_cells(cells)
     return expand(without_columns([*params, *given], rows, given, str(cells)), rows)
@@ -38,8 +37,7 @@ def expand(overrides: Sequence[Override], rows: Sequence[Row] = ({},)) -> list[l
 
     Rows change slowest. A later override of a key replaces an earlier one.
 
-    Raises:
-        HydraException: an override cannot be swept through, such as ``interval(0,1)``.
+    Raises HydraException: an override cannot be swept through, such as ``interval(0,1)``.
     """
     combinations = BasicSweeper.split_arguments(list(overrides), None)[0]
     return [[*others, *(f"{k}={v}" for k, v in row.items())] for row in rows for others in combinations]
@@ -50,8 +48,7 @@ def without_columns(
 ) -> list[Override]:
     """``overrides`` but those that a column of the file takes the place of.
 
-    Raises:
-        ConfigError: a key is both a column of the file ``path`` and ``given`` on the command line.
+    Raises ConfigError: a key is both a column of the file ``path`` and ``given`` on the command line.
     """
     columns = {column.lstrip("+~") for row in rows for column in row}
     for override in given:
@@ -66,8 +63,7 @@ def without_columns(
 def read_cells(path: str) -> list[Row]:
     """The rows of a CSV file whose columns are override keys; an empty field leaves its key alone.
 
-    Raises:
-        ConfigError: names file, line and reason.
+    Raises ConfigError: names file, line and reason.
     """
     parser = OverridesParser.create()
     rows: list[Row] = []
@@ -162,8 +158,7 @@ class Where:
     def __call__(self, facts: Facts) -> bool:
         """Whether the expression holds for a cell.
 
-        Raises:
-            ConfigError: it names no such fact, or compares text with numbers.
+        Raises ConfigError: it names no such fact, or compares text with numbers.
         """
         names = frozenset(facts)
         if names not in self._trees:

@@ -1,21 +1,101 @@
 """What a cell costs, from its configuration alone: the basis of slots, order and the first time left.
 
-Rough by design (a factor of two): the scheduler corrects it by what running cells report.
+Rough by design (a factor of two): what a probe of this machine (:mod:`sweeps.launch.probe`) found corrects
+it, and so does the scheduler, by what running cells report. Nothing here needs PyTorch.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig
 
+import retrieval
 from retrieval.config import Config
+from retrieval.data.cache import digest, is_complete
+from retrieval.run.manifest import cpu_model
 from retrieval.run.processor import CPUINFO, bfloat16_is_fast, instruction_sets
+from retrieval.run.resources import available_cores
 from retrieval.training.strategy import strategy_of
-from sweeps.launch.calibration import Calibration
 from sweeps.launch.facts import Contents, Shape, assumed_contents, parameters, workload
+
+POINTS = "points.json"
+WIDTHS = (128, 256, 512)
+LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 3, 16384
+MOST_THREADS = 8
+"""Threads whose speed-up is measured: all cores of the machine, but no more than these."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Measured over estimated time on one core, at one width."""
+
+    hidden: int
+    train: float
+    encode: float
+    exponent: float | None = None
+    """t threads train t**exponent times as fast as one; ``None`` = not measured, the machine was busy."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a probe of this machine found, by ascending width."""
+
+    points: Sequence[Point]
+
+    def train(self, hidden: int) -> float:
+        """Factor on the estimated time of training."""
+        return math.exp(self._between(hidden, [math.log(point.train) for point in self.points]))
+
+    def encode(self, hidden: int) -> float:
+        """Factor on the estimated time of evaluation."""
+        return math.exp(self._between(hidden, [math.log(point.encode) for point in self.points]))
+
+    def exponent(self, hidden: int) -> float | None:
+        """Of the speed-up by threads in training; ``None`` where it was not measured."""
+        found = [point.exponent for point in self.points if point.exponent is not None]
+        return self._between(hidden, found) if len(found) == len(self.points) else None
+
+    def _between(self, hidden: int, values: Sequence[float]) -> float:
+        """Interpolated over the logarithm of the width; the outermost point's beyond the range."""
+        import numpy as np  # not when a sweep starts, which need not be calibrated
+
+        return float(np.interp(math.log(hidden), [math.log(point.hidden) for point in self.points], values))
+
+
+def calibration_folder(config: DictConfig) -> Path:
+    """Where the findings about this machine are: one folder a processor, PyTorch, precision and code."""
+    machine = [cpu_model(), probed_threads(), metadata.version("torch"), str(config.train.precision)]
+    key = digest([*machine, _code(), WIDTHS, LAYERS, PAIRS, STEPS])
+    return Path(config.cache) / "machine" / f"probe-{key[:16]}"
+
+
+def probed_threads() -> int:
+    """Threads whose speed-up over one a probe measures."""
+    return min(available_cores(), MOST_THREADS)
+
+
+def known_calibration(config: DictConfig) -> Calibration | None:
+    """What an earlier probe found; ``None`` where there was none."""
+    found = calibration_folder(config)
+    if not is_complete(found):
+        return None
+    points = json.loads((found / POINTS).read_text(encoding="utf-8"))
+    return Calibration([Point(**point) for point in points])
+
+
+def _code() -> str:
+    root = Path(retrieval.__file__).parent
+    files = sorted(path for part in ("models", "training") for path in (root / part).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
 """Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:

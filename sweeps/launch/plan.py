@@ -18,11 +18,10 @@ from retrieval.data.tokens import TokenStore
 from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.run.resources import available_cores, available_gpus, available_memory
 from retrieval.training.prepared import TRAIN, PreparedData, prepare
-from sweeps.launch.calibration import Calibration
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
 from sweeps.launch.facts import Contents, assumed_contents, facts, parameters, workload
-from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, estimate
+from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration, estimate
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate
 from sweeps.launch.sweep import Options, make_cells
@@ -32,18 +31,6 @@ ENCODER_BYTES, CHECKPOINT_BYTES = 4, 12
 
 RECORD_BYTES = 800_000
 """Everything else in a run directory: scores of 5 × 1,000 queries, tokenizer, metrics, W&B (measured)."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where the cells would run."""
-
-    device: Accelerator | None = None
-    """``None`` = this machine."""
-    count: int = 1
-    """Accelerators."""
-    slots: int | None = None
-    """Cells side by side; ``None`` = chosen."""
 
 
 @dataclass(frozen=True)
@@ -109,39 +96,45 @@ class SweepPlan:
         return {**asdict(self), "totals": self.totals()}
 
 
-def plan_sweep(composed: Sequence[Composed], target: Hardware, with_data: bool = True) -> SweepPlan:
+def plan_sweep(
+    composed: Sequence[Composed],
+    device: Accelerator | None = None,
+    count: int = 1,
+    slots: int | None = None,
+    with_data: bool = True,
+) -> SweepPlan:
     """Check every cell, then estimate and schedule them.
 
-    ``with_data``: read the data (and prepare what is missing of them): D and lengths are then exact.
+    ``device``: the accelerators and ``count`` their number, ``None`` = this machine; ``slots``: cells side by
+    side, ``None`` = chosen; ``with_data``: read the data (and prepare what is missing of them): D and lengths
+    are then exact.
 
-    Raises:
-        ConfigError: A cell is not valid.
-        DataError: Data cannot be read.
+    Raises ConfigError: a cell is not valid; DataError: data cannot be read.
     """
     cells = list({cell.run.name: cell for cell in make_cells(composed, Options(), "plan")}.values())
-    here = target.device is None
+    here = device is None
     gpus = available_gpus() if here else []
     calibration = calibrate(cells[0].config) if here and not gpus else None
     read = read_contents if with_data else assumed_contents
     first = {cell.data: cell.config for cell in reversed(cells)}
     contents = {key: read(config) for key, config in first.items()}
     for cell in cells:
-        cell.work = estimate(cell.config, bool(gpus), contents[cell.data], calibration, target.device)
+        cell.work = estimate(cell.config, bool(gpus), contents[cell.data], calibration, device)
     waiting = [cell for cell in cells if not cell.ended]
     schedule = plan_slots(
         [cell.work for cell in waiting],
         available_cores(),
-        gpus=len(gpus) if here else target.count,
+        gpus=len(gpus) if here else count,
         memory=available_memory() if here else None,
-        slots=target.slots,
+        slots=slots,
     )
     threads = schedule.threads if here else [None] * len(waiting)
     times = zip(threads, schedule.durations, schedule.starts, strict=True)
     placed = {cell.index: time for cell, time in zip(waiting, times, strict=True)}
     place = f"this machine, {len(gpus)} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
     return SweepPlan(
-        target=place if target.device is None else f"{target.count} × {target.device.name}",
-        assumptions=_assumptions(target, bool(gpus), calibration, contents, with_data),
+        target=place if device is None else f"{count} × {device.name}",
+        assumptions=_assumptions(device, bool(gpus), calibration, contents, with_data),
         slots=schedule.capacity,
         cells=[
             _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
@@ -155,8 +148,7 @@ def plan_sweep(composed: Sequence[Composed], target: Hardware, with_data: bool =
 def read_contents(config: DictConfig) -> Contents:
     """Prepare the data of ``config`` as its run would, and say what they are like.
 
-    Raises:
-        ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
+    Raises ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
     """
     cell = validate(config)
     data = prepare(cell)
@@ -167,7 +159,10 @@ def read_contents(config: DictConfig) -> Contents:
     return Contents(
         *queries,
         *passages,
-        sum(_capped(_queries(part, split), cell.eval.max_queries) for part, split in measured),
+        sum(
+            _capped(len(np.unique(part.judgements(split).query_rows)), cell.eval.max_queries)
+            for part, split in measured
+        ),
         sum(_capped(len(data.store(part, "passages")), cell.eval.pool) for part, _ in measured),
         len(data.tokenizer),
         len(pairs),
@@ -175,7 +170,6 @@ def read_contents(config: DictConfig) -> Contents:
 
 
 def _mean_lengths(store: TokenStore, rows: np.ndarray) -> tuple[float, float]:
-    """Mean of the lengths, and of their squares."""
     lengths = store.lengths(np.asarray(rows)).astype(np.float64)
     return float(lengths.mean()), float(np.square(lengths).mean())
 
@@ -184,10 +178,6 @@ def _measured(data: PreparedData) -> list[tuple[Collection, str]]:
     """Collection and split of every evaluation set: the tests, then the dev sets."""
     tests = [(part, evaluation_split(part)) for part in (data.in_domain, *data.ood.values())]
     return [*tests, *dev_splits(data.in_domain, data.robust_dev).values()]
-
-
-def _queries(collection: Collection, split: str) -> int:
-    return len(np.unique(collection.judgements(split).query_rows))
 
 
 def _capped(number: int, limit: int | None) -> int:
@@ -242,15 +232,14 @@ def _disk(parameters: int, each: int) -> int:
 
 
 def _assumptions(
-    target: Hardware,
+    device: Accelerator | None,
     gpus: bool,
     calibration: Calibration | None,
     contents: dict[str, Contents],
     with_data: bool,
 ) -> list[str]:
     said = []
-    if target.device is not None:
-        device = target.device
+    if device is not None:
         said.append(
             f"{device.name}: {device.peak:.3g} bf16 FLOP/s at {ASSUMED_MFU:.0%} MFU (less below a width of "
             f"{FULL_WIDTH}), {device.memory / 1e9:.0f} GB; not measured"

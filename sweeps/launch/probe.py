@@ -26,21 +26,9 @@ from retrieval.run.hardware import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
-from sweeps.launch.calibration import (
-    LAYERS,
-    PAIRS,
-    POINTS,
-    STEPS,
-    VOCABULARY,
-    WIDTHS,
-    Calibration,
-    Point,
-    folder,
-    known,
-    probed_threads,
-)
+from sweeps.launch import need
 from sweeps.launch.facts import Contents
-from sweeps.launch.need import START_SECONDS, estimate
+from sweeps.launch.need import PAIRS, START_SECONDS, Calibration, Point, estimate
 
 LENGTHS = (13, 36)
 """Tokens of a query and of a passage."""
@@ -61,7 +49,7 @@ class _Tokenizer:
     pad_token_id: int = 0
 
     def __len__(self) -> int:
-        return VOCABULARY
+        return need.VOCABULARY
 
 
 def calibrate(config: DictConfig) -> Calibration:
@@ -73,7 +61,7 @@ def calibrate(config: DictConfig) -> Calibration:
     ``config``: ``cache`` and ``train.precision`` are read.
     """
     quiet()
-    found = known(config)
+    found = need.known_calibration(config)
     if found is not None:
         return found
     made: list[Calibration] = []
@@ -83,11 +71,11 @@ def calibrate(config: DictConfig) -> Calibration:
         points = [asdict(point) for point in made[0].points]
         if any(point["exponent"] is None for point in points):
             raise _Busy
-        (into / POINTS).write_text(json.dumps(points), encoding="utf-8")
+        (into / need.POINTS).write_text(json.dumps(points), encoding="utf-8")
 
     with suppress(_Busy):
-        build_once(folder(config), build, describe="the probe of this machine")
-    return known(config) or made[0]
+        build_once(need.calibration_folder(config), build, describe="the probe of this machine")
+    return need.known_calibration(config) or made[0]
 
 
 class _Busy(Exception):
@@ -99,18 +87,18 @@ def _measure_all(precision: str) -> Calibration:
     threads = torch.get_num_threads()
     psutil.cpu_percent()
     time.sleep(LOOK_SECONDS)
-    many = probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
+    many = need.probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
     try:
-        return Calibration([_probe(hidden, chosen, many) for hidden in WIDTHS])
+        return Calibration([_probe(hidden, chosen, many) for hidden in need.WIDTHS])
     finally:
         torch.set_num_threads(threads)
 
 
 def _probe(hidden: int, precision: str, threads: int) -> Point:
-    model = ModelConfig(layers=LAYERS, hidden=hidden, init="scratch")
+    model = ModelConfig(layers=need.LAYERS, hidden=hidden, init="scratch")
     train = TrainConfig(steps=1, batch_size=PAIRS, precision=precision)
     query, passage = LENGTHS
-    contents = Contents(query, query**2, passage, passage**2, PAIRS, PAIRS, VOCABULARY)
+    contents = Contents(query, query**2, passage, passage**2, PAIRS, PAIRS, need.VOCABULARY)
     config = OmegaConf.create(
         {
             "model": OmegaConf.structured(model),
@@ -164,7 +152,7 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
     """Least processor time of a few calls, to which others on the machine do not add, and least time."""
     work()
     taken, passed = [], []
-    for _ in range(STEPS):
+    for _ in range(need.STEPS):
         begun, start = time.perf_counter(), time.process_time()
         work()
         taken.append(time.process_time() - start)
@@ -174,5 +162,5 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
 
 def _tokens() -> TokenBatch:
     lengths = np.repeat(LENGTHS, PAIRS)
-    ids = np.random.default_rng(0).integers(5, VOCABULARY, int(lengths.sum()))
+    ids = np.random.default_rng(0).integers(5, need.VOCABULARY, int(lengths.sum()))
     return group_tokens(ids, lengths)

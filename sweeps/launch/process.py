@@ -237,27 +237,29 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """A program started meanwhile ignores Ctrl-C for good: the sweep decides what it means."""
+def handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[Mapping[signal.Signals, Any]]:
+    """Handle signals so meanwhile, in the main thread; elsewhere do nothing. Yields the earlier handlers."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield {}
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    found = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        yield found
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, before in found.items():
+            signal.signal(number, before)
 
 
-@contextlib.contextmanager
-def on_request_to_end(handler: Callable[[], None]) -> Iterator[None]:
+def interrupts_ignored() -> contextlib.AbstractContextManager[object]:
+    """Let a program started meanwhile ignore Ctrl-C for good: the sweep decides what it means."""
+    return handling({signal.SIGINT: signal.SIG_IGN})
+
+
+def on_request_to_end(handler: Callable[[], None]) -> contextlib.AbstractContextManager[object]:
     """Call ``handler`` in the main thread for every request to end; elsewhere than there, do nothing.
 
     Under ``nohup`` a closed terminal stays ignored: the sweep is to outlive it.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     terminated = float("-inf")
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -272,9 +274,4 @@ def on_request_to_end(handler: Callable[[], None]) -> Iterator[None]:
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         numbers.remove(signal.SIGHUP)
-    found = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in found.items():
-            signal.signal(number, old)
+    return handling(dict.fromkeys(numbers, handle))

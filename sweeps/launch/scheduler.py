@@ -103,10 +103,10 @@ class Scheduler:
             busy, used = busy + cell.units, used + cell.work.memory
 
     def _taken(self, cell: Cell) -> bool:
-        """Whether another sweep has done, or is doing, the cell."""
         state = cell.run.state()
         if state == "done":
-            self._finish(cell, "done", result=cell.run.result())
+            cell.conclude(state)
+            self.display.event(cell)
         elif state == "running":
             cell.state = "elsewhere"
         return state in ("done", "running")
@@ -118,13 +118,11 @@ class Scheduler:
         for cell in self.cells:
             if cell.state != "elsewhere":
                 continue
-            match cell.run.state():
-                case "done":
-                    self._finish(cell, "done", result=cell.run.result())
-                case "failed":
-                    self._finish(cell, "failed", error=(cell.run.status() or {}).get("error"))
-                case "stopped" | "absent":
-                    cell.state = "waiting"  # its owner died: it is ours
+            state = cell.run.state()
+            if cell.conclude(state):
+                self.display.event(cell)
+            elif state != "running":
+                cell.state = "waiting"  # its owner died: it is ours
 
     def _start(self, cell: Cell) -> None:
         environment = dict(self.environment)

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display
-from sweeps.launch.process import ORPHAN_SECONDS, on_request_to_end
+from sweeps.launch.process import ORPHAN_SECONDS, handling, on_request_to_end
 from sweeps.launch.sweep import INTERRUPTED, Options, run_sweep
 
 POLL_SECONDS = 2.0
@@ -96,13 +96,15 @@ def watch(
                 return
             record.write(everything)
             if display.due():
-                display.show(everything, {}, _seconds_left(everything))
+                # By the estimates alone: nothing is known of the queue.
+                running = sum(cell.state == "running" for cell in everything)
+                left = sum(cell.work.seconds for cell in everything if not cell.ended)
+                display.show(everything, {}, left / max(1, running))
             if any(not part.over for part in tasks):
                 time.sleep(poll)
 
 
 def _look(part: Submitted, display: Display) -> None:
-    """Bring the cells of a task up to date."""
     if part.over:
         return
     part.over = part.task.ended()  # before its cells: what they say is then their last word
@@ -122,13 +124,8 @@ def _look(part: Submitted, display: Display) -> None:
 
 def _conclude(cell: Cell, part: Submitted, state: str) -> bool:
     """End a cell as its run has ended, if it has in this task."""
-    if state == "done":
-        cell.end("done", result=cell.run.result())
-    elif state == "failed" and _touched(cell, part):
-        cell.end("failed", error=(cell.run.status() or {}).get("error"))
-    else:
-        return False
-    return True
+    its_own = state == "done" or (state == "failed" and _touched(cell, part))
+    return its_own and cell.conclude(state)
 
 
 def _touched(cell: Cell, part: Submitted) -> bool:
@@ -154,27 +151,16 @@ def take_back(tasks: Sequence[Submitted], display: Display) -> None:
     for part in going:
         part.over = True
         for cell in part.cells:
-            _settle(cell, part)
-
-
-def _settle(cell: Cell, part: Submitted) -> None:
-    """The last word on a cell whose task was taken back."""
-    if cell.ended or _conclude(cell, part, cell.run.state()):
-        return
-    if _touched(cell, part):
-        cell.end("stopped")
-    else:
-        cell.state = "waiting"
+            if cell.ended or _conclude(cell, part, cell.run.state()):
+                continue
+            if _touched(cell, part):
+                cell.end("stopped")
+            else:
+                cell.state = "waiting"
 
 
 def _started(cell: Cell) -> object:
     return (cell.run.status() or {}).get("started")
-
-
-def _seconds_left(cells: Sequence[Cell]) -> float:
-    """By the estimates alone: nothing is known of the queue."""
-    running = sum(cell.state == "running" for cell in cells)
-    return sum(cell.work.seconds for cell in cells if not cell.ended) / max(1, running)
 
 
 def make_importable() -> None:
@@ -208,21 +194,18 @@ class Chunk:
             for cell in cells
         ]
         chunk = cls(plain, str((folder / "tasks" / str(number)).resolve()), str(Path.cwd()), folder.name)
-        chunk._called_off.unlink(missing_ok=True)  # of an earlier sweep in the same folder
+        chunk.called_off.unlink(missing_ok=True)  # of an earlier sweep in the same folder
         return chunk
 
     @property
-    def _called_off(self) -> Path:
+    def called_off(self) -> Path:
+        """A file that exists where nothing is to be run any more."""
         return Path(self.folder) / "called-off"
 
     def call_off(self) -> None:
         """Say, to whatever process starts with this chunk from now on, that nothing is to be run."""
-        self._called_off.parent.mkdir(parents=True, exist_ok=True)
-        self._called_off.touch()
-
-    def called_off(self) -> bool:
-        """Whether nothing is to be run any more."""
-        return self._called_off.exists()
+        self.called_off.parent.mkdir(parents=True, exist_ok=True)
+        self.called_off.touch()
 
 
 class ChunkRunner:
@@ -247,7 +230,7 @@ class ChunkRunner:
             for index, overrides, config in chunk.cells
         ]
         with _preemption() as requeue:
-            if chunk.called_off():
+            if chunk.called_off.exists():
                 return INTERRUPTED
             _, status = run_sweep(composed, self.options, Path(chunk.folder), group=chunk.group)
         if status == INTERRUPTED:
@@ -266,30 +249,19 @@ class ChunkRunner:
 def _preemption() -> Iterator[Callable[[], None]]:
     """Let a preemption stop the sweep gently; yields what then queues the task again, if anything does."""
     received: list[int] = []
-    found = {number: signal.getsignal(number) for number in (*PREEMPTION, signal.SIGTERM)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt  # until the scheduler has a handler of its own
 
     def preempt(number: int, frame: FrameType | None) -> None:
         received.append(number)
         signal.raise_signal(signal.SIGTERM)
 
-    def requeue() -> None:
-        for number in received:
-            handler = found[signal.Signals(number)]
-            if callable(handler):
-                handler(number, None)
+    # A termination interrupts until the scheduler has a handler of its own.
+    with handling(
+        {**dict.fromkeys(PREEMPTION, preempt), signal.SIGTERM: signal.default_int_handler}
+    ) as found:
 
-    try:
-        for number in PREEMPTION:
-            signal.signal(number, preempt)
-        signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread: nothing can be caught
+        def requeue() -> None:
+            for number in received:
+                if callable(handler := found[signal.Signals(number)]):
+                    handler(number, None)
+
         yield requeue
-        return
-    try:
-        yield requeue
-    finally:
-        for number, handler in found.items():
-            signal.signal(number, handler)

@@ -14,11 +14,10 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.run.resources import available_cores, available_gpus, available_memory
-from sweeps.launch.calibration import Calibration, known
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
-from sweeps.launch.need import estimate
+from sweeps.launch.need import Calibration, estimate, known_calibration
 from sweeps.launch.packing import Plan, plan_slots
 from sweeps.launch.process import Child, Job, start_server
 from sweeps.launch.scheduler import Scheduler
@@ -70,8 +69,7 @@ def run_sweep(
 
     Returns the cells with their outcome, and the exit status: 0 all done, 1 some not, 130 interrupted.
 
-    Raises:
-        ConfigError: A configuration is invalid; nothing has been started.
+    Raises ConfigError: a configuration is invalid; nothing has been started.
     """
     cells = make_cells(composed, options, group or folder.name)
     record = SweepRecord(folder)
@@ -93,8 +91,7 @@ def run_sweep(
 def make_cells(composed: Sequence[Composed], options: Options, group: str) -> list[Cell]:
     """The cells of a sweep whose W&B group is ``group``; those done before have ended.
 
-    Raises:
-        ConfigError: A configuration is invalid, or its data are not there.
+    Raises ConfigError: a configuration is invalid, or its data are not there.
     """
     opened = resolve_name(options.open)
     known: dict[str, str] = {}
@@ -123,7 +120,9 @@ def _run(
 ) -> bool:
     """Prepare the data and run ``waiting``; whether it was interrupted."""
     environment = {**os.environ, **extra}
-    cores, gpus, memory = available_cores(), _wanted_gpus(waiting), available_memory()
+    cores, memory = available_cores(), available_memory()
+    on_cpu = any(OmegaConf.select(cell.config, "trainer.accelerator") == "cpu" for cell in waiting)
+    gpus = [] if on_cpu else available_gpus()
 
     def plan_of(some: Sequence[Cell]) -> Plan:
         works = [cell.work for cell in some]
@@ -173,7 +172,7 @@ def _calibrate(
     if gpus or decided:
         return
     config = cells[0].config  # says where the cache is and which precision is meant
-    found = known(config)
+    found = known_calibration(config)
     if found is None and options.probe is not None:
         child = Child(Job(options.probe, config, 1, environment=environment))
         child.wait(PROBE_PATIENCE)
@@ -215,12 +214,6 @@ def _assign(cells: Sequence[Cell], plan: Plan) -> None:
         with open_dict(cell.config):
             if "trainer" in cell.config and "progress" in cell.config.trainer:
                 cell.config.trainer.progress = False  # it would fill the log with redrawn bars
-
-
-def _wanted_gpus(cells: Sequence[Cell]) -> list[str]:
-    """GPUs to hand out: none when some cell asks for the CPU."""
-    wants = {str(OmegaConf.select(cell.config, "trainer.accelerator")) for cell in cells}
-    return [] if "cpu" in wants else available_gpus()
 
 
 def _wanted_threads(cells: Sequence[Cell]) -> int | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
-from sweeps.errors import FitRefusedError
+from sweeps.diagnostics import FitRefusedError
 from sweeps.fitting.estimate import Estimate
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Runs
@@ -165,8 +165,7 @@ def _determined(form: Form, sample: Sample) -> bool:
 def largest_level(sample: Sample, axis: str) -> NDArray[np.bool_]:
     """Configurations with the largest N (D)."""
     size = sample.inputs.n if axis == "N" else sample.inputs.d
-    largest: NDArray[np.bool_] = size >= size.max()
-    return largest
+    return np.asarray(size >= size.max())
 
 
 def _candidate(sample: Sample, runs: Runs, form: Form, options: FitOptions) -> Candidate:

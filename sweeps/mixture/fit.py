@@ -15,6 +15,7 @@ from sweeps.fitting.estimate import Estimate
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Runs
 from sweeps.fitting.result import FitOptions
+from sweeps.frontier.trace import DEV, steers
 from sweeps.mixture import checks
 from sweeps.mixture.compare import AXES, Candidate, Comparison, compare, largest_level
 from sweeps.mixture.forms import FORMS
@@ -32,14 +33,8 @@ from sweeps.mixture.record import (
 )
 from sweeps.mixture.runs import Cell, Prepared, Sample, prepare
 from sweeps.mixture.surface import Draws, Surface, draw_members, form_of
-from sweeps.table.source import Source
 
 T = TypeVar("T")
-
-EFFECTIVENESS = "dev/eff/contrastive_entropy"
-ROBUSTNESS = "dev/ood/contrastive_entropy"
-DEV = "dev/"
-"""Metrics whose names start so may steer training."""
 
 _CURVE = np.linspace(0.0, 1.0, 41)
 """ω at which the predicted frontier is written."""
@@ -49,8 +44,8 @@ _CURVE = np.linspace(0.0, 1.0, 41)
 class MixtureOptions:
     """What is fitted and how; every field changes numbers and is written to ``mixture.json``."""
 
-    eff: str = EFFECTIVENESS
-    rob: str = ROBUSTNESS
+    eff: str = DEV[0]
+    rob: str = DEV[1]
     by: tuple[str, ...] = ("model", "frac")
     """Columns whose values make a cell."""
     forms: tuple[str, ...] = ()
@@ -60,10 +55,7 @@ class MixtureOptions:
 
 
 def fit_mixture(
-    table: pd.DataFrame,
-    options: MixtureOptions | None = None,
-    predict: Sequence[tuple[float, float]] = (),
-    source: Source | None = None,
+    table: pd.DataFrame, options: MixtureOptions | None = None, predict: Sequence[tuple[float, float]] = ()
 ) -> Mixture:
     """Fit E and R over (ω, D, N) and the law of the best ω, as the record written to ``mixture.json``.
 
@@ -71,7 +63,6 @@ def fit_mixture(
         table: one row a run with the columns of ``result.json``; see :func:`sweeps.mixture.runs.prepare`.
         options: metrics, cells, candidate forms, loss, draws.
         predict: further (N, D) at which ω* is wanted.
-        source: where the runs come from, for the record.
 
     Raises TableError and FitRefusedError (one line, exit status 2) and ConfigError on an unknown form or on
     fewer than 20 draws.
@@ -82,9 +73,12 @@ def fit_mixture(
     comparison = compare(prepared.sample, options.fit, options.forms)
     draws = draw_members(comparison.members(), options.fit.bootstrap, options.fit.seed)
     record = _record(options, prepared, comparison, draws)
-    said = [_prediction(comparison.surface, draws, point, options.fit.level) for point in predict]
+    said = []
+    for n, d in predict:
+        (best,) = optima(comparison.surface, draws, np.array([n]), np.array([d]), options.fit.level)
+        said.append(OmegaPrediction(n, d, best, checks.check_point(prepared.sample, n, d)))
     found = checks.check(record, comparison.surface)
-    return replace(record, predictions=said, warnings=[*prepared.notes, *found], source=source)
+    return replace(record, predictions=said, warnings=[*prepared.notes, *found])
 
 
 def _check(options: MixtureOptions) -> None:
@@ -98,13 +92,12 @@ def _check(options: MixtureOptions) -> None:
 
 
 def _record(options: MixtureOptions, prepared: Prepared, comparison: Comparison, draws: Draws) -> Mixture:
-    """The record but for its predictions and warnings."""
     surface, level, own = comparison.surface, options.fit.level, draws[0][1]
     return Mixture(
         kind="mixture",
         version=VERSION,
         metrics=_both(options.eff, options.rob),
-        steers=options.eff.startswith(DEV) and options.rob.startswith(DEV),
+        steers=steers(options.eff, options.rob),
         conditions=prepared.conditions,
         by=list(options.by),
         level=level,
@@ -133,7 +126,6 @@ def _both(eff: T, rob: T) -> dict[str, T]:
 
 
 def _forms(candidates: list[Candidate]) -> dict[str, FormFit]:
-    """Forms of one objective, best first."""
     least = min(item.aicc for item in candidates)
     return {
         item.form.name: FormFit(
@@ -163,7 +155,6 @@ def _rmse(part: Estimate) -> float:
 
 
 def _sizes(cells: Sequence[Cell]) -> tuple[Floats, Floats]:
-    """N and D [k] of cells."""
     return np.array([cell.n for cell in cells]), np.array([cell.d for cell in cells])
 
 
@@ -222,7 +213,6 @@ def _cells(surface: Surface, draws: Draws, level: float) -> list[MixtureCell]:
 
 
 def _measured(sample: Sample) -> list[Measured]:
-    """Every configuration."""
     eff, rob = np.exp(sample.eff.means()).tolist(), np.exp(sample.rob.means()).tolist()
     columns = (sample.inputs.omega.tolist(), eff, rob, sample.eff.counts.tolist())
     return [Measured(*one) for one in zip(*columns, _ranges(sample.eff), _ranges(sample.rob))]
@@ -233,9 +223,3 @@ def _ranges(runs: Runs) -> list[list[float]]:
     values = np.exp(runs.log_y)
     parts = [values[runs.cluster == place] for place in range(len(runs.counts))]
     return [[float(part.min()), float(part.max())] for part in parts]
-
-
-def _prediction(surface: Surface, draws: Draws, point: tuple[float, float], level: float) -> OmegaPrediction:
-    n, d = point
-    (best,) = optima(surface, draws, np.array([n]), np.array([d]), level)
-    return OmegaPrediction(n, d, best, checks.check_point(surface.sample, n, d))

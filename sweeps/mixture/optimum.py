@@ -30,11 +30,6 @@ _SIDE = 7
 _CHUNK = 2_000_000
 
 
-def objective(goal: str, eff: Floats, rob: Floats) -> Floats:
-    """What ``goal`` minimises, of the shape of E and R."""
-    return {"knee": eff + rob, "eff": eff, "rob": rob}[goal]
-
-
 def best_omega(surface: Surface, n: Floats, d: Floats, theta: Theta | None = None) -> dict[str, Floats]:
     """ω* of each goal at the points (N, D) [k] for each of r parameter sets: goal → [r, k].
 
@@ -51,9 +46,8 @@ def best_omega(surface: Surface, n: Floats, d: Floats, theta: Theta | None = Non
         part = slice(begin, begin + step)
         with np.errstate(all="ignore"):
             eff, rob = surface.values(inputs, (theta[0][part], theta[1][part]))
-        shape = (-1, points, len(_OMEGA))
-        for goal in GOALS:
-            found[goal][part] = _minimum(objective(goal, eff, rob).reshape(shape))
+        for goal, values in {"knee": eff + rob, "eff": eff, "rob": rob}.items():
+            found[goal][part] = _minimum(values.reshape(-1, points, len(_OMEGA)))
     return found
 
 
@@ -80,8 +74,7 @@ def _minimum(values: Floats) -> Floats:
         shift = 0.5 * (left - right) / (left - 2 * middle + right)
     use = (best == inner) & np.isfinite(shift)
     angle = _ANGLE[best] + np.where(use, np.clip(shift, -0.5, 0.5), 0.0) * (_ANGLE[1] - _ANGLE[0])
-    omega: Floats = np.sin(angle) ** 2
-    return omega
+    return np.asarray(np.sin(angle) ** 2)
 
 
 def logit(omega: Floats) -> Floats:
@@ -92,14 +85,12 @@ def logit(omega: Floats) -> Floats:
 
 def logits(coefficients: Floats, n: Floats, d: Floats) -> Floats:
     """a + b·ln D + c·ln N [..., k] of coefficients [..., 3] at (N, D) [k]."""
-    found: Floats = coefficients @ np.stack([np.ones_like(d), np.log(d), np.log(n)])
-    return found
+    return np.asarray(coefficients @ np.stack([np.ones_like(d), np.log(d), np.log(n)]))
 
 
 def omega_of(logits: Floats) -> Floats:
     """ω of its logits, clipped to [EDGE, 1 − EDGE]."""
-    found: Floats = np.clip(1 / (1 + np.exp(-logits)), EDGE, 1 - EDGE)
-    return found
+    return np.clip(1 / (1 + np.exp(-logits)), EDGE, 1 - EDGE)
 
 
 def optimum_laws(surface: Surface, draws: Draws, level: float) -> dict[str, Optimum]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from sweeps.diagnostics import Diagnostic
 from sweeps.records import OPTIONAL, SPREAD, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 
 VERSION = 1
 

@@ -10,20 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.errors import FitRefusedError, TableError, missing_column
+from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose, require_columns
+from sweeps.fitting import points
 from sweeps.fitting.laws import Floats
-from sweeps.fitting.points import (
-    NEGATIVES,
-    PAIRS,
-    SAME_LEVEL,
-    SIZE,
-    Runs,
-    levels_of,
-    positive,
-    refuse_mixtures,
-    refuse_rising,
-)
+from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE, Runs, levels_of, positive
 from sweeps.mixture.forms import Inputs
 from sweeps.mixture.record import Conditions
 
@@ -32,6 +22,13 @@ STEPS, PER_STEP = "train/steps", "train/pairs_per_step"
 
 MIN_OMEGAS = 3
 """Levels of ω that a cell must have to be used: two say which is better, not where the best lies."""
+
+_STATED: dict[str, tuple[str, str | None]] = {
+    MIXING: ("ways in which ω acts", "steps"),
+    "base_strategy": ("base strategies", "standard"),
+    ROBUST: ("kinds of robustness data", None),
+}
+"""Column with one value in the fixed-ω runs -> what its values are, value of runs that do not state it."""
 
 _AGREE = ("size/convention", NEGATIVES, "eval/pool", "data", "data/fingerprint")
 
@@ -63,11 +60,7 @@ class Sample:
         rows = keep[self.eff.cluster]
         part = self.inputs.at(self.inputs.omega[keep], self.inputs.n[keep], self.inputs.d[keep])
         return replace(
-            self,
-            inputs=part,
-            eff=self.eff.select(rows),
-            rob=self.rob.select(rows),
-            cell=self.cell[keep],
+            self, inputs=part, eff=self.eff.select(rows), rob=self.rob.select(rows), cell=self.cell[keep]
         )
 
 
@@ -95,14 +88,12 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     Raises TableError on a missing column or value, FitRefusedError on rows that must not share a law, on
     no fixed-ω run and on fewer than three levels of ω in every cell.
     """
-    for name in (eff, rob, SIZE, PAIRS, STEPS, PER_STEP, "strategy", RULE, OMEGA, *by):
-        if name not in table:
-            raise missing_column(name, table.columns)
-    refuse_rising(eff)
-    refuse_rising(rob)
-    rows, mixing = _fixed(table)
-    conditions = _conditions(rows, mixing)
-    refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
+    require_columns(table, eff, rob, SIZE, PAIRS, STEPS, PER_STEP, "strategy", RULE, OMEGA, *by)
+    points.refuse_rising(eff)
+    points.refuse_rising(rob)
+    rows, stated = _fixed(table)
+    conditions = _conditions(rows, stated)
+    points.refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
     complete = rows[[eff, rob]].notna().all(axis=1)
     if not complete.any():
         raise TableError(f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others")
@@ -114,8 +105,8 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     return Prepared(sample, conditions, len(rows), len(table) - len(rows), notes)
 
 
-def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Rows with a fixed ω in column ``omega`` (the base strategy's have ω = 0), and how ω acts in them."""
+def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str | None]]:
+    """Rows with a fixed ω in column ``omega`` (the base strategy's have ω = 0), and what they state."""
     frame = table.reset_index(drop=True).copy()
     fixed = (frame["strategy"] == "pareto") & (frame[RULE] == "fixed")
     if not fixed.any():
@@ -125,11 +116,9 @@ def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             f"no run has strategy=pareto with omega/rule=fixed (strategies: {have}); run "
             "`python train.py -m strategy=pareto strategy.rule=fixed strategy.omega=0.1,0.25,0.5`",
         )
-    mixing = _one_mixing(frame, fixed)
-    base = _single(frame, fixed, "base_strategy", "standard")
-    _single(frame, fixed, ROBUST, None)
+    stated = {column: _one_value(frame[fixed], column) for column in _STATED}
     # Under steps, ω = 0 is the base strategy to the bit; under loss it is another treatment.
-    zero = (frame["strategy"] == base) if mixing == "steps" else pd.Series(False, index=frame.index)
+    zero = (frame["strategy"] == stated["base_strategy"]) & (stated[MIXING] == "steps")
     frame["omega"] = pd.to_numeric(frame[OMEGA], errors="coerce").where(fixed, 0.0)
     rows = frame[fixed | zero]
     wrong = rows[~rows["omega"].between(0.0, 1.0)]
@@ -139,44 +128,26 @@ def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         raise TableError(
             f"run {name}: {OMEGA} = {value} is not a number from 0 to 1; mend it or leave it out"
         )
-    return rows.reset_index(drop=True), mixing
+    return rows.reset_index(drop=True), stated
 
 
-def _one_mixing(frame: pd.DataFrame, fixed: pd.Series) -> str:
-    if MIXING not in frame:
-        return "steps"
-    stated = frame.loc[fixed, MIXING].where(frame.loc[fixed, MIXING].notna(), "steps").astype(str)
-    values = sorted(stated.unique())
+def _one_value(fixed: pd.DataFrame, column: str) -> str | None:
+    """The one value of a column of :data:`_STATED` in the fixed-ω rows, or what runs without one mean."""
+    what, default = _STATED[column]
+    stated = fixed[column] if column in fixed else pd.Series(dtype=object)
+    values = sorted((stated.fillna(default) if column == MIXING else stated.dropna()).astype(str).unique())
     if len(values) > 1:
+        option = f"--where {column}={default if column == MIXING else values[0]},"
         raise FitRefusedError(
             "MIXED_STRATEGY",
-            f"the fixed-ω runs mix {len(values)} ways in which ω acts ({', '.join(values)}); "
-            f"keep one: {_where(MIXING, 'steps')}",
-        )
-    return str(values[0])
-
-
-def _where(column: str, value: object) -> str:
-    """The option that keeps ``value`` and the rows without one (the base strategy's)."""
-    return f"--where {column}={value}, (the comma keeps the runs without one, those at ω = 0)"
-
-
-def _single(frame: pd.DataFrame, fixed: pd.Series, column: str, default: str | None) -> str | None:
-    """The one value of a column in the fixed-ω rows; ``default`` where the column is missing or empty."""
-    values = sorted(frame.loc[fixed, column].dropna().astype(str).unique()) if column in frame else []
-    if len(values) > 1:
-        what = "base strategies" if column == "base_strategy" else "kinds of robustness data"
-        raise FitRefusedError(
-            "MIXED_STRATEGY",
-            f"the fixed-ω runs mix {len(values)} {what} ({', '.join(values)}); "
-            f"keep one: {_where(column, values[0])}",
+            f"the fixed-ω runs mix {len(values)} {what} ({', '.join(values)}); keep one: {option} "
+            "(the comma keeps the runs without one, those at ω = 0)",
         )
     return values[0] if values else default
 
 
-def _conditions(rows: pd.DataFrame, mixing: str) -> Conditions:
+def _conditions(rows: pd.DataFrame, stated: dict[str, str | None]) -> Conditions:
     """The training conditions that the law holds for; each has one value or the table is refused."""
-    fixed = rows["strategy"] == "pareto"
     budget = []
     for column in (STEPS, PER_STEP):
         values = np.unique(levels_of(positive(rows, column)))
@@ -192,10 +163,10 @@ def _conditions(rows: pd.DataFrame, mixing: str) -> Conditions:
     return Conditions(
         train_steps=int(budget[0]),
         pairs_per_step=budget[1],
-        robust=_single(rows, fixed, ROBUST, None),
-        base_strategy=_single(rows, fixed, "base_strategy", "standard"),
+        robust=stated[ROBUST],
+        base_strategy=stated["base_strategy"],
         data=str(data.iloc[0]) if len(data) else None,
-        mixing=mixing,
+        mixing=str(stated[MIXING]),
     )
 
 
@@ -256,7 +227,8 @@ def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], condition
     cluster = cluster.ravel()
     seeds = [str(seed) for seed in rows.get("seed", pd.Series(range(len(rows))))]
     seen = conditions.train_steps * conditions.pairs_per_step
-    inputs = Inputs(omega[first], n[first], d[first], seen, _mean(n[first]), _mean(d[first]))
+    n0, d0 = (float(np.exp(np.log(values[first]).mean())) for values in (n, d))
+    inputs = Inputs(omega[first], n[first], d[first], seen, n0, d0)
     parts = [Runs(n, d, np.log(positive(rows, metric)), cluster, seeds, order, None) for metric in (eff, rob)]
     cells = []
     for key in place:
@@ -269,7 +241,7 @@ def _one_size(rows: pd.DataFrame, keys: pd.Series, n: Floats, d: Floats, by: Seq
     """A cell is one N and one D."""
     for name, values in ((SIZE, n), (PAIRS, d)):
         spread = pd.Series(values).groupby(keys.to_numpy()).agg(["min", "max"])
-        wide = spread[spread["max"] > spread["min"] * (1 + SAME_LEVEL)]
+        wide = spread[spread["max"] > spread["min"] * (1 + points.SAME_LEVEL)]
         if len(wide):
             cell, low, high = wide.index[0].replace("\0", " "), *wide.iloc[0]
             raise FitRefusedError(
@@ -277,8 +249,3 @@ def _one_size(rows: pd.DataFrame, keys: pd.Series, n: Floats, d: Floats, by: Seq
                 f"cell {cell or 'all'} (--by {','.join(by) or '…'}) holds several {name} ({low:g}, {high:g})"
                 "; name the columns that tell its runs apart in --by",
             )
-
-
-def _mean(values: Floats) -> float:
-    """Geometric mean."""
-    return float(np.exp(np.log(values).mean()))

@@ -15,7 +15,6 @@ from sweeps.fitting.estimate import Estimate, estimate, huber
 from sweeps.fitting.laws import Floats, Law, Parameter, Points
 from sweeps.fitting.points import Runs
 from sweeps.fitting.result import FitOptions
-from sweeps.fitting.solver import Objective
 from sweeps.mixture.forms import Form, Inputs
 from sweeps.mixture.runs import Sample
 
@@ -161,9 +160,9 @@ def draw(surface: Surface, count: int, seed: int) -> Theta:
     found = []
     for part, residuals in zip(parts, standard):
         points = part.points
-        fitted = points.log_y + part.residuals
-        target = fitted + residuals[chosen] * scale / np.sqrt(points.weight)
-        found.append(_refit(part.objective, part.optimum.theta, target))
+        target = points.log_y + part.residuals + residuals[chosen] * scale / np.sqrt(points.weight)
+        start = np.repeat(part.optimum.theta[None, :], count, axis=0)
+        found.append(part.objective.solve(start, target, tolerance=_DRAW_TOLERANCE, iterations=100)[0])
     return found[0], found[1]
 
 
@@ -178,16 +177,14 @@ def relative_slopes(part: Estimate, inputs: Inputs | None = None) -> Floats:
         law = law.at(inputs)
     values, jac = law.evaluate(theta[None, :], part.points.u, part.points.v)
     low, high = law.bounds(np.inf)
-    slopes: Floats = (jac[0] / values[0][:, None])[:, (theta > low) & (theta < high)]
-    return slopes
+    return np.asarray((jac[0] / values[0][:, None])[:, (theta > low) & (theta < high)])
 
 
 def prediction_variance(part: Estimate, inputs: Inputs) -> Floats:
     """Covariance [k, k] of a new configuration's ln metric about its prediction, in units of the scatter²."""
     fitted = relative_slopes(part) * np.sqrt(part.points.weight)[:, None]
     new = relative_slopes(part, inputs)
-    found: Floats = np.eye(len(new)) + new @ np.linalg.pinv(fitted.T @ fitted, hermitian=True) @ new.T
-    return found
+    return np.eye(len(new)) + new @ np.linalg.pinv(fitted.T @ fitted, hermitian=True) @ new.T
 
 
 def _standardised(part: Estimate) -> Floats:
@@ -197,23 +194,9 @@ def _standardised(part: Estimate) -> Floats:
     leverage = np.einsum("mp,pm->m", slopes, np.linalg.pinv(slopes)) if slopes.size else np.zeros(len(weight))
     scaled = -part.residuals * np.sqrt(weight) / np.sqrt(1.0 - np.clip(leverage, 0.0, _MAX_LEVERAGE))
     scaled -= scaled.mean()
-    seeds = _seed_scale(part.runs, weight)
+    noise, freedom = part.runs.seed_variance()
+    seeds = float(np.sqrt((noise / part.runs.counts * weight).mean())) if freedom else 0.0
     spread = float(np.sqrt((scaled**2).mean()))
     if spread <= 1e-12:
-        alternating: Floats = seeds * np.where(np.arange(len(scaled)) % 2, 1.0, -1.0)
-        return alternating
-    grown: Floats = scaled * max(1.0, seeds / spread)
-    return grown
-
-
-def _seed_scale(runs: Runs, weight: Floats) -> float:
-    """Standard deviation of a configuration's mean that seeds alone explain, in units of weight 1."""
-    noise, freedom = runs.seed_variance()
-    return float(np.sqrt((noise / runs.counts * weight).mean())) if freedom else 0.0
-
-
-def _refit(objective: Objective, theta: Floats, target: Floats) -> Floats:
-    """Optima [r, p] for tables ``target`` [r, m] of ln metric, from ``theta``."""
-    start = np.repeat(theta[None, :], len(target), axis=0)
-    fitted, _ = objective.solve(start, target, tolerance=_DRAW_TOLERANCE, iterations=100)
-    return fitted
+        return seeds * np.where(np.arange(len(scaled)) % 2, 1.0, -1.0)
+    return np.asarray(scaled * max(1.0, seeds / spread))

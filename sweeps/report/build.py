@@ -10,26 +10,30 @@ import pandas as pd
 from retrieval.codes import Code
 from retrieval.run.files import write_json
 from sweeps.codes import CODES
-from sweeps.diagnostics import Diagnostic
-from sweeps.errors import TableError
+from sweeps.diagnostics import Diagnostic, TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
 from sweeps.records import Record
-from sweeps.report.comparisons import comparison_part
+from sweeps.report.baseline import comparison_section, efficiency_section
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import surface_panel
 from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
-from sweeps.report.mixtures import mixture_part
-from sweeps.report.page import Finding, Page, Section, write_page
+from sweeps.report.page import Finding, Page, Section, fits_table, runs_table, write_csv, write_page
 from sweeps.report.provenance import checklist, commands
-from sweeps.report.quality import cost_section, domains_section, ranking_section
-from sweeps.report.scaling import OBJECTIVES, joint_fits, measured, scaling, slug
+from sweeps.report.scaling import (
+    OBJECTIVES,
+    cost_section,
+    domains_section,
+    joint_fits,
+    measured,
+    ranking_section,
+    scaling,
+    slug,
+)
 from sweeps.report.summary import facts, lead
-from sweeps.report.tables import fits_table, runs_table, write_csv
-from sweeps.report.tradeoff import frontier_part, sensitivity_part
-from sweeps.report.worth import efficiency_part
+from sweeps.report.tradeoff import frontier_section, mixture_section, sensitivity_section
 from sweeps.report.written import Written
 from sweeps.table.runs import Collected, write_table
 
@@ -56,14 +60,25 @@ class Analysis:
     sections: list[Section] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     joint: list[tuple[str, str, FitResult]] = field(default_factory=list)
-    records: dict[str, Record] = field(default_factory=dict)
-    """Records of frontier, efficiency and sensitivities by file name."""
-    findings: list[Finding] = field(default_factory=list)
 
     @property
     def fits(self) -> list[FitResult]:
         """Every fitted law."""
         return [item.fit for item in self.curves if item.fit is not None] + [fit for *_, fit in self.joint]
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """What the sections show, by file name."""
+        return {name: record for section in self.sections for name, record in section.records.items()}
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the runs, the fits and the sections warn of."""
+        fits = [(f"{c.label}, {c.metric}, {c.where}", c.fit) for c in self.curves if c.fit is not None]
+        fits += [(f"{label}, {metric}, joint law", fit) for label, metric, fit in self.joint]
+        of_fits = [Finding(warning, name) for name, fit in fits for warning in fit.warnings]
+        of_sections = [found for section in self.sections for found in section.findings]
+        return [*_run_findings(self.runs), *of_fits, *of_sections]
 
 
 def build_report(collected: Collected, out: Path, options: ReportOptions | None = None) -> Path:
@@ -105,58 +120,46 @@ def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = Non
     analysis.curves = [*along_data, *along_model]
     surface = Section("surface", "Size and data together")
     analysis.joint = joint_fits(runs, written, surface)
-    analysis.sections = [data, model]
-    if analysis.joint:
-        analysis.sections.append(_surface(surface, analysis.joint))
-    optional = (mixture_part(runs, written), comparison_part(runs, written))
-    parts = [frontier_part(runs, written), *(part for part in optional if part)]
-    parts.append(efficiency_part(runs, written))
-    if analysis.joint:
-        parts.append(sensitivity_part(runs, written))
-    for part in parts:
-        analysis.sections.append(part.section)
-        analysis.records |= part.records
-    domain = domains_section(runs)
-    analysis.sections += [_omega(runs, folder), ranking_section(runs), *([domain] if domain else [])]
-    analysis.sections.append(cost_section(runs))
-    analysis.findings = _run_findings(runs) + _fit_findings(analysis)
-    analysis.findings += [found for part in parts for found in part.findings]
+    for label, metric, fit in analysis.joint:
+        if label in (analysis.joint[0][0], "pareto"):
+            surface.panels.append(surface_panel(label, metric, fit, _joint_name(label, metric)))
+    analysis.sections = [data, model, *([surface] if analysis.joint else [])]
+    analysis.sections += [
+        section
+        for section in (
+            frontier_section(runs, written),
+            mixture_section(runs, written),
+            comparison_section(runs, written),
+            efficiency_section(runs, written),
+            sensitivity_section(runs, written) if analysis.joint else None,
+            _omega(runs, folder),
+            ranking_section(runs),
+            domains_section(runs),
+            cost_section(runs),
+        )
+        if section is not None
+    ]
     return analysis
 
 
-def _fit_findings(analysis: Analysis) -> list[Finding]:
-    named = [(f"{c.label}, {c.metric}, {c.where}", c.fit) for c in analysis.curves if c.fit is not None]
-    named += [(f"{label}, {metric}, joint law", fit) for label, metric, fit in analysis.joint]
-    return [Finding(warning, name) for name, fit in named for warning in fit.warnings]
-
-
-_UNKNOWN = (
-    "another version of this project recorded this code",
-    "see the warnings in the run's result.json",
-)
+_UNKNOWN = ("another version of this project recorded this code", "see the warnings in the run's result.json")
 """Meaning and remedy of a code that the registry does not hold."""
 
 
 def _run_findings(runs: pd.DataFrame) -> list[Finding]:
-    """Codes in the runs' own results."""
     if "warnings" not in runs:
         return []
     found = []
     for _, row in runs.iterrows():
         for code in str(row["warnings"] or "").split():
             kind = CODES.get(code) or Code(code, "warning", *_UNKNOWN)
-            diagnostic = Diagnostic(kind, "recorded by the run, with its numbers in result.json")
-            found.append(Finding(diagnostic, str(row.get("run", "a run"))))
+            said = "recorded by the run, with its numbers in result.json"
+            found.append(Finding(Diagnostic(**vars(kind), message=said), str(row.get("run", "a run"))))
     return found
 
 
-def _surface(section: Section, joint: list[tuple[str, str, FitResult]]) -> Section:
-    first = joint[0][0]
-    for label, metric, fit in joint:
-        if label in (first, "pareto"):
-            name = f"joint-{metric.split('/')[0]}-{slug(label)}"
-            section.panels.append(surface_panel(label, metric, fit, name))
-    return section
+def _joint_name(label: str, metric: str) -> str:
+    return f"joint-{metric.split('/')[0]}-{slug(label)}"
 
 
 def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
@@ -175,7 +178,6 @@ def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
 
 
 def _appendix(collected: Collected, analysis: Analysis, folder: Path | None) -> list[Section]:
-    """Sections every report ends with: fits, runs, commands."""
     fits = Section("fits", "Fitted laws")
     fits.tables.append(fits_table(analysis.curves, analysis.joint))
     if not analysis.fits:
@@ -189,7 +191,6 @@ def _appendix(collected: Collected, analysis: Analysis, folder: Path | None) -> 
 
 
 def _write_records(analysis: Analysis, collected: Collected, out: Path) -> None:
-    """Tables as CSV, fits and records as JSON."""
     for section in analysis.sections:
         for part in section.tables:
             write_csv(part, out)
@@ -199,6 +200,6 @@ def _write_records(analysis: Analysis, collected: Collected, out: Path) -> None:
         if item.fit is not None:
             write_json(out / "fits" / f"{item.name}.json", item.fit.to_json())
     for label, metric, fit in analysis.joint:
-        write_json(out / "fits" / f"joint-{metric.split('/')[0]}-{slug(label)}.json", fit.to_json())
+        write_json(out / "fits" / f"{_joint_name(label, metric)}.json", fit.to_json())
     for name, record in analysis.records.items():
         write_json(out / f"{slug(name)}.json", record.to_json())

@@ -22,6 +22,8 @@ Axis = Literal["N", "D"]
 Fitting = Literal["full", "quick", "none"]
 
 COLUMN: dict[str, str] = {"N": SIZE, "D": PAIRS}
+ACROSS: dict[str, str] = {"N": PAIRS, "D": SIZE}
+"""Column of an axis, and of the other one."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Curve:
 
 def best_slice(runs: pd.DataFrame, axis: Axis) -> float | None:
     """Value of the other axis at which most levels of ``axis`` were run (the largest of ties)."""
-    along, across = COLUMN[axis], COLUMN["D" if axis == "N" else "N"]
+    along, across = COLUMN[axis], ACROSS[axis]
     if along not in runs or across not in runs or not len(runs):
         return None
     levels = runs.groupby(across)[along].nunique()
@@ -95,7 +97,7 @@ def curve(
 
     The law has a floor from four levels on; three levels determine no more than scale and exponent.
     """
-    across = COLUMN["D" if axis == "N" else "N"]
+    across = ACROSS[axis]
     part = runs[(runs["label"] == label) & (runs[across] == other) & runs[metric].notna()]
     where = _slice_name(part, axis, other)
     points = _points(part, axis, metric)

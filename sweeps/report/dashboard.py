@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.run.tracking import has_wandb_key
 from sweeps.fitting.points import PAIRS, SIZE
 
@@ -34,16 +34,12 @@ class PanelSpec:
     text: str = ""
 
 
-@dataclass(frozen=True)
-class SectionSpec:
-    """A heading and its panels."""
-
-    name: str
-    panels: tuple[PanelSpec, ...]
+Sections = dict[str, tuple[PanelSpec, ...]]
+"""Heading -> its panels."""
 
 
-def panels(conclusions: Sequence[str] = ()) -> list[SectionSpec]:
-    """Sections of the dashboard; ``conclusions`` are the report's sentences, shown first."""
+def panels(conclusions: Sequence[str] = ()) -> Sections:
+    """Return the sections of the dashboard; ``conclusions`` are the report's sentences, shown first."""
     objectives = {"effectiveness": "eff", "OOD robustness": "ood"}
     scaling = tuple(
         _scatter(f"Contrastive entropy, {name}, against {what}", axis, f"{key}/contrastive_entropy")
@@ -64,17 +60,14 @@ def panels(conclusions: Sequence[str] = ()) -> list[SectionSpec]:
         PanelSpec("lines", "Pairs per second", y=("train/pairs_per_second",)),
     )
     cost = _scatter("Effectiveness against training FLOPs", "cost/train_flops", "eff/contrastive_entropy")
-    sections = [
-        SectionSpec("Scaling", scaling),
-        SectionSpec("Effectiveness against robustness", (frontier,)),
-        SectionSpec("Pareto training", steps),
-        SectionSpec("Ranking quality", ranking),
-        SectionSpec("Cost", (cost,)),
-    ]
-    if conclusions:
-        text = PanelSpec("text", "Conclusions", text="\n\n".join(conclusions))
-        sections.insert(0, SectionSpec("What the runs show", (text,)))
-    return sections
+    text = PanelSpec("text", "Conclusions", text="\n\n".join(conclusions))
+    return ({"What the runs show": (text,)} if conclusions else {}) | {
+        "Scaling": scaling,
+        "Effectiveness against robustness": (frontier,),
+        "Pareto training": steps,
+        "Ranking quality": ranking,
+        "Cost": (cost,),
+    }
 
 
 def _scatter(title: str, x: str, y: str) -> PanelSpec:
@@ -101,32 +94,26 @@ def require_package() -> tuple[Any, Any]:
     return workspaces, reports
 
 
-def workspace(path: str, name: str, sections: Sequence[SectionSpec]) -> Any:
+def workspace(path: str, name: str, sections: Sections) -> Any:
     """A W&B workspace, not saved: a view of the project with one section a specification."""
     workspaces, reports = require_package()
     entity, project = split_path(path)
-    return workspaces.Workspace(
-        entity=entity,
-        project=project,
-        name=name,
-        sections=[
-            workspaces.Section(
-                name=part.name, panels=[_panel(reports, item) for item in part.panels], is_open=True
-            )
-            for part in sections
-        ],
-    )
+    drawn = [
+        workspaces.Section(name=heading, panels=[_panel(reports, item) for item in items], is_open=True)
+        for heading, items in sections.items()
+    ]
+    return workspaces.Workspace(entity=entity, project=project, name=name, sections=drawn)
 
 
-def report(path: str, title: str, sections: Sequence[SectionSpec]) -> Any:
+def report(path: str, title: str, sections: Sections) -> Any:
     """A W&B report, not saved: a page with one panel grid a specification."""
     _, reports = require_package()
     entity, project = split_path(path)
     blocks: list[Any] = []
-    for part in sections:
-        texts = [item.text for item in part.panels if item.kind == "text"]
-        drawn = [_panel(reports, item) for item in part.panels if item.kind != "text"]
-        blocks += [reports.H2(part.name), *(reports.MarkdownBlock(text) for text in texts)]
+    for heading, items in sections.items():
+        texts = [item.text for item in items if item.kind == "text"]
+        drawn = [_panel(reports, item) for item in items if item.kind != "text"]
+        blocks += [reports.H2(heading), *(reports.MarkdownBlock(text) for text in texts)]
         if drawn:
             runs = reports.Runset(entity=entity, project=project)
             blocks.append(reports.PanelGrid(runsets=[runs], panels=drawn))
@@ -165,5 +152,5 @@ def publish(
         made.save()
         return str(made.url)
     except Exception as error:  # the client raises its own, requests' and pydantic's errors alike
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DashboardError(f"W&B did not take the dashboard of {path}: {reason}; {INSTEAD}") from None
+        text = f"W&B did not take the dashboard of {path}: {first_line(error)}; {INSTEAD}"
+        raise DashboardError(text) from None

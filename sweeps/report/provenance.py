@@ -15,8 +15,8 @@ from sweeps.fitting.configurations import FLOPS, W
 from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
 from sweeps.fitting.result import FitResult
 from sweeps.report.curves import labels_for_curves
-from sweeps.report.quality import domains
-from sweeps.report.tables import percent
+from sweeps.report.page import percent
+from sweeps.report.scaling import domains
 from sweeps.table.runs import Collected
 
 Answers = list[tuple[str, str | None]]
@@ -29,8 +29,14 @@ def checklist(collected: Collected, fits: Sequence[FitResult], folder: Path | No
     """
     runs = collected.frame
     manifests, settings = _records(runs, folder)
+    size = "parameters without “embedding” in their name, projection included (arXiv 2403.18684)"
+    pairs = "training query-passage pairs available to the run, not pairs seen; subsets are nested"
     return [
-        *_scaled(runs),
+        ("What N counts", f"{size}; {_range(runs, SIZE)}" if SIZE in runs else None),
+        ("What D counts", f"{pairs}; {_range(runs, PAIRS)}" if PAIRS in runs else None),
+        ("Models", _listed(runs, "model")),
+        ("Collections", _listed(runs, "data")),
+        ("Seeds", _seeds(runs)),
         ("Training", _training(runs, settings)),
         ("What is measured", _measured(runs)),
         ("Which checkpoint is evaluated", "the last step of every run; nothing is selected on test data"),
@@ -44,7 +50,6 @@ def checklist(collected: Collected, fits: Sequence[FitResult], folder: Path | No
 
 
 def _records(runs: pd.DataFrame, folder: Path | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Manifests and configurations of the runs that have them."""
     if folder is None or "run" not in runs:
         return [], []
     paths = [folder / str(run) for run in runs["run"]]
@@ -56,18 +61,6 @@ def _records(runs: pd.DataFrame, folder: Path | None) -> tuple[list[dict[str, An
         if isinstance(loaded, dict):
             settings.append(loaded)
     return manifests, settings
-
-
-def _scaled(runs: pd.DataFrame) -> Answers:
-    size = "parameters without “embedding” in their name, projection included (arXiv 2403.18684)"
-    pairs = "training query-passage pairs available to the run, not pairs seen; subsets are nested"
-    return [
-        ("What N counts", f"{size}; {_range(runs, SIZE)}" if SIZE in runs else None),
-        ("What D counts", f"{pairs}; {_range(runs, PAIRS)}" if PAIRS in runs else None),
-        ("Models", _listed(runs, "model")),
-        ("Collections", _listed(runs, "data")),
-        ("Seeds", _seeds(runs)),
-    ]
 
 
 def _range(runs: pd.DataFrame, column: str) -> str:
@@ -164,7 +157,6 @@ def _hardware(manifests: list[dict[str, Any]]) -> str | None:
 
 
 def _fingerprint(runs: pd.DataFrame) -> str | None:
-    """Fingerprints of the collections, by collection where there are several."""
     if not {"data", "data/fingerprint"} <= set(runs):
         return None
     pairs = runs[["data", "data/fingerprint"]].dropna().drop_duplicates().sort_values("data")
@@ -173,7 +165,6 @@ def _fingerprint(runs: pd.DataFrame) -> str | None:
 
 
 def _distinct(values: Iterable[Any]) -> list[str]:
-    """Different values as text, in order of first appearance."""
     return list(dict.fromkeys(str(value) for value in values if value not in (None, "", {})))
 
 

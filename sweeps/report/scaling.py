@@ -1,4 +1,4 @@
-"""Sections on scaling: curves along D and along N, with their laws."""
+"""Sections that show curves: scaling along D and N, ranking quality beside BM25, domains and cost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,26 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
+from sweeps.fitting.configurations import FLOPS, aggregate
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
-from sweeps.report.curves import COLUMN, Axis, Curve, best_slice, curve, curves_along, labels_for_curves
-from sweeps.report.figures.curves import AXIS_NAME, curve_panel, objective_name, sizes_panel
+from sweeps.report.curves import (
+    ACROSS,
+    COLUMN,
+    Axis,
+    Curve,
+    best_slice,
+    curve,
+    curves_along,
+    labels_for_curves,
+)
+from sweeps.report.figures import curves as figures
+from sweeps.report.figures.curves import AXIS_NAME, objective_name
 from sweeps.report.figures.style import Panel
-from sweeps.report.page import Section
-from sweeps.report.tables import PageTable, interval, percent
+from sweeps.report.page import PageTable, Section, interval, percent
 from sweeps.report.written import Written
+from sweeps.table.runs import ood_domains
 
 OBJECTIVES = ("eff/contrastive_entropy", "ood/contrastive_entropy", "adv/contrastive_entropy")
 
@@ -36,11 +47,7 @@ def scaling(runs: pd.DataFrame, axis: Axis, written: Written) -> tuple[Section, 
     section = Section("data" if axis == "D" else "model", TITLES[axis])
     found: list[Curve] = []
     other = best_slice(runs, axis)
-    levels = (
-        0
-        if other is None
-        else runs[runs[COLUMN["D" if axis == "N" else "N"]] == other][COLUMN[axis]].nunique()
-    )
+    levels = 0 if other is None else runs[runs[ACROSS[axis]] == other][COLUMN[axis]].nunique()
     if other is None or levels < 2:
         what = "training fractions" if axis == "D" else "model sizes"
         option = "data.frac=0.1,0.3,1" if axis == "D" else "model=bert-tiny,bert-mini,bert-small"
@@ -87,7 +94,7 @@ def _panel(curves: list[Curve], metric: str) -> Panel:
     if any((item.points["seeds"] > 1).any() for item in curves):
         parts.append("Bars span the seeds.")
     name = f"{'data' if first.axis == 'D' else 'model'}-{metric.split('/')[0]}"
-    return curve_panel(curves, name, f"{objective}, {first.where}", " ".join(parts))
+    return figures.curve_panel(curves, name, f"{objective}, {first.where}", " ".join(parts))
 
 
 def _sizes(runs: pd.DataFrame, metric: str, found: list[Curve]) -> list[Panel]:
@@ -104,14 +111,10 @@ def _sizes(runs: pd.DataFrame, metric: str, found: list[Curve]) -> list[Panel]:
         objective = objective_name(metric)
         caption = f"{objective} of {label} at every model size; dark is small, light is large."
         name = f"data-{metric.split('/')[0]}-{slug(label)}"
-        panels.append(sizes_panel(curves, name, f"{objective}, {label}", caption))
-        found += [item for item in curves if not _has(found, item)]
+        panels.append(figures.sizes_panel(curves, name, f"{objective}, {label}", caption))
+        known = {(item.label, item.axis, item.metric, item.other) for item in found}
+        found += [item for item in curves if (item.label, item.axis, item.metric, item.other) not in known]
     return panels
-
-
-def _has(curves: list[Curve], item: Curve) -> bool:
-    key = (item.label, item.axis, item.metric, item.other)
-    return any((c.label, c.axis, c.metric, c.other) == key for c in curves)
 
 
 def slug(label: str) -> str:
@@ -157,3 +160,95 @@ def joint_fits(runs: pd.DataFrame, written: Written, section: Section) -> list[t
                 continue
             fits.append((label, metric, fit))
     return fits
+
+
+RANKING = "ndcg@10"
+MAX_DOMAINS = 6
+
+
+def ranking_section(runs: pd.DataFrame) -> Section:
+    """nDCG@10 against training pairs for both objectives, with BM25 as reference."""
+    section = Section("ranking", "Ranking quality beside BM25")
+    other = best_slice(runs, "D")
+    for prefix in ("eff", "ood", "adv"):
+        metric = f"{prefix}/{RANKING}"
+        if other is None or metric not in runs or runs[metric].isna().all():
+            continue
+        curves = curves_along(runs, "D", metric, other, "none")
+        if curves:
+            section.panels.append(figures.ranking_panel(curves, _bm25(runs, metric), f"ranking-{prefix}"))
+    if not section.panels:
+        section.missing("NO_RANKING_METRIC")
+    elif not any(_bm25(runs, f"{prefix}/{RANKING}") is not None for prefix in ("eff", "ood")):
+        section.missing("NO_BM25")
+    return section
+
+
+def _bm25(runs: pd.DataFrame, metric: str) -> float | None:
+    """BM25's value, the same for all runs of one collection; ``None`` where it is not, or is missing."""
+    key = f"bm25/{metric}"
+    values = runs[key].dropna() if key in runs else pd.Series(dtype=float)
+    return float(values.iloc[0]) if len(values) and values.max() - values.min() < 1e-9 else None
+
+
+def domains_section(runs: pd.DataFrame) -> Section | None:
+    """Contrastive entropy of every OOD test domain; ``None`` with fewer than two domains."""
+    names = domains(runs)
+    other = best_slice(runs, "D")
+    if len(names) < 2 or other is None:
+        return None
+    section = Section("domains", "Domain by domain")
+    section.paragraphs.append(
+        "OOD robustness is the unweighted mean over these test domains, none of which is trained on."
+    )
+    for name in names[:MAX_DOMAINS]:
+        metric = f"ood/{name}/contrastive_entropy"
+        curves = curves_along(runs, "D", metric, other, "quick")
+        if curves:
+            title = f"{objective_name(metric)}, {curves[0].where}"
+            caption = f"Contrastive entropy on {name} against training pairs; lower is better."
+            section.panels.append(
+                figures.curve_panel(curves, f"domain-{len(section.panels) + 1}", title, caption)
+            )
+    if len(names) > MAX_DOMAINS:
+        section.paragraphs.append(
+            f"{MAX_DOMAINS} of {len(names)} are drawn; all are in tables/runs.csv: {', '.join(names)}."
+        )
+    return section
+
+
+def domains(runs: pd.DataFrame) -> list[str]:
+    """OOD test domains with a contrastive entropy, by name."""
+    return sorted(ood_domains(runs, "contrastive_entropy"), key=lambda name: f"{name}/")
+
+
+def cost_section(runs: pd.DataFrame) -> Section:
+    """What runs cost, and what that buys."""
+    section = Section("cost", "Cost")
+    said = figures.totals(runs)
+    if not said:
+        section.missing("NO_COST")
+        return section
+    section.paragraphs.append(f"All runs together: {', '.join(said)}.")
+    section.panels = _cost_panels(runs)
+    return section
+
+
+def _cost_panels(runs: pd.DataFrame) -> list[Panel]:
+    panels = []
+    runs = runs[runs["label"].isin(labels_for_curves(runs))]
+    seconds = "cost/train_seconds"
+    for x, label, name in (
+        (FLOPS, "training FLOPs", "flops"),
+        (seconds, "training time (seconds)", "seconds"),
+    ):
+        for metric in ("eff/contrastive_entropy", "ood/contrastive_entropy"):
+            if not {x, metric} <= set(runs) or runs[x].nunique() < 2 or (x == seconds and metric[0] == "o"):
+                continue
+            means = aggregate(runs[runs[x] > 0], (metric, x)).table
+            if len(means):
+                title = f"{objective_name(metric)} against {label}"
+                panels.append(figures.cost_panel(means, x, metric, f"cost-{name}-{metric[:3]}", title, label))
+    if seconds in runs and SIZE in runs and runs[SIZE].nunique() > 1 and (runs[seconds] > 0).any():
+        panels.append(figures.time_panel(aggregate(runs[runs[seconds] > 0], (seconds,)).table, seconds))
+    return panels

@@ -16,31 +16,30 @@ from sweeps.records import Record
 from sweeps.report.curves import Curve
 from sweeps.report.figures.curves import objective_in_text
 from sweeps.report.figures.style import quantity
-from sweeps.report.page import Fact, Finding
-from sweeps.report.tables import with_interval
+from sweeps.report.page import Finding, with_interval
 
 
-def facts(runs: pd.DataFrame, records: Mapping[str, Record]) -> list[Fact]:
+def facts(runs: pd.DataFrame, records: Mapping[str, Record]) -> list[tuple[str, str]]:
     """Numbers at the head of the page."""
     count = runs["configuration"].nunique()
     found = [
-        Fact(str(len(runs)), f"finished {plural('run', len(runs))}"),
-        Fact(str(count), plural("configuration", count)),
+        (str(len(runs)), f"finished {plural('run', len(runs))}"),
+        (str(count), plural("configuration", count)),
     ]
     if SIZE in runs:
-        found.append(Fact(_span(runs[SIZE]), f"parameters N, {_count(runs[SIZE], 'size')}"))
+        found.append((_span(runs[SIZE]), f"parameters N, {_count(runs[SIZE], 'size')}"))
     if PAIRS in runs:
-        found.append(Fact(_span(runs[PAIRS]), f"training pairs D, {_count(runs[PAIRS], 'amount')}"))
+        found.append((_span(runs[PAIRS]), f"training pairs D, {_count(runs[PAIRS], 'amount')}"))
     frontier = records.get("frontier")
     if isinstance(frontier, Frontier) and frontier.front.rho is not None:
-        found.append(Fact(f"{frontier.front.rho:.2f}", "ρ* = R*/E* at the frontier's knee"))
+        found.append((f"{frontier.front.rho:.2f}", "ρ* = R*/E* at the frontier's knee"))
     pareto = records.get("efficiency-pareto")
     if isinstance(pareto, Efficiency) and "D" in pareto.headline:
         head = pareto.headline["D"]
         where = f"at {quantity(head.scale)} pairs"
         both, each = (written(head, name, bare=True) for name in (BOTH, EACH))
-        found.append(Fact(both, f"data {pareto.baseline} needs to match both of pareto's, {where}"))
-        found.append(Fact(each, f"data it needs in each of them, {where}"))
+        found.append((both, f"data {pareto.baseline} needs to match both of pareto's, {where}"))
+        found.append((each, f"data it needs in each of them, {where}"))
     return found
 
 
@@ -60,10 +59,7 @@ def plural(word: str, count: int) -> str:
 
 
 def lead(
-    runs: pd.DataFrame,
-    curves: Sequence[Curve],
-    records: Mapping[str, Record],
-    findings: Sequence[Finding],
+    runs: pd.DataFrame, curves: Sequence[Curve], records: Mapping[str, Record], findings: Sequence[Finding]
 ) -> list[str]:
     """Two or three sentences: what was run, how it scales, what to be careful about."""
     said = [_what(runs)]

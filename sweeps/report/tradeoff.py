@@ -1,54 +1,51 @@
-"""Sections on both objectives together: frontier and sensitivities."""
+"""Sections on both objectives together: frontier, mixture law and sensitivities."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
 from sweeps.frontier.record import Front, Frontier
-from sweeps.frontier.trace import EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
-from sweeps.records import Record
+from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS, FrontierOptions, frontier
+from sweeps.mixture.checks import omega
+from sweeps.mixture.fit import MixtureOptions, fit_mixture
+from sweeps.mixture.record import Mixture
+from sweeps.mixture.runs import RULE
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.figures.curves import objective_in_text
+from sweeps.report.figures.omega import mixture_panels
 from sweeps.report.figures.plane import cell_panel, cells_panel, moving_panel, plane_panel
-from sweeps.report.page import Finding, Section
-from sweeps.report.tables import PageTable, cell, percent, without_blank
+from sweeps.report.page import PageTable, Section, cell, percent, without_blank
 from sweeps.report.written import Written
 
-
-@dataclass
-class Tradeoff:
-    """A section, the records behind it (file name -> record) and what was found on the way."""
-
-    section: Section
-    records: dict[str, Record] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+MAX_SIZES = 3
+"""Model sizes whose mixture curves are drawn, the smallest ones left out."""
 
 
-def frontier_part(runs: pd.DataFrame, written: Written) -> Tradeoff:
+def cell_columns(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of a table whose values make a cell."""
+    return tuple(name for name in ("model", "frac") if name in runs)
+
+
+def frontier_section(runs: pd.DataFrame, written: Written) -> Section:
     """The frontier over all runs and of every model and fraction."""
-    part = Tradeoff(Section("frontier", "Effectiveness against robustness"))
-    by = tuple(name for name in ("model", "frac") if name in runs)
+    section = Section("frontier", "Effectiveness against robustness")
     try:
         # One that steers is drawn in dev metrics; the page reports test metrics.
-        record = written.find(Frontier, part.section, lambda found: not found.steers)
-        record = record or frontier(runs, FrontierOptions(by=by))
+        record = written.find(Frontier, section, lambda found: not found.steers)
+        record = record or frontier(runs, FrontierOptions(by=cell_columns(runs)))
     except ParetrieveError as error:
-        part.section.missing("NO_FRONTIER", str(error))
-        return part
-    part.records["frontier"] = record
-    part.findings = [Finding(item, "frontier") for item in record.warnings]
-    part.section.paragraphs += [_knee_sentence(record.front), *_moving_sentences(record)]
-    part.section.panels = [plane_panel(record)]
-    drawn = (cell_panel(record), cells_panel(record), moving_panel(record))
-    part.section.panels += [panel for panel in drawn if panel]
-    part.section.tables = [_frontier_table(record.front)]
+        section.missing("NO_FRONTIER", str(error))
+        return section
+    section.hold("frontier", record, record.warnings, "frontier")
+    section.paragraphs += [_knee_sentence(record.front), *_moving_sentences(record)]
+    drawn = (plane_panel(record), cell_panel(record), cells_panel(record), moving_panel(record))
+    section.panels = [panel for panel in drawn if panel]
+    section.tables = [_frontier_table(record.front)]
     if runs["label"].nunique() == 1:
-        part.section.missing("ONE_STRATEGY")
-    return part
+        section.missing("ONE_STRATEGY")
+    return section
 
 
 def _knee_sentence(front: Front) -> str:
@@ -91,11 +88,59 @@ def _frontier_table(front: Front) -> PageTable:
     return without_blank(PageTable(headings, [False, True, True, True, True], rows, "tables/frontier.csv"))
 
 
-def sensitivity_part(runs: pd.DataFrame, written: Written) -> Tradeoff:
-    """Whether effectiveness and robustness respond differently to N and to D, by strategy."""
-    part = Tradeoff(Section("sensitivity", "Sensitivity to size and data"))
+def mixture_section(runs: pd.DataFrame, written: Written) -> Section | None:
+    """The mixture law of the fixed-ω runs, in dev metrics where the runs have them; ``None`` without any.
+
+    Runs that do not make a law leave a note with the reason.
+    """
+    if RULE not in runs or not (runs[RULE] == "fixed").any():
+        return None
+    section = Section("mixture", "Which share of robustness data")
+    dev = all(name in runs and runs[name].notna().any() for name in DEV)
+    try:
+        record = written.find(Mixture, section)
+        metrics = DEV if dev else (EFFECTIVENESS, ROBUSTNESS)
+        record = record or fit_mixture(runs, MixtureOptions(*metrics, cell_columns(runs)))
+    except ParetrieveError as error:
+        section.missing("NO_MIXTURE_LAW", str(error))
+        return section
+    section.hold("mixture", record, record.warnings, "mixture law")
+    section.paragraphs.append(_mixture_sentence(record))
+    section.panels = mixture_panels(record)[-2 * MAX_SIZES - 1 :]
+    section.tables = [_mixture_table(record)]
+    return section
+
+
+def _mixture_sentence(record: Mixture) -> str:
+    knee = record.optimum["knee"]
+    metrics, forms = record.metrics, record.form
+    text = (
+        "ω is the weight of the robustness loss, and the share of the pairs that it sees. The law of "
+        f"{metrics['eff']} is {forms['eff']}, that of {metrics['rob']} is {forms['rob']}. The ω with the "
+        f"least sum of both follows logit ω* = {knee.intercept:.3g} {knee.ln_train_pairs:+.3g}·ln D "
+        f"{knee.ln_params_non_embedding:+.3g}·ln N"
+    )
+    missed = [abs(held.predicted.omega - held.fitted) for held in record.holdout]
+    if missed:
+        text += f"; fitted without the largest sizes, it moves there by up to {max(missed):.2f}"
+    return text + "."
+
+
+def _mixture_table(record: Mixture) -> PageTable:
     rows = []
-    file = written.find(SensitivityFile, part.section, lambda found: found.by == "strategy")
+    for one in record.cells:
+        best = [omega(one.optimum[goal]) for goal in ("knee", "eff", "rob")]
+        where = " ".join(str(one.where[name]) for name in record.by)
+        rows.append([where, f"{one.train_pairs:.0f}", *best])
+    headings = ["cell", "pairs", "best ω for both", "for effectiveness", "for robustness"]
+    return PageTable(headings, [False, True, True, True, True], rows, "tables/mixture.csv")
+
+
+def sensitivity_section(runs: pd.DataFrame, written: Written) -> Section:
+    """Whether effectiveness and robustness respond differently to N and to D, by strategy."""
+    section = Section("sensitivity", "Sensitivity to size and data")
+    rows = []
+    file = written.find(SensitivityFile, section, lambda found: found.by == "strategy")
     for label in labels_for_curves(runs, limit=3):
         table = runs[runs["label"] == label].drop(columns="strategy", errors="ignore")
         try:
@@ -104,9 +149,9 @@ def sensitivity_part(runs: pd.DataFrame, written: Written) -> Tradeoff:
                 table.dropna(subset=[EFFECTIVENESS, ROBUSTNESS]), EFFECTIVENESS, ROBUSTNESS
             )
         except (ParetrieveError, KeyError) as error:
-            part.section.notes.append(f"{label}: {str(error).strip(chr(39))}")
+            section.notes.append(f"{label}: {str(error).strip(chr(39))}")
             continue
-        part.records[f"sensitivity-{label}"] = found
+        section.hold(f"sensitivity-{label}", found)
         for item in found.differences:
             if item.kind == "local":
                 rows.append(
@@ -120,12 +165,12 @@ def sensitivity_part(runs: pd.DataFrame, written: Written) -> Tradeoff:
                     ]
                 )
     if rows:
-        part.section.paragraphs.append(
+        section.paragraphs.append(
             "Local sensitivity: the relative fall of the contrastive entropy per relative growth of the "
             "resource, −∂ ln CE/∂ ln resource, at the centre of the sweep under the joint law; both metrics "
             "are resampled together."
         )
         headings = ["strategy", "resource", "effectiveness", "OOD robustness", "difference", "p", "verdict"]
         numeric = [False, False, True, True, True, True, False]
-        part.section.tables.append(PageTable(headings, numeric, rows, "tables/sensitivity.csv", ("verdict",)))
-    return part
+        section.tables.append(PageTable(headings, numeric, rows, "tables/sensitivity.csv", ("verdict",)))
+    return section

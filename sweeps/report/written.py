@@ -16,7 +16,6 @@ from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.records import Record
 from sweeps.report.page import Section
 from sweeps.table.runs import keep_where
-from sweeps.table.source import Source
 
 R = TypeVar("R", bound=Record)
 
@@ -64,8 +63,12 @@ class Written:
             self._read[kind], self._refused[kind] = [], []
             for path in sorted(self._folder.glob(f"{kind.command}*.json")) if self._folder else ():
                 try:
-                    record = kind.load(path)
-                    reason = self._other(getattr(record, "source", None))
+                    record, reason = kind.load(path), ""
+                    source = getattr(record, "source", None)
+                    if source is None:
+                        reason = "it does not say which runs it was made from"
+                    elif not source.is_of(self._table):
+                        reason = "it is older: the runs that it was made from have changed"
                 except DataError as error:
                     reason = str(error)
                 if reason:
@@ -75,11 +78,6 @@ class Written:
         for reason in self._refused[kind]:
             _say(section.notes, reason)
         return self._read[kind]
-
-    def _other(self, source: Source | None) -> str:
-        if source is None:
-            return "it does not say which runs it was made from"
-        return "" if source.is_of(self._table) else "it is older: the runs that it was made from have changed"
 
     def _label(self, file: FitFile, group: str) -> str | None:
         """The strategy of a group, if it is one."""

@@ -5,6 +5,7 @@ Runs that are unfinished, failed or unreadable are never dropped silently: they 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -18,10 +19,9 @@ import pandas as pd
 
 from retrieval.errors import first_line
 from retrieval.run.files import write_text
-from sweeps.errors import TableError, missing_column
-
-READERS = 8
-"""Threads that read run directories: they hide the latency of a shared file system."""
+from sweeps.diagnostics import TableError, require_columns
+from sweeps.records import Record
+from sweeps.table import READERS, run_names
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,8 @@ def collect_runs(folder: Path) -> Collected:
     Folders without ``status.json`` are not runs and are ignored. Raises TableError when ``folder`` is
     missing.
     """
-    if not folder.is_dir():
-        raise TableError(
-            f"runs folder {folder} does not exist; run `python train.py …` first, or give --runs"
-        )
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     with ThreadPoolExecutor(READERS) as pool:
-        read = list(pool.map(lambda name: _read_run(folder / name), names, chunksize=32))
+        read = list(pool.map(lambda name: _read_run(folder / name), run_names(folder), chunksize=32))
     return assemble(item for item in read if item is not None)
 
 
@@ -180,27 +174,29 @@ def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     Raises TableError on a malformed condition, an unknown column, or when no row is left.
     """
     for condition in conditions:
-        column, equals, wanted = condition.partition("=")
-        if not equals:
-            raise TableError(f"--where {condition}: expected COLUMN=VALUE[,VALUE]")
-        if column not in frame:
-            raise missing_column(column, frame.columns)
-        kept = frame[matches(frame[column], wanted)]
-        if kept.empty:
-            values = ", ".join(map(str, frame[column].unique()[:8]))
-            raise TableError(f"--where {condition} leaves no rows; {column} has the values {values}")
-        frame = kept
+        frame = frame[matches(frame, condition, "--where", "leaves no rows")]
     return frame
 
 
-def matches(column: pd.Series, wanted: str) -> pd.Series:
-    """Boolean mask of the rows of ``column`` equal to one of the comma-separated values; empty: missing."""
-    mask = pd.Series(False, index=column.index)
+def matches(frame: pd.DataFrame, condition: str, option: str, none: str) -> pd.Series:
+    """Boolean mask of the rows that satisfy ``COLUMN=VALUE[,VALUE]``, given by ``option``.
+
+    Raises TableError on a malformed condition, an unknown column, and in the words ``none`` without a row.
+    """
+    column, equals, wanted = condition.partition("=")
+    if not equals:
+        raise TableError(f"{option} {condition}: expected COLUMN=VALUE[,VALUE]")
+    require_columns(frame, column)
+    values = frame[column]
+    mask = pd.Series(False, index=frame.index)
     for value in wanted.split(","):
-        mask |= column.isna() if not value else column.astype(str) == value
+        mask |= values.isna() if not value else values.astype(str) == value
         number = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
         if pd.notna(number):
-            mask |= pd.to_numeric(column, errors="coerce") == number
+            mask |= pd.to_numeric(values, errors="coerce") == number
+    if not mask.any():
+        known = ", ".join(map(str, values.unique()[:8]))
+        raise TableError(f"{option} {condition} {none}; {column} has the values {known}")
     return mask
 
 
@@ -208,3 +204,49 @@ def ood_domains(runs: pd.DataFrame, metric: str) -> list[str]:
     """OOD test domains with columns ``ood/<domain>/<metric>``, in their order."""
     parts = (str(column).split("/") for column in runs)
     return [part[1] for part in parts if len(part) == 3 and (part[0], part[2]) == ("ood", metric)]
+
+
+_NUMBERS, _LEFT_ASIDE = "{:.10g}", ("cost/", "warnings")
+
+
+@dataclass(frozen=True)
+class Source(Record):
+    """The rows of a table that a command used."""
+
+    where: list[str]
+    """The conditions of ``--where``."""
+    n_runs: int
+    digest: str
+    """Of names and values of these runs, whatever their order and whichever file they come from."""
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, where: Sequence[str] = ()) -> Source:
+        """The source that ``table`` is; ``where``: the conditions that it satisfies already."""
+        return cls(list(where), len(table), digest(table))
+
+    def is_of(self, table: pd.DataFrame) -> bool:
+        """Whether the same conditions choose the same runs of ``table``."""
+        try:
+            kept = keep_where(table, self.where)
+        except TableError:
+            return False
+        return len(kept) == self.n_runs and digest(kept) == self.digest
+
+
+def digest(table: pd.DataFrame) -> str:
+    """Fingerprint of a table's runs: all that a row says but for what it cost."""
+    columns = sorted(name for name in map(str, table.columns) if not name.startswith(_LEFT_ASIDE))
+    rows = sorted(
+        ";".join(
+            f"{name}={_text(value)}"
+            for name, value in zip(columns, row)
+            if not (value is None or value != value or value == "")
+        )
+        for row in table[columns].itertuples(index=False, name=None)
+    )
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def _text(value: Any) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _NUMBERS.format(float(value)) if number or hasattr(value, "dtype") else str(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from retrieval.errors import first_line
 from retrieval.run.tracking import has_wandb_key
-from sweeps.errors import TableError
+from sweeps.diagnostics import TableError
 from sweeps.table.runs import Collected, Skipped, assemble
 
 PAGE = 200

@@ -17,7 +17,7 @@ from retrieval.errors import DataError, TrainingError
 from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import read_json
-from sweeps.launch.calibration import Calibration, Point
+from sweeps.launch.need import Calibration, Point
 
 
 def open_run(config: DictConfig, fingerprint: str | None = None) -> Run:

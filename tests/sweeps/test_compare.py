@@ -20,8 +20,8 @@ from retrieval.run.files import plain
 from sweeps import comparison
 from sweeps.cli import main
 from sweeps.comparison import CompareOptions
-from sweeps.comparison.paired import difference, holm
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.comparison.cells import difference, holm
+from sweeps.diagnostics import FitRefusedError, TableError
 
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"
 WITH_REGRET = CompareOptions(regret=True)

@@ -25,15 +25,15 @@ LOGGED = {
 
 def test_every_panel_shows_a_key_that_runs_have() -> None:
     results = set(table(Sweep(fractions=(1.0,))))
-    for section in panels():
-        for item in section.panels:
+    for items in panels().values():
+        for item in items:
             known = results if item.kind == "scatter" else LOGGED | {"step"}
             assert {item.x, *item.y} <= known, item.title
 
 
 def test_conclusions_come_first() -> None:
-    first, *_ = panels(["It scales.", "Beware."])
-    assert [item.text for item in first.panels] == ["It scales.\n\nBeware."]
+    first, *_ = panels(["It scales.", "Beware."]).values()
+    assert [item.text for item in first] == ["It scales.\n\nBeware."]
 
 
 def test_without_the_package_one_line_says_what_to_install(
@@ -83,6 +83,6 @@ def test_server_trouble_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workspace_of_the_real_package_holds_all_panels() -> None:
     pytest.importorskip("wandb_workspaces")
     made = dashboard.workspace("team/project", "Scaling", panels(["It scales."]))
-    assert [section.name for section in made.sections] == [section.name for section in panels(["x"])]
-    assert sum(len(section.panels) for section in made.sections) == sum(len(s.panels) for s in panels(["x"]))
+    assert [section.name for section in made.sections] == list(panels(["x"]))
+    assert sum(len(section.panels) for section in made.sections) == sum(map(len, panels(["x"]).values()))
     assert made._to_model().entity == "team"

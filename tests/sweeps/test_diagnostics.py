@@ -14,8 +14,7 @@ from law_tables import COLUMNS, JOINT, PAIRS, SIZES, law_table
 
 from retrieval.errors import TrainingError
 from sweeps.codes import CODES, documented
-from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.report.page import Section

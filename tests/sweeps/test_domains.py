@@ -10,7 +10,7 @@ import pytest
 from retrieval.errors import ConfigError, DataError
 from sweeps.cli import main
 from sweeps.comparison.domains import Domains, domains
-from sweeps.errors import TableError
+from sweeps.diagnostics import TableError
 from sweeps.fitting.configurations import label_runs
 
 GAINS = {"books": {"in-domain": -0.1, "films": -0.5}, "films": {"in-domain": 0.2, "books": -0.3}}
@@ -47,7 +47,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         domains(runs.drop(columns="data/robust"), "standard", "fixed ω=0.5", "ce", 0.95)
     with pytest.raises(ConfigError, match=r"frac is one of 0\.1, 0\.2; keep one by --where frac=VALUE"):
         domains(pd.concat([runs, runs.assign(frac=0.2)]), "standard", "fixed ω=0.5", "ce", 0.95)
-    with pytest.raises(ConfigError, match=r"no run of pooled; the table has fixed ω=0\.5, standard"):
+    with pytest.raises(ConfigError, match=r"--baseline pooled: no such runs; .* has fixed ω=0\.5, standard"):
         domains(runs, "pooled", "fixed ω=0.5", "ce", 0.95)
     with pytest.raises(DataError, match="in-domain: eval/pool differs"):
         domains(runs.assign(**{"eval/pool": range(len(runs))}), "standard", "fixed ω=0.5", "ce", 0.95)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from retrieval.errors import ConfigError
 from retrieval.run.files import plain
 from sweeps.cli import main
+from sweeps.diagnostics import FitRefusedError, TableError
 from sweeps.efficiency import EfficiencyOptions
 from sweeps.efficiency import efficiency as compute
-from sweeps.efficiency.inverse import required
+from sweeps.efficiency.multipliers import required
 from sweeps.efficiency.multipliers import summary as summarise
-from sweeps.errors import FitRefusedError, TableError
 from sweeps.fitting.laws import LAWS, chance_level
 from sweeps.fitting.result import FitOptions
 

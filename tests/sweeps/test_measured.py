@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeps.cli import main
+from sweeps.diagnostics import FitRefusedError
 from sweeps.efficiency import EfficiencyOptions
 from sweeps.efficiency import efficiency as compute
-from sweeps.efficiency.inverse import falling, reached
 from sweeps.efficiency.measured import Series, joined
-from sweeps.efficiency.multipliers import summaries, written
+from sweeps.efficiency.multipliers import falling, reached, summaries, written
 from sweeps.efficiency.record import Row
-from sweeps.errors import FitRefusedError
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.result import FitOptions
 

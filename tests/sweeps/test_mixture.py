@@ -26,7 +26,7 @@ from mixture_tables import (
 )
 
 from retrieval.errors import ConfigError
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.diagnostics import FitRefusedError, TableError
 from sweeps.fitting.result import FitOptions
 from sweeps.mixture.fit import MixtureOptions, fit_mixture
 from sweeps.mixture.forms import FORMS

@@ -12,8 +12,8 @@ from retrieval.training.mixture_file import load_mixture
 from sweeps.cli import main
 from sweeps.fitting.result import FitOptions
 from sweeps.mixture.fit import MixtureOptions, fit_mixture
-from sweeps.report.figures.mixture import mixture_panels
-from sweeps.report.mixtures import mixture_part
+from sweeps.report.figures.omega import mixture_panels
+from sweeps.report.tradeoff import mixture_section
 from sweeps.report.written import Written
 
 PAIRS = (1431, 7152, 28608)
@@ -113,12 +113,12 @@ def test_figures_of_several_sizes_have_names_of_their_own() -> None:
 
 def test_section_of_the_report() -> None:
     table = mixture_table(pairs=PAIRS)
-    part = mixture_part(table, Written(None, table))
+    part = mixture_section(table, Written(None, table))
     assert part is not None
-    assert len(part.section.panels) == 3
+    assert len(part.panels) == 3
     assert part.records["mixture"].to_json()["metrics"] == {"eff": EFF, "rob": ROB}
-    assert len(part.section.tables[0].rows) == 3
-    assert mixture_part(table[table["strategy"] == "standard"], Written(None, table)) is None
-    few = mixture_part(table[table["omega/final"].fillna(0).isin([0, 0.25])], Written(None, table))
+    assert len(part.tables[0].rows) == 3
+    assert mixture_section(table[table["strategy"] == "standard"], Written(None, table)) is None
+    few = mixture_section(table[table["omega/final"].fillna(0).isin([0, 0.25])], Written(None, table))
     assert few is not None
-    assert few.section.notes[0].startswith("NO_MIXTURE_LAW: FEWER_THAN_3_OMEGAS")
+    assert few.notes[0].startswith("NO_MIXTURE_LAW: FEWER_THAN_3_OMEGAS")

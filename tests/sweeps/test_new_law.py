@@ -12,7 +12,7 @@ from law_tables import COLUMNS, law_table
 
 from retrieval.errors import ConfigError
 from sweeps.cli import main
-from sweeps.efficiency.inverse import required
+from sweeps.efficiency.multipliers import required
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import LAWS, Floats, Parameter, Separable, get_law, law_help, register
 from sweeps.fitting.result import FitOptions

@@ -18,11 +18,10 @@ from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
-from sweeps.launch.calibration import Calibration, Point, known
 from sweeps.launch.compose import compose_command
 from sweeps.launch.facts import Contents, workload
-from sweeps.launch.need import ACCELERATORS, estimate
-from sweeps.launch.plan import Hardware, critical, plan_sweep, read_contents
+from sweeps.launch.need import ACCELERATORS, Calibration, Point, estimate, known_calibration
+from sweeps.launch.plan import critical, plan_sweep, read_contents
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -57,7 +56,7 @@ def config_of(*overrides: str) -> DictConfig:
 
 def test_plan_of_a_sweep(small: list[str], tmp_path: Path) -> None:
     composed = compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"])
-    first = plan_sweep(composed, Hardware())
+    first = plan_sweep(composed)
     assert [cell.state for cell in first.cells] == ["absent"] * 4
     assert (first.cells[0].train_pairs or 0) * 10 == pytest.approx(first.cells[1].train_pairs, abs=10)
     assert first.cells[1].params_non_embedding == 396_544 + 129 * 768
@@ -71,7 +70,7 @@ def test_plan_of_a_sweep(small: list[str], tmp_path: Path) -> None:
     done = RunDirectory(tmp_path / "runs" / first.cells[3].run)
     with done.claim():
         done.finish({"run": done.name})
-    second = plan_sweep(compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"]), Hardware())
+    second = plan_sweep(compose_command([*small, "model=bert-tiny,bert-mini", "data.frac=0.1,1"]))
     assert [cell.state for cell in second.cells] == ["absent"] * 3 + ["done"]
     assert second.cells[3].start_seconds is None
     assert done.name not in second.critical_path
@@ -100,7 +99,7 @@ def test_the_command_writes_json_and_refuses_in_one_line(
 
 def test_all_cells_are_checked_first(small: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"data\.frac=2"):
-        plan_sweep(compose_command([*small, "data.frac=0.5,1,2"]), Hardware())
+        plan_sweep(compose_command([*small, "data.frac=0.5,1,2"]))
 
 
 @pytest.mark.parametrize("strategy", ["standard", "hard-negative"])
@@ -182,16 +181,16 @@ def test_calibration_is_interpolated() -> None:
 
 
 def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.launch.probe.WIDTHS", (32, 64))
-    monkeypatch.setattr("sweeps.launch.probe.STEPS", 1)
-    monkeypatch.setattr("sweeps.launch.probe.probed_threads", lambda: 2)
+    monkeypatch.setattr("sweeps.launch.need.WIDTHS", (32, 64))
+    monkeypatch.setattr("sweeps.launch.need.STEPS", 1)
+    monkeypatch.setattr("sweeps.launch.need.probed_threads", lambda: 2)
     monkeypatch.setattr("psutil.cpu_percent", lambda: 90.0)
     threads = torch.get_num_threads()
     config = OmegaConf.create({"cache": str(tmp_path), "train": {"precision": "auto"}})
     busy = calibrate(config)
     assert [point.exponent for point in busy.points] == [None, None]
     assert busy.exponent(48) is None
-    assert known(config) is None
+    assert known_calibration(config) is None
     monkeypatch.setattr("psutil.cpu_percent", lambda: 10.0)
     monkeypatch.setattr("sweeps.launch.probe.DISTURBED", 0.0)
     assert calibrate(config).exponent(48) is None
@@ -201,7 +200,7 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert all(point.train > 0 and point.encode > 0 for point in found.points)
     assert all(0 <= (point.exponent or 0) <= 1 for point in found.points)
     assert found.exponent(48) is not None
-    assert known(config) is not None
+    assert known_calibration(config) is not None
 
     def refuse(*_: Any) -> None:
         raise AssertionError("measured again")

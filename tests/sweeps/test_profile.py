@@ -27,7 +27,7 @@ def test_ends_are_where_the_constrained_fit_gets_significantly_worse(parameter: 
     law, centre = objective.law, objective.points.centre
     best = minimise(objective, 60)
     interval = profile_intervals(objective, best.theta, best.cost, 0.95).intervals[parameter]
-    index, count = law.index(parameter), len(objective.points.log_y)
+    index, count = law.parameters.index(parameter), len(objective.points.log_y)
     residual = 2 * best.cost / (count - law.size)
     allowed = stats.t.ppf(0.975, count - law.size) ** 2 * residual
     logs = law.to_logs(law.to_published(best.theta, centre))

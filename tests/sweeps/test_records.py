@@ -21,7 +21,7 @@ from sweeps.fitting.sensitivity import SensitivityFile
 from sweeps.frontier.record import Frontier
 from sweeps.mixture.record import Mixture
 from sweeps.records import OPTIONAL, SPREAD, Record
-from sweeps.table.source import Source
+from sweeps.table.runs import Source
 from tests.conftest import REPOSITORY
 
 WRITTEN = REPOSITORY / "tests" / "sweeps" / "written"

@@ -14,7 +14,7 @@ from synthetic_runs import Sweep, table, write_runs
 
 from sweeps.cli import main
 from sweeps.codes import CODES
-from sweeps.errors import TableError
+from sweeps.diagnostics import TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.frontier.trace import frontier
 from sweeps.report.build import ReportOptions, build_report
@@ -22,7 +22,7 @@ from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
 from sweeps.report.figures.style import Panel, drawing, save
 from sweeps.report.provenance import commands
-from sweeps.report.quality import domains
+from sweeps.report.scaling import domains
 from sweeps.table.runs import Collected, collect_runs
 
 TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))

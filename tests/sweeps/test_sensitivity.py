@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from law_tables import COLUMNS, PAIRS, SIZES, law_table
 
-from sweeps.errors import FitRefusedError, TableError
+from sweeps.diagnostics import FitRefusedError, TableError
 from sweeps.fitting.bootstrap import bootstrap
 from sweeps.fitting.fit import prepare_fit
 from sweeps.fitting.laws import get_law

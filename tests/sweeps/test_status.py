@@ -22,7 +22,6 @@ from sweeps.cli import main
 from sweeps.commands.inventory import (
     CellStatus,
     counts,
-    error_line,
     expected_runs,
     outlook,
     sweep_is_alive,
@@ -31,6 +30,7 @@ from sweeps.commands.inventory import (
 from sweeps.commands.retry import stored_config
 from sweeps.launch import sweep as launch
 from sweeps.launch.cells import Cell, SweepRecord
+from sweeps.launch.display import error_line
 from sweeps.launch.sweep import Composed, Options
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sweeps.errors import TableError
+from sweeps.diagnostics import TableError
 from sweeps.table.runs import collect_runs, keep_where, read_table, write_table
 from sweeps.table.wandb_rows import collect_wandb
 

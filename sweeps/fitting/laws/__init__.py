@@ -7,30 +7,59 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import TypeVar
 
-from sweeps.fitting.laws.base import EXPONENT_BOUNDS, MAX_SHIFT, Law, Parameter
-from sweeps.fitting.laws.coordinates import Centre, Floats, Points
-from sweeps.fitting.laws.floors import chance_level
-from sweeps.fitting.laws.registry import LAWS, alone, get_law, law_help, plain_names, register
+import numpy as np
+
+from retrieval.errors import ConfigError
+from sweeps.fitting.laws.base import EXPONENT_BOUNDS, MAX_SHIFT, Centre, Floats, Law, Parameter, Points
 from sweeps.fitting.laws.separable import Separable
 
-__all__ = [
-    "EXPONENT_BOUNDS",
-    "LAWS",
-    "MAX_SHIFT",
-    "Centre",
-    "Floats",
-    "Law",
-    "Parameter",
-    "Points",
-    "Separable",
-    "alone",
-    "chance_level",
-    "get_law",
-    "law_help",
-    "plain_names",
-    "register",
-]
+__all__ = ["EXPONENT_BOUNDS", "MAX_SHIFT", "Centre", "Floats", "Law", "Parameter", "Points", "Separable"]
+
+LAWS: dict[str, Law] = {}
+"""Every form by name, in order of registration."""
+
+AnyLaw = TypeVar("AnyLaw", bound=type[Law])
+
+
+def register(law: AnyLaw) -> AnyLaw:
+    """Class decorator: makes the forms of a law known by name."""
+    for form in law.forms():
+        LAWS[form.name] = form
+    return law
+
+
+def get_law(name: str) -> Law:
+    """The form called ``name``; raises ConfigError naming the valid ones."""
+    if name not in LAWS:
+        raise ConfigError(f"law={name} does not exist; choose one of {', '.join(LAWS)} or auto")
+    return LAWS[name]
+
+
+def alone(axis: str, floor: bool) -> Law:
+    """The first form registered that depends on ``axis`` alone, with or without a floor to fit."""
+    return next(law for law in LAWS.values() if law.axes == (axis,) and bool(law.places("floor")) == floor)
+
+
+def plain_names(axes: set[str]) -> list[str]:
+    """Names of the forms in at least these axes that stand for their family: the first of each."""
+    seen: dict[str, str] = {}
+    for law in LAWS.values():
+        if axes <= set(law.axes):
+            seen.setdefault(type(law).__name__, law.name)
+    return list(seen.values())
+
+
+def law_help() -> str:
+    """One line that names every form, for the commands."""
+    return f"auto, {', '.join(LAWS)}."
+
+
+def chance_level(negatives: int) -> float:
+    """Contrastive entropy of constant scores against W random negatives: ln(W + 1)."""
+    return float(np.log(negatives + 1))
+
 
 _FIRST = ("single", "joint", "additive")
 """Of forms that describe a table equally well the first in this order is preferred."""

@@ -3,7 +3,7 @@
 A law states its parameters with their roles, its values, its inverse and its starting points; limits,
 coordinates, intervals and diagnostics follow from the roles. A form whose values are linear in some
 parameters is best derived from :class:`~sweeps.fitting.laws.separable.Separable`, which finds the starts.
-:func:`~sweeps.fitting.laws.registry.register` makes a law known by name.
+:func:`~sweeps.fitting.laws.register` makes a law known by name.
 
 The fitter works in *centred* coordinates. They replace a scale by its logarithm at the geometric mean of
 the fitted N (or D), because ln A and α are correlated at .999 otherwise. *Logs* are the published parameters
@@ -18,10 +18,43 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from retrieval.errors import ConfigError
-from sweeps.fitting.laws.coordinates import Centre, Floats, Points
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Geometric means of the fitted N and D, as natural logarithms; the origin of the centred coordinates."""
+
+    log_n: float = 0.0
+    log_d: float = 0.0
+
+    def of(self, axis: str | None) -> float:
+        """Logarithm of the geometric mean of an axis; 0 for what has no axis."""
+        return {"N": self.log_n, "D": self.log_d}.get(axis or "", 0.0)
+
+
+@dataclass(frozen=True)
+class Points:
+    """What a law is fitted to. All arrays [m]; u and v are ln N and ln D less the centre."""
+
+    u: Floats
+    v: Floats
+    log_y: Floats
+    weight: Floats
+    """Relative weights with mean 1."""
+    centre: Centre
+
+    @classmethod
+    def of(cls, log_n: Floats, log_d: Floats, log_y: Floats, weight: Floats | None = None) -> Points:
+        """Points of ln N, ln D, ln metric; the centre is the mean of ln N and ln D."""
+        centre = Centre(float(log_n.mean()), float(log_d.mean()))
+        weights = np.ones_like(log_y) if weight is None else weight / weight.mean()
+        return cls(log_n - centre.log_n, log_d - centre.log_d, log_y, weights, centre)
+
 
 Role = Literal["scale", "exponent", "shift", "floor", "coefficient"]
 
@@ -69,8 +102,6 @@ class Law(ABC):
         """The laws that this class contributes; one unless it says otherwise."""
         return [cls()]
 
-    # -- what a form must say ------------------------------------------------------------------------
-
     @abstractmethod
     def values(self, centred: Floats, u: Floats, v: Floats, chance: float | None = None) -> Floats:
         """Metric [r, k] of centred parameters [r, p]; ``u``, ``v`` [k] are ln N, ln D less the centre."""
@@ -109,8 +140,6 @@ class Law(ABC):
             jac[:, :, place] = (ends[0] - ends[1]) / (2 * _DIFFERENCE)
         return values, jac
 
-    # -- parameters by name and role -----------------------------------------------------------------
-
     @property
     def parameters(self) -> tuple[str, ...]:
         """Published names, in the order used by every array of parameters."""
@@ -125,10 +154,6 @@ class Law(ABC):
     def family(self) -> str:
         """Name shared by forms that cannot be told apart where the metric is far below chance."""
         return self.name
-
-    def index(self, parameter: str) -> int:
-        """Position of a published parameter in a parameter array."""
-        return self.parameters.index(parameter)
 
     def places(self, role: Role) -> list[int]:
         """Positions of the parameters with one role."""
@@ -170,8 +195,6 @@ class Law(ABC):
                 np.atleast_2d(centred), np.log(n_.ravel()), np.log(d_.ravel()), chance, jacobian=False
             )
         return values.reshape((*theta.shape[:-1], *n_.shape))
-
-    # -- coordinates ---------------------------------------------------------------------------------
 
     def to_centred(self, params: ArrayLike, centre: Centre) -> Floats:
         """Published parameters [..., p] -> centred coordinates [..., p]."""
@@ -229,8 +252,6 @@ class Law(ABC):
         Returns (other coordinate, derivative [r]); empty where the two determine each other.
         """
         return []
-
-    # -- limits --------------------------------------------------------------------------------------
 
     def bounds(self, upper_floor: float) -> tuple[Floats, Floats]:
         """Lower and upper bounds [p] in centred coordinates; the floor lies between 0 and ``upper_floor``."""

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweeps.fitting.laws.base import Law, Parameter
-from sweeps.fitting.laws.coordinates import Floats
-from sweeps.fitting.laws.floors import Floor
-from sweeps.fitting.laws.power import DATA_TERM
-from sweeps.fitting.laws.registry import register
+from sweeps.fitting.laws import register
+from sweeps.fitting.laws.base import Floats, Law, Parameter
+from sweeps.fitting.laws.power import DATA_TERM, Floor
 from sweeps.fitting.laws.single import SingleTerm
 
 

@@ -1,4 +1,4 @@
-"""Power laws: one term for each axis, combined, with a floor; the published parametrisation.
+"""Power laws: one term for each axis, combined, with what a floor adds; the published parametrisation.
 
 With ``t_N`` the logarithm of the model term and ``t_D`` that of the data term, each form is a function of
 ``exp(t_N)`` and ``exp(t_D)``. The term ``(A/N)^α`` has ``t_N = α·(ln A − ln N)``. Its centred coordinates are
@@ -15,10 +15,81 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retrieval.errors import ConfigError
-from sweeps.fitting.laws.base import Law, Parameter
-from sweeps.fitting.laws.coordinates import Centre, Floats
-from sweeps.fitting.laws.floors import FLOORS, Floor
+from sweeps.fitting.laws.base import Centre, Floats, Law, Parameter
 from sweeps.fitting.laws.separable import Separable
+
+
+class Floor:
+    """``x + δ`` for a reducible part x."""
+
+    suffix = ""
+    parameters: tuple[Parameter, ...] = (Parameter("delta", "floor"),)
+    needs_chance = False
+    words = ""
+    formula = "{} + δ"
+    """Of the metric, around the reducible part's."""
+
+    def above(self, centred: Floats, x: Floats, jac: Floats, chance: float | None) -> tuple[Floats, Floats]:
+        """Metric [r, k] of the reducible part, and its Jacobian [r, k, p] from that of the reducible part."""
+        if jac.shape[2]:
+            jac[:, :, -1] = 1.0
+        return x + centred[:, -1, None], jac
+
+    def reducible(self, params: Floats, target: Floats, chance: float | None) -> Floats:
+        """Reducible part at which the metric is ``target``, for published parameters [..., p]."""
+        return target - params[..., -1]
+
+
+class NoFloor(Floor):
+    """``x`` itself: the metric falls to 0."""
+
+    suffix = "-no-floor"
+    parameters = ()
+    words = ", without a floor"
+    formula = "{}"
+
+    def above(self, centred: Floats, x: Floats, jac: Floats, chance: float | None) -> tuple[Floats, Floats]:
+        """The reducible part as it is."""
+        return x, jac
+
+    def reducible(self, params: Floats, target: Floats, chance: float | None) -> Floats:
+        """The target itself."""
+        return target - np.zeros(params.shape[:-1])
+
+
+class Bounded(Floor):
+    """``δ + x·c/(x + c)``, ``c = chance − δ``: the metric saturates at a known chance level.
+
+    Far below that level it equals the form with a floor.
+    """
+
+    suffix = "-bounded"
+    needs_chance = True
+    words = ", saturating at the chance level"
+    formula = "δ + x·c/(x+c), x = {}, c = chance − δ"
+
+    def above(self, centred: Floats, x: Floats, jac: Floats, chance: float | None) -> tuple[Floats, Floats]:
+        """Metric and Jacobian, the latter scaled by d metric / d x."""
+        delta = centred[:, -1, None]
+        assert chance is not None  # the law has checked
+        room = np.maximum(chance - delta, 1e-12)
+        kept = room / (x + room)
+        if jac.shape[2]:
+            jac *= (kept**2)[:, :, None]
+            jac[:, :, -1] = 1.0 - (1.0 - kept) ** 2
+        return delta + x * kept, jac
+
+    def reducible(self, params: Floats, target: Floats, chance: float | None) -> Floats:
+        """y = x·c/(x + c) solved for x; at chance level and above every amount suffices."""
+        assert chance is not None  # the law has checked
+        floor = params[..., -1]
+        excess, room = target - floor, chance - floor
+        return np.where(excess < room, excess * room / np.maximum(room - excess, 1e-300), np.inf)
+
+
+FLOORS: tuple[Floor, ...] = (Floor(), NoFloor(), Bounded())
+"""The variants of every form, in the order in which they are registered."""
+
 
 _START_RANGE = (0.03, 3.0)
 """Exponents that the fitter starts from."""
@@ -45,7 +116,7 @@ class PowerLaw(Separable):
         self.name = self.stem + floor.suffix
         self.axes = tuple(str(scale.axis) for scale, _ in self.terms)
         self.kinds = (*(kind for term in self.terms for kind in term), *self.more, *floor.parameters)
-        self.formula = floor.formula(self.text)
+        self.formula = floor.formula.format(self.text)
         self.help = self.about + floor.words
         self.needs_chance = floor.needs_chance
 
@@ -58,8 +129,6 @@ class PowerLaw(Separable):
     def family(self) -> str:
         """Far below chance the bounded form is the one with a floor."""
         return self.stem if self.needs_chance else self.name
-
-    # -- what the forms differ in --------------------------------------------------------------------
 
     @abstractmethod
     def combine(self, logs: Sequence[Floats], centred: Floats) -> tuple[Floats, Sequence[Floats]]:
@@ -83,8 +152,6 @@ class PowerLaw(Separable):
     def sizes(self, shift: Floats, u: Floats, v: Floats) -> list[Floats]:
         """Centred logarithm of each term's resource; ``shift``: what :attr:`more` adds to it, if anything."""
         return [u if axis == "N" else v for axis in self.axes]
-
-    # -- values --------------------------------------------------------------------------------------
 
     def values(self, centred: Floats, u: Floats, v: Floats, chance: float | None = None) -> Floats:
         """Metric [r, k] of centred parameters [r, p]."""
@@ -121,8 +188,6 @@ class PowerLaw(Separable):
         if self.needs_chance and chance is None:
             raise ConfigError(f"law {self.name} needs the chance level: give the number of negatives W")
 
-    # -- coordinates ---------------------------------------------------------------------------------
-
     def logs_to_centred(self, logs: ArrayLike, centre: Centre) -> Floats:
         """From logs to centred coordinates; a scale too small or large for a float survives it."""
         theta = np.array(logs, dtype=np.float64)
@@ -152,8 +217,6 @@ class PowerLaw(Separable):
         if self.kinds[index].role != "scale":
             return []
         return [(index + 1, self.held_scale_slope(centred, index, centre))]
-
-    # -- starting points -----------------------------------------------------------------------------
 
     def grids(self, side: int) -> list[Floats]:
         """Grid [side] of each nonlinear parameter, the exponents first."""

@@ -6,8 +6,7 @@ from abc import abstractmethod
 
 import numpy as np
 
-from sweeps.fitting.laws.base import Law
-from sweeps.fitting.laws.coordinates import Floats, Points
+from sweeps.fitting.laws.base import Floats, Law, Points
 
 _SMALLEST = 1e-4
 """What stands in for a dropped coefficient, relative to the smallest value of the metric."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweeps.fitting.laws.coordinates import Floats
+from sweeps.fitting.laws import register
+from sweeps.fitting.laws.base import Floats
 from sweeps.fitting.laws.power import DATA_TERM, MODEL_TERM, PowerLaw
-from sweeps.fitting.laws.registry import register
 
 
 class SingleTerm(PowerLaw):

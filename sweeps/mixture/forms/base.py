@@ -92,10 +92,8 @@ def power_law(theta: Floats, inputs: Inputs, log_data: Floats, places: tuple[int
     data, beta, model, alpha = (theta[:, place, None] for place in places)
     power = np.exp(beta)
     size = np.log(inputs.n / inputs.n0)[None, :]
-    result: Floats = np.exp(
-        power * np.logaddexp(data / power - log_data, (model - np.exp(alpha) * size) / power)
-    )
-    return result
+    terms = np.logaddexp(data / power - log_data, (model - np.exp(alpha) * size) / power)
+    return np.asarray(np.exp(power * terms))
 
 
 def published_power_law(

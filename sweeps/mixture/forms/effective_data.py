@@ -16,32 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps.fitting.laws import Floats
-from sweeps.mixture.forms.base import (
-    ALPHA,
-    BETA,
-    DATA_TERM,
-    FLOOR,
-    MODEL_TERM,
-    Form,
-    Inputs,
-    Parameter,
-    power_law,
-    published_power_law,
-)
+from sweeps.mixture.forms import base
+from sweeps.mixture.forms.base import Form, Inputs, Parameter
 
 _PLACES = (0, 1, 5, 6)
 _REPEAT, _WORTH, _POOL = 2, 3, 4
 
 _PARAMETERS = (
-    DATA_TERM,
-    BETA,
+    base.DATA_TERM,
+    base.BETA,
     # With one D, ρ and k say the same: how much of the sum is robust data.
     Parameter("repetition", np.log(0.02), np.log(200.0), (np.log(0.3), np.log(15.0)), axis="D"),
     Parameter("worth", np.log(1e-4), np.log(1e4), (np.log(0.05), np.log(4.0))),
     # In units of the pairs seen.
     Parameter("pool", np.log(1e-3), np.log(50.0), (np.log(0.04), np.log(1.0))),
-    MODEL_TERM,
-    ALPHA,
+    base.MODEL_TERM,
+    base.ALPHA,
 )
 _TRANSFER = Parameter("kappa", -3.0, 3.0, (-0.5, 0.5), axis="N")
 
@@ -58,7 +48,7 @@ class EffectiveData:
 
     def values(self, theta: Floats, inputs: Inputs) -> Floats:
         """The metric [r, k]."""
-        x = power_law(theta, inputs, np.log(self.data(theta, inputs) / inputs.d0), _PLACES)
+        x = base.power_law(theta, inputs, np.log(self.data(theta, inputs) / inputs.d0), _PLACES)
         return x + theta[:, -1, None] if self.floor else x
 
     def data(self, theta: Floats, inputs: Inputs) -> Floats:
@@ -71,8 +61,7 @@ class EffectiveData:
             worth = worth * (inputs.n / inputs.n0)[None, :] ** theta[:, -1, None]
         if self.smooth:
             most = repeat * inputs.d[None, :]
-            total: Floats = own * most / (own + most) + worth * robust * room / (robust + room)
-            return total
+            return own * most / (own + most) + worth * robust * room / (robust + room)
         new = np.minimum(own, inputs.d[None, :])
         again = own / np.maximum(new, 1e-300) - 1.0
         total = new * (1.0 - repeat * np.expm1(-again / repeat)) - worth * room * np.expm1(-robust / room)
@@ -80,7 +69,7 @@ class EffectiveData:
 
     def publish(self, theta: Floats, inputs: Inputs) -> dict[str, Floats]:
         """B, β, ρ, k, S0 [pairs], and A, α, κ, δ where they are fitted."""
-        found = published_power_law(theta, inputs, _PLACES)
+        found = base.published_power_law(theta, inputs, _PLACES)
         found["rho"], found["k"] = np.exp(theta[:, _REPEAT]), np.exp(theta[:, _WORTH])
         found["S0"] = np.exp(theta[:, _POOL]) * inputs.seen
         if self.transfer:
@@ -114,7 +103,7 @@ def _form(suffix: str, variant: EffectiveData, needs: str = "") -> Form:
     worth = "k·(N/N0)^κ" if variant.transfer else "k"
     tail = " + δ" if variant.floor else ""
     formula = f"[(A/N)^{{α/β}} + B/x]^β{tail}, x = {own} + {worth}·{robust}"
-    parameters = (*_PARAMETERS, *[FLOOR] * variant.floor, *[_TRANSFER] * variant.transfer)
+    parameters = (*_PARAMETERS, *[base.FLOOR] * variant.floor, *[_TRANSFER] * variant.transfer)
     functions = (variant.values, variant.publish, variant.project)
     return Form(f"effective-data{suffix}", formula, _SOURCE, parameters, *functions, needs)
 

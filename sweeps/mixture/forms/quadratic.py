@@ -30,8 +30,7 @@ def _columns(transform: Transform, inputs: Inputs) -> Floats:
 
 
 def _values(transform: Transform, theta: Floats, inputs: Inputs) -> Floats:
-    result: Floats = np.exp(np.clip(theta @ _columns(transform, inputs), -50.0, 50.0))
-    return result
+    return np.exp(np.clip(theta @ _columns(transform, inputs), -50.0, 50.0))
 
 
 def _publish(theta: Floats, inputs: Inputs) -> dict[str, Floats]:

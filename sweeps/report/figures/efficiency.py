@@ -9,16 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from sweeps.efficiency.multipliers import BELOW, BOTH, EACH, IN_WORDS, UNBOUNDED
-from sweeps.efficiency.options import INTERPOLATED
-from sweeps.efficiency.record import Curve, Efficiency
-from sweeps.report.figures.curves import objective_name
+from sweeps.efficiency.record import INTERPOLATED, Curve, Efficiency
+from sweeps.report.figures.curves import AXIS_NAME, objective_name
 from sweeps.report.figures.style import INK, MUTED, Panel, drawing, log_axis
 
-AXIS = {
-    "N": "non-embedding parameters N",
-    "D": "training pairs D",
-    "FLOPs": "training FLOPs",
-}
+AXIS = AXIS_NAME | {"FLOPs": "training FLOPs"}
 _COLOURS = ("#0072B2", "#D55E00", "#009E73")
 CEILING = 100.0
 """Multipliers beyond this, or below its inverse, are drawn at the edge: the axis would show little else."""

@@ -13,19 +13,9 @@ from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.configurations import label_order
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.frontier.record import Cell, Front, Frontier, Point
+from sweeps.report.figures import style
 from sweeps.report.figures.curves import metric_name, objective_name
-from sweeps.report.figures.style import (
-    INK,
-    MUTED,
-    Look,
-    Panel,
-    drawing,
-    log_axis,
-    looks,
-    quantity,
-    shades,
-    small_multiples,
-)
+from sweeps.report.figures.style import INK, MUTED, Look, Panel, drawing, log_axis, looks, quantity
 
 MAX_CELLS = 6
 """Cells drawn side by side."""
@@ -49,11 +39,13 @@ def plane_panel(record: Frontier) -> Panel:
         axes.plot(knee.x, knee.y, "*", color=INK, markersize=13, markerfacecolor="none", zorder=6)
         axes.annotate("knee", (knee.x, knee.y), (7, 7), textcoords="offset points", fontsize=7.5, color=INK)
         _finish(axes, points, front, "Both objectives, all configurations")
+        vertical = "upper" if larger_is_better(front.y) else "lower"
+        horizontal = "right" if larger_is_better(front.x) else "left"
         caption = (
             f"{objective_name(front.x)} and {objective_name(front.y)} of every configuration "
             "(mean over seeds). The dark line is the frontier of the non-dominated ones, the star its "
             f"knee ({knee.rule_in_words}); arrows point to more training pairs at one "
-            f"size. {_direction(front)}"
+            f"size. The {vertical} {horizontal} corner is best."
         )
         return Panel("frontier", caption, figure)
 
@@ -95,11 +87,10 @@ def cells_panel(record: Frontier) -> Panel | None:
     if len(cells) < 2:
         return None
     chosen = looks(_labels(pd.concat([_table(group.front.points) for group in cells])))
-    with small_multiples(len(cells)) as (figure, grid):
+    with style.small_multiples(len(cells)) as (figure, grid):
         for axes, group in zip(grid, cells):
             _draw_cell(axes, group, chosen)
-            pairs = group.front.points[0].size.get(PAIRS)
-            axes.set_title(f"{quantity(float(pairs))} pairs" if pairs else f"frac {group.where['frac']}")
+            axes.set_title(_pairs(group))
         caption = (
             f"Strategies of {model} at each number of training pairs, at equal steps. Bars are one standard "
             "deviation over seeds; the dotted line joins fixed values of ω from few to many robust steps."
@@ -109,6 +100,11 @@ def cells_panel(record: Frontier) -> Panel | None:
 
 def _where(group: Cell) -> str:
     return ", ".join(f"{key} {value}" for key, value in group.where.items())
+
+
+def _pairs(group: Cell) -> str:
+    pairs = group.front.points[0].size.get(PAIRS)
+    return f"{quantity(float(pairs))} pairs" if pairs else f"frac {group.where['frac']}"
 
 
 def _draw_cell(axes: Axes, group: Cell, chosen: dict[str, Look]) -> None:
@@ -143,10 +139,9 @@ def _most(group: Cell) -> tuple[int, float, float]:
 
 def moving_panel(record: Frontier) -> Panel | None:
     """The frontier of every number of pairs at one model: how it moves with data; ``None`` without."""
-    groups = [group for group in record.groups if {"model", "frac"} <= set(group.where)]
     counts: dict[str, list[Cell]] = {}
-    for group in groups:
-        if len(group.front.best) >= 2:
+    for group in record.groups:
+        if {"model", "frac"} <= set(group.where) and len(group.front.best) >= 2:
             counts.setdefault(str(group.where["model"]), []).append(group)
     usable = {name: found for name, found in counts.items() if len(found) >= 2}
     if not usable:
@@ -156,12 +151,10 @@ def moving_panel(record: Frontier) -> Panel | None:
     )
     cells = sorted(usable[model], key=lambda group: float(group.where["frac"]))
     with drawing(height=3.9) as (figure, axes):
-        for group, shade in zip(cells, shades(len(cells))):
+        for group, shade in zip(cells, style.shades(len(cells))):
             points = _table(group.front.points)
-            pairs = points[PAIRS].iloc[0] if PAIRS in points else None
-            label = f"{quantity(float(pairs))} pairs" if pairs is not None else f"frac {group.where['frac']}"
             axes.plot(points["x"], points["y"], "o", color=shade, markersize=3.5, alpha=0.6)
-            _frontier_line(axes, points, shade, label)
+            _frontier_line(axes, points, shade, _pairs(group))
         knees = np.array([[group.front.knee.x, group.front.knee.y] for group in cells])
         for start, end in pairwise(knees):
             _arrow(axes, start, end, MUTED)
@@ -169,11 +162,6 @@ def moving_panel(record: Frontier) -> Panel | None:
         _finish(axes, everything, record.front, f"The frontier moves with data, {model}")
         caption = f"Frontiers of {model} at each number of training pairs; arrows join their knees."
         return Panel("frontier-moving", caption, figure)
-
-
-def _direction(front: Front) -> str:
-    x, y = larger_is_better(front.x), larger_is_better(front.y)
-    return f"The {'upper' if y else 'lower'} {'right' if x else 'left'} corner is best."
 
 
 def _table(points: Sequence[Point]) -> pd.DataFrame:
@@ -196,8 +184,8 @@ def _trails(axes: Axes, points: pd.DataFrame, colours: dict[str, str]) -> None:
 
 
 def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str) -> None:
-    style = {"arrowstyle": "->", "color": colour, "alpha": 0.6, "shrinkA": 3, "shrinkB": 5, "linewidth": 0.9}
-    axes.annotate("", xy=(end[0], end[1]), xytext=(start[0], start[1]), arrowprops=style, zorder=2)
+    line = {"arrowstyle": "->", "color": colour, "alpha": 0.6, "shrinkA": 3, "shrinkB": 5, "linewidth": 0.9}
+    axes.annotate("", xy=(end[0], end[1]), xytext=(start[0], start[1]), arrowprops=line, zorder=2)
 
 
 def _frontier_line(axes: Axes, points: pd.DataFrame, colour: str = INK, label: str | None = None) -> None:
