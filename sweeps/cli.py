@@ -1,7 +1,5 @@
 """The command line ``python -m sweeps``: builds it from the registry."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A code is written ``NAME level: meaning`` and, below it, ``→ remedy``. ``pytho
 page ``docs/codes.md`` anew.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -5,8 +5,6 @@ The fields of a record are the keys of its file, in their order. A mapping or a 
 there is a value. JSON has no NaN: where a number must be, ``null`` is read as NaN.
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Callable, Mapping

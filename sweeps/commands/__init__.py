@@ -3,8 +3,6 @@
 Modules are imported to build the command line, so they import numerics and plotting inside ``run``.
 """
 
-from __future__ import annotations
-
 COMMANDS = (
     *("plan", "status", "retry", "rerun", "clean", "export", "collect"),
     *("fit", "frontier", "mixture", "efficiency", "compare", "domains"),

@@ -1,7 +1,5 @@
 """``python -m sweeps allocate``: the model size and the pairs that a budget is best spent on."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 

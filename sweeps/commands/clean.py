@@ -1,7 +1,5 @@
 """``python -m sweeps clean``: checkpoints of finished runs are needed by nothing."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``python -m sweeps collect``: one row a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``python -m sweeps compare``: two strategies seed by seed in every cell, and the regret of a rule of ω."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``python -m sweeps dashboard``: the report's figures on the W&B server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

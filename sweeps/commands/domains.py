@@ -1,7 +1,5 @@
 """``python -m sweeps domains``: which robust-training domain helps which test domain."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

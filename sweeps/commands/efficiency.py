@@ -1,7 +1,5 @@
 """``python -m sweeps efficiency``: how many times as much the baseline needs to match a strategy."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``python -m sweeps export``: the trained encoder of a run, to use or to share without this project."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Annotated

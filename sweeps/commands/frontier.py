@@ -1,7 +1,5 @@
 """``python -m sweeps frontier``: the Pareto frontier and the point that Pareto training aims at."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The cells below a runs folder: those that sweeps expected and those that have a directory."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

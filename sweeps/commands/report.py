@@ -1,7 +1,5 @@
 """``python -m sweeps report``: the page people read, figures for papers, tables and records."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``python -m sweeps rerun``: a run once more from its own record, and whether it gives the same numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Cells of a sweep: for each label its metrics by seed, which ω are fixed, and paired differences."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

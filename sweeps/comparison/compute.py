@@ -5,8 +5,6 @@ mean difference, its t interval over seeds and the p value of no difference are 
 the mean over the metrics; p values are corrected over the cells by Holm's method, each metric by itself.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What each robust-training domain brings to each test domain: a matrix of differences, paired by seed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """``compare.json``: what ``python -m sweeps compare`` writes and the report reads; and its words."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 

@@ -8,8 +8,6 @@ the baseline's law can reach, the multiplier is unbounded. arXiv 2505.24279 repo
 defining it; this definition is the common one of compute multipliers and is ours to answer for.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

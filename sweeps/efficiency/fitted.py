@@ -1,7 +1,5 @@
 """Multipliers from fitted laws: one law in N and D for all runs, or a law in one axis for each slice."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -9,8 +9,6 @@ interval. Drawing seeds with replacement would not do: three seeds give ten diff
 their range, and that range holds the truth in three of four cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 

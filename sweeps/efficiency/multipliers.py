@@ -8,8 +8,6 @@ Between points the curve is a straight line in ln metric against ln resource, so
 met exactly; below the first and beyond the last point nothing is known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby

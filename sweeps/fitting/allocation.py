@@ -4,8 +4,6 @@ Cost model, after arXiv 2403.18684 eq 12: Z(N, D) = annotation·D + training·N 
 term ``training_per_pair``·N·D for trainings whose length grows with the data.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 

@@ -5,8 +5,6 @@ the subset), so drawing rows as if they were independent gives intervals that ar
 be shared by several fits, so that a difference between metrics or strategies is a paired one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Turns the numbers of a fit into diagnostics; every threshold is a named constant here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any

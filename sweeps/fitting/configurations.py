@@ -4,8 +4,6 @@ Seeds are replicates of one measurement, not independent points (see docs/method
 that draws or compares runs does it on the means of configurations.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

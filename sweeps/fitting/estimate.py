@@ -1,7 +1,5 @@
 """Point estimates: weights from replicates, least squares or Huber, hold-out, comparison of forms."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -4,8 +4,6 @@
 >>> result.predict(8.5e7, 5e5), result.intervals["beta"], result.codes
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

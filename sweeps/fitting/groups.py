@@ -1,7 +1,5 @@
 """One fit a group: ``--by strategy`` and its like."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 

@@ -5,8 +5,6 @@ Student's quantile with m − p degrees of freedom. Unlike ±1.96 standard error
 cross bounds, and says so when the data leave an end open (a floor that may be 0, an exponent without limit).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

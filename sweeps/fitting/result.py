@@ -1,7 +1,5 @@
 """What a fit returns (parameters, intervals, bands, hold-out, diagnostics) and its record ``fit.json``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 

@@ -9,8 +9,6 @@ Two notions are reported. ``exponent``: α and β of the law, the slope of the r
 doubling a resource gives where the runs are. Exponents depend on the floor, local slopes hardly do.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

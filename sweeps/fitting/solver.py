@@ -7,8 +7,6 @@ gradient pushes outwards. The objective is a *sum* over points: with a mean, tol
 with 1 stop at once (measured in scaling fits of language models).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

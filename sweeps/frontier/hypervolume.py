@@ -1,7 +1,5 @@
 """Geometry of two objectives that are minimised: dominance, knee points and hypervolume."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``frontier.json``: what ``python -m sweeps frontier`` writes and the report reads."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The cells of a sweep, how each ended, and the sweep's own record."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """Cells as tasks of a cluster: of a batch system, through submitit (Slurm, or plain processes), or of Ray."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Composes the cells of a sweep: as Hydra would, without going through its files for every one."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The cells that a command line asks for: all combinations, or a file's rows, that ``sweep.where`` keeps."""
 
-from __future__ import annotations
-
 import ast
 import csv
 import difflib

@@ -4,8 +4,6 @@ Rough by design (a factor of two): what a probe of this machine (:mod:`sweeps.la
 it, and so does the scheduler, by what running cells report. Nothing here needs PyTorch.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

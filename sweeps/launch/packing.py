@@ -1,7 +1,5 @@
 """Which cells run side by side, with how many threads each, in which order, and how long they still take."""
 
-from __future__ import annotations
-
 import heapq
 import time
 from collections.abc import Iterable, Mapping, Sequence

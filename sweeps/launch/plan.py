@@ -1,7 +1,5 @@
 """What a sweep would be: its cells, what each costs, in which order they run and how long all takes."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

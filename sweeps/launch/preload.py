@@ -3,8 +3,6 @@
 No module named here may start threads (OpenMP's do not survive a fork) or touch CUDA.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib

@@ -1,7 +1,5 @@
 """A few training steps and encodings of small models on this machine: how far off the estimates are here."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

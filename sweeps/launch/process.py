@@ -1,7 +1,5 @@
 """One clean operating-system process per cell, forked from a server with the heavy imports done."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import math

@@ -1,7 +1,5 @@
 """The loop that starts cells, watches them and gives their slots to the next ones."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A whole sweep on this machine: what is done already, what must be prepared, what remains to be run."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence

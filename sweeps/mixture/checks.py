@@ -1,7 +1,5 @@
 """What is said of a fitted mixture law: diagnostics, each threshold a named constant, and text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from sweeps.diagnostics import Diagnostic, diagnose

@@ -1,7 +1,5 @@
 """Which form describes E and which R, and how well each predicts what it has not seen."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 import numpy as np

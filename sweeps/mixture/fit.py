@@ -1,7 +1,5 @@
 """Fits mixture laws to a table of fixed-ω runs: the function behind ``python -m sweeps mixture``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar

@@ -6,8 +6,6 @@ counting the same. The knee is *not* the point of the front farthest from its ch
 them is ill-conditioned. The minimum of the sum is on the front too, and stays well defined.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sweeps.fitting.bootstrap import interval

@@ -4,8 +4,6 @@ Mappings with the keys ``eff`` and ``rob`` hold something of each objective, tho
 ``rob`` something of each goal.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 

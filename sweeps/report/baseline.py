@@ -1,7 +1,5 @@
 """Sections that hold the strategies against a baseline: seed by seed, and what it needs to match them."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from retrieval.errors import ParetrieveError

@@ -1,7 +1,5 @@
 """Puts the report together: analyses a table of runs and writes page, figures, tables and records."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

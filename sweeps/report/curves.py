@@ -1,7 +1,5 @@
 """Which runs each scaling curve of the report shows, and the law fitted to them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ W&B draws from the summary of its own copies of the runs, so fits and intervals 
 conclusions are, as text. The panels are plain data here and become W&B objects in one place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal

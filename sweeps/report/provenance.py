@@ -1,7 +1,5 @@
 """Where the numbers come from: the checklist of a scaling-law paper, and the commands to reproduce."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Sections that show curves: scaling along D and N, ranking quality beside BM25, domains and cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

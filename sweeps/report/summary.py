@@ -1,7 +1,5 @@
 """The head of the page: what the runs show, in sentences and numbers a reader takes away."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Sections on both objectives together: frontier, mixture law and sensitivities."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from retrieval.errors import ParetrieveError

@@ -1,7 +1,5 @@
 """What the commands wrote before the report is made: the page shows these numbers and fits the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The table of runs: one row a run, from run directories, from a file or from W&B."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

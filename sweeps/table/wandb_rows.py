@@ -1,7 +1,5 @@
 """The runs table from Weights & Biases, through its public API, a page at a time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from retrieval.errors import first_line

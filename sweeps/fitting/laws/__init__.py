@@ -3,8 +3,6 @@
 A law added as a file of this folder is known to the fitter and the commands with no other change.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """The additive law of language models."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

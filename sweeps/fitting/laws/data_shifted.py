@@ -1,7 +1,5 @@
 """The law in data alone for a model that is worth some data before it sees any."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The joint law of dense retrieval."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

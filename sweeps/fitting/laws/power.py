@@ -5,8 +5,6 @@ With ``t_N`` the logarithm of the model term and ``t_D`` that of the data term, 
 its logarithm at the geometric mean of N and ln α.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Laws that are linear in some of their parameters once the others are given."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The laws in one axis alone: in model size and in data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Candidate forms of E(ω, D, N). Each module makes its own; their order here is that of equals."""
 
-from __future__ import annotations
-
 from sweeps.mixture.forms import effective_data, exponentials, quadratic
 from sweeps.mixture.forms.base import Form, Inputs
 

@@ -9,8 +9,6 @@ So the best ω falls as D grows: with few pairs the in-domain count is saturated
 many every in-domain pair left out was a new one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

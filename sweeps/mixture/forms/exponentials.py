@@ -5,8 +5,6 @@ the loss on a mixture of domains as a sum of these. One exponential is monotone 
 and a rising one is not. D and N enter through the term that more data lowers, as in the scaling law.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from sweeps.fitting.laws import Floats

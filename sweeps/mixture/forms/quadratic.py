@@ -4,8 +4,6 @@ The bottom of the parabola moves with ln D and ln N. Two transformations make th
 than the last: √ω and ln(1 + ω/ε). ε is fixed, because three to five values of ω do not determine it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

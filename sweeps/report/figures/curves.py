@@ -1,7 +1,5 @@
 """Metrics against training pairs, model size, both, and cost: with laws, and beside BM25."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Efficiency multipliers as curves over scale."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

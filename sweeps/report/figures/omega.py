@@ -3,8 +3,6 @@
 The former come from ``runs/<run>/metrics.jsonl``, the latter from the record ``mixture.json``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The plane of effectiveness and robustness: runs, frontier, knee, and how both move with scale."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

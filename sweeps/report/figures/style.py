@@ -1,7 +1,5 @@
 """One look for all figures: size, type, colours that colour-blind readers tell apart, files written."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
