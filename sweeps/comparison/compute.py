@@ -1,8 +1,14 @@
-"""A strategy against a baseline in every cell, seed by seed.
+"""A strategy against a baseline in every cell, seed by seed, and the regret of rules of ω.
 
 In a cell (a model and a fraction of the data, unless ``by`` says otherwise) runs of one seed form a pair. The
 mean difference, its t interval over seeds and the p value of no difference are given for every metric and for
 the mean over the metrics; p values are corrected over the cells by Holm's method, each metric by itself.
+
+Regret is how much a rule of ω, or one ω kept everywhere, loses to the best fixed ω of each cell, which is
+known only after all have been run. A rule is worth having when its worst regret over the cells is below
+that of every single ω: then no ω chosen once and for all would have done. The best is chosen twice: by the
+metric that is reported (which nobody can do beforehand, so it flatters the best), and on dev metrics (which
+is honest).
 """
 
 from collections import Counter
