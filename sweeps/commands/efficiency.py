@@ -1,5 +1,7 @@
 """``python -m sweeps efficiency``: how many times as much the baseline needs to match a strategy."""
 
+from __future__ import annotations  # the help names the laws that are known when it is asked for
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +11,13 @@ import typer
 from sweeps.commands import options as shared
 from sweeps.fitting.laws import plain_names
 
-_LAWS = ", ".join(plain_names({"N", "D"}))
-LAW_HELP = (
-    f"Where the baseline's curve comes from: interpolated (as measured), {_LAWS}, "
-    "single (a law a slice), or auto (joint where there are runs enough)."
-)
+
+def _law_help() -> str:
+    names = ", ".join(plain_names({"N", "D"}))
+    return (
+        f"Where the baseline's curve comes from: interpolated (as measured), {names}, "
+        "single (a law a slice), or auto (joint where there are runs enough)."
+    )
 
 
 def run(
@@ -25,7 +29,7 @@ def run(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Metric to match; repeatable. Default: eff and ood.")
     ] = None,
-    law: Annotated[str, typer.Option("--law", help=LAW_HELP)] = "auto",
+    law: Annotated[str, typer.Option("--law", help=_law_help())] = "auto",
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
     wandb: shared.WandbOption = None,
