@@ -4,8 +4,6 @@
 numbers of a case is made where the code is raised. The page ``docs/codes.md`` is made from both registries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Errors whose message is one line for people; anything else is a bug and keeps its traceback."""
 
-from __future__ import annotations
-
 from retrieval.codes import FAILURES, look_up
 
 

@@ -1,7 +1,5 @@
 """One run from configuration to result: the only place where data, training and evaluation meet."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """One run in this process (``python train.py`` without ``-m``)."""
 
-from __future__ import annotations
-
 import sys
 
 from omegaconf import DictConfig

@@ -3,8 +3,6 @@
 Started by :func:`retrieval.training.processes.together`, never by a person.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

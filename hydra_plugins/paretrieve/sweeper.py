@@ -1,7 +1,5 @@
 """Hydra sweeper: all combinations, or the cells of a file crossed with them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ values, which each field states (:mod:`retrieval.config.knobs`), and how they fi
 imported here, so that ``--help`` and a configuration error answer at once.
 """
 
-from __future__ import annotations
-
 from retrieval.config.attack import AttackConfig as AttackConfig
 from retrieval.config.data import DataConfig as DataConfig
 from retrieval.config.evaluation import EvalConfig as EvalConfig

@@ -1,7 +1,5 @@
 """Group ``attack``: the attack on the in-domain test set, and where a run keeps what it attacked."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

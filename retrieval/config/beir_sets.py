@@ -4,8 +4,6 @@ Checksums and splits are those of the table in BEIR's README (beir-cellar/beir).
 replaced since, as those of fever and webis-touche2020 once were, does not match and is refused.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 BASE_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"

@@ -1,7 +1,5 @@
 """Group ``eval``: measurement."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from retrieval.config.knobs import knob

@@ -1,7 +1,5 @@
 """``python train.py --help [GROUP]``: what can be set, from the schema and the comments in ``conf/``."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import textwrap

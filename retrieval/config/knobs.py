@@ -4,8 +4,6 @@ Closed sets of values are tuples of strings, not ``enum.Enum``: Hydra spells a m
 ``cool-down`` or ``32`` is none. Open sets are a function that asks a registry.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace

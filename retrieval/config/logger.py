@@ -1,7 +1,5 @@
 """Group ``logger``: the mirror of a run directory in Weights & Biases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from retrieval.config.knobs import knob

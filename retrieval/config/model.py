@@ -1,7 +1,5 @@
 """Group ``model``: the dual encoder."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple

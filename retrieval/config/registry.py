@@ -1,7 +1,5 @@
 """Registries: parts that are found by name, each in a file of its own that registers it."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The whole configuration: one field a group, and what belongs to none."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, field
 from functools import cache

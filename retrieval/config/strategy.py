@@ -1,7 +1,5 @@
 """Group ``strategy``: what a batch holds, which losses are computed and how they are weighted."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any

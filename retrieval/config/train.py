@@ -1,7 +1,5 @@
 """Group ``train``: optimisation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from retrieval.config.knobs import knob

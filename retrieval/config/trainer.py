@@ -1,7 +1,5 @@
 """Group ``trainer``: where and how a run executes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from retrieval.config.knobs import knob

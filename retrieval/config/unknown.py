@@ -1,7 +1,5 @@
 """Keys that no schema has: finding them in a configuration, and the line that says what was meant."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import fields
 

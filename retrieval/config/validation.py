@@ -1,7 +1,5 @@
 """Checks of values and of how they fit together, with one message for people per mistake."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Arrays on disk that are filled in place; segments of flat arrays, membership in sorted ones."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from tempfile import TemporaryFile

@@ -6,8 +6,6 @@ sees either nothing or a finished build, and the operating system frees the lock
 that was killed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

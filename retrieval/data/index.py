@@ -4,8 +4,6 @@ Building it reads every line once, which is also the validation. Memory grows by
 record while building (no text is kept); a reader maps the arrays and pays for what it touches.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from array import array

@@ -1,7 +1,5 @@
 """One line of a BEIR file at a time: parsing, and errors that name file, line, reason and fix."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -5,8 +5,6 @@ no slot is read into them, so that their gradient is zero. Gathers alone, there 
 with it the result, could change from run to run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Nested subsets of the training pairs, and the proof that training and test share no passage."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence

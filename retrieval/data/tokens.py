@@ -1,7 +1,5 @@
 """Tokenizers and the token store: every text is tokenised once and read from a memory map ever after."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -5,8 +5,6 @@
 with W random irrelevant passages, natural logarithm, mean over draws and then over pairs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -3,8 +3,6 @@
 Every passage is encoded once: what else needs the rows of certain passages takes them as they stream by.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

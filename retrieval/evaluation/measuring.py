@@ -5,8 +5,6 @@ adds. It depends on the model, its tokenizer and the seed, not on strategy, data
 it is measured once into the cache for all runs of a sweep that start from the same weights.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

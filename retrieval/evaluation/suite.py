@@ -4,8 +4,6 @@ Beside the test sets stand the dev sets: the in-domain dev split and the robust-
 same code with the same settings. They alone may steer anything; they have no reference rows.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Backbones: the BERT size grid from scratch, and pretrained checkpoints from the hub or a folder."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -5,8 +5,6 @@ only the order of the work is ours. Parameters stay fp32; with ``dtype=torch.bfl
 once a forward, activations are bf16 and gradients come back as fp32.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ A folder or hub id is a plain checkpoint of transformers, or has a ``modules.jso
 transformer is in a module folder.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cache

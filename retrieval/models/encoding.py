@@ -1,7 +1,5 @@
 """Encoding many texts: sorted by length, in batches of equal token count, no gradient."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """A backbone and what follows it as a sentence-transformers folder (safetensors)."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

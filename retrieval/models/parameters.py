@@ -1,7 +1,5 @@
 """Which parameters of a scorer are embeddings: for its size N, and for its learning rates."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from torch import nn

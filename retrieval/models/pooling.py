@@ -1,7 +1,5 @@
 """From the states of a text's tokens to its vector, by the modes of sentence-transformers."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

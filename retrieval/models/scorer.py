@@ -1,7 +1,5 @@
 """What a model family is: a scorer, which encodes texts and scores what it encoded."""
 
-from __future__ import annotations
-
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ A text is encoded to one row: a vector, a matrix of token vectors, token ids. On
 knows what a row holds. Training takes its scores from the model itself (``Scorer.scores``).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Whether a pretrained model can do what a run asks of it, found out before any training."""
 
-from __future__ import annotations
-
 from itertools import chain
 from typing import Any
 

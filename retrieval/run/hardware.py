@@ -1,7 +1,5 @@
 """Device, precision and memory of a process, and what libraries print in it."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import resource

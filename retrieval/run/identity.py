@@ -7,8 +7,6 @@ count; a value that names a file or folder (a frontier, a teacher) counts by its
 lies.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Where a run's numbers come from: code, versions and machine, as written to ``manifest.json``."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

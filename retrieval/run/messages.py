@@ -1,7 +1,5 @@
 """One readable line for the errors that Hydra and OmegaConf raise on a bad command line."""
 
-from __future__ import annotations
-
 import re
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException

@@ -4,8 +4,6 @@ No clock that a person or a time server may set has the last word: on one host a
 place among all starts since boot, between hosts a heartbeat counts as silent only when two clocks agree.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

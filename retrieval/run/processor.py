@@ -1,7 +1,5 @@
 """What the processor of this machine can do; needs no PyTorch."""
 
-from __future__ import annotations
-
 import os
 from functools import cache
 from pathlib import Path

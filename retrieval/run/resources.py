@@ -1,7 +1,5 @@
 """What this machine offers to a sweep, found without importing torch."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess

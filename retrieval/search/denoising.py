@@ -5,8 +5,6 @@ After RocketQA (arXiv 2010.08191, §3.3); the margins relative to the positive a
 sentence-transformers' ``mine_hard_negatives``.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Retrievers by name: BM25, a run folder, or a folder or hub id of a sentence-transformers model."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, cast

@@ -4,8 +4,6 @@ Exact, streamed, in bounded memory, and done once per collection, method and dep
 neither on the subset of the pairs nor on the seed, so that all runs of a sweep share it.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Exact search and ranking metrics: nDCG@10, MRR@10 and Recall@100 through ir-measures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A model over texts, as measuring, mining, denoising and attacks see it; ours among them."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

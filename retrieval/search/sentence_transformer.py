@@ -1,7 +1,5 @@
 """Any sentence-transformers model as a retriever."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The checkpoint of a run: atomically replaced, the previous one kept until the new one is whole."""
 
-from __future__ import annotations
-
 import logging
 import os
 import zipfile

@@ -3,8 +3,6 @@
 Each has a code of the registry, which gives the remedy, and a message with the numbers of this run.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The training of a run, from its prepared data to the trained encoder."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Weights between two models of one origin, the place on the line chosen on dev losses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

@@ -3,8 +3,6 @@
 Each process gets all rows, with the gradient of its own.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F

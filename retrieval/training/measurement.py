@@ -6,8 +6,6 @@ so they have as many negatives as a training loss and can be compared with it. T
 change between two measurements is the model's.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any

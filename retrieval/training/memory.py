@@ -1,7 +1,5 @@
 """Keeps the memory of activations from step to step while training on the CPU, but no more than they take."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import psutil

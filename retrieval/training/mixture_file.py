@@ -5,8 +5,6 @@ that it was fitted under and the range of N and D. ``knee`` minimises the sum of
 ``rob`` one of them each.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The one LightningModule: encoder, objective, optimiser and schedule."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytorch_lightning as pl

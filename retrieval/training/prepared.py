@@ -1,7 +1,5 @@
 """From a configuration to everything a run reads: collections, tokenizer, token stores, training pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Lightning's launcher would run the command line again, and that of a sweep start
 that owns the run starts the others itself, with the configuration in the run's directory.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess

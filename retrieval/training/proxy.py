@@ -4,8 +4,6 @@ What a mixture of training data brings is a property of the data first, so that 
 as a large one does (Xie et al. 2023, arXiv 2305.10429; Ye et al. 2024, arXiv 2403.16952).
 """
 
-from __future__ import annotations
-
 import math
 import time
 

@@ -1,7 +1,5 @@
 """Self-mining: hard negatives mined anew with the model in training (ANCE, arXiv 2007.00808)."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What each optimisation step trains: the choice of a loss by ω, and the batch for it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

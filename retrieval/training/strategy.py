@@ -11,8 +11,6 @@ share of the steps that minimise L_rob. With ``loss`` a batch holds all blocks, 
 every step.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Which pairs a step draws, from what its strategy says that a batch holds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from retrieval.data.batches import Stream, TrainingPairs

@@ -4,8 +4,6 @@ A source turns a data configuration into a :class:`Suite` of BEIR folders. The m
 at every start, since they hold the keys of ``data``; so they import what is heavy on first use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

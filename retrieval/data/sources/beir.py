@@ -6,8 +6,6 @@ download neither resumes nor checks, and it holds the whole corpus as Python obj
 are the same.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import zipfile

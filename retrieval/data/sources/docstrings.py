@@ -3,8 +3,6 @@
 Only text is handled here; :mod:`retrieval.data.sources.extraction` finds the docstrings.
 """
 
-from __future__ import annotations
-
 import re
 
 MIN_QUERY_WORDS = 4

@@ -1,7 +1,5 @@
 """Downloads that resume, are checked, and appear under their name only when they are whole."""
 
-from __future__ import annotations
-
 import http.client
 import time
 import urllib.error

@@ -5,8 +5,6 @@ name, the rest of the documentation, and the code without its docstring, in this
 encoders read only the first tokens and prose says more in few of them.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

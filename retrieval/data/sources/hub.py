@@ -5,8 +5,6 @@ A row is a query and a passage (or a list of passages) that answers it; which co
 the dataset's memory map: once for hashes, once to write each query and passage where it first occurs.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast

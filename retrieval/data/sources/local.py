@@ -1,7 +1,5 @@
 """Collections that already are BEIR folders: ``data.path``, ``data.robust`` and ``data.ood``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

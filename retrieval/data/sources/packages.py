@@ -3,8 +3,6 @@
 Packages are found through their import specification and their metadata; none is imported.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib.metadata
 import importlib.util

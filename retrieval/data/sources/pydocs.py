@@ -5,8 +5,6 @@ Domains and their packages stand in ``data.domains`` (``conf/data/pydocs.yaml``)
 ``manifest.json`` beside it that counts what was dropped and why.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet

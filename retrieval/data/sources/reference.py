@@ -4,8 +4,6 @@ A unit starts at a paragraph of prose that can stand alone: its first sentence i
 rest of it, and what follows up to the next unit (grammar, lists, examples), is the passage.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from collections import Counter

@@ -5,8 +5,6 @@ dataset of ``data.hub``. Anything else is a folder in BEIR format. A source hand
 :func:`with_references`, which adds the referenced collections to it.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

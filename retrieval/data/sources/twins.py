@@ -3,8 +3,6 @@
 A query asked of several passages has them all as relevant, so that no twin is taken for a negative.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What is attacked: test queries, passages at set ranks for each of them, their texts before and after."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ For a query the pool holds the attacked texts of its own targets in place of the
 attacked for other queries are as they were.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby

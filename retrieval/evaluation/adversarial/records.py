@@ -1,7 +1,5 @@
 """Attacked passages as they are saved, so that the same ones can be measured on any other run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Keys of the attack ``wsra``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from retrieval.config import AttackConfig

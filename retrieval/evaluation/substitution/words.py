@@ -3,8 +3,6 @@
 Replacements come from a file of synonyms, or are neighbours among a model's word embeddings.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

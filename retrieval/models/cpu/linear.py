@@ -5,8 +5,6 @@ These operations of PyTorch are those that its own compiler calls: they record n
 private, may be missing. The composition then gives the same to the rounding of bfloat16.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -5,8 +5,6 @@ by hand, the residual and its gradient are added by the products themselves, and
 tokens is made on the way.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import torch

@@ -1,7 +1,5 @@
 """Model families, one file each; each registers itself (docs/extend.md)."""
 
-from __future__ import annotations
-
 import logging
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """``dual-encoder``: one vector a text, from one backbone for both sides; scores are inner products."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Control of ω: the state, and the rule that moves it after every step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What ω control remembers: ω, the moving averages of both losses, and what dev pairs said."""
 
-from __future__ import annotations
-
 import math
 
 import torch

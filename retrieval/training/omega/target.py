@@ -1,7 +1,5 @@
 """The Pareto-efficient point that ω steers to, read from a frontier file."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """``fgsm``: one step of gradient ascent on the word embeddings (arXiv 1605.07725)."""
 
-from __future__ import annotations
-
 from retrieval.config import PerturbationConfig
 from retrieval.training.perturbations.pgd import Pgd
 

@@ -1,7 +1,5 @@
 """``adversarial``: half of the training on passages that are perturbed against the model in training."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from retrieval.training.strategies.standard import Standard

@@ -1,7 +1,5 @@
 """``denoising``: hard negatives without the false ones."""
 
-from __future__ import annotations
-
 from retrieval.training.strategies.hard_negative import HardNegative
 
 

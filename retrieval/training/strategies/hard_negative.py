@@ -1,7 +1,5 @@
 """``hard-negative``: the baseline with mined negatives beside those of the batch."""
 
-from __future__ import annotations
-
 from retrieval.training.strategies.standard import Standard
 
 

@@ -1,7 +1,5 @@
 """``pareto``: (1 − ω)·L_eff + ω·L_rob with a controlled ω (arXiv 2505.24279)."""
 
-from __future__ import annotations
-
 from retrieval.config import Config, StrategyConfig
 from retrieval.config.strategy import RULES, STRATEGIES
 from retrieval.training.omega.rule import Rule, chosen_rule

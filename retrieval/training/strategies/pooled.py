@@ -1,7 +1,5 @@
 """``pooled``: the baseline that has all the data, as one collection."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from retrieval.training.strategy import POOLED, Strategy

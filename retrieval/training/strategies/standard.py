@@ -1,7 +1,5 @@
 """``standard``: the baseline on in-domain pairs."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from retrieval.training.strategy import IN_DOMAIN, Strategy

@@ -1,7 +1,5 @@
 """``fixed``: ω stays where it is, one point of the trade-off curve."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from retrieval.training.omega.rule import Rule

@@ -1,7 +1,5 @@
 """``law``: the ω that a mixture law predicts for this N and D."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any

@@ -1,7 +1,5 @@
 """``proxy``: the ω that is best for small models which are trained before the run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

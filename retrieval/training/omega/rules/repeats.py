@@ -1,7 +1,5 @@
 """``repeats``: half of the steps that would only repeat in-domain pairs go to the robustness data."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from retrieval.training.omega.rule import Rule
