@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from retrieval import evaluate
 from retrieval.config.validation import validate
-from retrieval.evaluation import untrained
+from retrieval.evaluation import measuring
 from retrieval.evaluation.suite import build_sets, evaluate_suite
 from retrieval.models.families import build_scorer
 from retrieval.pipeline import run_cell
@@ -50,7 +50,7 @@ def test_initial_weights_are_measured_as_the_run_is_and_once_for_a_sweep(
 
     # Another strategy and fraction start from the same weights, another seed does not.
     with monkeypatch.context() as patch:
-        patch.setattr(untrained, "build_scorer", lambda *_: pytest.fail("measured again"))
+        patch.setattr(measuring, "build_scorer", lambda *_: pytest.fail("measured again"))
         assert rows(run_cell(small(*options, "strategy=pareto", "data.frac=0.5"))) == found
         out = tmp_path / "out.json"
         arguments = ["--run", str(directory_of(config).path), "--out", str(out)]
