@@ -19,6 +19,7 @@ from retrieval.data.tokens import (
     tokenizer_fingerprint,
     tokenizer_folder,
 )
+from retrieval.errors import DataError
 from retrieval.models.checkpoint import read_checkpoint
 from retrieval.search import denoising, mining
 from retrieval.training.strategy import strategy_of
@@ -75,6 +76,12 @@ class PreparedData:
             query_ids = collection.query_ids(usable.query_rows)
             passage_ids = collection.passage_ids(usable.passage_rows)
             chosen = usable.take(splits.subset(usable, query_ids, passage_ids, frac, self.config.seed))
+        for what, rows in (("query", chosen.query_rows), ("passage", chosen.passage_rows)):
+            if negatives is None and len(np.unique(rows)) < 2:
+                raise DataError(
+                    f"{name}: its {len(rows)} training pairs have one {what}, so none has a negative and the "
+                    "loss is 0 throughout; give more pairs, or raise data.frac"
+                )
         queries, passages = self.store(collection, "queries"), self.store(collection, "passages")
         return TrainingPairs(name, queries, passages, pairs=chosen, known=judged, negatives=negatives)
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def run(runs: shared.RunsOption = Path("runs")) -> None:
-    """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew."""
+    """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew.
+
+    A directory whose configuration cannot be read is named and left out; exit status 1 if none is left.
+    """
+    from retrieval.errors import ConfigError, DataError
     from sweeps.commands.inventory import named, take_inventory
     from sweeps.launch.compose import Composed
     from sweeps.launch.sweep import Options, run_sweep
@@ -27,14 +31,17 @@ def run(runs: shared.RunsOption = Path("runs")) -> None:
     if not again:
         typer.echo("no failed or stopped cell")
         return
-    options = Options()
-    configs = [stored_config(directory) for directory in again]
-    for config in configs:
+    options, composed = Options(), list[Composed]()
+    for directory in again:
+        try:
+            config = stored_config(directory)
+        except (ConfigError, DataError) as error:
+            typer.echo(f"left out: {error}", err=True)
+            continue
         config.trainer.threads = None  # the last sweep's choice, not the user's
-    composed = [
-        Composed(number, [f"run={directory.name}"], config)
-        for number, (directory, config) in enumerate(zip(again, configs, strict=True))
-    ]
+        composed.append(Composed(len(composed), [f"run={directory.name}"], config))
+    if not composed:
+        raise typer.Exit(1)
     folder = runs / ".sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_retry"
     _, status = run_sweep(composed, options, folder)
     raise typer.Exit(status)

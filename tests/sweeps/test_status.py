@@ -157,7 +157,9 @@ def failed_run(folder: Path) -> RunDirectory:
 def test_retry_runs_failed_cells_with_their_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = failed_run(tmp_path)
+    run, broken = failed_run(tmp_path), tmp_path / "a-broken-run"
+    broken.mkdir()
+    (broken / "status.json").write_text('{"state": "failed", "step": "abc", "steps": "many"}')
     asked: list[Composed] = []
 
     def record(composed: list[Composed], options: Options, folder: Path) -> tuple[list[Cell], int]:
@@ -179,8 +181,9 @@ def test_retry_refuses_a_changed_configuration(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(ConfigError, match="changed"):
         stored_config(run)
     run.config.unlink()
-    assert main(["retry", "--runs", str(tmp_path)]) == 2
-    assert "has no config.yaml" in capsys.readouterr().err
+    assert main(["retry", "--runs", str(tmp_path)]) == 1
+    assert "left out:" in (said := capsys.readouterr().err)
+    assert "has no config.yaml" in said
 
 
 def test_retry_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

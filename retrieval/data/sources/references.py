@@ -162,8 +162,12 @@ def referenced_source(
     """
 
     def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
+        _need_split(key, in_domain(config), *_NEEDED["robust"])
+        return measured_fingerprint(config, cache)
+
+    def measured_fingerprint(config: DataConfig, cache: Path | None) -> str:
+        """The same for what is measured only, which needs no training judgements."""
         collection = in_domain(config)
-        _need_split(key, collection, *_NEEDED["robust"])
         _need_split(key, collection, ("test",), "the effectiveness is measured on it")
         roles = _Roles(config, collection.name, f"{key} {collection}", everything=True)
         # Called after the first source that had it: the identities of stored runs hold this fingerprint.
@@ -172,7 +176,7 @@ def referenced_source(
         )
 
     def prepare(config: DataConfig, cache: Path) -> Suite:
-        found, collection = fingerprint(config, cache), in_domain(config)
+        found, collection = measured_fingerprint(config, cache), in_domain(config)
         folders = _Roles(config, everything=True).folders(cache)
         return Suite(config.label or collection.name, collection.folder(cache), **folders, fingerprint=found)
 
