@@ -12,15 +12,15 @@ from tests.checkpoints import checkpoint_folder
 from tests.end_to_end.conftest import composed
 
 
-def collection(folder: Path, pairs: list[tuple[str, str]], *splits: str) -> Path:
-    """A BEIR folder with 40 passages, 10 queries, and the same judgements in each split."""
+def collection(folder: Path, **splits: list[tuple[str, str]]) -> Path:
+    """A BEIR folder with 40 passages, 10 queries, and these judgements."""
     (folder / "qrels").mkdir(parents=True)
     lines = [json.dumps({"_id": f"p{n}", "title": "", "text": f"passage {n} of it"}) for n in range(40)]
     (folder / "corpus.jsonl").write_text("\n".join(lines))
     lines = [json.dumps({"_id": f"q{n}", "text": f"what is {n}"}) for n in range(10)]
     (folder / "queries.jsonl").write_text("\n".join(lines))
-    rows = "".join(f"{query}\t{passage}\t1\n" for query, passage in pairs)
-    for split in splits:
+    for split, pairs in splits.items():
+        rows = "".join(f"{query}\t{passage}\t1\n" for query, passage in pairs)
         (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}")
     return folder
 
@@ -36,7 +36,7 @@ def collection(folder: Path, pairs: list[tuple[str, str]], *splits: str) -> Path
 def test_pairs_without_a_negative_are_refused(
     pairs: list[tuple[str, str]], words: str, tmp_path: Path
 ) -> None:
-    folder = collection(tmp_path / "few", pairs, "train", "test")
+    folder = collection(tmp_path / "few", train=pairs, test=[("q5", "p5")])
     places = (f"data.path={folder}", f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}")
     config = composed("data=local", *places, "model=bert-tiny", "eval=none", "logger=none")
     with pytest.raises(DataError, match=words):
@@ -44,7 +44,7 @@ def test_pairs_without_a_negative_are_refused(
 
 
 def test_measuring_needs_no_training_data(tmp_path: Path) -> None:
-    folder = collection(tmp_path / "test-only", [(f"q{n}", f"p{n}") for n in range(10)], "test")
+    folder = collection(tmp_path / "test-only", test=[(f"q{n}", f"p{n}") for n in range(10)])
     model = checkpoint_folder("bert", tmp_path / "bert")
     options = ["data=local", f"data.path={folder}", "eval.negatives=5", "eval.draws=1", f"cache={tmp_path}"]
     assert main(["--model", str(model), "--out", str(tmp_path / "found.json"), *options]) == 0
