@@ -98,7 +98,7 @@ def evaluate(
 
 
 def _compose(overrides: list[str], run: Path | None) -> Config:
-    """Return the checked configuration; a run's own groups stand where no override names them.
+    """The checked configuration; a run's own groups stand where no override names them.
 
     Raises:
         ConfigError: The run or a value in an override is not valid.

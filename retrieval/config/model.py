@@ -79,7 +79,7 @@ _PLAIN_BERT = re.compile(r"google/bert_uncased_L-\d+_H-\d+_A-\d+|google-bert/ber
 
 
 def vectors_of(model: ModelConfig) -> Vectors:
-    """Return what a configuration says about vectors, with the defaults where no checkpoint has a say."""
+    """What a configuration says about vectors, with the defaults where no checkpoint has a say."""
     found = Vectors(model.pooling, model.projection, model.similarity)
     if model.init == "pretrained" and not _PLAIN_BERT.fullmatch(str(model.pretrained)):
         return found

@@ -10,7 +10,7 @@ from retrieval.config.schema import Config, option_schemas, own_keys
 
 
 def unread_key(config: DictConfig, path: str = "") -> str | None:
-    """Return the first key of a composed configuration, dotted, that nothing reads; ``None`` without one."""
+    """The first key of a composed configuration, dotted, that nothing reads; ``None`` without one."""
     known = _names(path, str(config.get("name")) if path in option_schemas() else None)
     for name in map(str, config):
         key = f"{path}.{name}" if path else name
@@ -24,7 +24,7 @@ def unread_key(config: DictConfig, path: str = "") -> str | None:
 
 
 def unknown_key(key: str) -> str:
-    """Return the line for a dotted key that the chosen options do not have."""
+    """The line for a dotted key that the chosen options do not have."""
     parent, _, name = key.rpartition(".")
     owners = [
         f"{parent}={option}"
@@ -38,7 +38,7 @@ def unknown_key(key: str) -> str:
 
 
 def suggestion(value: str, valid: list[str]) -> str:
-    """Return a question after the valid name that is most like ``value``; empty where none is."""
+    """A question after the valid name that is most like ``value``; empty where none is."""
     close = difflib.get_close_matches(value, valid, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -62,7 +62,7 @@ class TrainingPairs:
         return keys
 
     def relevant(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
-        """Whether each passage is relevant to each query: bool ``[n, m]``."""
+        """Whether each passage is relevant to each query: bool[n, m]."""
         keys = self._keys(query_rows[:, None], passage_rows[None, :])
         return contained(keys, self._known_keys)
 
@@ -71,7 +71,7 @@ class TrainingPairs:
 class RankingBlock(OnDevice):
     """Where the sequences of one loss lie in the batch and which passage is whose positive.
 
-    ``labels``: int64 ``[n]``; ``excluded``: bool ``[n, m]``; see :func:`contrastive_loss`. The first n of
+    ``labels``: int64[n]; ``excluded``: bool[n, m]; see :func:`contrastive_loss`. The first n of
     the m passages are the positives, in the order of the queries; with h hard negatives a query, those of
     query i are the passages n + i·h … n + (i + 1)·h − 1.
     """
@@ -86,9 +86,9 @@ class RankingBlock(OnDevice):
 class Shard(OnDevice, Counted):
     """One process's share of a step's sequences, the whole pairs of every block dealt out in order.
 
-    ``order``: int64 ``[N]``: where the vector of each of the N sequences of the whole step, in the caller's
+    ``order``: int64[N]: where the vector of each of the N sequences of the whole step, in the caller's
     order, lies in the processes' vectors one after another, each filled up to ``width`` rows; ``sizes``:
-    tokens of each of the N, int64 ``[N]``.
+    tokens of each of the N, int64[N].
     """
 
     rank: int
@@ -98,7 +98,7 @@ class Shard(OnDevice, Counted):
 
     @classmethod
     def of(cls, owners: np.ndarray, sizes: np.ndarray, rank: int) -> Shard:
-        """The share of ``rank`` in sequences of ``sizes`` tokens dealt to ``owners``: both int64 ``[N]``."""
+        """The share of ``rank`` in sequences of ``sizes`` tokens dealt to ``owners``: both int64[N]."""
         counts = np.bincount(owners)
         width = int(counts.max())
         order = np.empty(len(owners), np.int64)
@@ -109,7 +109,7 @@ class Shard(OnDevice, Counted):
     def part(self, chosen: slice) -> tuple[Tensor, Shard]:
         """Some sequences of the whole step: which of this process's they are, and how they are dealt out.
 
-        Returns: places int64 ``[n]`` in the caller's order of this process's sequences (on the CPU).
+        Returns: places int64[n] in the caller's order of this process's sequences (on the CPU).
         """
         order = self.order[chosen].numpy()
         owners, places = np.divmod(order, self.width)
@@ -136,7 +136,7 @@ class Batch(OnDevice):
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Pairs of one source for one step: rows int64 ``[n]``, hard negatives int64 ``[n, h]``."""
+    """Pairs of one source for one step: rows int64[n], hard negatives int64[n, h]."""
 
     source: TrainingPairs
     query_rows: np.ndarray
@@ -144,7 +144,7 @@ class Draw:
     hard_rows: np.ndarray
 
     def excluded(self) -> tuple[np.ndarray, np.ndarray]:
-        """Relevant passages other than the own positive: bool ``[n, n]`` and ``[n, n·h]``."""
+        """Relevant passages other than the own positive: bool[n, n] and ``[n, n·h]``."""
         positives = self.source.relevant(self.query_rows, self.passage_rows)
         np.fill_diagonal(positives, False)
         if self.source.negatives is None or self.hard_rows.size == 0:
@@ -186,14 +186,14 @@ class Stream:
         return drawn
 
     def distinct(self, seed: int, batches: int) -> list[tuple[TrainingPairs, np.ndarray]]:
-        """The different pairs of the first ``batches`` batches: indexes int64 ``[k]`` of each source."""
+        """The different pairs of the first ``batches`` batches: indexes int64[k] of each source."""
         drawn = self._indexes(seed, 0, batches * self.count, stop_at_one_pass=True)
         return [(self.sources[place], np.unique(indexes)) for place, indexes in drawn]
 
     def _indexes(
         self, seed: int, start: int, stop: int, stop_at_one_pass: bool = False
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Source and indexes int64 ``[n]`` of the pairs from ``start`` to ``stop`` of the stream."""
+        """Source and indexes int64[n] of the pairs from ``start`` to ``stop`` of the stream."""
         if self.proportional:
             sizes = [len(source) for source in self.sources]
             ends = np.cumsum(sizes)

@@ -43,7 +43,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def build_once(folder: Path, build: Callable[[Path], None], *, describe: str) -> Path:
-    """Return ``folder``, built by the first caller and only read by all others.
+    """``folder``, built by the first caller and only read by all others.
 
     The name of ``folder`` must identify the content (:func:`digest` of all inputs). ``build`` writes it into
     the empty folder it is given; whatever it raises reaches the caller and leaves nothing behind.

@@ -32,7 +32,7 @@ class Judgements:
         return len(self.query_rows)
 
     def take(self, indexes: ArrayLike) -> Judgements:
-        """The pairs at ``indexes`` (int64 ``[k]``), in that order."""
+        """The pairs at ``indexes`` (int64[k]), in that order."""
         chosen = np.asarray(indexes, dtype=np.int64)
         return Judgements(self.query_rows[chosen], self.passage_rows[chosen], self.grades[chosen])
 
@@ -89,25 +89,25 @@ class Collection:
                 yield parse(raw, path, line)
 
     def passage_texts(self, rows: ArrayLike) -> list[str]:
-        """Texts of some passages (int64 ``[k]`` rows), read at their place in the file."""
+        """Texts of some passages (int64[k] rows), read at their place in the file."""
         path = self.folder / index.CORPUS
         return [records.parse_passage(raw, path, line)[1] for raw, line in self._passages.lines(path, rows)]
 
     def query_texts(self, rows: ArrayLike) -> list[str]:
-        """Texts of some queries (int64 ``[k]`` rows), read at their place in the file."""
+        """Texts of some queries (int64[k] rows), read at their place in the file."""
         path = self.folder / index.QUERIES
         return [records.parse_query(raw, path, line)[1] for raw, line in self._queries.lines(path, rows)]
 
     def passage_ids(self, rows: ArrayLike) -> list[str]:
-        """Ids of some passages (int64 ``[k]`` rows)."""
+        """Ids of some passages (int64[k] rows)."""
         return self._passages.ids(rows)
 
     def query_ids(self, rows: ArrayLike) -> list[str]:
-        """Ids of some queries (int64 ``[k]`` rows)."""
+        """Ids of some queries (int64[k] rows)."""
         return self._queries.ids(rows)
 
     def passage_rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Row of the passage of each id, −1 where there is none (int64 ``[k]``)."""
+        """Row of the passage of each id, −1 where there is none (int64[k])."""
         return self._passages.rows(ids)
 
     def passage_hashes(self) -> NDArray[np.uint64]:

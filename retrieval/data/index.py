@@ -51,13 +51,13 @@ class Table:
         return len(self.hashes)
 
     def ids(self, rows: ArrayLike) -> list[str]:
-        """Ids at ``rows`` (int64 ``[k]``)."""
+        """Ids at ``rows`` (int64[k])."""
         wanted = np.asarray(rows, dtype=np.int64)
         starts, ends = self._id_ends[wanted].tolist(), self._id_ends[wanted + 1].tolist()
         return [self._ids[start:end].tobytes().decode() for start, end in zip(starts, ends, strict=True)]
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Row of each id, −1 where unknown (int64 ``[k]``)."""
+        """Row of each id, −1 where unknown (int64[k])."""
         wanted = np.array([records.hash_id(identifier) for identifier in ids], dtype=np.uint64)
         starts = np.searchsorted(self._id_hashes, wanted, side="left")
         ends = np.searchsorted(self._id_hashes, wanted, side="right")

@@ -48,9 +48,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Block:
-    """Values of the tokens of some sequences, one sequence a row: ``values`` ``[k, width, …]``.
+    """Values of the tokens of some sequences, one sequence a row: ``values[k, width, …]``.
 
-    ``mask``: which places are tokens, bool ``[k, width]``; ``None``: all. ``longest``: tokens of the longest.
+    ``mask``: which places are tokens, bool[k, width]; ``None``: all. ``longest``: tokens of the longest.
     """
 
     values: Tensor
@@ -79,7 +79,7 @@ class Counted:
     """Sequences whose lengths the host knows."""
 
     sizes: NDArray[np.int64]
-    """Tokens of each sequence, int64 ``[n]``."""
+    """Tokens of each sequence, int64[n]."""
 
     @property
     def tokens(self) -> int:
@@ -96,11 +96,11 @@ class Counted:
 class TokenBatch(OnDevice, Counted):
     """Token ids of ``n`` sequences, packed, with the groups that attention sees.
 
-    ``ids``: int64 ``[T]``, the tokens in layout order, then at least one blank (id 0) up to a multiple of
-    ``TOKEN_MULTIPLE``; ``positions``: int64 ``[T]``, place of each token in its sequence; ``widths``: int64
-    ``[T]``, width of its group; ``slots``: int64 ``[T]``, its slot; ``places``: int64 ``[S]``, the token of
-    each slot, the first blank where it is padding; ``lengths``: int64 ``[n]`` in layout order; ``inverse``:
-    int64 ``[n]``, place in layout order of each sequence in the caller's order.
+    ``ids``: int64[T], the tokens in layout order, then at least one blank (id 0) up to a multiple of
+    ``TOKEN_MULTIPLE``; ``positions``: int64[T], place of each token in its sequence; ``widths``: int64[T],
+    width of its group; ``slots``: int64[T], its slot; ``places``: int64[S], the token of each slot,
+    the first blank where it is padding; ``lengths``: int64[n] in layout order; ``inverse``:
+    int64[n], place in layout order of each sequence in the caller's order.
     """
 
     ids: Tensor
@@ -116,7 +116,7 @@ class TokenBatch(OnDevice, Counted):
 
     @property
     def real(self) -> Tensor:
-        """Which tokens of the batch are not blank: bool ``[T]``."""
+        """Which tokens of the batch are not blank: bool[T]."""
         return torch.arange(len(self.ids), device=self.ids.device) < self.tokens
 
     def blocks(self, values: Tensor) -> list[Block]:
@@ -134,7 +134,7 @@ class TokenBatch(OnDevice, Counted):
     def per_sequence(self, function: Callable[..., Tensor], *values: Tensor) -> Tensor:
         """Values by token, ``[T]``, that follow from those of its whole sequence; blank ones are zero.
 
-        ``function``: given a block ``[k, width]`` of each of ``values`` ``[T]``, returns another. No gradient
+        ``function``: given a block ``[k, width]`` of each of ``values[T]``, returns another. No gradient
         is recorded.
         """
         rows = [self._route.gathered(part) for part in values]
@@ -157,8 +157,8 @@ class TokenBatch(OnDevice, Counted):
     def select(self, sequences: slice | Tensor) -> tuple[TokenBatch, Tensor]:
         """Some sequences of the caller's order as a batch of their own (of a batch on the CPU).
 
-        Returns: the batch, and where each of its tokens, the blank ones excepted, lies in this one: int64
-        ``[Σ lengths]``.
+        Returns: the batch, and where each of its tokens, the blank ones excepted, lies in this one:
+        int64[Σ lengths].
         """
         members = self.inverse[sequences].numpy()
         starts, lengths = self.starts()[members], self.sizes[members]
@@ -174,12 +174,12 @@ class TokenBatch(OnDevice, Counted):
         return Route(self.places, self.slots, self.tokens)
 
     def mask(self, group: Group) -> Tensor:
-        """Which slots of a group are not padding: bool ``[count, width]``."""
+        """Which slots of a group are not padding: bool[count, width]."""
         lengths = self.lengths[group.first : group.first + group.count]
         return torch.arange(group.width, device=lengths.device) < lengths[:, None]
 
     def starts(self) -> NDArray[np.int64]:
-        """Place of each sequence's first token in layout order, and the last one's end: int64 ``[n + 1]``."""
+        """Place of each sequence's first token in layout order, and the last one's end: int64[n + 1]."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
     def chunks(self, size: int) -> list[tuple[TokenBatch, slice]]:
@@ -217,7 +217,7 @@ class TokenBatch(OnDevice, Counted):
 def plan_groups(lengths: np.ndarray, group_cost: int = GROUP_COST_SCORES) -> list[tuple[int, int]]:
     """Cut sequences sorted by length into groups of the fewest scores plus ``group_cost`` a group.
 
-    ``lengths``: int ``[n]``, ascending. Returns ``(count, width)`` per group: widths are multiples of 32 and
+    ``lengths``: int[n], ascending. Returns ``(count, width)`` per group: widths are multiples of 32 and
     counts of 16 (the first takes the rest), so that the matrix products of all batches have few shapes.
     Exact under that rule, by dynamic programming over the possible cuts.
     """
@@ -239,7 +239,7 @@ def plan_groups(lengths: np.ndarray, group_cost: int = GROUP_COST_SCORES) -> lis
 
 
 def group_tokens(ids: np.ndarray, lengths: np.ndarray, group_cost: int = GROUP_COST_SCORES) -> TokenBatch:
-    """Lay out concatenated sequences: ``ids`` int ``[Σ lengths]``, ``lengths`` int ``[n]``, all > 0."""
+    """Lay out concatenated sequences: ``ids`` int[Σ lengths], ``lengths`` int[n], all > 0."""
     order = np.argsort(lengths, kind="stable")
     sizes = lengths[order].astype(np.int64)
     plan = plan_groups(sizes, group_cost)

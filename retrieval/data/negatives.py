@@ -92,11 +92,11 @@ class NegativeLists:
     """The best irrelevant passages of each training query of a collection, memory-mapped."""
 
     query_rows: NDArray[np.int64]
-    """int64 ``[q]``, ascending."""
+    """int64[q], ascending."""
     rows: NDArray[np.int32]
-    """int32 ``[q, depth]`` passage rows, best first; −1 pads a list that is shorter."""
+    """int32[q, depth] passage rows, best first; −1 pads a list that is shorter."""
     scores: NDArray[np.float32]
-    """float32 ``[q, depth]``; −inf where padded."""
+    """float32[q, depth]; −inf where padded."""
     counts: dict[str, int] = field(default_factory=dict)
     """What was kept and what was filtered, for manifest and result."""
 
@@ -121,7 +121,7 @@ class HardNegatives:
     def __init__(self, lists: NegativeLists, relevance: Relevance, refresh: int = 0) -> None:
         self.relevance, self.refresh = relevance, refresh
         self.query_rows = lists.query_rows
-        """int64 ``[q]``, ascending: the queries that have a list."""
+        """int64[q], ascending: the queries that have a list."""
         self.depth = int(lists.rows.shape[1])
         """Length of a list."""
         self._generations: dict[int, NegativeLists] = {0: lists}
@@ -147,7 +147,7 @@ class HardNegatives:
     def draw(
         self, query_rows: NDArray[np.int64], count: int, step: int, key: tuple[int, ...]
     ) -> NDArray[np.int64]:
-        """``count`` negatives of each query (rows int64 ``[n]``): rows int64 ``[n, count]``.
+        """``count`` negatives of each query (rows int64[n]): rows int64[n, count].
 
         From a list nothing is drawn twice; what it lacks is filled up with random irrelevant passages.
         """
@@ -163,7 +163,7 @@ class HardNegatives:
         return self._fill(query_rows, chosen, random)
 
     def relevant(self, query_rows: NDArray[np.int64], passage_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each passage is relevant to each query, by any split or as a copy: bool ``[n, m]``."""
+        """Whether each passage is relevant to each query, by any split or as a copy: bool[n, m]."""
         return self.relevance.of(query_rows[:, None], passage_rows[None, :])
 
     def _lists(self, step: int) -> NegativeLists:

@@ -39,7 +39,7 @@ def subset(
         seed: another seed gives an unrelated subset.
 
     Returns:
-        Indexes into ``judgements``, ascending (int64 ``[k]``).
+        Indexes into ``judgements``, ascending (int64[k]).
 
     Raises:
         ConfigError: frac is not in (0, 1].

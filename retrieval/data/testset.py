@@ -55,28 +55,28 @@ class EvaluationSet:
     """SHA-256 over the collection's fingerprint and everything that chose this set."""
 
     def queries(self) -> list[str]:
-        """Return the texts of the queries, in the order of ``query_rows``."""
+        """The texts of the queries, in the order of ``query_rows``."""
         return self.collection.query_texts(self.query_rows)
 
     def passages(self) -> Iterator[str]:
-        """Yield the texts of the candidate pool, in the order of ``passage_rows``."""
+        """The texts of the candidate pool, in the order of ``passage_rows``."""
         for start in range(0, len(self.passage_rows), _BLOCK):
             yield from self.collection.passage_texts(self.passage_rows[start : start + _BLOCK])
 
     def query_ids(self) -> list[str]:
-        """Return the ids of the queries, in the order of ``query_rows``."""
+        """The ids of the queries, in the order of ``query_rows``."""
         return self.collection.query_ids(self.query_rows)
 
     def passage_ids(self, columns: IntArray) -> list[str]:
-        """Return the ids of the passages at pool positions int64[k]."""
+        """The ids of the passages at pool positions int64[k]."""
         return self.collection.passage_ids(self.passage_rows[columns])
 
     def columns_of(self, passage_ids: Sequence[str]) -> IntArray:
-        """Return int64[k]: the pool positions of the passages of some ids, −1 where the pool has none."""
+        """int64[k]: the pool positions of the passages of some ids, −1 where the pool has none."""
         return _columns(self.passage_rows, self.collection.passage_rows(passage_ids))
 
     def pair_queries(self) -> IntArray:
-        """Return int64[pairs]: the position of the query of every relevant pair."""
+        """int64[pairs]: the position of the query of every relevant pair."""
         return np.repeat(np.arange(len(self.query_rows)), np.diff(self.indptr))
 
 
@@ -123,7 +123,7 @@ def build_evaluation_set(
 
 
 def _choose_pool(relevant_rows: IntArray, passages: int, config: EvalConfig) -> IntArray:
-    """Return the ascending rows of the pool: all relevant passages, filled up to ``config.pool``."""
+    """The ascending rows of the pool: all relevant passages, filled up to ``config.pool``."""
     if config.pool is None or config.pool >= passages:
         return np.arange(passages, dtype=np.int64)
     relevant = np.unique(relevant_rows)
@@ -135,13 +135,13 @@ def _choose_pool(relevant_rows: IntArray, passages: int, config: EvalConfig) -> 
 
 
 def _columns(passage_rows: IntArray, rows: IntArray) -> IntArray:
-    """Return int64[k]: the places of ``rows`` in the ascending ``passage_rows``, −1 where there is none."""
+    """int64[k]: the places of ``rows`` in the ascending ``passage_rows``, −1 where there is none."""
     places = np.minimum(np.searchsorted(passage_rows, rows), len(passage_rows) - 1)
     return np.where(passage_rows[places] == rows, places, -1)
 
 
 def _lowest_hashes(rows: IntArray, count: int | None, seed: int, stream: int) -> IntArray:
-    """Return the ``count`` rows of the lowest hash, ascending; all of them for ``None``."""
+    """The ``count`` rows of the lowest hash, ascending; all of them for ``None``."""
     if count is None or count >= len(rows):
         return rows.astype(np.int64)
     hashes = _hash(rows, seed, stream)
@@ -149,7 +149,7 @@ def _lowest_hashes(rows: IntArray, count: int | None, seed: int, stream: int) ->
 
 
 def _hash(rows: IntArray, seed: int, stream: int) -> NDArray[np.uint64]:
-    """Return uint64 hashes of rows by the finaliser of SplitMix64 (Steele et al. 2014), keyed by seed."""
+    """Hashes uint64[n] of rows by the finaliser of SplitMix64 (Steele et al. 2014), keyed by seed."""
     golden = 0x9E3779B97F4A7C15
     key = np.uint64((seed * golden + stream * 0xD1B54A32D192ED03) % 2**64)
     state = _mix(rows.astype(np.uint64) ^ _mix(np.array([key]))) + np.uint64(golden)

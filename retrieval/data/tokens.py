@@ -107,7 +107,7 @@ def _rare_characters(texts: Iterable[str]) -> dict[int, None]:
 
 
 def load_tokenizer(source: str | Path) -> Any:
-    """Return a fast tokenizer from a folder or hub id, with a padding token.
+    """A fast tokenizer from a folder or hub id, with a padding token.
 
     Where the checkpoint names none, as decoders do, the end-of-text token pads; what pads is masked anyway.
 
@@ -152,7 +152,7 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 class TokenStore:
     """Token ids of the texts of a collection, in row order, memory-mapped.
 
-    ``ids``: uint16 or int32 ``[Σ lengths]``; ``offsets``: int64 ``[n + 1]``.
+    ``ids``: uint16 or int32[Σ lengths]; ``offsets``: int64[n + 1].
     """
 
     def __init__(self, folder: Path) -> None:
@@ -169,18 +169,18 @@ class TokenStore:
         return len(self.offsets) - 1
 
     def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the texts at ``rows`` (int ``[n]``) int64 ``[Σ lengths]``, and lengths int64 ``[n]``."""
+        """Ids of the texts at ``rows`` (int[n]) int64[Σ lengths], and lengths int64[n]."""
         starts, lengths = self.offsets[rows], self.lengths(rows)
         return self.ids[np.repeat(starts, lengths) + within(lengths)].astype(np.int64), lengths
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Tokens of each text of ``rows``, special tokens included: int64 ``[n]``."""
+        """Tokens of each text of ``rows``, special tokens included: int64[n]."""
         difference: np.ndarray = self.offsets[rows + 1] - self.offsets[rows]
         return difference
 
 
 def tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, prompt: str, **options: Any) -> Any:
-    """Return what a tokenizer makes of texts of at most ``max_length`` tokens, ``input_ids`` among it.
+    """What a tokenizer makes of texts of at most ``max_length`` tokens, ``input_ids`` among it.
 
     ``prompt`` stands before each text and counts. A text of no token, which only tokenizers without special
     tokens make, becomes one padding token.

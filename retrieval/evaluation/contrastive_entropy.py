@@ -24,7 +24,7 @@ _CHUNK_ELEMENTS = 4_000_000
 
 
 def means_by_query(pairs: NDArray[np.float64], evaluation_set: EvaluationSet) -> NDArray[np.float64]:
-    """Means over each query's relevant pairs, float64 ``[q]``, of values ``[pairs]``."""
+    """Means over each query's relevant pairs, float64[q], of values ``[pairs]``."""
     return np.add.reduceat(pairs, evaluation_set.indptr[:-1]) / np.diff(evaluation_set.indptr)
 
 
@@ -59,15 +59,15 @@ def contrastive_entropy(
     draws: int = 10,
     seed: int = 1,
 ) -> NDArray[np.float64]:
-    """Contrastive entropy of each relevant pair in nats, the mean over draws: float64 ``[pairs]``.
+    """Contrastive entropy of each relevant pair in nats, the mean over draws: float64[pairs].
 
     Negatives are drawn per query, without replacement within a draw, from the candidates that are not
     relevant for the query (any grade above zero is relevant). They depend on the set and the seed only:
     two models are compared on the same negatives. Pairs are in the order of ``EvaluationSet.columns``.
 
     Args:
-        queries: float32 ``[q, …]``, encoded.
-        passages: float32 ``[n, …]`` of :func:`compared_columns`, in their order.
+        queries: float32[q, …], encoded.
+        passages: float32[n, …] of :func:`compared_columns`, in their order.
         evaluation_set: The set the rows belong to.
         scores: The family's, temperature included; inner products of vectors unless said.
         negatives, draws, seed: W, how often W negatives are drawn for each query, and by which seed.
@@ -100,7 +100,7 @@ def contrastive_entropy(
 
 
 def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
-    """ln Σ exp of scores ``[n, columns]`` over the chosen ones ``[n, draws, W]``: float64 ``[n, draws]``."""
+    """ln Σ exp of scores ``[n, columns]`` over the chosen ones ``[n, draws, W]``: float64[n, draws]."""
     flat = chosen.reshape(len(chosen), -1)
     taken = np.take_along_axis(scores, flat, axis=1).reshape(chosen.shape).astype(np.float64)
     highest = taken.max(axis=2)
@@ -110,7 +110,7 @@ def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
 
 
 def compared_columns(evaluation_set: EvaluationSet, seed: int) -> IntArray:
-    """The ascending pool positions int64 ``[n]`` of the passages that contrastive entropy scores.
+    """The ascending pool positions int64[n] of the passages that contrastive entropy scores.
 
     They are the candidates for negatives and the relevant passages: the whole pool where it holds no more
     than :data:`NEGATIVE_CANDIDATES`, a number that does not grow with the corpus where it does.
@@ -142,7 +142,7 @@ def _forbidden(evaluation_set: EvaluationSet, candidates: IntArray) -> Iterator[
 def _draw_negatives(
     evaluation_set: EvaluationSet, candidates: IntArray, negatives: int, draws: int, seed: int
 ) -> Iterator[IntArray]:
-    """Indexes int64 ``[draws, W]`` into ``candidates``, none of them forbidden, one query after the other.
+    """Indexes int64[draws, W] into ``candidates``, none of them forbidden, one query after the other.
 
     A query's draws depend on its row and the seed, not on which other queries are in the set.
     """

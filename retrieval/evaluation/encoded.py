@@ -18,7 +18,7 @@ class KeptRows:
     """The rows of some pool positions, taken from shards that come in the order of the pool."""
 
     def __init__(self, columns: IntArray, folder: Path | None = None) -> None:
-        """The rows of ``columns``, int64 ``[n]``, ascending; nothing is kept yet.
+        """The rows of ``columns``, int64[n], ascending; nothing is kept yet.
 
         ``folder``: where rows that come in several shards go, to a file without a name, mapped into memory;
         ``None``: they stay in memory.
@@ -28,7 +28,7 @@ class KeptRows:
         self._rows: FloatArray = np.empty((0, 0), dtype=np.float32)
 
     def take(self, shard: FloatArray, start: int) -> None:
-        """Take what is wanted of float32 ``[m, …]``, the rows from pool position ``start`` on.
+        """Take what is wanted of float32[m, …], the rows from pool position ``start`` on.
 
         Raises:
             OSError: The disk has no room for them.
@@ -47,14 +47,14 @@ class KeptRows:
             self._rows[first:last] = shard[self._columns[first:last] - start]
 
     def rows(self) -> FloatArray:
-        """The rows, float32 ``[n, …]``, once all shards have been taken."""
+        """The rows, float32[n, …], once all shards have been taken."""
         return self._rows
 
 
 def encoded_shards(
     retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
 ) -> Iterator[FloatArray]:
-    """Rows float32 ``[n, …]`` of a pool in its order, encoded ``size`` passages at a time.
+    """Rows float32[n, …] of a pool in its order, encoded ``size`` passages at a time.
 
     A shard is let go of before the next is asked for; ``kept`` take the rows that are needed later.
 

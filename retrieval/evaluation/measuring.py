@@ -87,7 +87,7 @@ class UntrainedReference:
         self._precision = precision
 
     def __call__(self, evaluation_set: EvaluationSet) -> dict[str, NDArray[float64]]:
-        """The metrics of every query as float64 ``[q]``, those of the run itself; kept in the cache.
+        """The metrics of every query as float64[q], those of the run itself; kept in the cache.
 
         Raises:
             ConfigError: A pretrained checkpoint cannot be loaded.

@@ -33,7 +33,7 @@ from retrieval.search.ranking import rank, ranking_metrics
 from retrieval.search.retriever import Retriever
 
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
-"""Metric -> float64 ``[q]``, the scores of every query of a set by something that runs are compared with."""
+"""Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
 
 DEV = "dev"
 """First part of the prefixes of dev sets."""
@@ -69,11 +69,11 @@ class SetScores:
 
     evaluation_set: EvaluationSet
     queries: dict[str, NDArray[np.float64]]
-    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64 ``[q]``."""
+    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
     pairs: NDArray[np.float64]
-    """float64 ``[pairs]``, contrastive entropy of each relevant pair."""
+    """float64[pairs], contrastive entropy of each relevant pair."""
     encoded: tuple[FloatArray, FloatArray] | None = None
-    """Its queries float32 ``[q, …]`` and pool float32 ``[p, …]``, where they were kept for an attack."""
+    """Its queries float32[q, …] and pool float32[p, …], where they were kept for an attack."""
 
 
 @dataclass(frozen=True)

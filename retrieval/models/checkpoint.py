@@ -114,7 +114,7 @@ def read_settings(source: str, name: str) -> Any:
 
 
 def unreadable(source: str, error: Exception) -> ConfigError:
-    """Return the error for a checkpoint that a library could not load, whatever the library raised."""
+    """The error for a checkpoint that a library could not load, whatever the library raised."""
     return ConfigError(
         f"model.pretrained={source}: cannot load it ({first_line(error) or type(error).__name__}). "
         "Give a folder with config.json, model.safetensors and tokenizer.json, or a hub id that is cached or "

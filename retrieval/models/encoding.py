@@ -19,7 +19,7 @@ NUMBERS_PER_BATCH = 2**20
 def encode_rows(
     scorer: Scorer, store: TokenStore, rows: NDArray[np.int64], length: int = 0, describe: str | None = None
 ) -> FloatArray:
-    """Rows of the texts at ``rows`` of a token store, float32 ``[n, …]``, in their order.
+    """Rows of the texts at ``rows`` of a token store, float32[n, …], in their order.
 
     ``length``: tokens of a text that have a place in its row; 0: as many as the longest of these has.
     ``describe`` names the work on a progress bar; ``None`` shows none.

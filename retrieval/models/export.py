@@ -50,7 +50,7 @@ def save_folder(
 
 
 def pooling_module(hidden: int, modes: tuple[str, ...]) -> nn.Module:
-    """Return sentence-transformers' Pooling of token vectors of ``hidden`` numbers."""
+    """The Pooling module of sentence-transformers, for token vectors of ``hidden`` numbers."""
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     module: nn.Module = Pooling(hidden, pooling_mode=modes[0] if len(modes) == 1 else modes)

@@ -9,7 +9,7 @@ from retrieval.errors import ConfigError
 
 
 def pooled(modes: tuple[str, ...], block: Block) -> Tensor:
-    """Return float32[texts, len(modes)·hidden] for states [texts, width, hidden].
+    """float32[texts, len(modes)·hidden] for states [texts, width, hidden].
 
     Raises:
         ConfigError: A mode is not known.

@@ -69,15 +69,15 @@ class Scorer(nn.Module, ABC):
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
         """Rows of the sequences in the caller's order, ``[n, …]``.
 
-        ``offset``: float32 ``[T, hidden]`` added to the word embeddings (adversarial perturbation).
+        ``offset``: float32[T, hidden] added to the word embeddings (adversarial perturbation).
         """
 
     @abstractmethod
     def scores(self, queries: Tensor, passages: Tensor) -> Tensor:
-        """Scores of queries ``[n, …]`` with passages ``[m, …]``, temperature included: float32 ``[n, m]``."""
+        """Scores of queries ``[n, …]`` with passages ``[m, …]``, temperature included: float32[n, m]."""
 
     def pair_scores(self, queries: Tensor, passages: Tensor) -> Tensor:
-        """Scores of each query ``[n, …]`` with the passage beside it ``[n, …]``: float32 ``[n]``."""
+        """Scores of each query ``[n, …]`` with the passage beside it ``[n, …]``: float32[n]."""
         rows = [slice(row, row + 1) for row in range(len(queries))]
         return torch.cat([self.scores(queries[row], passages[row])[0] for row in rows])
 

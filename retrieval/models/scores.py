@@ -27,7 +27,7 @@ class Scores(ABC):
         return self.listed(queries, passages, np.arange(len(passages))[:, None])[:, 0]
 
     def listed(self, queries: FloatArray, passages: FloatArray, columns: IntArray) -> FloatArray:
-        """Scores of each query with the passages at its row of ``columns``, int64 ``[n, k]``: ``[n, k]``.
+        """Scores of each query with the passages at its row of ``columns``, int64[n, k]: ``[n, k]``.
 
         A column of −1 is none, and scored −inf.
         """
@@ -75,7 +75,7 @@ INNER_PRODUCTS = InnerProducts()
 
 
 def unit(vectors: FloatArray) -> FloatArray:
-    """``vectors`` ``[n, d]`` of length 1; zero vectors stay zero."""
+    """``vectors[n, d]`` of length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: FloatArray = vectors / np.maximum(lengths, _TINY)
     return result

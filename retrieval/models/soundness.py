@@ -40,7 +40,7 @@ def check_scorer(scorer: Scorer, tokenizer: Any, lengths: tuple[int, int], sourc
 
 
 def positions(backbone: nn.Module) -> int | None:
-    """Return how many tokens a backbone's learned table of positions has room for; ``None`` without one."""
+    """How many tokens a backbone's learned table of positions has room for; ``None`` without one."""
     config: Any = backbone.config
     rows = {getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")} - {None}
     words = backbone.get_input_embeddings()  # type: ignore[operator]

@@ -100,7 +100,7 @@ _HUB_ENTRY = re.compile(r"\+*data\.hub\.([\w.-]+)=(\{.*\})", re.DOTALL)
 
 
 def prepared(argument: str) -> str:
-    """Return a command-line argument such that Hydra can read it.
+    """A command-line argument such that Hydra can read it.
 
     Its grammar has no conditions (``sweep.where``), no parts of splits and no line breaks; OmegaConf adds no
     mapping below ``data.hub``, but merges one into it.

@@ -15,7 +15,7 @@ WITHOUT_BFLOAT16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE"
 
 @cache
 def instruction_sets(cpuinfo: Path = CPUINFO) -> frozenset[str]:
-    """Return the flags that Linux lists for the first core; empty elsewhere."""
+    """The flags that Linux lists for the first core; empty elsewhere."""
     try:
         text = cpuinfo.read_text(encoding="utf-8")
     except OSError:
@@ -24,6 +24,6 @@ def instruction_sets(cpuinfo: Path = CPUINFO) -> frozenset[str]:
 
 
 def bfloat16_is_fast(cpuinfo: Path = CPUINFO) -> bool:
-    """Return whether oneDNN multiplies bfloat16 here without emulation, its environment variable heeded."""
+    """Whether oneDNN multiplies bfloat16 here without emulation, its environment variable heeded."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
     return limit.upper() not in WITHOUT_BFLOAT16 and bool(FAST_BFLOAT16 & instruction_sets(cpuinfo))

@@ -62,7 +62,7 @@ def place_reason(error: BaseException) -> str | None:
 
 
 def writable_file(path: Path | None) -> Path | None:
-    """Return ``path``, a file to write once the work is done; nothing is left there.
+    """``path``, a file to write once the work is done; nothing is left there.
 
     Raises:
         ConfigError: it cannot be written.
@@ -71,7 +71,7 @@ def writable_file(path: Path | None) -> Path | None:
 
 
 def writable_folder(path: Path | None) -> Path | None:
-    """Return ``path``, a folder to fill once the work is done; nothing is left there.
+    """``path``, a folder to fill once the work is done; nothing is left there.
 
     Raises:
         ConfigError: nothing can be written there.

@@ -121,7 +121,7 @@ class Mirror:
                 run = None
 
     def _open(self) -> Any:
-        """Return the W&B run, online, offline or, where W&B is switched off, ``None``."""
+        """The W&B run, online, offline or, where W&B is switched off, ``None``."""
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
@@ -163,7 +163,7 @@ class Mirror:
 
 
 def _chosen(config: LoggerConfig, own: wandb.Settings) -> dict[str, Any]:
-    """Return options of ``wandb.init``: our keys where they are set, else what the user told W&B itself.
+    """Options of ``wandb.init``: our keys where they are set, else what the user told W&B itself.
 
     ``own``: what W&B read from its environment variables and from its settings files.
     """

@@ -63,13 +63,13 @@ class Bm25Index:
         return cls(bm25s.BM25.load(folder, mmap=True, show_progress=False), tokenizer)
 
     def scores(self, query: str) -> NDArray[np.float32]:
-        """Return float32[passages]: zero for a passage that shares no word with the query."""
+        """float32[passages]: zero for a passage that shares no word with the query."""
         [tokens] = self._tokenizer.streaming_tokenize([query], update_vocab=False, allow_empty=False)
         scores: NDArray[np.float32] = self._scorer.get_scores_from_ids(tokens)
         return scores
 
     def top_k(self, queries: Sequence[str], k: int) -> Ranking:
-        """Return the ``k`` best passages of every query, best first, equal scores by position.
+        """The ``k`` best passages of every query, best first, equal scores by position.
 
         Passages without a word of the query are never returned: lists are padded as in
         :class:`~retrieval.search.ranking.Ranking`.
@@ -97,7 +97,7 @@ class Bm25Retriever(TextScorer):
 
 
 def bm25_index(collection: Collection, cache: Path) -> Bm25Index:
-    """Return the index of a whole collection, built once into ``cache/bm25-index`` and memory-mapped."""
+    """The index of a whole collection, built once into ``cache/bm25-index`` and memory-mapped."""
     folder = cache / "bm25-index" / digest([VERSION, collection.fingerprint])
 
     def build(target: Path) -> None:
@@ -107,7 +107,7 @@ def bm25_index(collection: Collection, cache: Path) -> Bm25Index:
 
 
 def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArray[np.float64]]:
-    """Return BM25's nDCG@10, MRR@10 and Recall@100 of every query as float64[q].
+    """BM25's nDCG@10, MRR@10 and Recall@100 of every query as float64[q].
 
     Ranks the same candidates as the encoders are ranked on, with the statistics of those candidates.
     Built once into ``cache/bm25``.
@@ -135,7 +135,7 @@ def _tokenizer() -> Any:
 
 
 def _best(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return positions and scores of the ``k`` highest scores above zero, ties by position."""
+    """Positions and scores of the ``k`` highest scores above zero, ties by position."""
     if len(scores) > k:
         floor = np.partition(scores, len(scores) - k)[len(scores) - k]
         found = np.flatnonzero((scores >= floor) & (scores > 0))

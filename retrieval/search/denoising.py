@@ -57,7 +57,7 @@ def denoise(mined: Path, collection: Collection, config: DenoiseConfig, cache: P
 def judge(lists: NegativeLists, collection: Collection, source: str, target: Path, cache: Path) -> None:
     """Write the teacher's scores of the negatives and the lowest of each query's positives.
 
-    ``negatives.npy``: float32 ``[q, depth]``, −inf where padded; ``positives.npy``: float32 ``[q]``.
+    ``negatives.npy``: float32[q, depth], −inf where padded; ``positives.npy``: float32[q].
 
     Raises:
         ConfigError: the teacher cannot be loaded.
@@ -108,9 +108,9 @@ def _encoded(
 
 
 def thresholds(positives: NDArray[np.float32], config: DenoiseConfig) -> NDArray[np.float32]:
-    """Score above which a negative of each query is dropped: float32 ``[q]``.
+    """Score above which a negative of each query is dropped: float32[q].
 
-    ``positives``: float32 ``[q]``, s⁺. ``absolute``: s⁺ − value. ``relative``: s⁺ − value·|s⁺|, which for
+    ``positives``: float32[q], s⁺. ``absolute``: s⁺ − value. ``relative``: s⁺ − value·|s⁺|, which for
     s⁺ > 0 is (1 − value)·s⁺ and never above s⁺. ``percentile``: the value-quantile of s⁺ over all queries,
     one threshold for all, for teachers whose scores compare between queries, as a cross-encoder's do.
     """
@@ -156,7 +156,7 @@ def _distinct(lists: NegativeLists, positives: NDArray[np.int64], passages: int)
 
 
 def _padded(rows: NDArray[np.int64], starts: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.int64]:
-    """The runs ``rows[start:stop]`` as int64 ``[n, longest]``, padded with −1."""
+    """The runs ``rows[start:stop]`` as int64[n, longest], padded with −1."""
     places = starts[:, None] + np.arange(int((stops - starts).max()))
     inside = places < stops[:, None]
     return np.where(inside, rows[np.where(inside, places, 0)], -1)

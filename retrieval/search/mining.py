@@ -63,7 +63,7 @@ def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
 
 
 def training_queries(collection: Collection) -> NDArray[np.int64]:
-    """Rows of the queries with a training judgement, ascending: int64 ``[q]``."""
+    """Rows of the queries with a training judgement, ascending: int64[q]."""
     rows: NDArray[np.int64] = np.unique(collection.judgements(TRAIN).query_rows).astype(np.int64)
     return rows
 
@@ -108,7 +108,7 @@ def write_lists(
     depth: int,
     about: dict[str, Any],
 ) -> None:
-    """Write the lists of ``query_rows`` (int64 ``[q]``) from their rankings, which come in order."""
+    """Write the lists of ``query_rows`` (int64[q]) from their rankings, which come in order."""
     writer = ListWriter(folder, query_rows, depth)
     started = time.perf_counter()
     with tqdm(total=len(query_rows), desc="mining negatives", unit="query", delay=2, leave=False) as bar:
@@ -140,7 +140,7 @@ class ListWriter:
     def irrelevant(
         self, ranking: Ranking, query_rows: NDArray[np.int64], relevance: Relevance
     ) -> NDArray[np.bool_]:
-        """Which results may be negatives (bool ``[n, k]``); what may not is counted."""
+        """Which results may be negatives (bool[n, k]); what may not is counted."""
         found = ranking.columns >= 0
         columns = np.where(found, ranking.columns, 0)
         relevant = found & relevance.of(query_rows[:, None], columns)

@@ -61,7 +61,7 @@ def top_k(
     chunk: int = 65_536,
     scores: Scores = INNER_PRODUCTS,
 ) -> Ranking:
-    """Return the ``k`` passages of highest score of every query, exactly.
+    """The ``k`` passages of highest score of every query, exactly.
 
     The result does not depend on ``chunk`` up to rounding: a library may add the terms of a score in another
     order for blocks of another shape. Ties have a fixed order (see :func:`top_k_of_blocks`).
@@ -81,7 +81,7 @@ def top_k(
 def top_k_of_blocks(
     queries: FloatArray, blocks: Iterable[FloatArray], k: int, scores: Scores = INNER_PRODUCTS
 ) -> Ranking:
-    """Return the ``k`` best of passages that come in blocks float32[n, …], numbered as they come.
+    """The ``k`` best of passages that come in blocks float32[n, …], numbered as they come.
 
     Memory is bounded by one block, q × k results and a score matrix of a few million elements. Equal
     scores are ordered by a fixed pseudo-random bijection of the position.
@@ -149,7 +149,7 @@ def _reaching(scores: FloatArray, best: NDArray[np.uint64], k: int) -> tuple[Int
 
 
 def _bound(best: NDArray[np.uint64], scores: FloatArray, maxima: FloatArray, k: int) -> FloatArray:
-    """Return float32[n, 1]: a bound that every score among the ``k`` best of a row reaches."""
+    """float32[n, 1]: a bound that every score among the ``k`` best of a row reaches."""
     if best.shape[1] == k:
         return _scores_of(best.min(axis=1))[:, None]
     for values in (maxima, scores):
@@ -178,7 +178,7 @@ def rank(
     evaluation_set: EvaluationSet,
     scores: Scores = INNER_PRODUCTS,
 ) -> Ranking:
-    """Return the :data:`DEPTH` best candidates of every query, without its identical-id passage.
+    """The :data:`DEPTH` best candidates of every query, without its identical-id passage.
 
     ``queries``: float32[q, …], encoded; ``shards``: float32[n, …], together the rows of the whole pool in its
     order, one of which is held at a time.
@@ -217,7 +217,7 @@ def without_identical(ranking: Ranking, evaluation_set: EvaluationSet, k: int) -
 
 
 def ranking_metrics(ranking: Ranking, evaluation_set: EvaluationSet) -> dict[str, NDArray[np.float64]]:
-    """Return nDCG@10, MRR@10 and Recall@100 of every query as float64[q], keyed as in :data:`RANKING`.
+    """nDCG@10, MRR@10 and Recall@100 of every query as float64[q], keyed as in :data:`RANKING`.
 
     Computed by trec_eval through ir-measures: equal scores are ordered by descending passage id, nDCG
     takes grades as linear gains, and a query without results counts zero.
@@ -239,7 +239,7 @@ def ranking_metrics(ranking: Ranking, evaluation_set: EvaluationSet) -> dict[str
 def kept_metrics(
     folder: Path, measure: Callable[[], Mapping[str, NDArray[np.float64]]], describe: str
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the metrics float64[q] that ``measure`` gives, measured once into ``folder``."""
+    """The metrics float64[q] that ``measure`` gives, measured once into ``folder``."""
 
     def build(target: Path) -> None:
         values = {name: scores.tolist() for name, scores in measure().items()}
@@ -253,7 +253,7 @@ def kept_metrics(
 def _as_dictionaries(
     ranking: Ranking, evaluation_set: EvaluationSet
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
-    """Return the run and the qrels as pytrec_eval wants them; queries are named by their position."""
+    """The run and the qrels as pytrec_eval wants them; queries are named by their position."""
     used = np.union1d(ranking.columns[ranking.columns >= 0], evaluation_set.columns)
     names = np.array(evaluation_set.passage_ids(used), dtype=object)
     indptr = evaluation_set.indptr.tolist()

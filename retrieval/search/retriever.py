@@ -45,7 +45,7 @@ class Retriever(ABC):
 
     @abstractmethod
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
-        """Return float32[n, …]: the ``queries`` or ``passages`` of a collection at ``rows``."""
+        """float32[n, …]: the ``queries`` or ``passages`` of a collection at ``rows``."""
 
 
 class TextScorer(Retriever, Scores):
@@ -56,7 +56,7 @@ class TextScorer(Retriever, Scores):
         self._collection = collection
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> Any:
-        """Return the rows themselves: int64[n]."""
+        """The rows themselves: int64[n]."""
         return rows
 
 
@@ -65,15 +65,15 @@ class Attackable(Retriever):
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
-        """Return float32[n, …] of texts that are in no collection, cut as those of ``side``."""
+        """float32[n, …] of texts that are in no collection, cut as those of ``side``."""
 
     @abstractmethod
     def tokens(self, texts: Sequence[str]) -> list[bytes]:
-        """Return a key of each passage that is equal for passages the model cannot tell apart."""
+        """A key of each passage that is equal for passages the model cannot tell apart."""
 
     @abstractmethod
     def word_embeddings(self) -> tuple[list[str], FloatArray]:
-        """Return the lower-case words that are single tokens, and their embeddings float32[n, hidden]."""
+        """The lower-case words that are single tokens, and their embeddings float32[n, hidden]."""
 
     @abstractmethod
     def _gradients(self, texts: Sequence[str], queries: FloatArray) -> Iterator[TokenGradients]:

@@ -40,7 +40,7 @@ class SentenceTransformerRetriever(Attackable):
         self._prompt: str = model.prompts.get(next(names, model.default_prompt_name)) or ""
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
-        """Return float32[n, d]; see :class:`Retriever`."""
+        """float32[n, d]; see :class:`Retriever`."""
         if side == "queries":
             return self.encode_texts(collection.query_texts(rows), side)
         vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
@@ -52,7 +52,7 @@ class SentenceTransformerRetriever(Attackable):
         return vectors
 
     def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
-        """Return float32[n, d]; the temperature is in the queries' vectors."""
+        """float32[n, d]; the temperature is in the queries' vectors."""
         encode = self.model.encode_query if side == "queries" else self.model.encode_document
         vectors: FloatArray = encode(list(texts), **self._options).astype(np.float32)
         return vectors / self._temperature if side == "queries" else vectors
@@ -130,7 +130,7 @@ def sentence_transformer_retriever(
     device: str | None = None,
     block: int = 10_000,
 ) -> SentenceTransformerRetriever:
-    """Return a retriever around a sentence-transformers folder or hub id.
+    """A retriever around a sentence-transformers folder or hub id.
 
     Queries and passages get the prompts that the model defines for them. With cosine similarity
     vectors are normalised, so that inner products are the scores.

@@ -31,7 +31,7 @@ CONTINUATION = "##"
 
 @dataclass(frozen=True)
 class Vocabulary(OnDevice):
-    """Properties of every token id, bool ``[V]``.
+    """Properties of every token id, bool[V].
 
     ``whole``: begins a word and holds a letter; ``continues``: goes on with the word before it;
     ``special``: [CLS], [SEP], padding and the like. ``choices``: int64, the ids that are ``whole``.
@@ -61,7 +61,7 @@ class Vocabulary(OnDevice):
         return cls(whole, continues & ~special, special, whole.nonzero()[:, 0])
 
     def replaceable(self, ids: Tensor) -> Tensor:
-        """Which of the tokens ``ids`` ``[T]`` are words by themselves: bool ``[T]``.
+        """Which of the tokens ``ids[T]`` are words by themselves: bool[T].
 
         A word of several tokens is left alone: half of it replaced would be no word. The layout begins
         every sequence with a token that continues nothing, so the last token of one is not mistaken.
@@ -74,7 +74,7 @@ class Vocabulary(OnDevice):
 class Part(OnDevice):
     """Sequences taken from a batch.
 
-    ``tokens``: they alone, in the caller's order; ``places``: int64 ``[Σ lengths]``, where each of their
+    ``tokens``: they alone, in the caller's order; ``places``: int64[Σ lengths], where each of their
     tokens, the blank ones excepted, lies in the whole batch.
     """
 
@@ -92,7 +92,7 @@ class Part(OnDevice):
         return cls(*batch.tokens.select(own), shard)
 
     def put(self, into: Tensor, values: Tensor) -> Tensor:
-        """``into`` ``[T, …]``, by token of the whole batch, with ``values`` at the tokens of the part."""
+        """``into[T, …]``, by token of the whole batch, with ``values`` at the tokens of the part."""
         return into.index_copy(0, self.places, values[: len(self.places)])
 
 
@@ -119,7 +119,7 @@ class Perturbed:
 
     tokens: TokenBatch
     offset: Tensor | None
-    """float32 ``[T, hidden]``, added to the word embeddings; ``None``: nothing is."""
+    """float32[T, hidden], added to the word embeddings; ``None``: nothing is."""
     work: Work
 
 
@@ -134,16 +134,16 @@ class Adversary:
             self.queries = gathered(scorer(batch.queries.tokens), batch.queries.shard)
         self.work = Work.of(batch.queries.shard or batch.queries.tokens, FORWARD)
         self.free = self.tokens.real & ~vocabulary.special[self.tokens.ids]
-        """Tokens that may be changed: bool ``[T]``."""
+        """Tokens that may be changed: bool[T]."""
 
     def loss(self, offset: Tensor) -> Tensor:
-        """Loss at the passages' word embeddings plus ``offset`` ``[T, hidden]``: 0-d."""
+        """Loss at the passages' word embeddings plus ``offset[T, hidden]``: 0-d."""
         passages = gathered(self.scorer(self.tokens, offset), self.shard)
         scores = self.scorer.scores(self.queries, passages)
         return contrastive_loss(scores, self.block.labels, self.block.excluded)
 
     def gradient(self, offset: Tensor) -> Tensor:
-        """Gradient of :meth:`loss`, float32 ``[T, hidden]``, zero at tokens that may not be changed."""
+        """Gradient of :meth:`loss`, float32[T, hidden], zero at tokens that may not be changed."""
         # With the weights fixed, no work goes into their gradients.
         with self.scorer.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
@@ -153,18 +153,18 @@ class Adversary:
 
 
 def with_offset(batch: AttackedBatch, offset: Tensor, work: Work) -> Perturbed:
-    """A batch with ``offset`` ``[T, hidden]`` added to the word embeddings of its attacked passages."""
+    """A batch with ``offset[T, hidden]`` added to the word embeddings of its attacked passages."""
     whole = offset.new_zeros(len(batch.tokens.ids), offset.shape[1])
     return Perturbed(batch.tokens, batch.passages.put(whole, offset), work)
 
 
 def with_words(batch: AttackedBatch, ids: Tensor, work: Work) -> Perturbed:
-    """A batch with other ids int64 ``[T]`` in its attacked passages."""
+    """A batch with other ids int64[T] in its attacked passages."""
     return Perturbed(replace(batch.tokens, ids=batch.passages.put(batch.tokens.ids, ids)), None, work)
 
 
 def ascend(adversary: Adversary, table: Tensor, epsilon: float, steps: int) -> Tensor:
-    """Projected gradient ascent on a passage's word embeddings: offset float32 ``[T, hidden]``.
+    """Projected gradient ascent on a passage's word embeddings: offset float32[T, hidden].
 
     ``table``: word embeddings ``[V, hidden]``. The bound is on the L2 norm of a passage's whole offset:
     ``epsilon`` mean norms of the embeddings that may be changed, so that 1 is about the way from one word
@@ -184,7 +184,7 @@ def ascend(adversary: Adversary, table: Tensor, epsilon: float, steps: int) -> T
 
 
 def passage_norms(values: Tensor, tokens: TokenBatch) -> Tensor:
-    """L2 norm of each passage's part of ``values`` ``[T, hidden]``, at each of its tokens: ``[T, 1]``.
+    """L2 norm of each passage's part of ``values[T, hidden]``, at each of its tokens: ``[T, 1]``.
 
     ``values`` are zero at blank tokens, and so are the norms there.
     """
@@ -196,7 +196,7 @@ def passage_norms(values: Tensor, tokens: TokenBatch) -> Tensor:
 
 
 def most_important(importance: Tensor, replaceable: Tensor, tokens: TokenBatch, rate: float) -> Tensor:
-    """The most important ``rate`` of each passage's replaceable words, at least one: bool ``[T]``."""
+    """The most important ``rate`` of each passage's replaceable words, at least one: bool[T]."""
 
     def chosen(values: Tensor, possible: Tensor) -> Tensor:
         places = values.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

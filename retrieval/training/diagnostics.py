@@ -81,7 +81,7 @@ def chance_level(result: Mapping[str, Any]) -> str | None:
 
 
 def oscillation(omegas: NDArray[np.float64]) -> str | None:
-    """``omegas`` ``[k]`` turns back at half of its steps or more, and these are no small ones."""
+    """``omegas[k]`` turns back at half of its steps or more, and these are no small ones."""
     moves = np.diff(omegas)
     moves = moves[moves != 0]
     if len(moves) < 2:
@@ -97,7 +97,7 @@ def oscillation(omegas: NDArray[np.float64]) -> str | None:
 
 
 def saturation(omegas: NDArray[np.float64], bounds: tuple[float, float]) -> str | None:
-    """``omegas`` ``[k]`` lies at one of its bounds for half of the time or more."""
+    """``omegas[k]`` lies at one of its bounds for half of the time or more."""
     for bound in bounds:
         share = float(np.mean(np.abs(omegas - bound) <= BOUND_TOLERANCE))
         if share >= SATURATED_SHARE:
@@ -109,7 +109,7 @@ def saturation(omegas: NDArray[np.float64], bounds: tuple[float, float]) -> str 
 
 
 def divergence(ratios: NDArray[np.float64]) -> str | None:
-    """``ratios`` ``[2, k]``, ln(R/E) by training losses and by dev contrastive entropy, disagree."""
+    """``ratios[2, k]``, ln(R/E) by training losses and by dev contrastive entropy, disagree."""
     if not ratios.shape[1]:
         return None
     by_losses, by_entropy = ratios[:, -1].tolist()

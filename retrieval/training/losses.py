@@ -16,8 +16,8 @@ def contrastive_loss(
 ) -> Tensor:
     """Softmax cross-entropy of each query's positive among the passages of the batch.
 
-    ``scores``: float32 ``[n, m]`` of n queries and m passages; ``labels``: int64 ``[n]``, column of the
-    positive; ``excluded``: bool ``[n, m]``, relevant passages of a query other than its positive, which are
+    ``scores``: float32[n, m] of n queries and m passages; ``labels``: int64[n], column of the
+    positive; ``excluded``: bool[n, m], relevant passages of a query other than its positive, which are
     no negatives. Natural log, mean over queries (arXiv 2403.18684, eq. 5, with in-batch negatives);
     ``weights``: ``[n]``, summing to one, in place of the mean.
     """

@@ -158,7 +158,7 @@ def build_objective(config: StrategyConfig, setting: Setting) -> Objective:
 
 
 def block_loss(scorer: Scorer, rows: Tensor, batch: Batch, name: str) -> Tensor:
-    """Contrastive loss of one block of a batch whose sequences were encoded to ``rows`` ``[n, …]``."""
+    """Contrastive loss of one block of a batch whose sequences were encoded to ``rows[n, …]``."""
     block = batch.blocks[name]
     scores = scorer.scores(rows[block.queries], rows[block.passages])
     return contrastive_loss(scores, block.labels, block.excluded)

@@ -41,7 +41,7 @@ class BagOfWords(nn.Module):
         self.weights = nn.Parameter(torch.zeros(vocabulary))
 
     def forward(self, tokens: TokenBatch) -> Tensor:
-        """Vectors of all sequences in the caller's order: float32 ``[n, WIDTH]``."""
+        """Vectors of all sequences in the caller's order: float32[n, WIDTH]."""
         # A batch repeats its tokens: what a token adds is computed once.
         ids, places = torch.unique(tokens.ids[: tokens.tokens], return_inverse=True)
         terms = self.weights[ids].exp()[:, None] * F.normalize(F.embedding(ids, self.vectors), dim=-1)

@@ -32,12 +32,12 @@ WhereOption = Annotated[
 
 
 def file(name: str, text: str) -> Any:
-    """Return the option of a file to write; one that cannot be written is refused at once."""
+    """The option of a file to write; one that cannot be written is refused at once."""
     return typer.Option(name, help=text, metavar="FILE", callback=writable_file)
 
 
 def folder(name: str, text: str) -> Any:
-    """Return the option of a folder to write to; one that cannot be written to is refused at once."""
+    """The option of a folder to write to; one that cannot be written to is refused at once."""
     return typer.Option(name, help=text, metavar="DIR", callback=writable_folder)
 
 
@@ -58,7 +58,7 @@ PAIRS = "size/train_pairs"
 def load(
     runs: Path, table: Path | None, wandb: str | None, where: list[str] | None
 ) -> tuple[pd.DataFrame, Source]:
-    """Return the runs table of one source, and which runs it has; skipped ones are named on standard error.
+    """The runs table of one source, and which runs it has; skipped ones are named on standard error.
 
     Raises TableError (exit status 2) on two sources, no finished run, or a bad ``--where``.
     """
@@ -109,7 +109,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def two_numbers(option: str, text: str, expected: str) -> tuple[float, float]:
-    """Return the numbers in ``1e8,5e5``; raise ConfigError with what is ``expected`` on anything else."""
+    """The numbers in ``1e8,5e5``; raise ConfigError with what is ``expected`` on anything else."""
     from retrieval.errors import ConfigError
 
     try:

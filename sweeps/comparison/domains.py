@@ -117,7 +117,7 @@ def draw(found: Domains, axes: Axes) -> None:
 
 
 def describe(found: Domains) -> list[str]:
-    """Return the matrix as lines for the terminal."""
+    """The matrix as lines for the terminal."""
     matrix, tests = found.matrix(), found.tests()
     rows = [["trained on", *tests]]
     for train, effects in matrix.items():

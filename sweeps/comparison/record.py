@@ -199,7 +199,7 @@ def _nats(value: float | None) -> str:
 
 
 def describe(record: Comparison) -> list[str]:
-    """Return lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
+    """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
     names = list(record.counts)
     lines = [
         f"{record.strategy} less {record.baseline}: mean difference over seeds, "

@@ -256,7 +256,7 @@ def _figures(value: float | str, limits: list[float] | None) -> str:
 
 
 def describe(record: Efficiency) -> list[str]:
-    """Return lines for the terminal: the multipliers at every level run, what is refused, every warning."""
+    """Lines for the terminal: the multipliers at every level run, what is refused, every warning."""
     percent = f"{100 * record.level:g} %"
     lines = [f"{record.baseline} needs so many times as much as {record.strategy} ({percent} intervals):"]
     names = {**{name: name for name in record.metrics}, **IN_WORDS}

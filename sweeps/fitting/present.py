@@ -84,7 +84,7 @@ def describe_prediction(said: Prediction) -> list[str]:
 
 
 def describe_file(file: FitFile) -> list[str]:
-    """Return the lines of all fits, of their predictions and of the groups without one."""
+    """The lines of all fits, of their predictions and of the groups without one."""
     lines = []
     for name, fit in file.groups.items():
         lines += describe(fit, name if file.by is not None else None)

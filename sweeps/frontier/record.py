@@ -109,7 +109,7 @@ class Frontier(Record):
 
 
 def describe(record: Frontier, out: Path) -> list[str]:
-    """Return lines for the terminal: the frontier, the knee, what it means for ω, warnings, its use."""
+    """Lines for the terminal: the frontier, the knee, what it means for ω, warnings, its use."""
     front = record.front
     lines = [f"{len(front.best)} of {len(front.points)} configurations are non-dominated:"]
     for point in front.best:

@@ -35,7 +35,7 @@ KNEE_REPLICATES = 200
 
 
 def steers(x: str, y: str) -> bool:
-    """Return whether a record in these metrics may steer training: both are dev metrics."""
+    """Whether a record in these metrics may steer training: both are dev metrics."""
     return x.startswith("dev/") and y.startswith("dev/")
 
 

@@ -89,12 +89,12 @@ def progress_line(
 
 
 def output() -> Console:
-    """Return standard output, as wide as the terminal and elsewhere wide enough for most tables."""
+    """Standard output, as wide as the terminal and elsewhere wide enough for most tables."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def run_table(numbers: Sequence[str], last: str = "") -> Table:
-    """Return an empty table of runs: name, state, ``numbers`` flush right and the text ``last``."""
+    """An empty table of runs: name, state, ``numbers`` flush right and the text ``last``."""
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
@@ -124,7 +124,7 @@ def closing_table(cells: Sequence[Cell]) -> None:
 
 
 def error_line(error: Any, place: int = 0) -> str:
-    """Return ``Type: line of the message``, or nothing; the first line, or that at ``place``."""
+    """``Type: line of the message``, or nothing; the first line, or that at ``place``."""
     if not isinstance(error, Mapping):
         return ""
     lines = str(error.get("message") or "").strip().splitlines()

@@ -49,7 +49,7 @@ class Scheduler:
         self._pace = Pace(self.plan, self.memory, bool(self.gpus))
 
     def run(self) -> None:
-        """Return when every cell has ended, or after an interruption when none runs any more."""
+        """Wait until every cell has ended, or after an interruption when none runs any more."""
         with on_request_to_end(self._interrupt), self.display:
             try:
                 while self._turn():

@@ -83,7 +83,7 @@ def _interrupt() -> None:
 def watch(
     tasks: Sequence[Submitted], everything: Sequence[Cell], record: SweepRecord, display: Display
 ) -> None:
-    """Return when every cell has ended; a failed one with ``fail_fast`` takes the other tasks back."""
+    """Wait until every cell has ended; a failed one with ``fail_fast`` takes the other tasks back."""
     fail_fast = any(bool(cell.config.get("fail_fast")) for cell in everything)
     poll = max(POLL_SECONDS, POLL_SECONDS_A_CELL * len(everything))
     with display:

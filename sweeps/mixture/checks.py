@@ -103,7 +103,7 @@ def _some(texts: list[str], shown: int = 3) -> str:
 
 
 def describe(record: Mixture) -> list[str]:
-    """Return lines that state the forms, why these, the best ω of every cell, and every diagnostic."""
+    """Lines that state the forms, why these, the best ω of every cell, and every diagnostic."""
     conditions = record.conditions
     lines = [
         f"{record.n_runs} fixed-ω runs, {record.n_configs} configurations ({record.n_left_out} "

@@ -22,7 +22,7 @@ NAMES = {EFFECTIVENESS: "effectiveness", ROBUSTNESS: "OOD robustness"} | IN_WORD
 
 
 def comparison_section(runs: pd.DataFrame, written: Written, baseline: str = "standard") -> Section | None:
-    """Return the section on every strategy less the baseline; ``None`` where there is nothing to compare."""
+    """The section on every strategy less the baseline; ``None`` where there is nothing to compare."""
     labels = [label for label in labels_for_curves(runs) if label != baseline]
     lacking = {EFFECTIVENESS, ROBUSTNESS, "seed"} - set(runs)
     if lacking or not labels or baseline not in set(runs["label"]):
@@ -81,7 +81,7 @@ def _show_compared(section: Section, records: list[Comparison], baseline: str) -
 
 
 def efficiency_section(runs: pd.DataFrame, written: Written, baseline: str = "standard") -> Section:
-    """Return the section on multipliers over the baseline; the most interesting strategy gets curves."""
+    """The section on multipliers over the baseline; the most interesting strategy gets curves."""
     section = Section("efficiency", f"What {baseline} needs to match the others")
     records = []
     labels = [label for label in labels_for_curves(runs) if label != baseline]

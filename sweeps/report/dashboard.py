@@ -37,7 +37,7 @@ Sections = dict[str, tuple[PanelSpec, ...]]
 
 
 def panels(conclusions: Sequence[str] = ()) -> Sections:
-    """Return the sections of the dashboard; ``conclusions`` are the report's sentences, shown first."""
+    """The sections of the dashboard; ``conclusions`` are the report's sentences, shown first."""
     objectives = {"effectiveness": "eff", "OOD robustness": "ood"}
     scaling = tuple(
         _scatter(f"Contrastive entropy, {name}, against {what}", axis, f"{key}/contrastive_entropy")

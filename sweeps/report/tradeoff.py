@@ -22,12 +22,12 @@ MAX_SIZES = 3
 
 
 def cell_columns(runs: pd.DataFrame) -> tuple[str, ...]:
-    """Return the columns of a table whose values make a cell."""
+    """The columns of a table whose values make a cell."""
     return tuple(name for name in ("model", "frac") if name in runs)
 
 
 def frontier_section(runs: pd.DataFrame, written: Written) -> Section:
-    """Return the section on the frontier over all runs and of every model and fraction."""
+    """The section on the frontier over all runs and of every model and fraction."""
     section = Section("frontier", "Effectiveness against robustness")
     try:
         # One that steers is drawn in dev metrics; the page reports test metrics.
@@ -87,7 +87,7 @@ def _frontier_table(front: Front) -> PageTable:
 
 
 def mixture_section(runs: pd.DataFrame, written: Written) -> Section | None:
-    """Return the section on the law of fixed-ω runs, in dev metrics where there are; ``None`` without any.
+    """The section on the law of fixed-ω runs, in dev metrics where there are; ``None`` without any.
 
     Runs that do not make a law leave a note with the reason.
     """
@@ -135,7 +135,7 @@ def _mixture_table(record: Mixture) -> PageTable:
 
 
 def sensitivity_section(runs: pd.DataFrame, written: Written) -> Section:
-    """Return the section on how differently both metrics respond to N and to D, by strategy."""
+    """The section on how differently both metrics respond to N and to D, by strategy."""
     section = Section("sensitivity", "Sensitivity to size and data")
     rows = []
     file = written.find(SensitivityFile, section, lambda found: found.by == "strategy")

@@ -10,7 +10,7 @@ READERS = 8
 
 
 def run_names(folder: Path) -> list[str]:
-    """Return the names of the folders in a runs folder, sorted; raise TableError where it does not exist."""
+    """The names of the folders in a runs folder, sorted; raise TableError where it does not exist."""
     if not folder.is_dir():
         raise TableError(
             f"runs folder {folder} does not exist; run `python train.py …` first, or give --runs"

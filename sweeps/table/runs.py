@@ -179,7 +179,7 @@ def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
 
 
 def matches(frame: pd.DataFrame, condition: str, option: str, none: str) -> pd.Series:
-    """Return the mask, bool[runs], of the rows that satisfy ``COLUMN=VALUE[,VALUE]``, given by ``option``.
+    """The mask, bool[runs], of the rows that satisfy ``COLUMN=VALUE[,VALUE]``, given by ``option``.
 
     Raises TableError on a malformed condition, an unknown column, and in the words ``none`` without a row.
     """

@@ -42,7 +42,7 @@ def fingerprint(config: DataConfig, cache: Path | None = None) -> str:
 
 
 def prepare(config: DataConfig, cache: Path) -> Suite:
-    """Return the suite; folders that a source makes are built once under ``cache/sources/``.
+    """The suite; folders that a source makes are built once under ``cache/sources/``.
 
     Raises:
         ConfigError: the configuration names something that is not there.

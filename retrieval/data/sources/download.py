@@ -24,7 +24,7 @@ _RANGE_NOT_SATISFIABLE = 416
 
 
 def fetch(url: str, target: Path, md5: str, megabytes: int) -> Path:
-    """Return ``target``, downloaded from ``url`` unless it is there, with the checksum ``md5``.
+    """``target``, downloaded from ``url`` unless it is there, with the checksum ``md5``.
 
     Bytes arrive in ``<target>.part``, which a later call continues, also in another process and after a kill;
     a lock keeps two processes from downloading the same file.

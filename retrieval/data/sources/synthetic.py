@@ -156,7 +156,7 @@ def _word(index: int) -> str:
 
 
 def _zipf(count: int) -> NDArray[np.float64]:
-    """Cumulative Zipf distribution over ranks 1..count (float64 ``[count]``, last value 1)."""
+    """Cumulative Zipf distribution over ranks 1..count (float64[count], last value 1)."""
     weights = np.cumsum(1.0 / np.arange(1, count + 1))
     cumulative: NDArray[np.float64] = weights / weights[-1]
     return cumulative
@@ -224,7 +224,7 @@ class _Domain:
         return np.random.default_rng([self.seed, self.number, block, purpose])
 
     def _write_passages(self, corpus: TextIO, start: int, stop: int) -> NDArray[np.int64]:
-        """Write a block of passages; return their concepts (int64 ``[_BLOCK, _PASSAGE_CONCEPTS]``)."""
+        """Write a block of passages; return their concepts (int64[_BLOCK, _PASSAGE_CONCEPTS])."""
         stream = self._stream(start // _BLOCK, 0)
         concepts = self._passage_concepts(stream)
         shortest, longest = _PASSAGE_WORDS

@@ -31,7 +31,7 @@ class AdversarialSet:
     """Targets by ascending query, with as many texts before and after."""
 
     positions: IntArray
-    """int64 ``[a]``, ascending positions of the attacked queries in the whole evaluation set."""
+    """int64[a], ascending positions of the attacked queries in the whole evaluation set."""
     queries: EvaluationSet
     """The attacked queries."""
     targets: list[Target]
@@ -41,7 +41,7 @@ class AdversarialSet:
 
 
 def columns_of(targets: Sequence[Target]) -> IntArray:
-    """Pool positions of targets, int64 ``[t]``."""
+    """Pool positions of targets, int64[t]."""
     return np.array([target.column for target in targets], dtype=np.int64)
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 Similarity = Callable[[Sequence[int], Sequence[str], "FloatArray"], "FloatArray"]
-"""Cosines float32 ``[n]`` of new texts with the original texts of some targets: numbers of the targets, the
-texts, and their rows float32 ``[n, …]`` by the model."""
+"""Cosines float32[n] of new texts with the original texts of some targets: numbers of the targets, the
+texts, and their rows float32[n, …] by the model."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Scene:
     queries: EvaluationSet
     """The attacked queries."""
     query_rows: FloatArray
-    """float32 ``[q, …]`` of the queries by the model."""
+    """float32[q, …] of the queries by the model."""
     ranking: Ranking
     """The best candidates of every query, a rank deeper than ``attack.last_rank``."""
     targets: list[Target]

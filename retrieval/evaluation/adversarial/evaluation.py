@@ -67,7 +67,7 @@ class AttackEvaluation:
     ) -> Measured:
         """Attack (or replay), then measure.
 
-        ``encoded``: float32 ``[q, …]`` and float32 ``[p, …]`` of the in-domain test set by the model; may be
+        ``encoded``: float32[q, …] and float32[p, …] of the in-domain test set by the model; may be
         memory-mapped. ``evaluation``: how contrastive entropy is drawn. ``progress``: show a bar when the
         search takes more than two seconds.
 
@@ -96,7 +96,7 @@ class _Judge:
         self.scores = (self._named or model).scores
 
     def rows(self, texts: Sequence[str], own: FloatArray) -> FloatArray:
-        """Rows float32 ``[n, …]`` of texts, of which the attacked model has its ``own``."""
+        """Rows float32[n, …] of texts, of which the attacked model has its ``own``."""
         return own if self._named is None else self._named.encode_texts(texts, "passages")
 
     def cosines_with(self, originals: Sequence[str], own: FloatArray) -> Similarity:

@@ -31,9 +31,9 @@ class AttackedPool:
     evaluation_set: EvaluationSet
     """The attacked queries."""
     queries: FloatArray
-    """float32 ``[q, …]``."""
+    """float32[q, …]."""
     passages: FloatArray
-    """float32 ``[p, …]``; may be memory-mapped."""
+    """float32[p, …]; may be memory-mapped."""
     scores: Scores
     targets: Sequence[Target]
     """By ascending query."""
@@ -52,14 +52,14 @@ class AttackedPool:
 
 
 def target_scores(pool: AttackedPool, rows: FloatArray) -> FloatArray:
-    """Scores float32 ``[t]`` of the targets, were their rows float32 ``[t, …]``."""
+    """Scores float32[t] of the targets, were their rows float32[t, …]."""
     scores = pool.scores.pairs(pool.queries[pool.owners()], np.asarray(rows, dtype=np.float32))
     check_finite(scores)
     return scores
 
 
 def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray]:
-    """Ranks int64 ``[t]`` that the targets would have, for each of the scores float32 ``[t]`` in ``reached``.
+    """Ranks int64[t] that the targets would have, for each of the scores float32[t] in ``reached``.
 
     Counted over the whole pool, one block of rows at a time. A rank is one more than the number of other
     candidates with at least the same score: ties count against the attacker. Every target is judged
@@ -80,7 +80,7 @@ def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray
 
 
 def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConfig) -> list[SetScores]:
-    """The metrics of the attacked queries for each float32 ``[t]`` of the targets' scores.
+    """The metrics of the attacked queries for each float32[t] of the targets' scores.
 
     ``reached``: such as those with the original and with the attacked texts. Of ``config``, ``negatives``,
     ``draws`` and ``seed`` are read.
@@ -123,7 +123,7 @@ def _with_targets(
 def _contrastive_entropies(
     pool: AttackedPool, spans: list[slice], reached: Sequence[FloatArray], config: EvalConfig
 ) -> list[NDArray[np.float64]]:
-    """Contrastive entropy with the targets as negatives, float64 ``[pairs]``, for each set of scores.
+    """Contrastive entropy with the targets as negatives, float64[pairs], for each set of scores.
 
     Of the W negatives of every draw, one for each target of the query is that target; the others are drawn
     without replacement from the query's irrelevant candidates that are no target. So constant scores still

@@ -127,12 +127,12 @@ class Search:
 
     number: int
     query: FloatArray
-    """float32 ``[…]``, the query's row."""
+    """float32[…], the query's row."""
     words: Words
     order: list[int]
     """Words to try, by index, the most important first."""
     others: FloatArray
-    """Ascending scores of the query's best other candidates, beyond the start's rank: float32 ``[k]``."""
+    """Ascending scores of the query's best other candidates, beyond the start's rank: float32[k]."""
     score: float
     """Score of the current text, ..."""
     rank: int
@@ -144,7 +144,7 @@ class Search:
     """... and words among them whose replacement the model could see."""
 
     def ranks(self, scores: FloatArray) -> np.ndarray:
-        """Ranks int64 ``[n]`` that texts of these scores float32 ``[n]`` would have; ties lose."""
+        """Ranks int64[n] that texts of these scores float32[n] would have; ties lose."""
         above: np.ndarray = len(self.others) - np.searchsorted(self.others, scores, side="left")
         return 1 + above
 
@@ -247,7 +247,7 @@ class Greedy:
                 step.search.rank = int(step.search.ranks(scores[a + best : a + best + 1])[0])
 
     def _improves(self, search: Search, scores: FloatArray) -> np.ndarray:
-        """Which scores are better than the current text's, by the rule of the attack: bool ``[n]``."""
+        """Which scores are better than the current text's, by the rule of the attack: bool[n]."""
         if self._config.accept == "rank":
             better: np.ndarray = search.ranks(scores) < search.rank
             return better

@@ -63,7 +63,7 @@ def match_case(synonym: str, word: str) -> str:
 def embedding_synonyms(words: list[str], vectors: FloatArray, count: int, min_cosine: float) -> Synonyms:
     """The words of highest cosine among a model's word embeddings; none of a word that is no single token.
 
-    ``words``: whole words; ``vectors``: their embeddings float32 ``[n, h]``. Neighbours are at ``min_cosine``
+    ``words``: whole words; ``vectors``: their embeddings float32[n, h]. Neighbours are at ``min_cosine``
     or above, ``count`` at most.
     """
     directions = unit(vectors)

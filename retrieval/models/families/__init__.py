@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str) -> Scorer:
-    """Return the scorer of a run; ``seed`` fixes the random weights.
+    """The scorer of a run; ``seed`` fixes the random weights.
 
     ``tokenizer``: the fast tokenizer its inputs come from. A warning says what a checkpoint holds and the
     scorer cannot express.
@@ -34,7 +34,7 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
 
 
 def unloaded_scorer(folder: str, config: ModelConfig) -> Scorer:
-    """Return the scorer of a checkpoint in a local folder with a backbone on "meta", without its weights.
+    """The scorer of a checkpoint in a local folder with a backbone on "meta", without its weights.
 
     Raises:
         ConfigError: There is no such family, or ``config.json`` describes no model that can be built.

@@ -71,7 +71,7 @@ class DualEncoder(Scorer):
         return left
 
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
-        """Vectors, float32 ``[n, dimension]``; see :class:`Scorer`."""
+        """Vectors, float32[n, dimension]; see :class:`Scorer`."""
         vectors = torch.cat([pooled(self.pooling, block) for block in self.states(tokens, offset)])
         return tokens.by_caller(self._finish(vectors))
 

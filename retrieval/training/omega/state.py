@@ -34,9 +34,9 @@ class OmegaState:
         self.scale_eff = torch.tensor(1.0)
         self.scale_rob = torch.tensor(1.0)
         self.history = torch.empty(0, 5, dtype=torch.float64)
-        """Recalibrations, float64 ``[k, 5]``: step, Ē, R̄, contrastive entropy of both on dev pairs."""
+        """Recalibrations, float64[k, 5]: step, Ē, R̄, contrastive entropy of both on dev pairs."""
         self.measured = torch.empty(0, 4, dtype=torch.float64)
-        """Measurements, float64 ``[k, 4]``: step, ω before it, E_dev, R_dev; NaN where not asked for."""
+        """Measurements, float64[k, 4]: step, ω before it, E_dev, R_dev; NaN where not asked for."""
 
     def clipped(self, omega: Tensor | float) -> Tensor:
         """``omega`` within the bounds, 0-d fp32."""

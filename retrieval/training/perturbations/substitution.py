@@ -50,7 +50,7 @@ class Substitution(Perturbation):
         return with_words(batch, changed, adversary.work + work)
 
     def _raising(self, table: Tensor, ids: Tensor, gradient: Tensor) -> Tensor:
-        """Words int64 ``[n]`` in the place of ``ids``, where the loss has ``gradient`` ``[n, hidden]``."""
+        """Words int64[n] in the place of ``ids``, where the loss has ``gradient[n, hidden]``."""
         import torch
         from torch.nn import functional as F
 

@@ -87,8 +87,8 @@ def combine(
 ) -> Tensor:
     """Write the gradient of (1 − ω)·eff + ω·rob into ``parameters``; returns the rule's ω, 0-d.
 
-    ``eff``, ``rob``: 0-d losses of one graph; ``weighting``: inner products of their gradients, float32
-    ``[2, 2]``, to weights ``[2]``. Where the gradients are not finite ω is ½, and so is the
+    ``eff``, ``rob``: 0-d losses of one graph; ``weighting``: inner products of their gradients,
+    float32[2, 2], to weights ``[2]``. Where the gradients are not finite ω is ½, and so is the
     gradient not finite: that is reported as ``LOSS_NOT_FINITE``, not hidden by a solver's error.
     """
     import torch

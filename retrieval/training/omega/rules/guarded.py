@@ -63,7 +63,7 @@ class Guarded(Repeats):
         return 0.0 if self.withdrawn else share * self.start()
 
     def contrasts(self) -> tuple[Floats, Floats]:
-        """Of each pair of stretches the difference of ω and of gain, both float64 ``[k]``."""
+        """Of each pair of stretches the difference of ω and of gain, both float64[k]."""
         pairs = len(self.stretches) // 2
         values = np.array(self.stretches[: 2 * pairs], dtype=np.float64).reshape(pairs, 2, 2)
         signs = np.array([1.0 if high(2 * place) else -1.0 for place in range(pairs)])
@@ -101,7 +101,7 @@ def high(place: int) -> bool:
 def probability(omegas: Floats, gains: Floats) -> float:
     """One-sided p of a t test that the slope of gains over ω, through 0, is above 0; 1 for too few.
 
-    ``omegas``, ``gains``: differences of a pair of stretches, float64 ``[k]``.
+    ``omegas``, ``gains``: differences of a pair of stretches, float64[k].
     """
     squares = float(omegas @ omegas)
     if len(gains) < LEAST_PAIRS or squares == 0:

@@ -69,7 +69,7 @@ class Proxy(Rule):
         self.chosen = choose(self.changes().sum(axis=2))
 
     def changes(self) -> Floats:
-        """Dev losses less those of ω = 0: float64 ``[repeat, ω, 2]``."""
+        """Dev losses less those of ω = 0: float64[repeat, ω, 2]."""
         losses = np.array(self.losses, dtype=np.float64)
         difference: Floats = losses[:, 1:] - losses[:, :1]
         return difference
@@ -110,7 +110,7 @@ class Proxy(Rule):
 def choose(changes: Floats) -> float:
     """The smallest ω, to two digits, that is worse than the best by two standard errors at most.
 
-    ``changes``: loss less that of ω = 0, float64 ``[repeat, ω]`` for the ω of ``OMEGAS``.
+    ``changes``: loss less that of ω = 0, float64[repeat, ω] for the ω of ``OMEGAS``.
     """
     tried = np.linspace(0, MOST, 1 + round(100 * MOST))
     expected = along(changes, tried)
@@ -121,7 +121,7 @@ def choose(changes: Floats) -> float:
 
 
 def along(changes: Floats, omegas: Floats) -> Floats:
-    """``b·√ω + c·ω`` at ``omegas`` ``[k]``, by least squares in each repeat: float64 ``[repeat, k]``."""
+    """``b·√ω + c·ω`` at ``omegas[k]``, by least squares in each repeat: float64[repeat, k]."""
     tried = np.array(OMEGAS)
     found = np.linalg.lstsq(np.stack([np.sqrt(tried), tried], axis=1), changes.T, rcond=None)[0]
     curves: Floats = found.T @ np.stack([np.sqrt(omegas), omegas])
