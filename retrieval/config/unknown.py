@@ -6,12 +6,13 @@ from dataclasses import fields
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.knobs import groups
-from retrieval.config.schema import Config, option_schemas, own_keys
+from retrieval.config.schema import Config, own_keys
 
 
 def unread_key(config: DictConfig, path: str = "") -> str | None:
     """The first key of a composed configuration, dotted, that nothing reads; ``None`` without one."""
-    known = _names(path, str(config.get("name")) if path in option_schemas() else None)
+    # Keys of a strategy's plug-ins may be those of its rule, which it names by itself.
+    known = _names(path, str(config.get("name")) if path in ("data", "attack") else None)
     for name in map(str, config):
         key = f"{path}.{name}" if path else name
         if name not in known and key != "hydra":

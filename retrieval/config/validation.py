@@ -33,11 +33,11 @@ def validate(config: DictConfig) -> Config:
     Raises:
         ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
     """
+    for setting in settings_of(str(config.data.name), str(config.attack.name)):
+        setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     unread = unread_key(config)
     if unread is not None:
         raise ConfigError(unknown_key(unread))
-    for setting in settings_of(str(config.data.name), str(config.attack.name)):
-        setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     typed = cast(Config, config)
     for rule in (_model, _strategy, _evaluation, _attack, _data):
         rule(typed)

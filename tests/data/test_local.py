@@ -85,8 +85,9 @@ def test_messages_name_the_value_and_the_fix(write_collection: Write, tmp_path: 
          {"path": good, "robust": [str(good)]}),
     ]  # fmt: skip
     for message, arguments in wrong:
+        wanted = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
         with pytest.raises(ConfigError) as caught:
-            prepare(cache, **arguments)  # type: ignore[arg-type]
+            sources.fingerprint(LocalConfig(**wanted), cache)  # type: ignore[arg-type]
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -34,7 +34,7 @@ def pause():
 
 def slow_add(writer, *arguments):
     added = add(writer, *arguments)
-    if writer._done == lists:
+    if writer.done == lists:
         writer._rows.flush()
         pause()
     return added

@@ -43,7 +43,7 @@ BAD = {
     "data.frac=abc": ["data.frac", "abc", "Float"],
     "data.frak=1": ["data.frak", "data.frac"],
     "model.hidden=200": ["model.hidden=200", "model.heads"],
-    "model.pooling=max": ["model.pooling=max", "mean, cls"],
+    "model.pooling=first": ["model.pooling=first", "mean, cls, max"],
     "model.init=pretrained": ["model.pretrained"],
     "strategy.omega=0.5": ["strategy.omega=0.5", "strategy=pareto"],
     "strategy=pareto strategy.rule=fixed": ["strategy.omega"],

@@ -22,6 +22,8 @@ from sweeps.report.page import Section
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 ENVIRONMENT = (
+    "ONEDNN_",
+    "DNNL_",
     "CUDA_",
     "MKL_",
     "OMP_",
