@@ -49,8 +49,11 @@ class ModelConfig:
     similarity: str | None = knob(
         None, "Score of two vectors; null: the checkpoint's, else cosine.", choices=("dot", "cosine")
     )
-    temperature: float = knob(
-        0.1, "Scores are divided by it; 1 with similarity=dot is the setting of arXiv 2403.18684.", above=0
+    temperature: float | None = knob(
+        None,
+        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products. 1 with "
+        "similarity=dot is the setting of arXiv 2403.18684.",
+        above=0,
     )
     dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
 
@@ -67,12 +70,17 @@ SIZES: dict[str, tuple[int, int]] = {
 """Option of group ``model``, and name of such a model in results -> ``layers`` and ``hidden``."""
 
 
+TEMPERATURE = 0.1
+"""Of scores, where neither a key nor a checkpoint says another."""
+
+
 class Vectors(NamedTuple):
     """How a dual encoder makes vectors and compares them; ``None``: as its checkpoint does."""
 
     pooling: str | None
     projection: int | None
     similarity: str | None
+    temperature: float | None
 
 
 _PLAIN_BERT = re.compile(r"google/bert_uncased_L-\d+_H-\d+_A-\d+|google-bert/bert-large-uncased")
@@ -80,11 +88,13 @@ _PLAIN_BERT = re.compile(r"google/bert_uncased_L-\d+_H-\d+_A-\d+|google-bert/ber
 
 def vectors_of(model: ModelConfig) -> Vectors:
     """What a configuration says about vectors, with the defaults where no checkpoint has a say."""
-    found = Vectors(model.pooling, model.projection, model.similarity)
+    found = Vectors(model.pooling, model.projection, model.similarity, model.temperature)
     if model.init == "pretrained" and not _PLAIN_BERT.fullmatch(str(model.pretrained)):
         return found
     width = 768 if found.projection is None else found.projection
-    return Vectors(found.pooling or "mean", width, found.similarity or "cosine")
+    return Vectors(
+        found.pooling or "mean", width, found.similarity or "cosine", found.temperature or TEMPERATURE
+    )
 
 
 def model_name(model: ModelConfig) -> str:

@@ -45,7 +45,7 @@ def rich(folder: Path, to: Path, pooling: str, layers: bool, prompts: dict[str, 
 def ours(folder: Path, tmp_path: Path, **options: Any) -> tuple[ScorerRetriever, Any, TokenStores]:
     found = read_checkpoint(str(folder))
     tokenizer = load_tokenizer(found.backbone)
-    config = ModelConfig(init="pretrained", pretrained=str(folder), temperature=1.0, **options)
+    config = ModelConfig(init="pretrained", pretrained=str(folder), **{"temperature": 1.0, **options})
     scorer = build_scorer(config, tokenizer, 1, "32").eval()
     lengths = DataConfig(name="local", max_query_length=24, max_passage_length=24)
     stores = TokenStores(lengths, tmp_path, tokenizer, tokenizer_fingerprint(tokenizer), found.prompts)
@@ -115,6 +115,19 @@ def test_an_old_layout_is_read(plain: Callable[[str], Path], tmp_path: Path) -> 
     found = read_checkpoint(str(folder))
     assert (found.backbone, found.pooling) == (str(inner), ("cls",))
     assert_equal_to_the_library(folder, tmp_path)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_what_a_run_exported_scores_as_it_did(
+    temperature: float, plain: Callable[[str], Path], tmp_path: Path
+) -> None:
+    first, scorer, stores = ours(plain("bert"), tmp_path, projection=16, similarity="cosine")
+    scorer.temperature = temperature
+    scorer.export(stores.tokenizer, (24, 24), tmp_path / "run" / "model")
+    again, _, _ = ours(tmp_path / "run" / "model", tmp_path, temperature=None)
+    for side in ("queries", "passages"):
+        wanted = first.encode_texts(TEXTS, side)  # type: ignore[arg-type]
+        np.testing.assert_allclose(again.encode_texts(TEXTS, side), wanted, atol=2e-5 * temperature**-0.5)  # type: ignore[arg-type]
 
 
 def test_a_key_stands_above_the_folder(plain: Callable[[str], Path], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import vectors_of
+from retrieval.config.model import TEMPERATURE, vectors_of
 from retrieval.data.layout import TokenBatch
 from retrieval.errors import ConfigError
 from retrieval.models.checkpoint import Checkpoint
@@ -34,6 +34,7 @@ class DualEncoder(Scorer):
         chosen = vectors_of(config)
         self.pooling: tuple[str, ...] = (chosen.pooling or "mean",)
         self.cosine = chosen.similarity != "dot"
+        self.temperature = chosen.temperature or TEMPERATURE
         size = chosen.projection
         self.projection = nn.Linear(self.hidden, size) if size else None
         self.after = nn.ModuleList()
@@ -60,6 +61,8 @@ class DualEncoder(Scorer):
                     "product; set model.similarity=cosine or dot"
                 )
             self.cosine = checkpoint.similarity != "dot"
+            if chosen.temperature is None and not self.cosine:
+                self.temperature = 1.0  # the scale of its scores is in its vectors
         if self.projection is None:
             with torch.no_grad():
                 self.dimension = self._mapped(torch.zeros(1, self.hidden * len(self.pooling))).shape[1]
@@ -112,7 +115,7 @@ class DualEncoder(Scorer):
 
         modules: list[nn.Module] = [*self.after]
         # The scale of the scores is part of the vectors; a linear layer is the module that can hold it.
-        scale = self.config.temperature**-0.5
+        scale = self.temperature**-0.5
         cosine = self.cosine
         if self.projection is not None:
             factor = 1.0 if cosine else scale
@@ -136,5 +139,5 @@ class DualEncoder(Scorer):
         vectors = self.projection(vectors) if self.projection is not None else self._mapped(vectors)
         if self.cosine:
             vectors = F.normalize(vectors, dim=-1)
-        scaled: Tensor = vectors * self.config.temperature**-0.5
+        scaled: Tensor = vectors * self.temperature**-0.5
         return scaled
