@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from retrieval.data.layout import Counted
 
@@ -40,13 +41,14 @@ def backbone_flops(backbone: nn.Module, work: Work) -> float:
     """FLOPs of a backbone in ``work``, one multiply-add = 2; padding, biases, norms, activations not counted.
 
     Every linear layer sees each token (2·weights), attention adds 4·hidden multiply-adds a layer per
-    (query, key) pair.
+    (query, key) pair. The layers of ALBERT share their weights, and each counts.
     """
     config: Any = backbone.config
+    shared = config.num_hidden_layers / getattr(config, "num_hidden_groups", config.num_hidden_layers)
     weights = sum(
-        module.weight.numel()
+        module.weight.numel() * (shared if "layer_groups" in name else 1)
         for name, module in backbone.named_modules()
-        if isinstance(module, nn.Linear) and "pooler" not in name
+        if isinstance(module, nn.Linear | Conv1D) and "pooler" not in name
     )
     attention = 4.0 * config.hidden_size * config.num_hidden_layers * work.attended
     return float(2.0 * weights * work.tokens + attention)

@@ -1,6 +1,5 @@
 """Retrievers by name: BM25, a run folder, or a folder or hub id of a sentence-transformers model."""
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError, first_line
+from retrieval.models.checkpoint import read_settings
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
 from retrieval.run.identity import content_hash
@@ -145,23 +145,10 @@ def _is_cross_encoder(source: str) -> bool:
     Raises:
         ConfigError: the hub cannot be reached and the model is not cached.
     """
-    settings = _settings(source, "config_sentence_transformers.json")
+    settings = read_settings(source, "config_sentence_transformers.json")
     if "model_type" in settings:
         return bool(settings["model_type"] == "CrossEncoder")
-    if settings or _settings(source, "modules.json"):
+    if settings or read_settings(source, "modules.json"):
         return False
-    kinds = _settings(source, "config.json").get("architectures") or []
+    kinds = read_settings(source, "config.json").get("architectures") or []
     return any(str(kind).endswith("ForSequenceClassification") for kind in kinds)
-
-
-def _settings(source: str, name: str) -> dict[str, Any]:
-    from sentence_transformers.util import load_file_path
-
-    try:
-        path = load_file_path(source, name)
-    except Exception as error:
-        raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}") from error
-    if path is None:
-        return {}
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {name: found}

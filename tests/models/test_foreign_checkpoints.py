@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
+from torch.utils.flop_counter import FlopCounterMode
 
 from retrieval.config import ModelConfig
 from retrieval.config.data import DataConfig
 from retrieval.config.model import model_name
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError
+from retrieval.models.backbones import load_backbone
 from retrieval.models.checkpoint import read_checkpoint
 from retrieval.models.families import build_scorer, unloaded_scorer
+from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.soundness import check_scorer, positions
 from retrieval.search.retriever import ScorerRetriever
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
@@ -161,6 +165,17 @@ def test_runs_of_folders_called_model_are_told_apart() -> None:
 def test_positions(name: str, rows: int | None, plain: Callable[[str], Path], tmp_path: Path) -> None:
     _, scorer, _ = ours(plain(name), tmp_path)
     assert positions(scorer.backbone) == rows
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_flops_are_those_that_pytorch_counts(name: str, plain: Callable[[str], Path]) -> None:
+    config = ModelConfig(init="pretrained", pretrained=str(plain(name)))
+    backbone: Any = load_backbone(config, None).eval()
+    backbone.set_attn_implementation("eager")  # fused attention is not counted on a CPU
+    embedded = torch.randn(2, 20, backbone.get_input_embeddings().weight.shape[1])
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        backbone(inputs_embeds=embedded, attention_mask=torch.ones(2, 20, dtype=torch.long))
+    assert backbone_flops(backbone, Work(tokens=40, attended=800, sequences=2)) == counted.get_total_flops()
 
 
 def _cut(folder: Path) -> None:
