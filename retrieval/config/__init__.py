@@ -5,19 +5,37 @@ values, which each field states (:mod:`retrieval.config.knobs`), and how they fi
 imported here, so that ``--help`` and a configuration error answer at once.
 """
 
-from retrieval.config.attack import AttackConfig as AttackConfig
-from retrieval.config.data import DataConfig as DataConfig
-from retrieval.config.evaluation import EvalConfig as EvalConfig
-from retrieval.config.logger import LoggerConfig as LoggerConfig
-from retrieval.config.model import ModelConfig as ModelConfig
-from retrieval.config.model import model_name as model_name
-from retrieval.config.schema import Config as Config
-from retrieval.config.schema import SweepConfig as SweepConfig
-from retrieval.config.schema import register_schema as register_schema
-from retrieval.config.strategy import DEFAULT_RULES as DEFAULT_RULES
-from retrieval.config.strategy import DenoiseConfig as DenoiseConfig
-from retrieval.config.strategy import HardNegativeConfig as HardNegativeConfig
-from retrieval.config.strategy import PerturbationConfig as PerturbationConfig
-from retrieval.config.strategy import StrategyConfig as StrategyConfig
-from retrieval.config.train import TrainConfig as TrainConfig
-from retrieval.config.trainer import TrainerConfig as TrainerConfig
+from retrieval.config.attack import AttackConfig
+from retrieval.config.data import DataConfig
+from retrieval.config.evaluation import EvalConfig
+from retrieval.config.logger import LoggerConfig
+from retrieval.config.model import ModelConfig, model_name
+from retrieval.config.schema import Config, SweepConfig, register_schema
+from retrieval.config.strategy import (
+    DEFAULT_RULES,
+    DenoiseConfig,
+    HardNegativeConfig,
+    PerturbationConfig,
+    StrategyConfig,
+)
+from retrieval.config.train import TrainConfig
+from retrieval.config.trainer import TrainerConfig
+
+__all__ = [
+    "DEFAULT_RULES",
+    "AttackConfig",
+    "Config",
+    "DataConfig",
+    "DenoiseConfig",
+    "EvalConfig",
+    "HardNegativeConfig",
+    "LoggerConfig",
+    "ModelConfig",
+    "PerturbationConfig",
+    "StrategyConfig",
+    "SweepConfig",
+    "TrainConfig",
+    "TrainerConfig",
+    "model_name",
+    "register_schema",
+]

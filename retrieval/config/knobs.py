@@ -7,6 +7,7 @@ Closed sets of values are tuples of strings, not ``enum.Enum``: Hydra spells a m
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, cast, get_type_hints
 
 from retrieval.errors import ConfigError
@@ -114,6 +115,7 @@ def choices(schema: type, key: str) -> tuple[str, ...]:
     return next(setting.knob.names for setting in settings(schema) if setting.key == key)
 
 
+@cache
 def groups(schema: type) -> dict[str, type]:
     """Fields of a schema that are schemas themselves."""
     hints = get_type_hints(schema)

@@ -1,9 +1,9 @@
 """Group ``model``: the dual encoder."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from retrieval.config.data import bert_checkpoint
 from retrieval.config.knobs import knob
 from retrieval.config.registry import Registry
 
@@ -83,13 +83,16 @@ class Vectors(NamedTuple):
     temperature: float | None
 
 
-_PLAIN_BERT = re.compile(r"google/bert_uncased_L-\d+_H-\d+_A-\d+|google-bert/bert-large-uncased")
+_PLAIN_BERTS = {
+    bert_checkpoint(layers, hidden) for layers in range(2, 13, 2) for hidden in (128, 256, 512, 768)
+}
+_PLAIN_BERTS.add(bert_checkpoint(24, 1024))
 
 
 def vectors_of(model: ModelConfig) -> Vectors:
     """What a configuration says about vectors, with the defaults where no checkpoint has a say."""
     found = Vectors(model.pooling, model.projection, model.similarity, model.temperature)
-    if model.init == "pretrained" and not _PLAIN_BERT.fullmatch(str(model.pretrained)):
+    if model.init == "pretrained" and model.pretrained not in _PLAIN_BERTS:
         return found
     width = 768 if found.projection is None else found.projection
     return Vectors(

@@ -6,19 +6,25 @@ from dataclasses import fields
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.knobs import groups
-from retrieval.config.schema import Config, own_keys
+from retrieval.config.schema import Config, option_schemas, own_keys
 
 
-def unread_key(config: DictConfig, path: str = "") -> str | None:
-    """The first key of a composed configuration, dotted, that nothing reads; ``None`` without one."""
+def unread_key(config: DictConfig, schema: type = Config, path: str = "") -> str | None:
+    """The first key of a composed configuration, dotted, that nothing reads; ``None`` without one.
+
+    Runs once a cell, so it asks the schemas for their fields and no more.
+    """
+    options = option_schemas().get(path, {})
     # Keys of a strategy's plug-ins may be those of its rule, which it names by itself.
-    known = _names(path, str(config.get("name")) if path in ("data", "attack") else None)
+    chosen = options.values() if path == "strategy" else [options.get(str(config.get("name")), schema)]
+    known = {item.name for each in (schema, *chosen) for item in fields(each)}
+    nested = groups(schema)
     for name in map(str, config):
         key = f"{path}.{name}" if path else name
         if name not in known and key != "hydra":
             return key
-        child = OmegaConf.select(config, name) if _names(key) else None
-        found = unread_key(child, key) if isinstance(child, DictConfig) else None
+        child = OmegaConf.select(config, name) if name in nested else None
+        found = unread_key(child, nested[name], key) if isinstance(child, DictConfig) else None
         if found is not None:
             return found
     return None
@@ -44,14 +50,9 @@ def suggestion(value: str, valid: list[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _names(path: str, option: str | None = None) -> list[str]:
-    """Names of the keys and groups at a dotted path, with those of one of its options, or of all."""
-    own = {
-        each.key.removeprefix(f"{path}.")
-        for name, keys in own_keys(path).items()
-        for each in keys
-        if option in (None, name)
-    }
+def _names(path: str) -> list[str]:
+    """Names of the keys and groups at a dotted path, with those that only some options of it have."""
+    own = {each.key.removeprefix(f"{path}.") for keys in own_keys(path).values() for each in keys}
     node: type | None = Config
     for part in path.split(".") if path else []:
         node = groups(node).get(part) if node else None

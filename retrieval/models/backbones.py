@@ -55,8 +55,8 @@ def _shrink_sublayers(model: BertModel) -> None:
 
 def _pretrained(config: ModelConfig) -> nn.Module:
     name = str(config.pretrained)
+    source = read_checkpoint(name).backbone
     try:
-        source = read_checkpoint(name).backbone
         shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
         options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
         model, report = _architecture(shape).from_pretrained(
@@ -66,8 +66,6 @@ def _pretrained(config: ModelConfig) -> nn.Module:
             ignore_mismatched_sizes=True,  # they are refused below, in words
             **options,
         )
-    except ConfigError:
-        raise
     except Exception as error:  # libraries that read weights raise whatever their parsers do
         raise unreadable(name, error) from error
     if report["mismatched_keys"]:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, cast
@@ -173,7 +174,8 @@ def as_config(config: DictConfig | Config) -> DictConfig:
 def model_part(model: dict[str, Any]) -> dict[str, Any]:
     """What identifies a model; a dual encoder is what it was before there were other families."""
     plain = model.get("family") == ModelConfig.family
-    settled = vectors_of(ModelConfig(**model))._asdict()
+    known: dict[str, Any] = {item.name: model.get(item.name) for item in fields(ModelConfig)}
+    settled = vectors_of(ModelConfig(**known))._asdict()
     return {key: value for key, value in (model | settled).items() if key != "family" or not plain}
 
 
