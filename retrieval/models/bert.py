@@ -6,7 +6,7 @@ once a forward, activations are bf16 and gradients come back as fp32.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,14 @@ from torch.nn import functional as F
 from transformers import BertModel
 
 from retrieval.data.layout import TokenBatch
+from retrieval.models import flash
 from retrieval.models.cpu import sublayers
 from retrieval.models.cpu.attention import HeadSlots, attention
 from retrieval.models.cpu.dropout import dropout
 from retrieval.models.cpu.sublayers import Pair
+
+Places: TypeAlias = HeadSlots | flash.Sequences
+"""Where attention finds the sequences of a batch."""
 
 
 def supports(backbone: nn.Module) -> bool:
@@ -80,9 +84,11 @@ def forward(
     ``weights``: what :func:`layer_weights` made of the present parameters, if they are at hand.
     """
     hidden = _embed(backbone, batch, dtype, offset)
-    slots = HeadSlots.of(batch, int(backbone.config.num_attention_heads), dtype)
+    heads = int(backbone.config.num_attention_heads)
+    on_gpu = flash.supports(hidden, heads)
+    places = flash.Sequences.of(batch, heads) if on_gpu else HeadSlots.of(batch, heads, dtype)
     for layer, own in zip(backbone.encoder.layer, weights or layer_weights(backbone, dtype), strict=True):
-        hidden = _layer(layer, own, hidden, slots, backbone.training)
+        hidden = _layer(layer, own, hidden, places, backbone.training)
     return hidden
 
 
@@ -98,17 +104,21 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     return dropout(embedded.to(dtype), tables.dropout.p if backbone.training else 0.0)
 
 
-def _layer(layer: Any, own: LayerWeights, hidden: Tensor, slots: HeadSlots, training: bool) -> Tensor:
+def _layer(layer: Any, own: LayerWeights, hidden: Tensor, places: Places, training: bool) -> Tensor:
     inner, output = layer.attention, layer.output
     p_weights, p_attended, p_output = (
         module.dropout.p if training else 0.0 for module in (inner.self, inner.output, output)
     )
-    if sublayers.supports(hidden):
-        summed = sublayers.attended(hidden, own.query_key_value, own.attended, slots, p_weights, p_attended)
+    if isinstance(places, HeadSlots) and sublayers.supports(hidden):
+        summed = sublayers.attended(hidden, own.query_key_value, own.attended, places, p_weights, p_attended)
         hidden = sublayers.norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
         summed = sublayers.fed_forward(hidden, own.up, own.down, p_output)
         return sublayers.norm(summed, own.down_norm, output.LayerNorm.eps)
-    context = attention(F.linear(hidden, *own.query_key_value), slots, p_weights)
+    projected = F.linear(hidden, *own.query_key_value)
+    if isinstance(places, HeadSlots):
+        context = attention(projected, places, p_weights)
+    else:
+        context = flash.attention(projected, places, p_weights)
     summed = dropout(F.linear(context, *own.attended), p_attended) + hidden
     hidden = _norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
     summed = dropout(F.linear(F.gelu(F.linear(hidden, *own.up)), *own.down), p_output) + hidden

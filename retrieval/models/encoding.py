@@ -14,6 +14,8 @@ TOKENS_PER_BATCH = 4096
 """Activations of larger batches leave a processor's cache: at bert-base half as many texts a second."""
 NUMBERS_PER_BATCH = 2**20
 """Up to these activations a layer more tokens are taken: smaller ones leave operations too little to do."""
+TOKENS_PER_GPU_BATCH = 2**16
+"""A GPU is kept busy by more of them at once; the activations of a layer of bert-base take 0.6 GB."""
 
 
 def encode_rows(
@@ -30,6 +32,8 @@ def encode_rows(
     shape = scorer.row_shape(length or int(lengths.max(initial=1)))
     found = np.zeros((len(rows), *shape), np.float32)
     tokens = max(TOKENS_PER_BATCH, NUMBERS_PER_BATCH // scorer.hidden)
+    if device.type != "cpu":
+        tokens = TOKENS_PER_GPU_BATCH
     batches = _cut(lengths[order], tokens)
     training = scorer.training
     scorer.eval()

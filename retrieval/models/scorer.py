@@ -149,6 +149,10 @@ class Scorer(nn.Module, ABC):
         finally:
             self._weights = None
 
+    def _encode_chunk(self, chunk: TokenBatch, offset: Tensor | None, _: Tensor) -> Tensor:
+        """:meth:`encode`; a tensor among the arguments says which device's generator is to be replayed."""
+        return self.encode(chunk, offset)
+
     @property
     def _bert(self) -> BertModel:
         return cast(BertModel, self.backbone)
@@ -167,7 +171,9 @@ class Scorer(nn.Module, ABC):
         """
         assert self.mini_batch_size is not None
         rows = [
-            checkpoint(self.encode, chunk, _part(offset, span, len(chunk.ids)), use_reentrant=False)
+            checkpoint(
+                self._encode_chunk, chunk, _part(offset, span, len(chunk.ids)), chunk.ids, use_reentrant=False
+            )
             for chunk, span in tokens.chunks(self.mini_batch_size)
         ]
         return tokens.by_caller(stacked(rows))

@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 import resource
 import sys
 import warnings
@@ -47,6 +48,31 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "bf16" if bfloat16_is_fast() else "32"
     return "32"
+
+
+def settle(device: torch.device) -> None:
+    """Make a GPU compute the same numbers again: of operations that have one, take the deterministic kind.
+
+    cuBLAS reads its setting when the process uses it first.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        # What is allocated is written before it is read; filling it first would only take time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators that computing on ``device`` draws from.
+
+    ``torch.manual_seed`` does so for devices of every kind; for those that are not in use it keeps the stack
+    of its caller, which takes longer than some layers do.
+    """
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+    elif device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import DROPOUT, STREAMS, Batch, step_seed
 from retrieval.models.scorer import Scorer
+from retrieval.run.hardware import seed_generators
 from retrieval.training.objective import Losses, Objective
 from retrieval.training.sampling import Sampler
 
@@ -70,7 +71,7 @@ class RetrievalModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a step."""
         rank = batch.shard.rank if batch.shard else 0
-        torch.manual_seed(step_seed(self.seed, batch.step, DROPOUT + STREAMS * rank))
+        seed_generators(step_seed(self.seed, batch.step, DROPOUT + STREAMS * rank), self.device)
         losses = self.objective.losses(self.encoder, batch)
         self.last, self._graph = losses.detached(), losses
         return losses.total

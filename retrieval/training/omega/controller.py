@@ -50,7 +50,7 @@ class OmegaController(OmegaState):
         self._move(self.rule.after_measurement(self))
 
     def _move(self, omega: Tensor | float) -> None:
-        self.omega = self.clipped(omega).to(self.omega.device)
+        self.omega = self.clipped(omega)
 
     def result(self) -> dict[str, Any]:
         """``omega/*`` keys of ``result.json``: rule, target and where ω started and ended."""

@@ -11,15 +11,16 @@ from retrieval.training.omega.target import Target
 class OmegaState:
     """ω, the averages Ē and R̄ of the two training losses, and their distance.
 
-    All are 0-d fp32 tensors on the model's device. A recalibration measures both losses on dev pairs of the
-    training domains and scales the averages by what it finds; a measurement, which some rules ask for, is of
-    dev pairs and of robust-dev domains.
+    All are 0-d fp32 tensors, on the model's device where they follow from its losses: ω of a rule that does
+    not look at them stays with the host, which reads it at every step. A recalibration measures both losses
+    on dev pairs of the training domains and scales the averages by what it finds; a measurement, which some
+    rules ask for, is of dev pairs and of robust-dev domains.
     """
 
     STATE = (
         "omega", "total", "mean_eff", "mean_rob", "distance", "scale_eff", "scale_rob", "history", "measured",
     )  # fmt: skip
-    ON_HOST = ("history", "measured")
+    ON_HOST = ("omega", "total", "history", "measured")
 
     def __init__(self, omega: float, target: Target, decay: float, bounds: tuple[float, float]) -> None:
         self.target, self.decay, self.bounds = target, decay, bounds
@@ -44,7 +45,7 @@ class OmegaState:
         return value.float().clamp(*self.bounds)
 
     def to(self, device: torch.device) -> None:
-        """Move the state to the model's device; what is measured on dev pairs stays with the host."""
+        """Move what follows from losses to the model's device; what is measured on dev pairs stays."""
         for name in self.STATE:
             if name not in self.ON_HOST:
                 setattr(self, name, getattr(self, name).to(device))

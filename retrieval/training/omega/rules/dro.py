@@ -25,4 +25,5 @@ class Dro(Rule):
 
     def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""
-        return (control.omega.logit() + self.config.eta * control.distance).sigmoid()
+        omega = control.omega.to(control.distance.device)
+        return (omega.logit() + self.config.eta * control.distance).sigmoid()
