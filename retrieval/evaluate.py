@@ -59,7 +59,9 @@ def evaluate(
     temperature: Annotated[
         float, typer.Option(help="Divides the scores of --model; contrastive entropy depends on it.")
     ] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="Texts a forward pass.")] = 64,
+    batch_size: Annotated[
+        int, typer.Option(help="Texts a forward pass of a model that is no BERT; of a BERT, tokens count.")
+    ] = 64,
     device: Annotated[str | None, typer.Option(help="Torch device.", show_default="automatic")] = None,
     out: Annotated[
         Path | None,
@@ -113,7 +115,7 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
         if "suite" in named:
             named.add("data")
         for group in (*GROUPS, "cache"):
-            if group not in named:
+            if group not in named and group in cast(DictConfig, stored):
                 config[group] = stored[group]  # type: ignore[index]
     validate(config)
     if config.eval.name == "none":
@@ -131,18 +133,20 @@ def _measure(
     scores: Path | None,
     attacked: Path | None,
 ) -> dict[str, Any]:
+    import torch
+
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
     from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
     from retrieval.evaluation.adversarial.records import save_attacked
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.evaluation.suite import save_scores
-    from retrieval.run.hardware import quiet
+    from retrieval.run import hardware
     from retrieval.search.loading import run_retriever
     from retrieval.search.sentence_transformer import sentence_transformer_retriever
     from retrieval.training.prepared import open_domains
 
-    quiet()
+    hardware.quiet()
     cache = Path(config.cache)
     attack = AttackEvaluation.load(config.attack)
     suite = sources.prepare(config.data, cache)
@@ -152,8 +156,13 @@ def _measure(
     if run is not None:
         retriever = run_retriever(run, device, config.cache, batch_size=batch_size)
     else:
+        place = torch.device(device) if device else hardware.choose_device(config.trainer)
         retriever = sentence_transformer_retriever(
-            str(model), temperature=temperature, batch_size=batch_size, device=device
+            str(model),
+            temperature=temperature,
+            batch_size=batch_size,
+            device=str(place),
+            precision=hardware.choose_precision(config.train.precision, place),
         )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
     measured = measure_all(retriever, collections, config, attack, untrained)

@@ -55,36 +55,59 @@ def _shrink_sublayers(model: BertModel) -> None:
 
 def _pretrained(config: ModelConfig) -> nn.Module:
     name = str(config.pretrained)
-    source = read_checkpoint(name).backbone
     try:
-        shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-        model, report = _architecture(shape).from_pretrained(
-            source,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, in words
-            **options,
-        )
+        model, report = _loaded(read_checkpoint(name).backbone)
     except Exception as error:  # libraries that read weights raise whatever their parsers do
         raise unreadable(name, error) from error
-    if report["mismatched_keys"]:
-        key, found, wanted = min(report["mismatched_keys"])
-        raise ConfigError(
-            f"model.pretrained={name}: {key} has shape {list(found)} in its weights, {list(wanted)} by its "
-            "config.json; give the config.json that belongs to the weights"
-        )
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ConfigError(
-            f"model.pretrained={name}: it lacks {len(missing)} weights of {type(model).__name__}, "
-            f"such as {missing[0]}; they would be random. Give a checkpoint of this architecture"
-        )
+    _check_report(f"model.pretrained={name}", model, report)
     _drop_pooler(model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout
     return _encoding(model)
+
+
+def check_weights(source: str, named: str) -> None:
+    """Load the transformer of a folder or hub id and see whether its weights are all there.
+
+    Other libraries fill in random ones and go on. What cannot be loaded by itself is left to them.
+
+    Raises:
+        ConfigError: Weights are missing, or have other shapes than ``config.json`` says. ``named`` begins it.
+    """
+    try:
+        model, report = _loaded(read_checkpoint(source).backbone)
+    except Exception:  # begins with no transformer, or with one of another library
+        return
+    _check_report(named, model, report)
+
+
+def _loaded(source: str) -> tuple[Any, dict[str, Any]]:
+    shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+    found: tuple[Any, dict[str, Any]] = _architecture(shape).from_pretrained(
+        source,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused by :func:`_check_report`, in words
+        **options,
+    )
+    return found
+
+
+def _check_report(named: str, model: Any, report: dict[str, Any]) -> None:
+    if report["mismatched_keys"]:
+        key, found, wanted = min(report["mismatched_keys"])
+        raise ConfigError(
+            f"{named}: {key} has shape {list(found)} in its weights, {list(wanted)} by its config.json; "
+            "give the config.json that belongs to the weights"
+        )
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ConfigError(
+            f"{named}: it lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}; "
+            "they would be random. Give a checkpoint of this architecture"
+        )
 
 
 def _architecture(shape: Any) -> Any:

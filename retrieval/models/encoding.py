@@ -28,24 +28,29 @@ def encode_rows(
     """
     device = next(scorer.parameters()).device
     lengths = store.lengths(rows)
-    order = np.argsort(lengths, kind="stable")
     shape = scorer.row_shape(length or int(lengths.max(initial=1)))
     found = np.zeros((len(rows), *shape), np.float32)
-    tokens = max(TOKENS_PER_BATCH, NUMBERS_PER_BATCH // scorer.hidden)
-    if device.type != "cpu":
-        tokens = TOKENS_PER_GPU_BATCH
-    batches = _cut(lengths[order], tokens)
+    batches = batches_of(lengths, scorer.hidden, device)
     training = scorer.training
     scorer.eval()
     try:
         with torch.inference_mode(), scorer.unchanged():
-            for span in tqdm(batches, desc=describe, disable=describe is None, leave=False, mininterval=1.0):
-                batch = group_tokens(*store.gather(rows[order[span]])).to(device)
+            for own in tqdm(batches, desc=describe, disable=describe is None, leave=False, mininterval=1.0):
+                batch = group_tokens(*store.gather(rows[own])).to(device)
                 encoded = scorer(batch).cpu().numpy()
-                found[order[span], : encoded.shape[1]] = encoded
+                found[own, : encoded.shape[1]] = encoded
     finally:
         scorer.train(training)
     return found
+
+
+def batches_of(lengths: NDArray[np.int64], hidden: int, device: torch.device) -> list[NDArray[np.int64]]:
+    """Texts of each batch, by length and of about as many tokens: rows of ``lengths``, which are int64[n]."""
+    tokens = max(TOKENS_PER_BATCH, NUMBERS_PER_BATCH // hidden)
+    if device.type != "cpu":
+        tokens = TOKENS_PER_GPU_BATCH
+    order = np.argsort(lengths, kind="stable")
+    return [order[span] for span in _cut(lengths[order], tokens)]
 
 
 def _cut(lengths: NDArray[np.int64], tokens: int) -> list[slice]:

@@ -12,7 +12,9 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side, give_padding
 from retrieval.errors import ConfigError, ParetrieveError, first_line
+from retrieval.models.backbones import check_weights
 from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.search.packed import BAR_TEXTS, PackedSentenceTransformer
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
 
 SIMILARITIES = ("dot", "cosine")
@@ -24,20 +26,33 @@ class SentenceTransformerRetriever(Attackable):
     scores = INNER_PRODUCTS
 
     def __init__(
-        self, model: Any, *, normalize: bool, temperature: float, batch_size: int, block: int
+        self,
+        model: Any,
+        *,
+        normalize: bool,
+        temperature: float,
+        batch_size: int,
+        block: int,
+        precision: str = "32",
     ) -> None:
         self.model = model
+        self._packed: PackedSentenceTransformer | None = None
+        if PackedSentenceTransformer.supports(model):
+            self._packed = PackedSentenceTransformer(model, precision)
         self.normalize = normalize
         self._temperature = np.float32(temperature)
         self._block = block
         self._options = {
             "batch_size": batch_size,
             "normalize_embeddings": normalize,
-            "show_progress_bar": False,
             "convert_to_numpy": True,
         }
-        names = (name for name in ("document", "passage", "corpus") if name in model.prompts)
-        self._prompt: str = model.prompts.get(next(names, model.default_prompt_name)) or ""
+        self._prompt = self._prompt_of("document", "passage", "corpus")
+
+    def _prompt_of(self, *names: str) -> str:
+        """The first prompt of these names that the model has, or its default one."""
+        known = (name for name in names if name in self.model.prompts)
+        return self.model.prompts.get(next(known, self.model.default_prompt_name)) or ""
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """float32[n, d]; see :class:`Retriever`."""
@@ -53,9 +68,24 @@ class SentenceTransformerRetriever(Attackable):
 
     def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
         """float32[n, d]; the temperature is in the queries' vectors."""
-        encode = self.model.encode_query if side == "queries" else self.model.encode_document
-        vectors: FloatArray = encode(list(texts), **self._options).astype(np.float32)
-        return vectors / self._temperature if side == "queries" else vectors
+        of_queries = side == "queries"
+        if self._packed is not None:
+            vectors = self._by_packed(self._packed, texts, side)
+        else:
+            encode = self.model.encode_query if of_queries else self.model.encode_document
+            shown = len(texts) >= BAR_TEXTS
+            vectors = encode(list(texts), show_progress_bar=shown, **self._options).astype(np.float32)
+        return vectors / self._temperature if of_queries else vectors
+
+    def _by_packed(self, packed: PackedSentenceTransformer, texts: Sequence[str], side: Side) -> FloatArray:
+        if side == "queries":
+            vectors = packed(texts, self._prompt_of("query"), "query", side)
+        else:
+            vectors = packed(texts, self._prompt, "document", side)
+        vectors = vectors[:, : self.model.truncate_dim]
+        if not self.normalize:
+            return vectors
+        return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1).numpy()
 
     def tokens(self, texts: Sequence[str]) -> list[bytes]:
         """See :class:`Retriever`."""
@@ -129,6 +159,7 @@ def sentence_transformer_retriever(
     batch_size: int = 64,
     device: str | None = None,
     block: int = 10_000,
+    precision: str = "32",
 ) -> SentenceTransformerRetriever:
     """A retriever around a sentence-transformers folder or hub id.
 
@@ -142,6 +173,7 @@ def sentence_transformer_retriever(
         batch_size: Texts a forward pass.
         device: A torch device; ``None`` lets sentence-transformers choose.
         block: Passages whose texts are read at a time.
+        precision: ``32`` or ``bf16``, of the transformer, where it is a BERT; others compute in their own.
 
     Raises:
         ConfigError: The model cannot be loaded, or its scores are not inner products of its vectors.
@@ -154,6 +186,7 @@ def sentence_transformer_retriever(
     except Exception as error:  # libraries that read weights raise whatever their parsers do
         reason = first_line(error) or type(error).__name__
         raise ConfigError(f"{model}: not loadable as a sentence-transformers model: {reason}") from error
+    check_weights(str(model), str(model))
     if hasattr(loaded.tokenizer, "pad_token"):
         give_padding(loaded.tokenizer, str(model))
     measure = similarity or loaded.similarity_fn_name or "cosine"
@@ -163,7 +196,12 @@ def sentence_transformer_retriever(
         )
     normalize = measure == "cosine"
     return SentenceTransformerRetriever(
-        loaded, normalize=normalize, temperature=temperature, batch_size=batch_size, block=block
+        loaded,
+        normalize=normalize,
+        temperature=temperature,
+        batch_size=batch_size,
+        block=block,
+        precision=precision,
     )
 
 
