@@ -72,3 +72,19 @@ def dense(weight: Tensor, bias: Tensor | None) -> nn.Module:
         if bias is not None:
             layer.linear.bias.copy_(bias)  # type: ignore[union-attr, operator]
     return layer
+
+
+def without_scale(modules: list[nn.Module]) -> tuple[list[nn.Module], float]:
+    """Modules without a last Dense that multiplies vectors by a positive number, and the number, or 1.
+
+    An exported model keeps the root of its temperature there: it is no layer that learns.
+    """
+    linear = getattr(modules[-1], "linear", None) if modules else None
+    activation = getattr(modules[-1], "activation_function", None) if modules else None
+    if not isinstance(linear, nn.Linear) or not isinstance(activation, nn.Identity):
+        return modules, 1.0
+    weight = linear.weight.detach()
+    number = float(weight[0, 0])
+    same = weight.shape[0] == weight.shape[1] and torch.equal(weight, torch.eye(len(weight)) * number)
+    plain = same and number > 0 and "bias" not in linear.state_dict()
+    return (modules[:-1], number) if plain else (modules, 1.0)

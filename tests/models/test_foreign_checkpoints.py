@@ -128,7 +128,10 @@ def test_what_a_run_exported_scores_as_it_did(
     first, scorer, stores = ours(plain("bert"), tmp_path, projection=16, similarity="cosine")
     scorer.temperature = temperature
     scorer.export(stores.tokenizer, (24, 24), tmp_path / "run" / "model")
-    again, _, _ = ours(tmp_path / "run" / "model", tmp_path, temperature=None)
+    again, taken, _ = ours(tmp_path / "run" / "model", tmp_path, temperature=None)
+    assert [type(module).__name__ for module in taken.after] == ["Dense", "Normalize"]
+    assert taken.temperature == pytest.approx(temperature)
+    assert taken.groups().counts() == scorer.groups().counts()
     for side in ("queries", "passages"):
         wanted = first.encode_texts(TEXTS, side)  # type: ignore[arg-type]
         np.testing.assert_allclose(again.encode_texts(TEXTS, side), wanted, atol=2e-5 * temperature**-0.5)  # type: ignore[arg-type]

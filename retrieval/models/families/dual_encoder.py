@@ -12,7 +12,7 @@ from retrieval.config.model import TEMPERATURE, vectors_of
 from retrieval.data.layout import TokenBatch
 from retrieval.errors import ConfigError
 from retrieval.models.checkpoint import Checkpoint
-from retrieval.models.export import dense, pooling_module, save_folder
+from retrieval.models.export import dense, pooling_module, save_folder, without_scale
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.pooling import pooled
 from retrieval.models.scorer import Scorer
@@ -48,10 +48,12 @@ class DualEncoder(Scorer):
     def adopt(self, checkpoint: Checkpoint) -> list[str]:
         """Take over pooling, layers, similarity that the configuration leaves open; see :class:`Scorer`."""
         chosen, left = vectors_of(self.config), super().adopt(checkpoint)
+        scale = 1.0
         if chosen.pooling is None:
             self.pooling = checkpoint.pooling
         if chosen.projection is None:
-            self.after = nn.ModuleList(checkpoint.modules())
+            modules, scale = without_scale(checkpoint.modules())
+            self.after = nn.ModuleList(modules)
         else:
             left += [f"module {name} (model.projection is set)" for name, _ in checkpoint.after]
         if chosen.similarity is None:
@@ -63,6 +65,8 @@ class DualEncoder(Scorer):
             self.cosine = checkpoint.similarity != "dot"
             if chosen.temperature is None and not self.cosine:
                 self.temperature = 1.0  # the scale of its scores is in its vectors
+        if not self.cosine:
+            self.temperature /= scale**2
         if self.projection is None:
             with torch.no_grad():
                 self.dimension = self._mapped(torch.zeros(1, self.hidden * len(self.pooling))).shape[1]
