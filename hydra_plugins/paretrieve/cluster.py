@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,12 @@ class ClusterLauncher(CellLauncher):
 
     def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
         """See :func:`sweeps.launch.sweep.run_sweep`; the cells run elsewhere."""
+        from sweeps.launch.options import split
         from sweeps.launch.sweep import Options, run_sweep
 
-        names = {field.name for field in fields(Options)}
-        options = Options(**{name: value for name, value in self._options.items() if name in names})
-        rest = {name: value for name, value in self._options.items() if name not in names}
         run, kind = self.cluster()
+        own, rest = split(self._options, Options, kind)
+        options = Options(**own)
         given = kind(**rest, environment=jobs[0].environment)
 
         def elsewhere(waiting: Sequence[Cell], record: SweepRecord, cells: Sequence[Cell]) -> bool:

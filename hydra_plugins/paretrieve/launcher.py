@@ -87,9 +87,11 @@ class LocalLauncher(CellLauncher):
 
     def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
         """See :func:`sweeps.launch.sweep.run_sweep`."""
+        from sweeps.launch.options import split
         from sweeps.launch.sweep import Options, run_sweep
 
-        return run_sweep(jobs, Options(**self._options), folder)
+        (own,) = split(self._options, Options)
+        return run_sweep(jobs, Options(**own), folder)
 
 
 def _job_return(cell: Cell, hydra: DictConfig | None, raises: bool) -> JobReturn:

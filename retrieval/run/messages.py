@@ -3,6 +3,7 @@
 import re
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval.config.beir_sets import BEIR_SETS
@@ -77,6 +78,11 @@ def _unknown_key(error: BaseException, cause: BaseException) -> str:
     match = re.search(r"Could not override '([^']+)'", str(error))
     key = str(match.group(1) if match else (getattr(cause, "full_key", None) or str(cause).split("'")[1]))
     parent, _, name = key.rpartition(".")
+    node = getattr(cause, "parent_node", None)
+    if key.startswith("hydra.") and isinstance(node, DictConfig):
+        valid = sorted(str(each) for each in node if not str(each).startswith("_"))
+        listed = ", ".join(f"{parent}.{each}" for each in valid)
+        return f"no key {key}{suggestion(name, valid)}; valid: {listed}"
     return unknown_key(parent if "Key '" in str(cause) and f"Key '{name}'" not in str(cause) else key)
 
 
