@@ -1,6 +1,7 @@
 """Backbones: the BERT size grid from scratch, and pretrained checkpoints from the hub or a folder."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,12 +103,26 @@ def _check_report(named: str, model: Any, report: dict[str, Any]) -> None:
             f"{named}: {key} has shape {list(found)} in its weights, {list(wanted)} by its config.json; "
             "give the config.json that belongs to the weights"
         )
+    layers = {_numberless(name) for name, _ in model.named_parameters()}
+    more = sorted(
+        key for key in report["unexpected_keys"] if "#" in _numberless(key) and _numberless(key) in layers
+    )
+    if more:
+        raise ConfigError(
+            f"{named}: its weights have layers that its config.json does not know, such as {more[0]}; give "
+            "the config.json that belongs to the weights"
+        )
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
     if missing:
         raise ConfigError(
             f"{named}: it lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}; "
             "they would be random. Give a checkpoint of this architecture"
         )
+
+
+def _numberless(name: str) -> str:
+    """A weight's name with ``#`` for each number of a layer."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "#", name)
 
 
 def _architecture(shape: Any) -> Any:

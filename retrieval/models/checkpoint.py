@@ -18,6 +18,13 @@ AFTER_POOLING = ("Dense", "Normalize", "LayerNorm", "Dropout")
 """Modules between pooling and the vector that training goes on with."""
 
 
+VECTORS = "SentenceTransformer"
+"""The kind of model that gives each text a vector."""
+
+WITH_FILES = ("Transformer", "Pooling", "Dense", "LayerNorm")
+"""Modules that are nothing without their folder."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder or hub id, read but for its weights."""
@@ -50,17 +57,60 @@ class Checkpoint:
             raise unreadable(self.source, error) from error
 
 
+def kind_of(source: str) -> str:
+    """What a folder or hub id holds, in sentence-transformers' words: ``CrossEncoder``, ``SparseEncoder``, ….
+
+    A plain checkpoint of transformers that classifies sequences is a CrossEncoder, any other a
+    SentenceTransformer.
+
+    Raises:
+        ConfigError: The hub cannot be reached and the model is not cached.
+    """
+    settings = read_settings(source, "config_sentence_transformers.json")
+    if "model_type" in settings:
+        return str(settings["model_type"])
+    kinds = read_settings(source, "config.json").get("architectures") or []
+    plain = not settings and not read_settings(source, "modules.json")
+    scores = plain and any(str(kind).endswith("ForSequenceClassification") for kind in kinds)
+    return "CrossEncoder" if scores else VECTORS
+
+
+def check_parts(source: str) -> None:
+    """Refuse a folder that lacks a part, before libraries fail over it in words of their own.
+
+    Raises:
+        ConfigError: It is an adapter without its base model, or a module's folder is missing.
+    """
+    place = Path(source)
+    if not place.is_dir():
+        return
+    if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
+        raise ConfigError(
+            f"{source}: an adapter alone; merge it into its base model (merge_and_unload of peft), save that"
+        )
+    for module in read_settings(source, "modules.json") or []:
+        folder = str(module.get("path") or "")
+        name = str(module["type"]).rsplit(".", 1)[-1]
+        if name in WITH_FILES and not (place / folder).is_dir():
+            raise ConfigError(
+                f"{source}: modules.json names the folder {folder} of its {name}, which is missing; copy "
+                "the model again with its subfolders"
+            )
+
+
 @cache
 def read_checkpoint(source: str) -> Checkpoint:
     """Read what the folder or hub id ``source`` holds.
 
     Raises:
-        ConfigError: It begins with no transformer, or a file of it cannot be read.
+        ConfigError: It begins with no transformer, or a file of it is missing or cannot be read.
     """
+    check_parts(source)
     listed = read_settings(source, "modules.json")
     if not listed:
         inner = Path(source) / "0_Transformer"
-        return Checkpoint(source, str(inner) if (inner / "config.json").is_file() else source)
+        place = str(inner) if (inner / "config.json").is_file() else source
+        return Checkpoint(source, place, left=tuple(_head(source)))
     modules = [(str(each["type"]).rsplit(".", 1)[-1], str(each.get("path") or "")) for each in listed]
     (first, place), *others = modules
     if first != "Transformer":
@@ -80,6 +130,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         else:
             left.append(f"module {name}")
     own = read_settings(source, "config_sentence_transformers.json")
+    left += _head(source)
     basic = read_settings(source, f"{place}/sentence_bert_config.json".lstrip("/"))
     if basic.get("do_lower_case"):
         left.append("do_lower_case")
@@ -133,6 +184,11 @@ def _pooling(source: str, folder: str) -> tuple[tuple[str, ...], list[str]]:
     mode = module.pooling_mode
     names = (mode,) if isinstance(mode, str) else tuple(mode)
     return names, [] if module.include_prompt else ["Pooling without the tokens of the prompt"]
+
+
+def _head(source: str) -> list[str]:
+    kind = kind_of(source)
+    return [] if kind == VECTORS else [f"the head of a {kind}"]
 
 
 def _of_vectors(source: str, folder: str) -> bool:

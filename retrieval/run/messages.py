@@ -95,8 +95,12 @@ def _one_line(error: BaseException) -> str:
             f"""for a list, or '{argument}="{value}"' for text"""
         )
     key = getattr(error, "full_key", None)
-    text = lines[0] if lines else type(error).__name__
-    return f"{key}: {text}" if key else text
+    if not lines:
+        return (
+            f"Hydra cannot read these overrides ({type(error).__name__}); look at functions in them: glob(…) "
+            "is for groups, and interval(…) for other sweepers"
+        )
+    return f"{key}: {lines[0]}" if key else lines[0]
 
 
 _SLICE = re.compile(r"""(?:\w+\+)*\w+\[[^][,'"]*\](?:\+\w+(?:\[[^][,'"]*\])?)*""")

@@ -13,7 +13,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError, first_line
-from retrieval.models.checkpoint import read_settings
+from retrieval.models.checkpoint import kind_of
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
 from retrieval.run.identity import content_hash
@@ -134,21 +134,6 @@ def load_teacher(collection: Collection, source: str, cache: Path) -> Retriever:
     """
     if source == BM25:
         return Bm25Retriever(collection, cache)
-    if _is_cross_encoder(source):
+    if kind_of(source) == "CrossEncoder":
         return CrossEncoderRetriever(collection, source)
     return load_retriever(source)
-
-
-def _is_cross_encoder(source: str) -> bool:
-    """Whether a folder or hub id holds a cross-encoder, by what its configuration files say.
-
-    Raises:
-        ConfigError: the hub cannot be reached and the model is not cached.
-    """
-    settings = read_settings(source, "config_sentence_transformers.json")
-    if "model_type" in settings:
-        return bool(settings["model_type"] == "CrossEncoder")
-    if settings or read_settings(source, "modules.json"):
-        return False
-    kinds = read_settings(source, "config.json").get("architectures") or []
-    return any(str(kind).endswith("ForSequenceClassification") for kind in kinds)

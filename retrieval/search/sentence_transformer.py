@@ -13,6 +13,7 @@ from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side, give_padding
 from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.models.backbones import check_weights
+from retrieval.models.checkpoint import VECTORS, check_parts, kind_of
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.packed import BAR_TEXTS, PackedSentenceTransformer
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
@@ -181,6 +182,9 @@ def sentence_transformer_retriever(
     from sentence_transformers import SentenceTransformer
 
     check_folder(model)
+    check_parts(str(model))
+    if kind_of(str(model)) != VECTORS:
+        raise ConfigError(f"{model}: a {kind_of(str(model))} gives texts no dense vectors; give a bi-encoder")
     try:
         loaded = SentenceTransformer(str(model), device=device)
     except Exception as error:  # libraries that read weights raise whatever their parsers do
@@ -189,6 +193,7 @@ def sentence_transformer_retriever(
     check_weights(str(model), str(model))
     if hasattr(loaded.tokenizer, "pad_token"):
         give_padding(loaded.tokenizer, str(model))
+        _check_vocabulary(loaded, str(model))
     measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(
@@ -203,6 +208,17 @@ def sentence_transformer_retriever(
         block=block,
         precision=precision,
     )
+
+
+def _check_vocabulary(loaded: Any, source: str) -> None:
+    transformer = loaded.transformers_model
+    table = None if transformer is None else transformer.get_input_embeddings()
+    rows = getattr(table, "num_embeddings", None)
+    if rows is not None and len(loaded.tokenizer) > rows:
+        raise ConfigError(
+            f"{source}: its tokenizer has {len(loaded.tokenizer)} tokens, its table of words {rows} rows; "
+            "give the tokenizer that belongs to it"
+        )
 
 
 def check_folder(model: str | Path, option: str = "") -> None:

@@ -221,7 +221,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "names": (_renamed, "it lacks 37 weights of BertModel"),
     "not finite": (_infinite, "1 weights are not finite"),
-    "no JSON": (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON"),
+    "no JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer"),
     "few words": (lambda folder: _few_words(folder), r"tokenizer has \d+ tokens, its table of words 20 rows"),
 }
