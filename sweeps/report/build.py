@@ -33,7 +33,8 @@ from sweeps.report.scaling import (
 from sweeps.report.summary import facts, lead
 from sweeps.report.tradeoff import frontier_section, mixture_section, sensitivity_section
 from sweeps.report.written import Written
-from sweeps.table.runs import Collected, write_table
+from sweeps.table.files import write_table
+from sweeps.table.runs import Collected
 
 
 @dataclass(frozen=True)
