@@ -87,7 +87,8 @@ ROWS_LEFT_OUT warning: rows were not used, because a cell that the analysis need
     → fill the cells in, or say how many runs the result stands on
 SEED_UNKNOWN warning: rows have no seed, so each counts as a seed of its own
     → fill the seeds in, or name the column that holds them with --seed-column
-RUN_IS_REPLICATE info: the column of run names holds a few values that recur at every size, so it names no runs
+RUN_IS_REPLICATE info: the column of run names holds a few values that recur at every size, so it names
+    no runs
     → nothing to do if it counts replicates; else name another column with --run-column
 SETTING_NOT_STATED warning: some rows do not state what all rows of a fit must agree in
     → fill the cells in, or leave such rows out with --where COLUMN=VALUE

@@ -11,7 +11,7 @@ from scipy import stats
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.record import Judged
-from sweeps.fitting.points import refuse_mixtures
+from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.frontier.trace import DEV
 
 MEAN = "mean"

@@ -18,9 +18,10 @@ from retrieval.errors import ConfigError, DataError
 from retrieval.run.files import plain
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.agreement import NEGATIVES
 from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.configurations import Configurations, W, aggregate, label_runs, worst_by_chance
-from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.frontier.hypervolume import KNEE_RULES, Floats, dominates, hypervolume, knee, non_dominated
 from sweeps.frontier.record import Cell, Change, Front, Frontier, Hypervolume, Knee, Point
 

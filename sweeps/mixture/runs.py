@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose, require_columns
 from sweeps.fitting import points
+from sweeps.fitting.agreement import NEGATIVES, refuse_mixtures
 from sweeps.fitting.laws import Floats
-from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE, Runs, levels_of, positive
+from sweeps.fitting.points import PAIRS, SIZE, Runs, levels_of, positive
 from sweeps.mixture.forms import Inputs
 from sweeps.mixture.record import Conditions
 
@@ -93,7 +94,7 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     points.refuse_rising(rob)
     rows, stated = _fixed(table)
     conditions = _conditions(rows, stated)
-    points.refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
+    refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
     complete = rows[[eff, rob]].notna().all(axis=1)
     if not complete.any():
         raise TableError(f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others")

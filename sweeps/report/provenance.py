@@ -9,8 +9,9 @@ import yaml
 
 from retrieval.config import DEFAULT_RULES
 from retrieval.run.files import read_json
+from sweeps.fitting.agreement import NEGATIVES
 from sweeps.fitting.configurations import FLOPS, W
-from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.page import percent

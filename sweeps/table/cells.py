@@ -50,8 +50,8 @@ class LeftOut:
 def clean(table: pd.DataFrame) -> pd.DataFrame:
     """A table whose blank cells are missing values, whose texts and names have no white space around them.
 
-    A column of numbers written as text holds numbers, but for codes such as 007. Raises TableError where two columns
-    have one name.
+    A column of numbers written as text holds numbers, but for codes such as 007. Raises TableError where two
+    columns have one name.
     """
     named = not isinstance(table.index, pd.RangeIndex) and any(name is not None for name in table.index.names)
     table = table.reset_index(drop=not named)
@@ -92,7 +92,9 @@ def is_blank(values: pd.Series) -> NDArray[np.bool_]:
     """Whether a cell has no value, bool[k]."""
     blank = values.isna().to_numpy(dtype=bool)
     if _holds_text(values):
-        blank = blank | np.array([isinstance(v, str) and _says_nothing(v.strip()) for v in values], dtype=bool)
+        blank = blank | np.array(
+            [isinstance(v, str) and _says_nothing(v.strip()) for v in values], dtype=bool
+        )
     return blank
 
 
