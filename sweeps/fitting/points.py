@@ -172,7 +172,7 @@ def refuse_rising(metric: str) -> None:
 
 def positive(frame: pd.DataFrame, name: str) -> Floats:
     """A column as positive finite float64 [k]; raises TableError naming row and value."""
-    return checked(frame, name, True, "mend it, or leave such rows out with --drop-invalid")
+    return checked(frame, name, True, "mend it, or leave such rows out (fit and sensitivity: --drop-invalid)")
 
 
 def levels_of(values: Floats) -> Floats:

@@ -111,21 +111,33 @@ def numbers(values: pd.Series) -> Floats:
     if _holds_text(values):
         none = (bool, np.bool_, pd.Timestamp, pd.Timedelta)
         values = pd.Series([None if isinstance(value, none) else value for value in values], dtype=object)
-    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
 
 
 def texts_of(values: pd.Series) -> NDArray[np.object_]:
     """Every cell as text, object[k]: blank ones are ``""``, and 1, 1.0 and ``1`` are the same."""
-    blank = is_blank(values)
-    return np.array([_text(value, out) for value, out in zip(values, blank)], dtype=object)
+    found = np.empty(len(values), dtype=object)
+    found[:] = [cell_text(value) for value in values]
+    return found
 
 
-def _text(value: Any, blank: bool) -> str:
-    if blank:
+def cell_text(value: Any) -> str:
+    """One cell as text: ``""`` where it is blank, and 1, 1.0 and ``1`` are the same."""
+    value = _value(value)
+    if value is None:
         return ""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else f"{value:.15g}"
+    return str(value)
+
+
+def seeds_of(table: pd.DataFrame, column: str = "seed") -> pd.Series:
+    """The seed of every row; one without is a seed of its own, called as its row is (then all are text)."""
+    blank = is_blank(table[column]) if column in table else np.ones(len(table), dtype=bool)
+    if not blank.any():
+        return table[column]
+    seeds = texts_of(table[column]) if column in table else np.full(len(table), "", dtype=object)
+    return pd.Series([seed or name for seed, name in zip(seeds, row_names(table))], index=table.index)
 
 
 def row_names(table: pd.DataFrame, run: str = "run") -> list[str]:
