@@ -12,6 +12,7 @@ from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.record import Judged
 from sweeps.fitting.agreement import refuse_mixtures
+from sweeps.fitting.configurations import labelled_only
 from sweeps.frontier.trace import DEV
 from sweeps.table.cells import LeftOut, numbers, seeds_of, with_numbers, with_values
 
@@ -63,13 +64,14 @@ def complete(
     for name in by:
         if name not in labelled:
             raise ConfigError(f"--by {name}: no such column; choose among model, frac, data, or '' for none")
-    table, lacking = with_numbers(labelled, metrics)
+    table, unlabelled = labelled_only(labelled)
+    table, lacking = with_numbers(table, metrics)
     if table.empty:
         raise DataError(f"no run has {' and '.join(metrics)}; run them with eval=quick or eval=full")
     table, nowhere = with_values(table, by)
     if table.empty:
         raise DataError(f"no run has a value of {' and '.join(by)}; choose other columns for --by")
-    return table, [*lacking, *nowhere]
+    return table, [*unlabelled, *lacking, *nowhere]
 
 
 def cells(table: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> list[Cell]:

@@ -11,7 +11,7 @@ from retrieval.errors import ConfigError, DataError
 from sweeps.comparison.cells import difference
 from sweeps.comparison.record import Judged
 from sweeps.diagnostics import Diagnostic, require_columns
-from sweeps.fitting.configurations import label_runs, require_labels
+from sweeps.fitting.configurations import label_runs, labelled_only, require_labels
 from sweeps.fitting.present import aligned, describe_warnings
 from sweeps.records import OPTIONAL, Record
 from sweeps.table.cells import seeds_of, texts_of, with_numbers, with_values
@@ -83,6 +83,7 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
     tests = {IN_DOMAIN: f"eff/{metric}"}
     tests |= {name: f"ood/{name}/{metric}" for name in ood_domains(labelled, metric)}
     effects = []
+    labelled, unknown = labelled_only(labelled)
     own, left = with_values(labelled[labelled["label"] == strategy], [TRAINED_ON])
     for train, part in own.groupby(TRAINED_ON):
         for test, key in tests.items():
@@ -95,7 +96,7 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
             )
             if len(first) and len(second):
                 effects.append(Effect(str(train), test, difference(first, second, level)))
-    said = [one.finding for one in left]
+    said = [one.finding for one in (*unknown, *left)]
     return Domains(baseline, strategy, metric, level, effects, warnings=said or None)
 
 

@@ -30,7 +30,7 @@ from sweeps.efficiency.record import (
     sources,
 )
 from sweeps.fitting.bootstrap import Progress
-from sweeps.fitting.configurations import FLOPS, label_runs, require_labels
+from sweeps.fitting.configurations import FLOPS, label_runs, labelled_only, require_labels
 from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
 from sweeps.table.cells import LeftOut, is_blank, numbers, with_numbers, with_values
 
@@ -160,6 +160,7 @@ def _select(
     labelled = label_runs(runs)
     require_labels(labelled, baseline, strategy)
     require_columns(runs, *options.metrics)
+    labelled, unknown = labelled_only(labelled)
     labelled = labelled[labelled["label"].isin([baseline, strategy])]
     sizes = [name for name in (SIZE, PAIRS) if name in labelled and not is_blank(labelled[name]).all()]
     labelled, left = with_numbers(labelled, [*options.metrics, *sizes], positive=True)
@@ -172,4 +173,7 @@ def _select(
             finite = np.isfinite(values)
             values[finite] = levels_of(values[finite])
             labelled = labelled.assign(**{column: values})
-    return (labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]), left
+    return (labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]), [
+        *unknown,
+        *left,
+    ]

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from retrieval.config import DEFAULT_RULES
 from retrieval.errors import ConfigError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
-from sweeps.table.cells import cell_text, is_blank, numbers, texts_of
+from sweeps.table.cells import LeftOut, cell_text, is_blank, numbers, texts_of, with_sound
 
 FLOPS = "cost/train_flops"
 
@@ -27,6 +28,8 @@ DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood"}
 
 NO_STRATEGY = "(no strategy)"
 """Label of a run that does not state its strategy, in a table where others do."""
+
+_NO_RULE = " (no rule)"
 
 IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
 
@@ -83,10 +86,19 @@ def _labels(runs: pd.DataFrame) -> list[str]:
             if row.get("strategy") == "pareto" or isinstance(row[column], str):
                 settings.setdefault((label, column), set()).add(distinction(row[column], column))
     several = {key for key, values in settings.items() if len(values) > 1}
-    return [
+    full = [
         strategy_label(row, [column for column in columns if (label, column) in several], plain)
         for label, row in zip(labels, rows)
     ]
+    return [f"{label}{_NO_RULE}" if unsaid else label for label, unsaid in zip(full, _without_rule(runs))]
+
+
+def _without_rule(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Pareto runs that do not state their rule of ω, where others of the table do, bool[k]."""
+    if not {"strategy", "omega/rule"} <= set(runs):
+        return np.zeros(len(runs), dtype=bool)
+    pareto, blank = (runs["strategy"] == "pareto").to_numpy(dtype=bool), is_blank(runs["omega/rule"])
+    return pareto & blank & bool((pareto & ~blank).any())
 
 
 def label_order(label: str) -> tuple[int, str, float]:
@@ -104,9 +116,10 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
     data, names them (:data:`DISTINCTIONS`); others stay short.
     Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; the
-    collection's name is part of it only where the table holds several.
+    collection's name is part of it only where the table holds several. Raises TableError on a size that is
+    no number.
     """
-    labelled = runs.copy()
+    labelled = with_sound(runs, (SIZE, PAIRS, FLOPS))
     labelled["label"] = _labels(runs)
     several = "data" in runs and runs["data"].nunique() > 1
     named = [
@@ -125,6 +138,15 @@ def _part(name: str, text: str) -> str:
     if not text:
         return f"no {name}"
     return f"frac {text}" if name == "frac" else text
+
+
+def labelled_only(labelled: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The runs whose strategy is known, and those that do not state it or its rule of ω."""
+    no_rule = labelled["label"].str.endswith(_NO_RULE)
+    no_strategy = labelled["label"].str.startswith(NO_STRATEGY)
+    left = LeftOut.of(labelled, no_strategy, "without a value of strategy")
+    left += LeftOut.of(labelled, no_rule, "without a value of omega/rule")
+    return labelled[~(no_rule | no_strategy)], left
 
 
 def require_labels(labelled: pd.DataFrame, baseline: str, strategy: str, also: str | None = None) -> None:

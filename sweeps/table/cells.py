@@ -171,6 +171,20 @@ def with_numbers(
     return table, left
 
 
+def with_sound(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The table with numbers in those of the columns that it has, NaN where a cell is blank.
+
+    Raises TableError on a cell that holds something else.
+    """
+    found = {}
+    for name in columns:
+        if name in table:
+            blank = is_blank(table[name])
+            checked(table[~blank], name, False, "mend it, blank it, or choose other rows with --where")
+            found[name] = numbers(table[name])
+    return table.assign(**found)
+
+
 def with_values(table: pd.DataFrame, columns: Collection[str]) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The rows that have a value in each of the columns, and by column those left out."""
     left = []
