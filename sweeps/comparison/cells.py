@@ -1,6 +1,6 @@
 """Cells of a sweep: for each label its metrics by seed, which ω are fixed, and paired differences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from scipy import stats
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.record import Judged
+from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.configurations import labelled_only
 from sweeps.frontier.trace import DEV
-from sweeps.table.cells import LeftOut, numbers, seeds_of, with_numbers, with_values
+from sweeps.table.cells import LeftOut, is_blank, numbers, seeds_of, with_numbers, with_values
 
 MEAN = "mean"
 """Key of the mean over the metrics."""
@@ -72,6 +73,13 @@ def complete(
     if table.empty:
         raise DataError(f"no run has a value of {' and '.join(by)}; choose other columns for --by")
     return table, [*unlabelled, *lacking, *nowhere]
+
+
+def without_seed(labelled: pd.DataFrame) -> Iterator[Diagnostic]:
+    """SEED_UNKNOWN where runs have no seed to be paired by."""
+    blank = is_blank(labelled["seed"]) if "seed" in labelled else np.ones(len(labelled), dtype=bool)
+    for rows in LeftOut.of(labelled, blank, "have no seed and are paired with none"):
+        yield diagnose("SEED_UNKNOWN", str(rows))
 
 
 def cells(table: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> list[Cell]:

@@ -30,6 +30,7 @@ from sweeps.comparison.cells import (
     difference,
     fixed_omegas,
     holm,
+    without_seed,
 )
 from sweeps.comparison.record import (
     Against,
@@ -46,7 +47,6 @@ from sweeps.comparison.record import (
 from sweeps.diagnostics import Diagnostic, diagnose, require_columns
 from sweeps.fitting.configurations import label_runs, require_labels
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
-from sweeps.table.cells import LeftOut, is_blank
 
 
 def regrets(
@@ -167,17 +167,10 @@ def compare(
         regret=regret,
         warnings=[
             *(rows.finding for rows in left),
-            *_without_seed(labelled),
+            *without_seed(labelled),
             *_warnings(found, pairs, lines, strategy, options.metrics, regret),
         ],
     )
-
-
-def _without_seed(labelled: pd.DataFrame) -> Iterator[Diagnostic]:
-    """SEED_UNKNOWN where runs have no seed to be paired by."""
-    blank = is_blank(labelled["seed"]) if "seed" in labelled else np.ones(len(labelled), dtype=bool)
-    for rows in LeftOut.of(labelled, blank, "have no seed and are paired with none"):
-        yield diagnose("SEED_UNKNOWN", str(rows))
 
 
 def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions) -> None:

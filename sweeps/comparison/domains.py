@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from retrieval.errors import ConfigError, DataError
-from sweeps.comparison.cells import difference
+from sweeps.comparison.cells import difference, without_seed
 from sweeps.comparison.record import Judged
 from sweeps.diagnostics import Diagnostic, require_columns
 from sweeps.fitting.configurations import label_runs, labelled_only, require_labels
@@ -96,7 +96,7 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
             )
             if len(first) and len(second):
                 effects.append(Effect(str(train), test, difference(first, second, level)))
-    said = [one.finding for one in (*unknown, *left)]
+    said = [*(one.finding for one in (*unknown, *left)), *without_seed(own)]
     return Domains(baseline, strategy, metric, level, effects, warnings=said or None)
 
 

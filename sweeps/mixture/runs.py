@@ -96,11 +96,14 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     points.refuse_rising(rob)
     _, unknown = with_values(table, ["strategy"])
     rows, stated = _fixed(table)
+    rows, left = with_numbers(rows, [eff, rob, SIZE, PAIRS, STEPS, PER_STEP], positive=True)
+    if rows.empty:
+        out = "; ".join(map(str, left))
+        raise TableError(
+            f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others ({out})"
+        )
     conditions = _conditions(rows, stated)
     refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
-    rows, left = with_numbers(rows, [eff, rob], positive=True)
-    if rows.empty:
-        raise TableError(f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others")
     rows, nowhere = with_values(rows, by)
     if rows.empty:
         raise TableError(f"no fixed-ω run has a value of {' and '.join(by)}; choose other columns for --by")
@@ -216,11 +219,10 @@ def _enough(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, list[D
     cells = rows.loc[~keep, list(by)].drop_duplicates().astype(str).agg(" ".join, axis=1)
     shown = "; ".join(cells.iloc[:4]) + ("; …" if len(cells) > 4 else "")
     text = f"{len(cells)} cells have fewer than {MIN_OMEGAS} levels of ω and are left out: {shown}"
-    return rows[keep].reset_index(drop=True), [diagnose("FEWER_THAN_3_OMEGAS", text)]
+    return rows[keep], [diagnose("FEWER_THAN_3_OMEGAS", text)]
 
 
 def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], conditions: Conditions) -> Sample:
-    rows = rows.reset_index(drop=True)
     n, d = levels_of(positive(rows, SIZE)), levels_of(positive(rows, PAIRS))
     columns = [texts_of(rows[name]) for name in by]
     keys = pd.Series(["\0".join(row) for row in zip(*columns)] if by else "", index=rows.index)

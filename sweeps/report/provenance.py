@@ -174,7 +174,7 @@ def commands(runs: pd.DataFrame, folder: Path | None) -> list[str]:
     source = f"--runs {folder if folder is not None else 'runs'}"
     lines = []
     if {"data", "model", "frac", "strategy"} <= set(runs):
-        kinds = [runs[name].fillna("") for name in ("omega/rule", "omega/mixing") if name in runs]
+        kinds = [texts_of(runs[name]) for name in ("omega/rule", "omega/mixing") if name in runs]
         groups = runs.groupby(["data", "strategy", *kinds], sort=True)
         lines = [_training_command(part) for _, part in groups]
     several = "strategy" in runs and runs["strategy"].nunique() > 1
