@@ -28,7 +28,7 @@ from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import get_law
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
-from sweeps.table.runs import write_table
+from sweeps.table.files import write_table
 
 METHODS = ("profile", "profile-runs", "bootstrap", "bootstrap-runs")
 """Profile likelihood or bootstrap; on configurations, or (``-runs``) with seeds as independent points."""

@@ -83,6 +83,17 @@ MIXED_SETTINGS warning: several runs of one seed stand in one cell or configurat
     → select one setting with --where COLUMN=VALUE
 SLICE_USED info: a law in one axis was fitted to one value of the other
     → choose another slice with --where, or fit a law in both N and D
+ROWS_LEFT_OUT warning: rows were not used, because a cell that the analysis needs is blank or no number
+    → fill the cells in, or say how many runs the result stands on
+SEED_UNKNOWN warning: rows have no seed, so each counts as a seed of its own
+    → fill the seeds in, or name the column that holds them with --seed-column
+RUN_IS_REPLICATE info: the column of run names holds a few values that recur at every size, so it names
+    no runs
+    → nothing to do if it counts replicates; else name another column with --run-column
+SETTING_NOT_STATED warning: some rows do not state what all rows of a fit must agree in
+    → fill the cells in, or leave such rows out with --where COLUMN=VALUE
+REPLICATES_UNKNOWN error: refused: rows of one size differ in a setting, and no seed tells them apart
+    → choose one setting with --where, fit each with --by, or name the column of seeds with --seed-column
 DUPLICATE_ROWS info: rows of the same run were left out
     → nothing to do: every run counts once
 ALL_GROUPS_REFUSED error: refused: none of the groups of --by can be fitted

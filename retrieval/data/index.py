@@ -95,10 +95,12 @@ def split_files(folder: Path) -> dict[str, Path]:
     """
     for name in (CORPUS, QUERIES):
         if not (folder / name).is_file():
-            raise DataError(f"{folder / name}: no such file; {_LAYOUT}")
+            packed = f"; unpack {name}.gz beside it" if (folder / f"{name}.gz").is_file() else ""
+            raise DataError(f"{folder / name}: no such file; {_LAYOUT}{packed}")
     files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
     if not files:
-        raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}")
+        packed = "; unpack its *.tsv.gz" if any((folder / "qrels").glob("*.tsv.gz")) else ""
+        raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}{packed}")
     for path in files.values():
         if not path.is_file():
             raise DataError(f"{path}: not a file; {_LAYOUT}")

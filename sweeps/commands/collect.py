@@ -15,7 +15,8 @@ def run(
     where: shared.WhereOption = None,
 ) -> None:
     """Collect finished runs into one table; unfinished and failed ones are counted and named."""
-    from sweeps.table.runs import keep_where, write_table
+    from sweeps.table.files import write_table
+    from sweeps.table.runs import keep_where
 
     collected = shared.collect(runs, None, wandb)
     frame = keep_where(collected.frame, where or [])

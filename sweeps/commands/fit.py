@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sweeps.fitting.points import Columns
+    from sweeps.table.cells import LeftOut
 
 MetricOption = Annotated[str, typer.Option("--metric", help="Key of the metric to fit.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Fit each value of a column, e.g. strategy.")]
@@ -32,20 +33,27 @@ LossOption = Annotated[
     Literal["least-squares", "huber"], typer.Option("--loss", help="Loss of ln residuals.")
 ]
 HuberOption = Annotated[
-    float | None, typer.Option("--huber-scale", help="Where Huber turns linear; default: from residuals.")
+    float | None,
+    typer.Option(
+        "--huber-scale",
+        help="Where Huber turns linear; default: from residuals.",
+        callback=shared.above_zero,
+    ),
 ]
 UnitOption = Annotated[
     Literal["configuration", "run"], typer.Option("--unit", help="What counts as a point.")
 ]
 StartsOption = Annotated[int, typer.Option("--starts", min=50, help="Least number of starts.")]
 ChanceOption = Annotated[
-    float | None, typer.Option("--chance", help="Chance level of the metric; default: ln(W+1) if W is known.")
+    float | None,
+    typer.Option(
+        "--chance",
+        help="Chance level of the metric; default: ln(W+1) if W is known.",
+        callback=shared.above_zero,
+    ),
 ]
 ComplementOption = Annotated[
     bool, typer.Option("--complement", help="Fit 1 − metric (for nDCG and its like).")
-]
-DropOption = Annotated[
-    bool, typer.Option("--drop-invalid", help="Leave out rows without a positive number, and count them.")
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an error-level diagnostic.")]
 
@@ -63,6 +71,7 @@ def run(
     d: shared.DColumn = shared.PAIRS,
     y: YOption = None,
     seed_column: shared.SeedColumn = "seed",
+    run_column: shared.RunColumn = "run",
     held_out: HeldOutOption = None,
     predict: PredictOption = None,
     loss: LossOption = "least-squares",
@@ -74,7 +83,7 @@ def run(
     seed: shared.SeedOption = 0,
     chance: ChanceOption = None,
     complement: ComplementOption = False,
-    drop_invalid: DropOption = False,
+    drop_invalid: shared.DropOption = False,
     strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
@@ -83,12 +92,15 @@ def run(
     from sweeps.fitting.present import describe_file
     from sweeps.fitting.result import FitOptions
 
+    wanted = [(*shared.sizes(text), None) for text in predict or []]
     loaded, source = shared.load(runs, table, wandb, where)
-    frame, metric = _frame(loaded, y or metric, complement, drop_invalid)
+    frame, metric = _complemented(loaded, y or metric) if complement else (loaded, y or metric)
+    columns = shared.columns_of(frame, [metric], Columns(n, d, seed_column, run_column))
+    frame, dropped = _valid(frame, metric, law, columns) if drop_invalid else (frame, [])
+    shared.tell(dropped)
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
-    columns = Columns(n=n, d=d, seed=seed_column)
-    points = _points(frame[apart], metric, columns, predict or [])
+    points = [*_observed(frame[apart], metric, law, columns), *wanted]
     with shared.progress_bar("bootstrap") as step:
         rows = frame[~apart]
         file = fit_groups(rows, by, law=law, metric=metric, columns=columns, options=options, progress=step)
@@ -96,7 +108,7 @@ def run(
         name: replace(fit, predictions=[fit.prediction(*point) for point in points])
         for name, fit in file.groups.items()
     }
-    file = replace(file, groups=fits, source=source if held_out is None else None)
+    file = replace(file, groups=fits, source=source if held_out is None else None).without(dropped)
     shared.write(out, file, describe_file(file))
     found = {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
     if strict and (found or file.refused):
@@ -105,28 +117,31 @@ def run(
         raise typer.Exit(1)
 
 
-def _frame(
-    frame: pd.DataFrame, metric: str, complement: bool, drop_invalid: bool
-) -> tuple[pd.DataFrame, str]:
-    import numpy as np
-    import pandas as pd
-
+def _complemented(frame: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
+    """The table with one minus the metric, and the name of that column."""
     from sweeps.diagnostics import require_columns
     from sweeps.fitting.points import COMPLEMENT
+    from sweeps.table.cells import numbers
 
-    frame = frame.copy()
     require_columns(frame, metric)
-    if complement:
-        risen = pd.to_numeric(frame[metric], errors="coerce")
-        metric = COMPLEMENT + metric
-        frame[metric] = 1 - risen
-    if drop_invalid:
-        known = pd.to_numeric(frame[metric], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-        good = np.isfinite(known) & (known > 0)
-        if not good.all():
-            typer.echo(f"left out: {int((~good).sum())} rows without a positive {metric}", err=True)
-        frame = frame[good]
-    return frame, metric
+    name = COMPLEMENT + metric
+    return frame.assign(**{name: 1 - numbers(frame[metric])}), name
+
+
+def _valid(
+    frame: pd.DataFrame, metric: str, law: str, columns: Columns
+) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The rows with all numbers that the law reads, and the others."""
+    from sweeps.table.cells import only_positive
+
+    return only_positive(frame, [metric, *columns.read(frame, _axes(law))])
+
+
+def _axes(law: str) -> tuple[str, ...]:
+    """The axes of a law; none in particular of the one that the fit chooses."""
+    from sweeps.fitting.laws import get_law
+
+    return () if law == "auto" else get_law(law).axes
 
 
 def _held_out(frame: pd.DataFrame, condition: str | None) -> pd.Series:
@@ -139,14 +154,18 @@ def _held_out(frame: pd.DataFrame, condition: str | None) -> pd.Series:
     return matches(frame, condition, "--held-out", "matches no row")
 
 
-def _points(
-    frame: pd.DataFrame, metric: str, columns: Columns, predict: list[str]
-) -> list[tuple[float, float, float | None]]:
-    """N, D and, where known, the metric of the points to predict: held-out rows, then ``--predict``."""
-    points: list[tuple[float, float, float | None]] = []
-    for _, row in frame.iterrows():
-        n, d = (float(row[name]) if name in row else 1.0 for name in (columns.n, columns.d))
-        points.append((n, d, float(row[metric])))
-    for text in predict:
-        points.append((*shared.two_numbers("--predict", text, "two numbers N,D such as 8.5e7,5e5"), None))
-    return points
+def _observed(
+    frame: pd.DataFrame, metric: str, law: str, columns: Columns
+) -> list[tuple[float, float, float]]:
+    """N, D and the metric of the rows to predict, which must be as sound as those of a fit."""
+    from sweeps.diagnostics import require_columns
+    from sweeps.fitting.points import positive
+
+    if frame.empty:
+        return []
+    read = columns.read(frame, _axes(law))
+    require_columns(frame, metric, *read)
+    values = {name: positive(frame, name).tolist() for name in (metric, *read)}
+    ones = [1.0] * len(frame)
+    n, d = (values.get(name, ones) for name in (columns.n, columns.d))
+    return list(zip(n, d, values[metric]))

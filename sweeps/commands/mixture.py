@@ -51,21 +51,11 @@ def run(
 
     fit = FitOptions(loss=loss, starts=50, level=level, bootstrap=bootstrap, seed=seed)
     options = MixtureOptions(eff, rob, shared.names(by), tuple(form or []), fit)
-    points = [_point(text) for text in predict or []]
+    points = [shared.sizes(text) for text in predict or []]
     frame, source = shared.load(runs, table, wandb, where)
     record = fit_mixture(frame, options, points)
     drawn = _draw(record, figures) if figures is not None else ()
     shared.write(out, replace(record, source=source), chain(describe(record), drawn))
-
-
-def _point(text: str) -> tuple[float, float]:
-    from retrieval.errors import ConfigError
-
-    expected = "two positive numbers N,D, such as 85054464,500000"
-    n, d = shared.two_numbers("--predict", text, expected)
-    if not (0 < n < float("inf") and 0 < d < float("inf")):
-        raise ConfigError(f"--predict {text}: expected {expected}")
-    return n, d
 
 
 def _draw(record: Mixture, folder: Path) -> Iterator[str]:

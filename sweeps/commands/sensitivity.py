@@ -11,6 +11,7 @@ from sweeps.commands import options as shared
 
 if TYPE_CHECKING:
     from sweeps.fitting.sensitivity import Sensitivities
+    from sweeps.table.cells import LeftOut
 
 
 def run(
@@ -26,22 +27,30 @@ def run(
     n: shared.NColumn = shared.SIZE,
     d: shared.DColumn = shared.PAIRS,
     seed_column: shared.SeedColumn = "seed",
+    run_column: shared.RunColumn = "run",
     level: shared.LevelOption = 0.95,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap replicates.")] = 1000,
     seed: shared.SeedOption = 0,
+    drop_invalid: shared.DropOption = False,
 ) -> None:
     """Compare how two metrics of the same runs respond to model size and data (paired bootstrap)."""
     from retrieval.errors import DataError
     from sweeps.diagnostics import TableError
     from sweeps.fitting.groups import split
+    from sweeps.fitting.laws import get_law
     from sweeps.fitting.points import Columns
     from sweeps.fitting.result import FitOptions
     from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
+    from sweeps.table.cells import only_positive
 
     frame, source = shared.load(runs, table, wandb, where)
     options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
-    columns = Columns(n=n, d=d, seed=seed_column)
-    groups = split(frame, by) if by in frame else {"all": frame}
+    columns = shared.columns_of(frame, [first, second], Columns(n, d, seed_column, run_column))
+    left: list[LeftOut] = []
+    if drop_invalid:
+        frame, left = only_positive(frame, [first, second, *columns.read(frame, get_law(law).axes)])
+    groups, apart = ({"all": frame}, []) if by == "strategy" and by not in frame else split(frame, by)
+    shared.tell([*left, *apart])
     found: dict[str, Sensitivities] = {}
     refused: dict[str, str] = {}
     for name, rows in groups.items():
@@ -55,7 +64,8 @@ def run(
     _show(found, refused)
     if not found:
         raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
-    shared.write(out, SensitivityFile(by, found, refused, source))
+    said = [rows.finding for rows in (*left, *apart)]
+    shared.write(out, SensitivityFile(by, found, refused, source, said or None))
 
 
 def _show(found: dict[str, Sensitivities], refused: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Cells of a sweep: for each label its metrics by seed, which ω are fixed, and paired differences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,11 @@ from scipy import stats
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.record import Judged
-from sweeps.fitting.points import refuse_mixtures
+from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.agreement import refuse_mixtures
+from sweeps.fitting.configurations import labelled_only
 from sweeps.frontier.trace import DEV
+from sweeps.table.cells import LeftOut, is_blank, numbers, seeds_of, with_numbers, with_values
 
 MEAN = "mean"
 """Key of the mean over the metrics."""
@@ -52,18 +55,38 @@ class Cell:
         return (max if larger_is_better(column) else min)(means, key=lambda label: means[label])
 
 
-def cells(labelled: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> list[Cell]:
-    """Cells of a labelled table, in order of ``by``; runs that lack a metric are left out.
+def complete(
+    labelled: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]
+) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The runs that have all metrics and a value in each column of ``by``, and those left out.
 
-    Raises ConfigError: unknown column; DataError: no run has all metrics; FitRefusedError: a cell mixes
-    collections, pools, numbers of negatives or ways to count parameters.
+    Raises ConfigError: unknown column; DataError: no run has all; TableError: a metric that is no number.
     """
     for name in by:
         if name not in labelled:
             raise ConfigError(f"--by {name}: no such column; choose among model, frac, data, or '' for none")
-    table = labelled.dropna(subset=list(metrics))
+    table, unlabelled = labelled_only(labelled)
+    table, lacking = with_numbers(table, metrics)
     if table.empty:
         raise DataError(f"no run has {' and '.join(metrics)}; run them with eval=quick or eval=full")
+    table, nowhere = with_values(table, by)
+    if table.empty:
+        raise DataError(f"no run has a value of {' and '.join(by)}; choose other columns for --by")
+    return table, [*unlabelled, *lacking, *nowhere]
+
+
+def without_seed(labelled: pd.DataFrame) -> Iterator[Diagnostic]:
+    """SEED_UNKNOWN where runs have no seed to be paired by."""
+    blank = is_blank(labelled["seed"]) if "seed" in labelled else np.ones(len(labelled), dtype=bool)
+    for rows in LeftOut.of(labelled, blank, "have no seed and are paired with none"):
+        yield diagnose("SEED_UNKNOWN", str(rows))
+
+
+def cells(table: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> list[Cell]:
+    """Cells of :func:`complete` runs, in order of ``by``.
+
+    Raises FitRefusedError: a cell mixes collections, pools, numbers of negatives or ways to count parameters.
+    """
     groups = table.groupby(list(by), sort=True) if by else [((), table)]
     found = []
     for values, part in groups:
@@ -75,15 +98,14 @@ def cells(labelled: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> 
 
 def _cell(where: dict[str, Any], part: pd.DataFrame, metrics: Sequence[str]) -> Cell:
     values, repeated = {}, []
+    named = seeds_of(part)
     for label, runs in part.groupby("label", sort=True):
-        seeds = runs["seed"] if "seed" in runs else pd.Series(range(len(runs)), index=runs.index)
-        columns = {name: pd.to_numeric(runs[name], errors="coerce") for name in metrics}
-        table = pd.DataFrame(columns)
+        seeds = named.loc[runs.index]
+        table = runs[list(metrics)].copy()
         if comparable(metrics):
             table[MEAN] = table.mean(axis=1)
         if set(DEV) <= set(runs):
-            dev = runs[list(DEV)].apply(pd.to_numeric, errors="coerce")
-            table[ON_DEV] = dev.mean(axis=1, skipna=False)
+            table[ON_DEV] = np.mean([numbers(runs[name]) for name in DEV], axis=0)
         values[str(label)] = table.groupby(seeds.to_numpy()).mean()
         if seeds.duplicated().any():
             repeated.append(str(label))
@@ -101,7 +123,7 @@ def fixed_omegas(labelled: pd.DataFrame) -> dict[str, float]:
     if {"strategy", "omega/rule", "omega/final"} <= set(labelled):
         kept = (labelled["strategy"] == "pareto") & (labelled["omega/rule"] == "fixed")
         for label, part in labelled[kept].groupby("label"):
-            found[str(label)] = float(pd.to_numeric(part["omega/final"], errors="coerce").iloc[0])
+            found[str(label)] = float(numbers(part["omega/final"])[0])
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 

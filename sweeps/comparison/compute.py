@@ -20,7 +20,18 @@ import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.metric_names import larger_is_better
-from sweeps.comparison.cells import MEAN, ON_DEV, Cell, cells, comparable, difference, fixed_omegas, holm
+from sweeps.comparison.cells import (
+    MEAN,
+    ON_DEV,
+    Cell,
+    cells,
+    comparable,
+    complete,
+    difference,
+    fixed_omegas,
+    holm,
+    without_seed,
+)
 from sweeps.comparison.record import (
     Against,
     CellRegret,
@@ -134,6 +145,7 @@ def compare(
     options = options or CompareOptions()
     labelled = label_runs(runs)
     _check(labelled, baseline, strategy, options)
+    labelled, left = complete(labelled, options.metrics, options.by)
     found = cells(labelled, options.metrics, options.by)
     fixed = fixed_omegas(labelled)
     pairs = _pairs(found, baseline, strategy, fixed, options)
@@ -153,7 +165,11 @@ def compare(
         cells=lines,
         counts={name: _count(lines, name) for name in names},
         regret=regret,
-        warnings=list(_warnings(found, pairs, lines, strategy, options.metrics, regret)),
+        warnings=[
+            *(rows.finding for rows in left),
+            *without_seed(labelled),
+            *_warnings(found, pairs, lines, strategy, options.metrics, regret),
+        ],
     )
 
 

@@ -1,6 +1,6 @@
 """What each robust-training domain brings to each test domain: a matrix of differences, paired by seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -8,12 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from retrieval.errors import ConfigError, DataError
-from sweeps.comparison.cells import difference
+from sweeps.comparison.cells import difference, without_seed
 from sweeps.comparison.record import Judged
-from sweeps.diagnostics import require_columns
-from sweeps.fitting.configurations import label_runs, require_labels
-from sweeps.fitting.present import aligned
-from sweeps.records import Record
+from sweeps.diagnostics import Diagnostic, require_columns
+from sweeps.fitting.configurations import label_runs, labelled_only, require_labels
+from sweeps.fitting.present import aligned, describe_warnings
+from sweeps.records import OPTIONAL, Record
+from sweeps.table.cells import seeds_of, texts_of, with_numbers, with_values
 from sweeps.table.runs import Source, ood_domains
 
 TRAINED_ON = "data/robust"
@@ -43,6 +44,8 @@ class Domains(Record):
     level: float
     effects: list[Effect]
     source: Source | None = None
+    warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
+    """Of runs that were left out."""
 
     def tests(self) -> list[str]:
         """Test domains, in the order of the table."""
@@ -71,24 +74,30 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
     """
     require_columns(runs, TRAINED_ON)
     for column in ("model", "frac"):
-        if runs[column].nunique() > 1:
-            values = ", ".join(map(str, sorted(runs[column].unique())))
+        found = sorted(set(texts_of(runs[column])) - {""}) if column in runs else []
+        if len(found) > 1:
+            values = ", ".join(found)
             raise ConfigError(f"{column} is one of {values}; keep one by --where {column}=VALUE")
     labelled = label_runs(runs)
     require_labels(labelled, baseline, strategy)
     tests = {IN_DOMAIN: f"eff/{metric}"}
     tests |= {name: f"ood/{name}/{metric}" for name in ood_domains(labelled, metric)}
     effects = []
-    for train, part in labelled[labelled["label"] == strategy].groupby(TRAINED_ON):
+    labelled, unknown = labelled_only(labelled)
+    own, left = with_values(labelled[labelled["label"] == strategy], [TRAINED_ON])
+    for train, part in own.groupby(TRAINED_ON):
         for test, key in tests.items():
-            rows = pd.concat([labelled[labelled["label"] == baseline], part]).dropna(subset=[key])
+            rows, lacking = with_numbers(pd.concat([labelled[labelled["label"] == baseline], part]), [key])
+            left += [one for one in lacking if one not in left]
             _check_one_test(rows, test)
+            seeds = seeds_of(rows)
             first, second = (
-                rows[rows["label"] == name].groupby("seed")[key].mean() for name in (baseline, strategy)
+                rows.loc[rows["label"] == name, key].groupby(seeds).mean() for name in (baseline, strategy)
             )
             if len(first) and len(second):
                 effects.append(Effect(str(train), test, difference(first, second, level)))
-    return Domains(baseline, strategy, metric, level, effects)
+    said = [*(one.finding for one in (*unknown, *left)), *without_seed(own)]
+    return Domains(baseline, strategy, metric, level, effects, warnings=said or None)
 
 
 def _check_one_test(rows: pd.DataFrame, test: str) -> None:
@@ -123,7 +132,11 @@ def describe(found: Domains) -> list[str]:
     for train, effects in matrix.items():
         rows.append([train, *(_cell(effects[test]) if test in effects else "" for test in tests)])
     width = f"half of the {100 * found.level:g} % interval"
-    return [f"{found.metric}, {found.strategy} less {found.baseline} ({width}):", *aligned(rows, left=1)]
+    return [
+        f"{found.metric}, {found.strategy} less {found.baseline} ({width}):",
+        *aligned(rows, left=1),
+        *describe_warnings(found.warnings or ()),
+    ]
 
 
 def _cell(judged: Judged) -> str:

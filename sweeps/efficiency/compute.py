@@ -8,6 +8,8 @@ the baseline's law can reach, the multiplier is unbounded. arXiv 2505.24279 repo
 defining it; this definition is the common one of compute multipliers and is ours to answer for.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -28,8 +30,9 @@ from sweeps.efficiency.record import (
     sources,
 )
 from sweeps.fitting.bootstrap import Progress
-from sweeps.fitting.configurations import FLOPS, label_runs, require_labels
+from sweeps.fitting.configurations import FLOPS, label_runs, labelled_only, require_labels
 from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
+from sweeps.table.cells import LeftOut, is_blank, numbers, with_numbers, with_values
 
 
 def efficiency(
@@ -56,14 +59,14 @@ def efficiency(
     options = options or EfficiencyOptions()
     if options.law not in sources():
         raise ConfigError(f"--law {options.law} does not exist; choose one of {', '.join(sources())}")
-    parts = _select(runs, baseline, strategy, options)
+    parts, left = _select(runs, baseline, strategy, options)
     multipliers: FittedSource | MeasuredSource
     if options.law == INTERPOLATED:
         multipliers = MeasuredSource(options)
     else:
         multipliers = FittedSource(parts, options, progress, {} if fitted is None else fitted)
     found, refused = _curves(parts, multipliers, options)
-    warnings = [*multipliers.warnings, *doubts(found, strategy)]
+    warnings = [*(rows.finding for rows in left), *multipliers.warnings, *doubts(found, strategy)]
     return Efficiency(
         baseline=baseline,
         strategy=strategy,
@@ -111,6 +114,8 @@ def _slices(
         if any(name not in part for part in parts):
             raise FitRefusedError("FEWER_THAN_3_LEVELS", f"the runs do not say {name}")
     along, across = (columns.d, columns.n) if axis == "D" else (columns.n, columns.d)
+    parts, lacking = _measured(parts, [along, across])
+    source.warnings += [replace(rows, why=f"{rows.why}, not used on {resource}").finding for rows in lacking]
     slices = sorted(set(parts[0][across]) & set(parts[1][across]))
     found = []
     for value in slices[-1:] if resource == "FLOPs" else slices:
@@ -136,23 +141,39 @@ def _slices(
     return found
 
 
+def _measured(parts: Parts, columns: list[str]) -> tuple[Parts, list[LeftOut]]:
+    """The runs of both sides that say how much of the resources they had, and those left out."""
+    (first, one), (second, other) = (with_values(part, columns) for part in parts)
+    return (first, second), [*one, *other]
+
+
 def _name(part: pd.DataFrame, across: str, value: float) -> str:
     if across == SIZE and "model" in part and part["model"].nunique() == 1:
         return str(part["model"].iloc[0])
     return f"{value:,.0f}" + (" pairs" if across == PAIRS else "")
 
 
-def _select(runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions) -> Parts:
+def _select(
+    runs: pd.DataFrame, baseline: str, strategy: str, options: EfficiencyOptions
+) -> tuple[Parts, list[LeftOut]]:
+    """The runs of both sides with all metrics, their sizes as levels, and the runs left out."""
     labelled = label_runs(runs)
     require_labels(labelled, baseline, strategy)
     require_columns(runs, *options.metrics)
-    # A fit refuses a table of several strategies; within one label they are one.
-    labelled = labelled.dropna(subset=list(options.metrics)).drop(columns="strategy", errors="ignore")
+    labelled, unknown = labelled_only(labelled)
     labelled = labelled[labelled["label"].isin([baseline, strategy])]
-    for column in (SIZE, PAIRS, FLOPS):
+    sizes = [name for name in (SIZE, PAIRS) if name in labelled and not is_blank(labelled[name]).all()]
+    labelled, left = with_numbers(labelled, [*options.metrics, *sizes], positive=True)
+    require_labels(labelled, baseline, strategy)
+    # A fit refuses a table of several strategies; within one label they are one.
+    labelled = labelled.drop(columns="strategy", errors="ignore")
+    for column in (*sizes, FLOPS):
         if column in labelled:
-            values = np.array(pd.to_numeric(labelled[column], errors="coerce"), dtype=np.float64)
+            values = numbers(labelled[column])
             finite = np.isfinite(values)
             values[finite] = levels_of(values[finite])
             labelled = labelled.assign(**{column: values})
-    return labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]
+    return (labelled[labelled["label"] == baseline], labelled[labelled["label"] == strategy]), [
+        *unknown,
+        *left,
+    ]

@@ -22,6 +22,7 @@ from sweeps.efficiency.multipliers import reached
 from sweeps.efficiency.record import INTERPOLATED, Axis, EfficiencyOptions, Parts, Resource
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns, prepare
+from sweeps.fitting.replicates import UNKNOWN
 from sweeps.fitting.result import FitOptions
 
 
@@ -150,9 +151,13 @@ def _unshared(both: Sequence[Series]) -> Iterator[Diagnostic]:
         for seed in seeds:
             ran = one.ran[one.seeds.index(seed)] if seed in one.seeds else np.zeros(len(one.size), bool)
             if not ran.all():
+                if seed.startswith(UNKNOWN):
+                    continue
                 where = "" if not ran.any() else " at " + ", ".join(f"{size:.6g}" for size in one.size[~ran])
                 # Repeats of one seed are counted from #1.
                 lacking.append(f"{one.label} lacks seed {seed.removesuffix('#0')}{where}")
+    if any(seed.startswith(UNKNOWN) for seed in seeds):
+        lacking.append("some runs have no seed")
     if lacking:
         text = f"{_listed(lacking)}; what only one side has is resampled on its own, not paired"
         yield diagnose("SEEDS_NOT_SHARED", text)

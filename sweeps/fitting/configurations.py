@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from retrieval.config import DEFAULT_RULES
 from retrieval.errors import ConfigError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
+from sweeps.table.cells import LeftOut, cell_text, is_blank, numbers, texts_of, with_sound
 
 FLOPS = "cost/train_flops"
 
@@ -24,7 +26,12 @@ W = 256
 DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood"}
 """Settings of ``pareto`` that change what is trained: column -> value of a run that does not state it."""
 
-_IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
+NO_STRATEGY = "(no strategy)"
+"""Label of a run that does not state its strategy, in a table where others do."""
+
+_NO_RULE = " (no rule)"
+
+IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
 
 
 def worst_by_chance(metric: str, negatives: int = W) -> float | None:
@@ -43,12 +50,12 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
     In parentheses follow a base strategy other than ``standard`` and the values of the columns ``named``,
     keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
     """
-    label = str(row.get("strategy", "all"))
+    label = "all" if "strategy" not in row else cell_text(row["strategy"]) or NO_STRATEGY
     details = [distinction(row.get(column), column) for column in named]
     if label != "pareto":
         return f"{label} ({', '.join(details)})" if details else label
     rule = row.get("omega/rule")
-    omega = pd.to_numeric(row.get("omega/final", np.nan), errors="coerce")
+    (omega,) = numbers(pd.Series([row.get("omega/final")], dtype=object))
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
     elif isinstance(rule, str) and rule not in ("", *plain):
@@ -67,7 +74,7 @@ def distinction(value: object, column: str) -> str:
 def _labels(runs: pd.DataFrame) -> list[str]:
     """Label of every run; only labels that would stand for several settings name them."""
     rows = [row for _, row in runs.iterrows()]
-    present = set(runs["omega/rule"].dropna()) if "omega/rule" in runs else set()
+    present = set(texts_of(runs["omega/rule"])) if "omega/rule" in runs else set()
     # What `strategy=pareto` alone would have chosen is `pareto`; in one table that is one rule.
     plain = [next((rule for rule in DEFAULT_RULES if rule in present), DEFAULT_RULES[0])]
     labels = [strategy_label(row, (), plain) for row in rows]
@@ -79,10 +86,19 @@ def _labels(runs: pd.DataFrame) -> list[str]:
             if row.get("strategy") == "pareto" or isinstance(row[column], str):
                 settings.setdefault((label, column), set()).add(distinction(row[column], column))
     several = {key for key, values in settings.items() if len(values) > 1}
-    return [
+    full = [
         strategy_label(row, [column for column in columns if (label, column) in several], plain)
         for label, row in zip(labels, rows)
     ]
+    return [f"{label}{_NO_RULE}" if unsaid else label for label, unsaid in zip(full, _without_rule(runs))]
+
+
+def _without_rule(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Pareto runs that do not state their rule of ω, where others of the table do, bool[k]."""
+    if not {"strategy", "omega/rule"} <= set(runs):
+        return np.zeros(len(runs), dtype=bool)
+    pareto, blank = (runs["strategy"] == "pareto").to_numpy(dtype=bool), is_blank(runs["omega/rule"])
+    return pareto & blank & bool((pareto & ~blank).any())
 
 
 def label_order(label: str) -> tuple[int, str, float]:
@@ -100,19 +116,37 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
     data, names them (:data:`DISTINCTIONS`); others stay short.
     Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; the
-    collection's name is part of it only where the table holds several.
+    collection's name is part of it only where the table holds several. Raises TableError on a size that is
+    no number.
     """
-    labelled = runs.copy()
+    labelled = with_sound(runs, (SIZE, PAIRS, FLOPS))
     labelled["label"] = _labels(runs)
     several = "data" in runs and runs["data"].nunique() > 1
+    named = [
+        name for name, said in (("model", True), ("data", several), ("frac", True)) if said and name in runs
+    ]
     names = []
     for _, row in labelled.iterrows():
-        parts = [str(row["model"])] if "model" in runs else []
-        parts += [str(row["data"])] if several else []
-        parts += [f"frac {float(row['frac']):g}"] if "frac" in runs else []
+        parts = [_part(name, cell_text(row[name])) for name in named]
         names.append(" · ".join([*parts, str(row["label"])]))
     labelled["configuration"] = names
     return labelled
+
+
+def _part(name: str, text: str) -> str:
+    """What a cell adds to the name of a configuration."""
+    if not text:
+        return f"no {name}"
+    return f"frac {text}" if name == "frac" else text
+
+
+def labelled_only(labelled: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The runs whose strategy is known, and those that do not state it or its rule of ω."""
+    no_rule = labelled["label"].str.endswith(_NO_RULE)
+    no_strategy = labelled["label"].str.startswith(NO_STRATEGY)
+    left = LeftOut.of(labelled, no_strategy, "without a value of strategy")
+    left += LeftOut.of(labelled, no_rule, "without a value of omega/rule")
+    return labelled[~(no_rule | no_strategy)], left
 
 
 def require_labels(labelled: pd.DataFrame, baseline: str, strategy: str, also: str | None = None) -> None:
@@ -164,9 +198,9 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str]) -> Configurations:
     positive (noise of losses is relative), arithmetic otherwise.
     """
     metrics = tuple(metrics)
-    numeric = runs[list(metrics)].apply(pd.to_numeric, errors="coerce")
-    complete = runs[np.isfinite(numeric.to_numpy(float)).all(axis=1)]
-    values = numeric.loc[complete.index].to_numpy(float)
+    numeric = np.stack([numbers(runs[name]) for name in metrics], axis=1)
+    whole = np.isfinite(numeric).all(axis=1)
+    complete, values = runs[whole], numeric[whole]
     logarithmic = bool(len(values)) and bool((values > 0).all())
     scaled = np.log(values) if logarithmic else values
     rows: list[dict[str, object]] = []
@@ -176,10 +210,11 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str]) -> Configurations:
         members = np.flatnonzero(codes == code)
         mean = scaled[members].mean(axis=0)
         first = complete.iloc[members[0]]
-        row = {key: first[key] for key in _IDENTITY if key in complete}
+        row = {key: first[key] for key in IDENTITY if key in complete}
         row |= {"configuration": name, "label": first["label"], "n_runs": len(members)}
         row["runs"] = [str(run) for run in complete.iloc[members]["run"]] if "run" in complete else []
-        row["seeds"] = complete.iloc[members]["seed"].tolist() if "seed" in complete else []
+        seeds = complete.iloc[members]["seed"] if "seed" in complete else pd.Series(dtype=object)
+        row["seeds"] = seeds[~is_blank(seeds)].tolist()
         for k, metric in enumerate(metrics):
             row[metric] = float(np.exp(mean[k]) if logarithmic else mean[k])
             row[f"{metric}|sd"] = float(values[members, k].std(ddof=1)) if len(members) > 1 else None

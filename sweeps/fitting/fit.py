@@ -20,6 +20,7 @@ from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.fitting.points import Columns, Runs, prepare
 from sweeps.fitting.profile import Profile, covariance, noise_scale, profile_intervals
 from sweeps.fitting.result import Bootstrap, FitOptions, FitResult, Holdout
+from sweeps.table.cells import numbers
 
 _PROFILE_ROUNDS = 3
 _BOOTSTRAP_STARTS = 3
@@ -87,7 +88,7 @@ def prepare_fit(
     options = options or FitOptions()
     columns = columns or Columns()
     axes = _varying_axes(pd.DataFrame(table), columns) if law == "auto" else get_law(law).axes
-    grouped = prepare(table, metric, axes, columns, options.chance)
+    grouped = prepare(table, metric, axes, columns, options.chance, average=options.unit != "run")
     _refuse_flat(grouped, axes, columns)
     runs = grouped
     if options.unit == "run":  # every row its own configuration, seeds being independent points
@@ -153,13 +154,18 @@ def fit_prepared(prepared: Prepared, options: FitOptions, progress: Progress | N
 
 def _varying_axes(frame: pd.DataFrame, columns: Columns) -> tuple[str, ...]:
     known = [("N", columns.n), ("D", columns.d)]
-    axes = tuple(axis for axis, name in known if name in frame and frame[name].nunique() > 1)
+    axes = tuple(axis for axis, name in known if name in frame and len(_levels(frame[name])) > 1)
     if not axes:
         raise FitRefusedError(
             "FEWER_THAN_3_LEVELS",
             f"neither {columns.n} nor {columns.d} varies; a law needs a sweep over N or D",
         )
     return axes
+
+
+def _levels(values: pd.Series) -> Floats:
+    found = numbers(values)
+    return np.unique(found[np.isfinite(found)])
 
 
 def _refuse_flat(runs: Runs, axes: tuple[str, ...], columns: Columns) -> None:

@@ -1,19 +1,26 @@
 """One fit a group: ``--by strategy`` and its like."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
-from sweeps.diagnostics import FitRefusedError, require_columns
+from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, require_columns
 from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.records import OPTIONAL, Record
+from sweeps.table.cells import LeftOut, is_blank, texts_of
 from sweeps.table.runs import Source
+
+OF_OMEGA = ("base_strategy", "omega/rule", "omega/robust", "omega/mixing", "omega/final")
+"""Columns that only strategies with a weight ω fill."""
 
 ALONE = "all"
 """Name of the one group of a fit without ``--by``."""
@@ -30,6 +37,18 @@ class FitFile(Record):
     refused: dict[str, str]
     """Group -> reason."""
     source: Source | None = field(default=None, metadata=OPTIONAL)
+    warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
+    """Of rows that are in no group."""
+
+    def without(self, rows: Sequence[LeftOut]) -> FitFile:
+        """The file that says which rows were left out: the one fit does, or the file of several."""
+        if not rows:
+            return self
+        said = [one.finding for one in rows]
+        if self.by is not None:
+            return replace(self, warnings=[*said, *(self.warnings or [])])
+        groups = {name: replace(fit, warnings=[*said, *fit.warnings]) for name, fit in self.groups.items()}
+        return replace(self, groups=groups)
 
     def to_json(self) -> dict[str, Any]:
         """The record; without ``by`` that of the one fit."""
@@ -46,15 +65,27 @@ class FitFile(Record):
         return super().decode(data, where)
 
 
-def split(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
-    """Rows by group, in order of name.
+def split(table: pd.DataFrame, by: str) -> tuple[dict[str, pd.DataFrame], list[LeftOut]]:
+    """Rows by group, in order of name, and the rows that are in no group.
 
     ``strategy`` separates what is trained differently: fixed values of ω, rules and base strategies too.
-    Raises TableError on an unknown column.
+    A setting of ω belongs to some strategies; rows of the others form a group for each strategy. Other rows
+    without a value are in no group. Raises TableError on an unknown column, and where no row has a value.
     """
     require_columns(table, by)
-    keys = label_runs(table)["label"] if by == "strategy" else table[by].astype(str)
-    return {str(name): rows for name, rows in table.groupby(keys, sort=True)}
+    blank = is_blank(table[by])
+    keys = pd.Series(texts_of(table[by]), index=table.index)
+    if by == "strategy":
+        keys = label_runs(table)["label"]
+    elif by in OF_OMEGA and "strategy" in table:
+        others = blank & ~is_blank(table["strategy"])
+        keys[others] = [f"{label} (no {by})" for label in label_runs(table)["label"][others]]
+        blank = blank & ~others
+    if blank.all():
+        raise TableError(f"no row has a value of {by}; choose another column for --by")
+    left = LeftOut.of(table, blank, f"without a value of {by}")
+    kept = table[~blank]
+    return {str(name): rows for name, rows in kept.groupby(keys[~blank], sort=True)}, left
 
 
 def fit_groups(
@@ -77,7 +108,7 @@ def fit_groups(
         return FitFile(None, {ALONE: fit}, {})
     fits: dict[str, FitResult] = {}
     refused: dict[str, str] = {}
-    groups = split(table, by)
+    groups, left = split(table, by)
     require_columns(table, metric)
     total = len(groups)
     for position, (name, rows) in enumerate(groups.items()):
@@ -95,4 +126,4 @@ def fit_groups(
     if not fits:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise FitRefusedError("ALL_GROUPS_REFUSED", f"no group of {by} can be fitted: {reasons}")
-    return FitFile(by, fits, refused)
+    return FitFile(by, fits, refused).without(left)

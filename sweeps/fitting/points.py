@@ -11,12 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrieval.run.metric_names import rises_with_quality
-from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose, require_columns
+from sweeps.diagnostics import Diagnostic, TableError, diagnose, require_columns
+from sweeps.fitting.agreement import NEGATIVES, judged, refuse_mixtures, unstated
 from sweeps.fitting.laws import Floats, Points, chance_level
+from sweeps.fitting.replicates import identify, refuse_settings, replicate_labels
+from sweeps.table.cells import checked, is_blank
 
 SIZE = "size/params_non_embedding"
 PAIRS = "size/train_pairs"
-NEGATIVES = "eval/negatives"
 COMPLEMENT = "1 − "
 """Prefix of the name of a column that holds one minus a metric that rises with quality."""
 
@@ -25,29 +27,25 @@ SAME_LEVEL = 1e-3
 
 _SELECTION = "eval/selection"
 
-ONE_VALUE = {
-    "size/convention": ("MIXED_PARAM_CONVENTION", "parameter-count conventions"),
-    NEGATIVES: ("MIXED_NEGATIVES_W", "numbers of negatives W"),
-    "eval/pool": ("MIXED_EVALUATION", "evaluation pools"),
-    "data/fingerprint": ("MIXED_COLLECTION", "collection fingerprints"),
-    "data": ("MIXED_COLLECTION", "collections"),
-    "strategy": ("MIXED_STRATEGY", "strategies"),
-    "base_strategy": ("MIXED_STRATEGY", "base strategies"),
-    "omega/rule": ("MIXED_STRATEGY", "rules for ω"),
-    "omega/robust": ("MIXED_STRATEGY", "kinds of robustness data"),
-    "omega/mixing": ("MIXED_STRATEGY", "ways to mix the losses"),
-}
-"""Column that must have one value in a fit -> diagnostic, what the values are."""
-
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that hold model size, training pairs, seed and run name."""
+    """Names of the columns that hold model size, training pairs, seed and run name.
+
+    A column named here has this meaning alone, whatever its name says elsewhere.
+    """
 
     n: str = SIZE
     d: str = PAIRS
     seed: str = "seed"
     run: str = "run"
+
+    def read(self, frame: pd.DataFrame, axes: Collection[str] | None = None) -> list[str]:
+        """The columns of N and D that a law in ``axes`` reads: its own, and the other where it is filled."""
+        every = (("N", self.n), ("D", self.d))
+        needed = [name for axis, name in every if axes is None or axis in axes]
+        also = [name for _, name in every if name in frame and not is_blank(frame[name]).all()]
+        return list(dict.fromkeys([*needed, *also]))
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,7 @@ def prepare(
     columns: Columns | None = None,
     chance: float | None = None,
     rising: bool = False,
+    average: bool = True,
 ) -> Runs:
     """Check a table and order its rows.
 
@@ -134,27 +133,32 @@ def prepare(
         columns: column names.
         chance: chance level of the metric; by default ln(W+1) for a contrastive entropy with known W.
         rising: take metrics that rise with quality too; no law describes them, but they can be interpolated.
+        average: whether the rows of one N and D will be averaged; then they must be replicates.
 
     Raises TableError on a missing column, no rows or a value that is not a positive number, and
     FitRefusedError where rows must not share a fit.
     """
     columns = columns or Columns()
-    frame = pd.DataFrame(table).reset_index(drop=True)
+    frame = pd.DataFrame(table)
     if not rising:
         refuse_rising(metric)
-    refuse_mixtures(frame, metric)
-    needed = [columns.n] * (axes is None or "N" in axes) + [columns.d] * (axes is None or "D" in axes)
-    require_columns(frame, metric, *needed)
+    agreeing = judged(frame, columns.d, (metric, columns.n, columns.d, columns.seed))
+    refuse_mixtures(frame, metric, columns=agreeing)
+    read = columns.read(frame, axes)
+    require_columns(frame, metric, *read)
     if not len(frame):
         raise TableError("the table has no rows; nothing to fit")
     y = positive(frame, metric)
-    n = positive(frame, columns.n) if columns.n in needed or columns.n in frame else np.ones(len(frame))
-    d = positive(frame, columns.d) if columns.d in needed or columns.d in frame else np.ones(len(frame))
-    runs = _order(frame, levels_of(n), levels_of(d), y, columns)
-    runs.notes.extend(_selection(frame, metric))
+    n, d = (
+        levels_of(positive(frame, name)) if name in read else np.ones(len(frame))
+        for name in (columns.n, columns.d)
+    )
+    chance = _chance(frame, metric) if chance is None else _sound_chance(chance, y, metric)
+    runs = _order(frame, metric, (n, d, y), columns, average)
+    runs.notes.extend([*_selection(frame, metric), *unstated(frame, metric, agreeing)])
     if axes is not None and len(axes) == 1:
         runs = _slice(runs, axes[0])
-    return replace(runs, chance=_chance(frame, metric) if chance is None else chance)
+    return replace(runs, chance=chance)
 
 
 def refuse_rising(metric: str) -> None:
@@ -166,49 +170,9 @@ def refuse_rising(metric: str) -> None:
         )
 
 
-def refuse_mixtures(
-    frame: pd.DataFrame,
-    metric: str,
-    several_strategies: bool = False,
-    columns: Collection[str] = tuple(ONE_VALUE),
-) -> None:
-    """Raise FitRefusedError where rows must not be compared: other collections, pools, negatives.
-
-    ``several_strategies``: rows of different strategies are what is wanted; a fit must have one.
-    ``columns``: of ``ONE_VALUE``, those that must have one value.
-    """
-    for column in columns:
-        code, what = ONE_VALUE[column]
-        if code == "MIXED_STRATEGY" and several_strategies:
-            continue
-        if column not in frame or (column == NEGATIVES and "contrastive_entropy" not in metric):
-            continue
-        values = sorted(map(str, frame[column].dropna().unique()))
-        if len(values) > 1:
-            shown = ", ".join(values[:4]) + (", …" if len(values) > 4 else "")
-            hint = (
-                "--by strategy fits each"
-                if column == "strategy"
-                else f"keep one: --where {column}={values[0]}"
-            )
-            raise FitRefusedError(code, f"the rows mix {len(values)} {what} ({shown}); {hint}")
-
-
 def positive(frame: pd.DataFrame, name: str) -> Floats:
     """A column as positive finite float64 [k]; raises TableError naming row and value."""
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-    if len(wrong):
-        row = int(wrong[0])
-        value = frame[name].iloc[row]
-        shown = repr(value) if isinstance(value, str) else str(value)
-        run = f" (run {frame['run'].iloc[row]})" if "run" in frame else ""
-        more = f" and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
-        raise TableError(
-            f"row {row + 1}{run}: {name} = {shown} is not a positive number{more}; "
-            "mend it, or leave such rows out with --drop-invalid"
-        )
-    return values
+    return checked(frame, name, True, "mend it, or leave such rows out (fit and sensitivity: --drop-invalid)")
 
 
 def levels_of(values: Floats) -> Floats:
@@ -224,28 +188,37 @@ def levels_of(values: Floats) -> Floats:
     return edges[np.searchsorted(edges, values, side="right") - 1]
 
 
-def _order(frame: pd.DataFrame, n: Floats, d: Floats, y: Floats, columns: Columns) -> Runs:
-    blank = pd.Series([""] * len(frame))
-    seeds = frame.get(columns.seed, blank).astype(str).to_numpy()
-    names = frame.get(columns.run, blank).astype(str).to_numpy()
+def _order(
+    frame: pd.DataFrame, metric: str, values: tuple[Floats, Floats, Floats], columns: Columns, average: bool
+) -> Runs:
+    """Rows without repeats in canonical order; ``values`` are N, D and the metric."""
+    n, d, y = values
+    roles = {columns.n, columns.d, columns.seed, metric}
+    found = identify(
+        frame, np.stack([n, d], axis=1), columns.seed, "" if columns.run in roles else columns.run
+    )
+    seeds, names, notes = found.seed, found.run, list(found.notes)
     order = np.lexsort((y, names, seeds, d, n))
-    notes = []
     identity = pd.DataFrame({"n": n, "d": d, "y": y, "seed": seeds, "run": names}).iloc[order]
     # Without a seed or a run name, equal rows may be honest repeats of a deterministic measurement.
-    repeated = identity.duplicated().to_numpy() & bool(columns.seed in frame or columns.run in frame)
+    repeated = identity.duplicated().to_numpy() & ((seeds != "") | (names != ""))[order]
     if repeated.any():
         notes.append(
             diagnose("DUPLICATE_ROWS", f"{int(repeated.sum())} repeated rows of the same run left out")
         )
         order = order[~repeated]
-    if columns.run in frame and (again := pd.Series(names[order]).duplicated()).any():
-        name = names[order][again.to_numpy()][0]
-        raise TableError(f"run {name!r} stands in the table twice with different values; keep one of them")
+    named = names[order]
+    if (again := pd.Series(named).duplicated().to_numpy() & (named != "")).any():
+        raise TableError(
+            f"run {named[again][0]!r} stands in the table twice with different values; keep one of them, or "
+            "name another column of run names with --run-column ('' for none)"
+        )
     pairs = np.stack([n[order], d[order]], axis=1)
+    rows = frame.iloc[order]
+    if average:
+        refuse_settings(rows, pairs, seeds[order], {*roles, columns.run})
     cluster = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
-    # Unique within a configuration, whatever the order of rows.
-    places = pd.Series(seeds[order]).groupby([cluster, seeds[order]]).cumcount()
-    replicates = [f"{seed}#{place}" for seed, place in zip(seeds[order], places)]
+    replicates = replicate_labels(rows, seeds[order], cluster)
     return Runs(n[order], d[order], np.log(y[order]), cluster, replicates, order, None, notes)
 
 
@@ -275,8 +248,18 @@ def _selection(frame: pd.DataFrame, metric: str) -> Iterator[Diagnostic]:
         yield diagnose("SELECTED_ON_TEST", text)
 
 
+def _sound_chance(chance: float, y: Floats, metric: str) -> float:
+    """The chance level as given; TableError where it cannot be one."""
+    if not (np.isfinite(chance) and chance > y.min()):
+        raise TableError(
+            f"--chance {chance:g} is no chance level: every {metric} is as high or higher (the lowest is "
+            f"{y.min():.6g}); give the value of guessing, ln(W+1) for a contrastive entropy"
+        )
+    return chance
+
+
 def _chance(frame: pd.DataFrame, metric: str) -> float | None:
     if "contrastive_entropy" not in metric or NEGATIVES not in frame:
         return None
-    values = pd.to_numeric(frame[NEGATIVES], errors="coerce").dropna()
-    return chance_level(int(values.iloc[0])) if len(values) else None
+    stated = frame[~is_blank(frame[NEGATIVES])]
+    return chance_level(int(positive(stated, NEGATIVES)[0])) if len(stated) else None

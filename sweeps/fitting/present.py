@@ -85,7 +85,7 @@ def describe_prediction(said: Prediction) -> list[str]:
 
 def describe_file(file: FitFile) -> list[str]:
     """The lines of all fits, of their predictions and of the groups without one."""
-    lines = []
+    lines = describe_warnings(file.warnings or ())
     for name, fit in file.groups.items():
         lines += describe(fit, name if file.by is not None else None)
         lines += [line for said in fit.predictions or () for line in describe_prediction(said)]

@@ -81,6 +81,8 @@ class SensitivityFile(Record):
     refused: dict[str, str]
     """Group -> why it is not analysed."""
     source: Source | None = field(default=None, metadata=OPTIONAL)
+    warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
+    """Of rows that are in no group."""
 
 
 def sensitivities(

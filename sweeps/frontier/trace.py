@@ -18,11 +18,20 @@ from retrieval.errors import ConfigError, DataError
 from retrieval.run.files import plain
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
+from sweeps.fitting.agreement import NEGATIVES
 from sweeps.fitting.bootstrap import interval
-from sweeps.fitting.configurations import Configurations, W, aggregate, label_runs, worst_by_chance
-from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.fitting.configurations import (
+    IDENTITY,
+    Configurations,
+    W,
+    aggregate,
+    label_runs,
+    worst_by_chance,
+)
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.frontier.hypervolume import KNEE_RULES, Floats, dominates, hypervolume, knee, non_dominated
 from sweeps.frontier.record import Cell, Change, Front, Frontier, Hypervolume, Knee, Point
+from sweeps.table.cells import with_numbers, with_values
 
 EFFECTIVENESS = "eff/contrastive_entropy"
 ROBUSTNESS = "ood/contrastive_entropy"
@@ -67,7 +76,7 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> Fron
     """
     options = options or FrontierOptions()
     _check(runs, options)
-    labelled = label_runs(runs)
+    labelled, left = with_numbers(label_runs(runs), (options.x, options.y))
     means = aggregate(labelled, (options.x, options.y))
     if not len(means.table):
         raise DataError(f"no run has both {options.x} and {options.y}; run them with eval=quick or eval=full")
@@ -80,6 +89,9 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> Fron
             where = dict(zip(options.by, values))
             own = replace(means, table=part.reset_index(drop=True))  # with the seed noise of all
             groups.append(Cell(where=where, front=_front(own, options, reference)))
+        left += [
+            replace(rows, why=f"{rows.why}, in no cell") for rows in with_values(labelled, options.by)[1]
+        ]
     return Frontier(
         front=front,
         steers=steers(options.x, options.y),
@@ -88,7 +100,7 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> Fron
         n_left_out=len(runs) - used,
         groups=groups,
         scaling=_scaling(means, groups, options),
-        warnings=[*_warnings(front, means, options)],
+        warnings=[*(rows.finding for rows in left), *_warnings(front, means, options)],
     )
 
 
@@ -103,8 +115,9 @@ def _check(runs: pd.DataFrame, options: FrontierOptions) -> None:
     if options.x == options.y:
         raise ConfigError(f"--x and --y are both {options.x}; a frontier needs two objectives")
     for name in options.by:
-        if name not in runs:
-            raise ConfigError(f"--by {name}: no such column; choose among model, frac, data")
+        if name not in runs or name not in IDENTITY:
+            known = ", ".join(column for column in IDENTITY if column in runs)
+            raise ConfigError(f"--by {name}: no column that a configuration has; choose among {known}")
     if options.knee not in KNEE_RULES:
         raise ConfigError(f"--knee {options.knee} does not exist; choose one of {', '.join(KNEE_RULES)}")
 
@@ -115,8 +128,8 @@ def _signs(options: FrontierOptions) -> Floats:
 
 
 def _reference(runs: pd.DataFrame, means: Configurations, options: FrontierOptions) -> tuple[float, float]:
-    stated = pd.to_numeric(runs[NEGATIVES], errors="coerce").max() if NEGATIVES in runs else np.nan
-    negatives = int(stated) if np.isfinite(stated) else W
+    stated = with_numbers(runs, [NEGATIVES], positive=True)[0][NEGATIVES] if NEGATIVES in runs else ()
+    negatives = int(max(stated, default=W))
     corner = []
     for name, sign in zip((options.x, options.y), _signs(options)):
         values = means.table[name].to_numpy(float) * sign

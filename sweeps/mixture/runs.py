@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose, require_columns
 from sweeps.fitting import points
+from sweeps.fitting.agreement import NEGATIVES, refuse_mixtures, unstated
 from sweeps.fitting.laws import Floats
-from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE, Runs, levels_of, positive
+from sweeps.fitting.points import PAIRS, SIZE, Runs, levels_of, positive
+from sweeps.fitting.replicates import replicate_labels
 from sweeps.mixture.forms import Inputs
 from sweeps.mixture.record import Conditions
+from sweeps.table.cells import cell_text, is_blank, numbers, row_names, texts_of, with_numbers, with_values
 
 OMEGA, RULE, ROBUST, MIXING = "omega/final", "omega/rule", "omega/robust", "omega/mixing"
 STEPS, PER_STEP = "train/steps", "train/pairs_per_step"
@@ -91,26 +94,33 @@ def prepare(table: pd.DataFrame, eff: str, rob: str, by: Sequence[str]) -> Prepa
     require_columns(table, eff, rob, SIZE, PAIRS, STEPS, PER_STEP, "strategy", RULE, OMEGA, *by)
     points.refuse_rising(eff)
     points.refuse_rising(rob)
+    _, unknown = with_values(table, ["strategy"])
     rows, stated = _fixed(table)
+    rows, left = with_numbers(rows, [eff, rob, SIZE, PAIRS, STEPS, PER_STEP], positive=True)
+    if rows.empty:
+        out = "; ".join(map(str, left))
+        raise TableError(
+            f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others ({out})"
+        )
     conditions = _conditions(rows, stated)
-    points.refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
-    complete = rows[[eff, rob]].notna().all(axis=1)
-    if not complete.any():
-        raise TableError(f"no fixed-ω run has both {eff} and {rob}; evaluate the runs, or name others")
-    rows = rows[complete]
-    rows, notes = _distinct(rows, [eff, rob], by)
+    refuse_mixtures(rows, eff, columns=[name for name in _AGREE if name in rows])
+    rows, nowhere = with_values(rows, by)
+    if rows.empty:
+        raise TableError(f"no fixed-ω run has a value of {' and '.join(by)}; choose other columns for --by")
+    notes = [one.finding for one in (*unknown, *left, *nowhere)] + list(unstated(rows, eff, _AGREE))
+    rows, repeats = _distinct(rows, [eff, rob], by)
     rows, few = _enough(rows, by)
-    notes += few
+    notes += [*repeats, *few]
     sample = _sample(rows, eff, rob, by, conditions)
     return Prepared(sample, conditions, len(rows), len(table) - len(rows), notes)
 
 
 def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str | None]]:
     """Rows with a fixed ω in column ``omega`` (the base strategy's have ω = 0), and what they state."""
-    frame = table.reset_index(drop=True).copy()
+    frame = table.copy()
     fixed = (frame["strategy"] == "pareto") & (frame[RULE] == "fixed")
     if not fixed.any():
-        have = ", ".join(sorted(frame["strategy"].astype(str).unique())[:6])
+        have = ", ".join(sorted(set(texts_of(frame["strategy"])) - {""})[:6])
         raise FitRefusedError(
             "NO_FIXED_OMEGA",
             f"no run has strategy=pareto with omega/rule=fixed (strategies: {have}); run "
@@ -119,23 +129,21 @@ def _fixed(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str | None]]:
     stated = {column: _one_value(frame[fixed], column) for column in _STATED}
     # Under steps, ω = 0 is the base strategy to the bit; under loss it is another treatment.
     zero = (frame["strategy"] == stated["base_strategy"]) & (stated[MIXING] == "steps")
-    frame["omega"] = pd.to_numeric(frame[OMEGA], errors="coerce").where(fixed, 0.0)
+    frame["omega"] = np.where(fixed, numbers(frame[OMEGA]), 0.0)
     rows = frame[fixed | zero]
     wrong = rows[~rows["omega"].between(0.0, 1.0)]
     if len(wrong):
-        name = wrong.iloc[0].get("run", f"row {wrong.index[0] + 1}")
-        value = wrong.iloc[0][OMEGA]
-        raise TableError(
-            f"run {name}: {OMEGA} = {value} is not a number from 0 to 1; mend it or leave it out"
-        )
-    return rows.reset_index(drop=True), stated
+        (name, *_), value = row_names(wrong), cell_text(wrong.iloc[0][OMEGA]) or "blank"
+        raise TableError(f"{name}: {OMEGA} = {value} is not a number from 0 to 1; mend it or leave it out")
+    return rows, stated
 
 
 def _one_value(fixed: pd.DataFrame, column: str) -> str | None:
     """The one value of a column of :data:`_STATED` in the fixed-ω rows, or what runs without one mean."""
     what, default = _STATED[column]
     stated = fixed[column] if column in fixed else pd.Series(dtype=object)
-    values = sorted((stated.fillna(default) if column == MIXING else stated.dropna()).astype(str).unique())
+    texts = set(texts_of(stated))
+    values = sorted({text or str(default) for text in texts} if column == MIXING else texts - {""})
     if len(values) > 1:
         option = f"--where {column}={default if column == MIXING else values[0]},"
         raise FitRefusedError(
@@ -178,12 +186,13 @@ def _distinct(
         return rows, []
     notes = []
     key = [*by, "omega", "seed"]
-    same = rows.duplicated([*key, *metrics])
+    seeded = ~is_blank(rows["seed"])
+    same = rows.duplicated([*key, *metrics]) & seeded
     if same.any():
         text = f"{int(same.sum())} runs repeat another one's measurement and are left out"
         notes.append(diagnose("DUPLICATE_ROWS", text))
-    rows = rows[~same]
-    again = rows[rows.duplicated(key, keep=False)]
+    rows, seeded = rows[~same], seeded[~same]
+    again = rows[rows.duplicated(key, keep=False) & seeded]
     if len(again):
         first = again.iloc[0]
         where = ", ".join(f"{name} {first[name]}" for name in by)
@@ -210,26 +219,29 @@ def _enough(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, list[D
     cells = rows.loc[~keep, list(by)].drop_duplicates().astype(str).agg(" ".join, axis=1)
     shown = "; ".join(cells.iloc[:4]) + ("; …" if len(cells) > 4 else "")
     text = f"{len(cells)} cells have fewer than {MIN_OMEGAS} levels of ω and are left out: {shown}"
-    return rows[keep].reset_index(drop=True), [diagnose("FEWER_THAN_3_OMEGAS", text)]
+    return rows[keep], [diagnose("FEWER_THAN_3_OMEGAS", text)]
 
 
 def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], conditions: Conditions) -> Sample:
-    rows = rows.reset_index(drop=True)
     n, d = levels_of(positive(rows, SIZE)), levels_of(positive(rows, PAIRS))
-    keys = rows[list(by)].astype(str).agg("\0".join, axis=1) if by else pd.Series("", index=rows.index)
+    columns = [texts_of(rows[name]) for name in by]
+    keys = pd.Series(["\0".join(row) for row in zip(*columns)] if by else "", index=rows.index)
     _one_size(rows, keys, n, d, by)
-    order = np.lexsort((positive(rows, eff), rows.get("seed", keys).astype(str), rows["omega"], d, n))
+    seeds = texts_of(rows["seed"]) if "seed" in rows else np.full(len(rows), "", dtype=object)
+    order = np.lexsort((positive(rows, eff), seeds, rows["omega"], d, n))
     rows, n, d, keys = rows.iloc[order].reset_index(drop=True), n[order], d[order], keys.iloc[order]
     place = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     own = np.array([place[key] for key in keys], dtype=np.intp)
     omega = rows["omega"].to_numpy(float)
     _, first, cluster = np.unique(np.stack([own, omega]), axis=1, return_index=True, return_inverse=True)
     cluster = cluster.ravel()
-    seeds = [str(seed) for seed in rows.get("seed", pd.Series(range(len(rows))))]
     seen = conditions.train_steps * conditions.pairs_per_step
     n0, d0 = (float(np.exp(np.log(values[first]).mean())) for values in (n, d))
     inputs = Inputs(omega[first], n[first], d[first], seen, n0, d0)
-    parts = [Runs(n, d, np.log(positive(rows, metric)), cluster, seeds, order, None) for metric in (eff, rob)]
+    labels = replicate_labels(rows, seeds[order], cluster)
+    parts = [
+        Runs(n, d, np.log(positive(rows, metric)), cluster, labels, order, None) for metric in (eff, rob)
+    ]
     cells = []
     for key in place:
         at = int(np.flatnonzero(keys.to_numpy() == key)[0])

@@ -33,7 +33,9 @@ from sweeps.report.scaling import (
 from sweeps.report.summary import facts, lead
 from sweeps.report.tradeoff import frontier_section, mixture_section, sensitivity_section
 from sweeps.report.written import Written
-from sweeps.table.runs import Collected, write_table
+from sweeps.table.cells import cell_text, with_sound
+from sweeps.table.files import write_table
+from sweeps.table.runs import Collected
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
 
 def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = None) -> Analysis:
     """All sections that show results, with the fits and records behind them."""
-    runs, written = label_runs(table), Written(records, table)
+    measured = [name for name in map(str, table) if name.startswith(_MEASURED)]
+    runs, written = label_runs(with_sound(table, measured)), Written(records, table)
     analysis = Analysis(runs)
     (data, along_data), (model, along_model) = (scaling(runs, "D", written), scaling(runs, "N", written))
     analysis.curves = [*along_data, *along_model]
@@ -140,6 +143,9 @@ def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = Non
     return analysis
 
 
+_MEASURED = ("eff/", "ood/", "adv/", "dev/", "bm25/", "cost/", "omega/final")
+"""How the names of columns begin that hold numbers."""
+
 _UNKNOWN = ("another version of this project recorded this code", "see the warnings in the run's result.json")
 """Meaning and remedy of a code that the registry does not hold."""
 
@@ -149,7 +155,7 @@ def _run_findings(runs: pd.DataFrame) -> list[Finding]:
         return []
     found = []
     for _, row in runs.iterrows():
-        for code in str(row["warnings"] or "").split():
+        for code in cell_text(row["warnings"]).split():
             kind = CODES.get(code) or Code(code, "warning", *_UNKNOWN)
             said = "recorded by the run, with its numbers in result.json"
             found.append(Finding(Diagnostic(**vars(kind), message=said), str(row.get("run", "a run"))))

@@ -21,7 +21,7 @@ from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.curves import Curve
 from sweeps.report.figures.style import FORMATS, Panel, inline_svg, save
-from sweeps.table.runs import write_table
+from sweeps.table.files import write_table
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from retrieval.config import DEFAULT_RULES
 from retrieval.run.files import read_json
+from sweeps.fitting.agreement import NEGATIVES
 from sweeps.fitting.configurations import FLOPS, W
-from sweeps.fitting.points import NEGATIVES, PAIRS, SIZE
+from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
 from sweeps.report.curves import labels_for_curves
 from sweeps.report.page import percent
 from sweeps.report.scaling import domains
+from sweeps.table.cells import is_blank, numbers, texts_of
 from sweeps.table.runs import Collected
 
 Answers = list[tuple[str, str | None]]
@@ -62,19 +65,20 @@ def _records(runs: pd.DataFrame, folder: Path | None) -> tuple[list[dict[str, An
 
 
 def _range(runs: pd.DataFrame, column: str) -> str:
-    values = runs[column].dropna()
-    return f"{values.nunique()} values from {values.min():,.0f} to {values.max():,.0f}"
+    values = numbers(runs[column])
+    values = np.unique(values[np.isfinite(values)])
+    return f"{len(values)} values from {values[0]:,.0f} to {values[-1]:,.0f}" if len(values) else "not stated"
 
 
 def _listed(runs: pd.DataFrame, column: str) -> str | None:
-    return ", ".join(sorted(map(str, runs[column].dropna().unique()))) if column in runs else None
+    return ", ".join(_values(runs[column])) if column in runs else None
 
 
 def _seeds(runs: pd.DataFrame) -> str | None:
     if "seed" not in runs:
         return None
     counts = runs.groupby("configuration")["seed"].nunique()
-    listed = ", ".join(f"{seed:g}" for seed in sorted(runs["seed"].unique()))
+    listed = ", ".join(_values(runs["seed"])) or "not stated"
     low, high = int(counts.min()), int(counts.max())
     each = low if low == high else f"{low} to {high}"
     return f"{listed}; {each} a configuration; seeds are replicates of a configuration, not points of a fit"
@@ -93,10 +97,9 @@ def _training(runs: pd.DataFrame, settings: list[dict[str, Any]]) -> str | None:
 
 
 def _measured(runs: pd.DataFrame) -> str:
-    negatives = sorted(runs[NEGATIVES].dropna().unique()) if NEGATIVES in runs else [W]
-    text = " or ".join(f"{value:.0f}" for value in negatives)
-    draws = runs["eval/draws"].dropna().unique().tolist() if "eval/draws" in runs else []
-    drawn = f", mean of {' or '.join(f'{value:.0f}' for value in draws)} draws" if len(draws) else ""
+    text = " or ".join(_values(runs[NEGATIVES]) if NEGATIVES in runs else [str(W)])
+    draws = _values(runs["eval/draws"]) if "eval/draws" in runs else []
+    drawn = f", mean of {' or '.join(draws)} draws" if draws else ""
     names = domains(runs)
     tests = f"; OOD = unweighted mean over {', '.join(names)}" if names else ""
     return f"contrastive entropy in nats against W = {text} random irrelevant passages{drawn}{tests}"
@@ -171,7 +174,7 @@ def commands(runs: pd.DataFrame, folder: Path | None) -> list[str]:
     source = f"--runs {folder if folder is not None else 'runs'}"
     lines = []
     if {"data", "model", "frac", "strategy"} <= set(runs):
-        kinds = [runs[name].fillna("") for name in ("omega/rule", "omega/mixing") if name in runs]
+        kinds = [texts_of(runs[name]) for name in ("omega/rule", "omega/mixing") if name in runs]
         groups = runs.groupby(["data", "strategy", *kinds], sort=True)
         lines = [_training_command(part) for _, part in groups]
     several = "strategy" in runs and runs["strategy"].nunique() > 1
@@ -208,4 +211,11 @@ def _training_command(part: pd.DataFrame) -> str:
 
 
 def _numbers(values: pd.Series) -> str:
-    return ",".join(f"{value:g}" for value in sorted(values.unique()))
+    return ",".join(_values(values))
+
+
+def _values(values: pd.Series) -> list[str]:
+    """Distinct values as text, blank ones left out, in order of number and then of text."""
+    known = values[~is_blank(values)]
+    pairs = dict(zip(texts_of(known), numbers(known)))
+    return sorted(pairs, key=lambda text: (np.isnan(pairs[text]), np.nan_to_num(pairs[text]), text))

@@ -1,4 +1,4 @@
-"""The runs table: one row a finished run, from run directories, from W&B or from any CSV or Parquet file.
+"""The runs table: one row a finished run, from run directories, from W&B or from a file.
 
 Runs that are unfinished, failed or unreadable are never dropped silently: they come back by name and reason.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from retrieval.errors import first_line
-from retrieval.run.files import write_text
 from sweeps.diagnostics import TableError, require_columns
 from sweeps.records import Record
 from sweeps.table import READERS, run_names
+from sweeps.table.cells import is_blank, numbers, texts_of
+from sweeps.table.files import cell
 
 
 @dataclass(frozen=True)
@@ -110,60 +110,9 @@ def assemble(items: Iterable[dict[str, Any] | Skipped]) -> Collected:
                 Skipped(str(item["run"]), "repeated", "a run of this name is in the table already")
             )
         else:
-            rows[str(item["run"])] = {key: _cell(key, value) for key, value in item.items()}
+            rows[str(item["run"])] = {key: cell(key, value) for key, value in item.items()}
     frame = pd.DataFrame([rows[name] for name in sorted(rows)])
     return Collected(frame, sorted(skipped, key=lambda run: run.run))
-
-
-def _cell(key: str, value: Any) -> Any:
-    """A value that fits one cell: warnings as their codes, other lists and objects as JSON."""
-    if key == "warnings" and isinstance(value, list):
-        return " ".join(sorted({str(item.get("code")) for item in value if isinstance(item, dict)}))
-    if isinstance(value, list | dict):
-        return json.dumps(value, sort_keys=True)
-    return value
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file; raises TableError when it cannot be read or has no rows."""
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pd.read_parquet(path)
-        elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
-            frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-        else:
-            raise TableError(f"{path}: unknown kind of table {path.suffix!r}; use .csv, .tsv or .parquet")
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
-        raise TableError(f"{path}: cannot be read as a table: {first_line(error)}") from None
-    if frame.empty:
-        raise TableError(f"{path}: the table has no rows")
-    return frame
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write CSV or Parquet by suffix, atomically and at full precision; TableError on other suffixes."""
-    suffix = path.suffix.lower()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if suffix == ".csv":
-        write_text(path, frame.to_csv(index=False))
-    elif suffix in (".parquet", ".pq"):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        _uniform(frame).to_parquet(temporary, index=False)
-        temporary.replace(path)
-    else:
-        raise TableError(f"{path}: unknown kind of table {path.suffix!r}; use .csv or .parquet")
-
-
-def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of mixed types as text: Parquet has one type a column."""
-    mixed = [
-        name
-        for name in frame.columns
-        if frame[name].dtype == object and frame[name].dropna().map(type).nunique() > 1
-    ]
-    return frame.astype(dict.fromkeys(mixed, "string"))
 
 
 def keep_where(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
@@ -188,14 +137,15 @@ def matches(frame: pd.DataFrame, condition: str, option: str, none: str) -> pd.S
         raise TableError(f"{option} {condition}: expected COLUMN=VALUE[,VALUE]")
     require_columns(frame, column)
     values = frame[column]
+    texts, blank = texts_of(values), is_blank(values)
     mask = pd.Series(False, index=frame.index)
-    for value in wanted.split(","):
-        mask |= values.isna() if not value else values.astype(str) == value
-        number = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
-        if pd.notna(number):
-            mask |= pd.to_numeric(values, errors="coerce") == number
+    for value in map(str.strip, wanted.split(",")):
+        mask |= blank if not value else texts == value
+        (number,) = numbers(pd.Series([value], dtype=object))
+        if np.isfinite(number):
+            mask |= numbers(values) == number
     if not mask.any():
-        known = ", ".join(map(str, values.unique()[:8]))
+        known = ", ".join(text or "blank" for text in list(dict.fromkeys(texts.tolist()))[:8])
         raise TableError(f"{option} {condition} {none}; {column} has the values {known}")
     return mask
 

@@ -151,7 +151,7 @@ def test_invalid_rows_are_left_out_only_when_asked(table: Path, capsys: pytest.C
         (["--where", "N=1"], "--where N=1 leaves no rows"),
         (["--held-out", "split=x"], "column 'split' is not in the table"),
         (["--held-out", "N=1"], "--held-out N=1 matches no row"),
-        (["--predict", "1e6"], "--predict 1e6: expected two numbers N,D"),
+        (["--predict", "1e6"], "--predict 1e6: expected two positive numbers N,D"),
         (["--law", "joint-bounded"], "needs the chance level"),
         (["--wandb", "a/b"], "--table and --wandb exclude each other"),
     ],

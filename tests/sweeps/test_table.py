@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from sweeps.diagnostics import TableError
-from sweeps.table.runs import collect_runs, keep_where, read_table, write_table
+from sweeps.table.files import read_table, write_table
+from sweeps.table.runs import collect_runs, keep_where
 from sweeps.table.wandb_rows import collect_wandb
 
 RESULT = {
