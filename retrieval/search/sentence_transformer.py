@@ -9,10 +9,12 @@ import torch
 
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
+from retrieval.data.quality import ReadTexts
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side, give_padding
 from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.search.reading import Reading
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
 
 SIMILARITIES = ("dot", "cosine")
@@ -38,14 +40,22 @@ class SentenceTransformerRetriever(Attackable):
         }
         names = (name for name in ("document", "passage", "corpus") if name in model.prompts)
         self._prompt: str = model.prompts.get(next(names, model.default_prompt_name)) or ""
+        prompts: dict[Side, str] = {"queries": model.prompts.get("query") or "", "passages": self._prompt}
+        self._reading = Reading(model, prompts)
+
+    @property
+    def read(self) -> Sequence[ReadTexts]:
+        """See :class:`Retriever`; the texts that were encoded."""
+        return self._reading.read
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """float32[n, d]; see :class:`Retriever`."""
-        if side == "queries":
-            return self.encode_texts(collection.query_texts(rows), side)
+        texts_of = collection.query_texts if side == "queries" else collection.passage_texts
         vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
         for start in range(0, len(rows), self._block):
-            block = self.encode_texts(collection.passage_texts(rows[start : start + self._block]), side)
+            own = rows[start : start + self._block]
+            with self._reading.of(collection, side, own):
+                block = self.encode_texts(texts_of(own), side)
             if start == 0:
                 vectors = np.empty((len(rows), block.shape[1]), dtype=np.float32)
             vectors[start : start + len(block)] = block
