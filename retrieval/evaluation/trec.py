@@ -53,7 +53,7 @@ def judged_by(path: Path, in_domain: Collection, ood: Mapping[str, Collection]) 
     if ood:
         raise ConfigError(
             f"--qrels {path}: it judges one collection, and {1 + len(ood)} are measured "
-            f"({_names(in_domain, ood)}); measure one, with data.ood=[] or data=local data.path=FOLDER"
+            f"({_names(in_domain, ood)}); measure one alone (data=NAME data.ood=[])"
         )
     return in_domain.judged_by(evaluation_split(in_domain), path, read_qrels)
 
@@ -68,7 +68,7 @@ def run_files(pattern: Path, in_domain: Collection, ood: Mapping[str, Collection
     if ood and PLACE not in pattern.name:
         raise ConfigError(
             f"--run-out {pattern}: a run file holds one collection, and {1 + len(ood)} are measured "
-            f"({_names(in_domain, ood)}); put {PLACE} into its name, or measure one, with data.ood=[]"
+            f"({_names(in_domain, ood)}); put {PLACE} into its name, or measure one alone (data=NAME data.ood=[])"
         )
     files = {}
     for prefix, collection in {
