@@ -4,7 +4,7 @@
     python -m retrieval.evaluate --run runs/RUN eval=full
     python -m retrieval.evaluate --model FOLDER-OR-HUB-ID data=local data.path=FOLDER eval=full
     python -m retrieval.evaluate --model FOLDER-OR-HUB-ID suite=beir-small
-    python -m retrieval.evaluate --run runs/RUN data=local data.path=FOLDER --qrels qrels.txt --run-out run.txt
+    python -m retrieval.evaluate --run runs/RUN data=local data.path=FOLDER --qrels qrels.txt --run-out run
     python -m retrieval.evaluate --run runs/RUN attack=wsra --attacked attack.jsonl
     python -m retrieval.evaluate --run runs/OTHER attack.replay=attack.jsonl
 

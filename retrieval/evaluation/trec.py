@@ -68,7 +68,8 @@ def run_files(pattern: Path, in_domain: Collection, ood: Mapping[str, Collection
     if ood and PLACE not in pattern.name:
         raise ConfigError(
             f"--run-out {pattern}: a run file holds one collection, and {1 + len(ood)} are measured "
-            f"({_names(in_domain, ood)}); put {PLACE} into its name, or measure one alone (data=NAME data.ood=[])"
+            f"({_names(in_domain, ood)}); put {PLACE} into its name, or measure one alone (data=NAME "
+            "data.ood=[])"
         )
     files = {}
     for prefix, collection in {
