@@ -84,6 +84,13 @@ WARNINGS = by_name(
         "remove the copies, or judge them as their originals are",
     ),
     Code(
+        "QUERIES_LEFT_OUT",
+        "warning",
+        "queries of a test or dev set have judgements, but none above 0: they are in no mean, while BEIR and "
+        "trec_eval -c count them as zeros",
+        "say so where figures are compared with BEIR's, or remove these queries from the judgements of both",
+    ),
+    Code(
         "CONSTANT_SCORES",
         "warning",
         "at over a tenth of the queries of a set, all passages have one score: there the ranking metrics are "

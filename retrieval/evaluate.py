@@ -169,6 +169,7 @@ def _measure(
     from retrieval.data.quality import findings_of, show
     from retrieval.evaluation import trec
     from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+    from retrieval.evaluation.findings import findings_of_sets
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.run.hardware import quiet
     from retrieval.search.loading import run_retriever
@@ -196,7 +197,7 @@ def _measure(
     measured = measure_all(retriever, collections, config, attack, untrained)
     trec.save_runs(measured.scores, runs, (run or Path(str(model))).resolve().name)
     _save(measured, files)
-    warnings = [*findings_of(retriever.read), *measured.findings()]
+    warnings = [*findings_of(retriever.read), *findings_of_sets(measured)]
     show(warnings)
     return measured.metrics, warnings
 

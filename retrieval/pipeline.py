@@ -13,6 +13,7 @@ from retrieval.config.validation import validate
 from retrieval.data.quality import findings_of
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.records import save_attacked
+from retrieval.evaluation.findings import findings_of_sets
 from retrieval.evaluation.measuring import Collections, UntrainedReference, measure_all
 from retrieval.evaluation.suite import save_scores
 from retrieval.opened import Run
@@ -206,4 +207,4 @@ def _evaluate(
     if measured.attacked is not None:
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
     costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": trained.encoder.flops(retriever.work)}
-    return {**measured.metrics, **costs}, measured.findings()
+    return {**measured.metrics, **costs}, list(findings_of_sets(measured))

@@ -63,22 +63,27 @@ class Collection:
     """Whether the passage with a query's own id never counts for it; ``collection.json`` says so."""
 
     def __init__(
-        self, folder: Path, index_folder: Path, name: str, judged: Mapping[str, Judgements] | None = None
+        self,
+        folder: Path,
+        index_folder: Path,
+        name: str,
+        judged: Mapping[str, Judgements] | None = None,
+        counts: Mapping[str, int] | None = None,
     ) -> None:
-        """``judged``: judgements of splits in place of the folder's own."""
+        """``judged``: judgements of splits in place of the folder's own, ``counts``: theirs."""
         meta: dict[str, Any] = json.loads((index_folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.name = name
         self.fingerprint = meta["fingerprint"]
-        self.counts = meta["counts"]
+        self.counts = {**meta["counts"], **(counts or {})}
         self.splits = tuple(meta["splits"])
         self.drop_identical = bool(meta.get("drop_identical", False))
         self._index = index_folder
-        self._judged = dict(judged or {})
+        self._replaced = dict(judged or {}), dict(counts or {})
 
-    def __reduce__(self) -> tuple[type[Collection], tuple[Path, Path, str, dict[str, Judgements]]]:
+    def __reduce__(self) -> tuple[type[Collection], tuple[Any, ...]]:
         # A worker process maps the arrays again instead of receiving copies of them.
-        return Collection, (self.folder, self._index, self.name, self._judged)
+        return Collection, (self.folder, self._index, self.name, *self._replaced)
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {self.counts['passages']} passages, splits={self.splits})"
@@ -143,8 +148,8 @@ class Collection:
         """
         if split not in self.splits:
             raise KeyError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
-        if split in self._judged:
-            return self._judged[split]
+        if split in self._replaced[0]:
+            return self._replaced[0][split]
         files = (self._index / f"qrels-{split}.{column}.npy" for column in index.COLUMNS)
         return Judgements(*(np.load(file, mmap_mode="r") for file in files))
 
@@ -157,9 +162,10 @@ class Collection:
             DataError: a line is malformed or names an unknown id; no pair is relevant.
         """
         nothing = np.empty(0, dtype=np.int64)
-        columns, _ = relevant_pairs(path, read, self.query_rows, self.passage_rows, nothing)
-        judged = {**self._judged, split: Judgements(*columns, file_hash(path))}
-        return Collection(self.folder, self._index, self.name, judged)
+        columns, counts = relevant_pairs(path, read, self.query_rows, self.passage_rows, nothing)
+        judged = {split: Judgements(*columns, file_hash(path))}
+        named = {name.format(split=split): count for name, count in counts.items()}
+        return Collection(self.folder, self._index, self.name, judged, named)
 
     @cached_property
     def _passages(self) -> Table:

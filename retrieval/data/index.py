@@ -21,7 +21,7 @@ from retrieval.data.judgements import relevant_pairs
 from retrieval.errors import DataError
 from retrieval.run.files import file_hash, read_json, write_text
 
-VERSION = 1
+VERSION = 2
 CORPUS, QUERIES = records.CORPUS, records.QUERIES
 ABOUT = "collection.json"
 """Optional: ``drop_identical`` (BEIR's rule for ArguAna and Quora) and ``dropped`` (reason -> count)."""
@@ -101,7 +101,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     """
     for name in (CORPUS, QUERIES):
         if not (folder / name).is_file():
-            raise DataError(f"{folder / name}: no such file; {_LAYOUT}")
+            raise DataError(f"{folder / name}: no such file; {_LAYOUT}{_elsewhere(folder, name)}")
     files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
     if not files:
         raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}")
@@ -110,6 +110,14 @@ def split_files(folder: Path) -> dict[str, Path]:
             raise DataError(f"{path}: not a file; {_LAYOUT}")
     known = [split for split in ("train", "dev", "test") if split in files]
     return {split: files[split] for split in [*known, *sorted(set(files) - set(known))]}
+
+
+def _elsewhere(folder: Path, name: str) -> str:
+    """Where a file that is missing may be: packed, or a folder deeper, as archives are unpacked."""
+    if (folder / f"{name}.gz").is_file():
+        return f"; unpack {name}.gz"
+    inner = next((path.parent for path in sorted(folder.glob(f"*/{name}"))), None)
+    return f"; is it {inner}?" if inner else ""
 
 
 def fingerprint(folder: Path, cache: Path | None) -> str:

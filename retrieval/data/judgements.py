@@ -50,6 +50,7 @@ def relevant_pairs(
         "dropped/{split}/repeated": int(repeated.sum()),
         "dropped/{split}/not_relevant": int(irrelevant.sum()),
         "dropped/{split}/empty_passage": int(without_text.sum()),
+        "dropped/{split}/queries": len(np.unique(query_rows)) - len(np.unique(query_rows[kept])),
     }
 
 

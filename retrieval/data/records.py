@@ -13,6 +13,7 @@ CORPUS = "corpus.jsonl"
 QUERIES = "queries.jsonl"
 QRELS_HEADER = ("query-id", "corpus-id", "score")
 _QRELS_LAYOUT = "it must be query-id, corpus-id, score with a tab between"
+_SHOWN = 200
 # At most nine digits, so that a score fits 32 bits.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}\Z")
 
@@ -63,11 +64,21 @@ def read_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
             columns = decode(raw, path, line).rstrip("\r\n").split("\t")
             if line == 1:
                 if tuple(columns) != QRELS_HEADER:
-                    refuse(path, line, f"the header is {columns!r}; {_QRELS_LAYOUT}")
+                    shown = repr(columns)
+                    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+                    refuse(path, line, f"the header is {shown}; {_QRELS_LAYOUT}{_trec_hint(columns)}")
                 continue
+            if columns == [""]:
+                refuse(path, line, "blank line; remove it")
             if len(columns) != 3:
                 refuse(path, line, f"{len(columns)} column(s); {_QRELS_LAYOUT}")
             yield line, columns[0], columns[1], grade(columns[2], path, line)
+
+
+def _trec_hint(columns: list[str]) -> str:
+    if len(columns) != 4:
+        return ""
+    return " (a TREC qrels file is for retrieval.evaluate --qrels)"
 
 
 def grade(text: str, path: Path, line: int) -> int:

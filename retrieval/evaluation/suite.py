@@ -13,14 +13,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.codes import Finding, finding
 from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
 from retrieval.evaluation.adversarial.records import Attacked
-from retrieval.evaluation.constant_scores import MOST_CONSTANT, constant_queries
 from retrieval.evaluation.contrastive_entropy import (
     check_candidates,
     compared_columns,
@@ -78,8 +76,6 @@ class SetScores:
     """Its queries float32[q, …] and pool float32[p, …], where they were kept for an attack."""
     ranking: Ranking | None = None
     """What ranking metrics are of, where the set was ranked."""
-    constant: int = 0
-    """Queries all of whose passages have one score."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +93,6 @@ class Measured:
     """One entry a target, by query; ``None`` without an attack."""
     seconds: float = 0.0
     """Of the suite, without the attack."""
-
-    def findings(self) -> list[Finding]:
-        """Warnings about the scores of the suite."""
-        return [
-            finding(
-                "CONSTANT_SCORES",
-                f"{prefix} ({part.evaluation_set.name}): all passages have one score at {part.constant:,} of "
-                f"{len(part.evaluation_set.query_rows):,} queries",
-            )
-            for prefix, part in self.scores.items()
-            if part.constant > MOST_CONSTANT * len(part.evaluation_set.query_rows)
-        ]
 
 
 def build_sets(
@@ -252,8 +236,7 @@ def measure(
     metrics = {CONTRASTIVE_ENTROPY: means_by_query(pairs, evaluation_set)}
     metrics |= ranking_metrics(ranking, evaluation_set)
     encoded = (queries, whole[0].rows()) if whole else None
-    constant = constant_queries(ranking, pairs, evaluation_set, config.negatives)
-    return SetScores(evaluation_set, metrics, pairs, encoded, ranking, constant)
+    return SetScores(evaluation_set, metrics, pairs, encoded, ranking)
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:

@@ -106,10 +106,27 @@ def test_other_judgements_are_other_numbers_and_nothing_stale(
     status, other, said = measured("--qrels", str(qrels), "--run-out", str(run))
     assert status == 0, said
     assert other["eval/queries"] == 5
+    [warning] = [found for found in other["warnings"] if found["code"] == "QUERIES_LEFT_OUT"]
+    assert warning["message"] == "eff (home): judged queries without a judgement above 0: 1"
     assert other["eff/ndcg@10"] == pytest.approx(trec_eval(run, qrels)["ndcg@10"], abs=1e-12)
     for key in ("eff/ndcg@10", "bm25/eff/ndcg@10"):
         assert other[key] != own[key]
     assert measured()[1] == own
+
+
+def test_a_query_without_a_relevant_passage_is_a_zero_elsewhere_and_named_here(
+    measured: Callable[..., tuple[int, dict[str, Any], str]], tmp_path: Path
+) -> None:
+    run, whole = tmp_path / "run.txt", write_qrels(tmp_path / "qrels.txt", GRADED)
+    assert measured("--run-out", str(run))[0] == 0
+    judged = [(query, passage, 0 if query == "q3" else grade) for query, passage, grade in GRADED]
+    qrels = write_qrels(tmp_path / "less.txt", judged)
+    status, own, said = measured("--qrels", str(qrels))
+    assert "warning: QUERIES_LEFT_OUT: eff (home): " in said
+    # The run still holds that query, and trec_eval counts it.
+    assert own["eff/ndcg@10"] * 11 / 12 == pytest.approx(trec_eval(run, qrels)["ndcg@10"])
+    assert trec_eval(run, whole)["ndcg@10"] > trec_eval(run, qrels)["ndcg@10"]
+    assert status == 0
 
 
 def test_a_run_file_is_in_the_order_of_trec_eval_with_all_digits(
