@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from retrieval.data.collection import Collection
 from retrieval.data.quality import ReadTexts, TokenCounts
@@ -27,6 +28,7 @@ class Reading:
         self._prompts = prompts
         self._unknown = _unknown_token(model.tokenizer)
         self._read: dict[tuple[str, Side], ReadTexts] = {}
+        self._seen: dict[tuple[str, Side], NDArray[np.bool_]] = {}
 
     @property
     def read(self) -> Sequence[ReadTexts]:
@@ -35,7 +37,15 @@ class Reading:
 
     @contextmanager
     def of(self, collection: Collection, side: Side, rows: IntArray) -> Iterator[None]:
-        """Count what is encoded meanwhile: the ``queries`` or ``passages`` of a collection at ``rows``."""
+        """Count what is encoded meanwhile: the ``queries`` or ``passages`` of a collection at ``rows``.
+
+        Rows that have all been counted are not counted again: dev and test sets share candidates.
+        """
+        seen = self._seen.setdefault((collection.name, side), np.zeros(collection.counts[side], bool))
+        if seen[rows].all():
+            yield
+            return
+        seen[rows] = True
         around = self._counts(self._features([""], side)).tolist()
         frame, in_frame = around[0] if around else (0, 0)
         found: list[torch.Tensor] = []

@@ -50,10 +50,12 @@ class SentenceTransformerRetriever(Attackable):
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """float32[n, d]; see :class:`Retriever`."""
-        texts_of = collection.query_texts if side == "queries" else collection.passage_texts
+        queries = side == "queries"
+        texts_of = collection.query_texts if queries else collection.passage_texts
+        block_size = max(1, len(rows)) if queries else self._block
         vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
-        for start in range(0, len(rows), self._block):
-            own = rows[start : start + self._block]
+        for start in range(0, len(rows), block_size):
+            own = rows[start : start + block_size]
             with self._reading.of(collection, side, own):
                 block = self.encode_texts(texts_of(own), side)
             if start == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from retrieval.data.collection import Collection, open_collection
 from retrieval.errors import DataError
+from retrieval.evaluation.trec import read_qrels
 
 CORPUS, QUERIES, TEST = "corpus.jsonl", "queries.jsonl", "qrels/test.tsv"
 BOM = b"\xef\xbb\xbf"
@@ -165,3 +167,16 @@ def test_queries_without_a_relevant_passage_are_counted(folder: Path, tmp_path: 
     found = open_collection(folder, tmp_path / "cache")
     assert found.counts["queries/test"] == 2
     assert found.counts["dropped/test/queries"] == 1
+
+
+def test_other_judgements_survive_a_change_of_process(folder: Path, tmp_path: Path) -> None:
+    qrels = tmp_path / "qrels.txt"
+    qrels.write_bytes(BOM + b"q1 0 p5 2\r\nq2 0 p5 0\r\n")
+    found = open_collection(folder, tmp_path / "cache").judged_by("test", qrels, read_qrels)
+    for each in (found, pickle.loads(pickle.dumps(found))):
+        judged = each.judgements("test")
+        assert (judged.query_rows.tolist(), judged.passage_rows.tolist(), judged.grades.tolist()) == (
+            [1], [5], [2],
+        )  # fmt: skip
+        assert each.counts["queries/test"] == each.counts["dropped/test/queries"] == 1
+        assert judged.take([0]).source == judged.source != ""
