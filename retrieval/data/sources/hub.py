@@ -96,8 +96,8 @@ class Dataset(references.Reference):
             return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {first_line(root)}")
         return DownloadError(
             f"cannot load the dataset {name} ({first_line(error)}): download it where there is a network "
-            f"(hf download {name} --repo-type dataset --revision {self.settings.revision} --local-dir FOLDER), bring the "
-            f"folder here and set {self.key}.dataset=FOLDER"
+            f"(hf download {name} --repo-type dataset --revision {self.settings.revision} --local-dir FOLDER), "
+            f"bring the folder here and set {self.key}.dataset=FOLDER"
         )
 
 
