@@ -94,10 +94,10 @@ class Dataset(references.Reference):
             while root.__cause__ is not None:  # the library's own line says that there was an error
                 root = root.__cause__
             return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {first_line(root)}")
+        revision = self.settings.revision
         return DownloadError(
             f"cannot load the dataset {name} ({first_line(error)}): download it where there is a network "
-            f"(hf download {name} --repo-type dataset --revision {self.settings.revision} --local-dir FOLDER), "
-            f"bring the folder here and set {self.key}.dataset=FOLDER"
+            f"(hf download {name} --repo-type dataset --revision {revision} --local-dir FOLDER), bring the folder here and set {self.key}.dataset=FOLDER"
         )
 
 
