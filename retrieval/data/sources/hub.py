@@ -97,7 +97,8 @@ class Dataset(references.Reference):
         revision = self.settings.revision
         return DownloadError(
             f"cannot load the dataset {name} ({first_line(error)}): download it where there is a network "
-            f"(hf download {name} --repo-type dataset --revision {revision} --local-dir FOLDER), bring the folder here and set {self.key}.dataset=FOLDER"
+            f"(hf download {name} --repo-type dataset --revision {revision} --local-dir FOLDER), bring the "
+            f"folder here and set {self.key}.dataset=FOLDER"
         )
 
 
