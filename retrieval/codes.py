@@ -10,6 +10,9 @@ from typing import Literal
 
 Level = Literal["error", "warning", "info"]
 
+Finding = dict[str, str]
+"""A warning as it stands in ``result.json``: ``code``, ``message`` and ``remedy``."""
+
 
 @dataclass(frozen=True)
 class Code:
@@ -59,6 +62,42 @@ FAILURES = by_name(
 """What ends a run."""
 
 WARNINGS = by_name(
+    Code(
+        "UNKNOWN_WORDS",
+        "warning",
+        "over a tenth of the tokens of a collection's queries or passages are the tokenizer's unknown token: "
+        "words that the model cannot tell apart (where all of them are, training is refused)",
+        "use a model whose vocabulary knows the language and script of the texts, or model.init=scratch, "
+        "which learns one from the training texts",
+    ),
+    Code(
+        "EMPTY_TEXTS",
+        "warning",
+        "queries or passages hold no token once tokenised, so all of them are one and the same text",
+        "give them text, or remove them and their judgements",
+    ),
+    Code(
+        "REPEATED_TEXTS",
+        "warning",
+        "over 1 % of a collection's queries or passages repeat the text of another: copies of a passage get "
+        "the same score, and a copy that is not judged counts as irrelevant",
+        "remove the copies, or judge them as their originals are",
+    ),
+    Code(
+        "QUERIES_LEFT_OUT",
+        "warning",
+        "queries of a test or dev set have judgements, but none above 0: they are in no mean, while BEIR and "
+        "trec_eval -c count them as zeros",
+        "say so where figures are compared with BEIR's, or remove these queries from the judgements of both",
+    ),
+    Code(
+        "CONSTANT_SCORES",
+        "warning",
+        "at over a tenth of the queries of a set, all passages have one score: there the ranking metrics are "
+        "those of an arbitrary order",
+        "do not report these metrics; look for a collapsed encoder (lower train.lr), unknown words or empty "
+        "queries",
+    ),
     Code(
         "AT_CHANCE_LEVEL",
         "warning",
@@ -117,3 +156,8 @@ WARNINGS = by_name(
 
 CODES = FAILURES | WARNINGS
 """Every code of a run by its name."""
+
+
+def finding(name: str, message: str) -> Finding:
+    """The warning ``name`` with the message of a case; raises ValueError where it is not in the registry."""
+    return {"code": name, "message": message, "remedy": look_up(name, WARNINGS).remedy}

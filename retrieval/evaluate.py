@@ -4,24 +4,28 @@
     python -m retrieval.evaluate --run runs/RUN eval=full
     python -m retrieval.evaluate --model FOLDER-OR-HUB-ID data=local data.path=FOLDER eval=full
     python -m retrieval.evaluate --model FOLDER-OR-HUB-ID suite=beir-small
+    python -m retrieval.evaluate --run runs/RUN data=local data.path=FOLDER --qrels qrels.txt --run-out run
     python -m retrieval.evaluate --run runs/RUN attack=wsra --attacked attack.jsonl
     python -m retrieval.evaluate --run runs/OTHER attack.replay=attack.jsonl
 
 prints the metrics of ``result.json`` under the same keys, reference rows included (``untrained/…`` of a run
-alone: the initial weights of any other model are not known). Nothing in a run directory is changed.
+alone: the initial weights of any other model are not known), and its ``warnings``. Nothing in a run directory
+is changed.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from retrieval.codes import Finding
 from retrieval.config import Config, register_schema
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
@@ -31,7 +35,7 @@ from retrieval.run.funnel import command_status
 from retrieval.run.storage import writable_file, writable_folder
 
 if TYPE_CHECKING:
-    from retrieval.evaluation.suite import Reference
+    from retrieval.evaluation.suite import Measured, Reference
     from retrieval.search.retriever import Attackable
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
@@ -39,46 +43,83 @@ GROUPS = ("data", "eval", "attack")
 """Parts of the configuration that a measurement depends on."""
 
 
+@dataclass(frozen=True)
+class Files:
+    """Files of a measurement beside its metrics, where they are asked for."""
+
+    scores: Path | None
+    attacked: Path | None
+    qrels: Path | None
+    run_out: Path | None
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Overrides as of train.py: data=…, suite=…, eval=…, attack=…, cache=…", show_default=False
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run directory; its own data, eval and attack unless overrides name them.",
+        show_default=False,
+    ),
+]
+ModelName = Annotated[
+    str | None, typer.Option(help="Sentence-transformers folder or hub id.", show_default=False)
+]
+Temperature = Annotated[
+    float, typer.Option(help="Divides the scores of --model; contrastive entropy depends on it.")
+]
+BatchSize = Annotated[
+    int, typer.Option(help="Texts a forward pass of a model that is no BERT; of a BERT, tokens count.")
+]
+Device = Annotated[str | None, typer.Option(help="Torch device.", show_default="automatic")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(help="Write the metrics as JSON.", show_default=False, callback=writable_file),
+]
+ScoresFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder for per-query scores (Parquet).", show_default=False, callback=writable_folder),
+]
+AttackedFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the attacked passages (JSON lines).", show_default=False, callback=writable_file
+    ),
+]
+QrelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Judgements of the one test set (TREC: qid 0 docid rel) in place of the folder's.",
+        show_default=False,
+    ),
+]
+RunFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the ranking of the test set (TREC: qid Q0 docid rank score tag); of several sets one "
+        "file each, with {collection} in the name.",
+        show_default=False,
+        callback=writable_file,
+    ),
+]
+
+
 def evaluate(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Overrides as of train.py: data=…, suite=…, eval=…, attack=…, cache=…", show_default=False
-        ),
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run directory; its own data, eval and attack unless overrides name them.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Sentence-transformers folder or hub id.", show_default=False)
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Divides the scores of --model; contrastive entropy depends on it.")
-    ] = 1.0,
-    batch_size: Annotated[
-        int, typer.Option(help="Texts a forward pass of a model that is no BERT; of a BERT, tokens count.")
-    ] = 64,
-    device: Annotated[str | None, typer.Option(help="Torch device.", show_default="automatic")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the metrics as JSON.", show_default=False, callback=writable_file),
-    ] = None,
-    scores: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for per-query scores (Parquet).", show_default=False, callback=writable_folder
-        ),
-    ] = None,
-    attacked: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the attacked passages (JSON lines).", show_default=False, callback=writable_file
-        ),
-    ] = None,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    model: ModelName = None,
+    temperature: Temperature = 1.0,
+    batch_size: BatchSize = 64,
+    device: Device = None,
+    out: JsonFile = None,
+    scores: ScoresFolder = None,
+    attacked: AttackedFile = None,
+    qrels: QrelsFile = None,
+    run_out: RunFile = None,
 ) -> None:
     """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
     if (run is None) == (model is None):
@@ -92,11 +133,14 @@ def evaluate(
     config = _compose(overrides or [], run)
     if attacked is not None and config.attack.name == "none" and config.attack.replay is None:
         raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
-    result = _measure(config, run, model, temperature, batch_size, device, scores, attacked)
-    for key in sorted(result):
-        print(f"{key:48s} {result[key]:.6g}")
+    if qrels is not None and not qrels.is_file():
+        raise ConfigError(f"--qrels {qrels}: no such file; give a TREC qrels file, or leave it out")
+    files = Files(scores, attacked, qrels, run_out)
+    metrics, warnings = _measure(config, run, model, temperature, batch_size, device, files)
+    for key in sorted(metrics):
+        print(f"{key:48s} {metrics[key]:.6g}")
     if out is not None:
-        write_json(out, result)
+        write_json(out, {**metrics, "warnings": warnings})
 
 
 def _compose(overrides: list[str], run: Path | None) -> Config:
@@ -130,17 +174,18 @@ def _measure(
     temperature: float,
     batch_size: int,
     device: str | None,
-    scores: Path | None,
-    attacked: Path | None,
-) -> dict[str, Any]:
+    files: Files,
+) -> tuple[dict[str, float], list[Finding]]:
+    """The metrics and their warnings, which are shown; what ``files`` names is read and written."""
     import torch
 
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
+    from retrieval.data.quality import findings_of, show
+    from retrieval.evaluation import trec
     from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
-    from retrieval.evaluation.adversarial.records import save_attacked
+    from retrieval.evaluation.findings import findings_of_sets
     from retrieval.evaluation.measuring import Collections, measure_all
-    from retrieval.evaluation.suite import save_scores
     from retrieval.run import hardware
     from retrieval.search.loading import run_retriever
     from retrieval.search.sentence_transformer import sentence_transformer_retriever
@@ -151,7 +196,11 @@ def _measure(
     attack = AttackEvaluation.load(config.attack)
     suite = sources.prepare(config.data, cache)
     robust_dev, ood = open_domains(suite.robust_dev, cache), open_domains(suite.ood, cache)
-    collections = Collections(open_collection(suite.in_domain, cache), robust_dev, ood)
+    in_domain = open_collection(suite.in_domain, cache)
+    if files.qrels is not None:
+        in_domain = trec.judged_by(files.qrels, in_domain, ood)
+    collections = Collections(in_domain, robust_dev, ood)
+    runs = {} if files.run_out is None else trec.run_files(files.run_out, in_domain, ood)
     retriever: Attackable
     if run is not None:
         retriever = run_retriever(run, device, config.cache, batch_size=batch_size)
@@ -166,11 +215,21 @@ def _measure(
         )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
     measured = measure_all(retriever, collections, config, attack, untrained)
-    if attacked is not None and measured.attacked is not None:
-        save_attacked(measured.attacked, attacked)
-    if scores is not None:
-        save_scores(measured.scores, scores)
-    return measured.metrics
+    trec.save_runs(measured.scores, runs, (run or Path(str(model))).resolve().name)
+    _save(measured, files)
+    warnings = [*findings_of(retriever.read), *findings_of_sets(measured)]
+    show(warnings)
+    return measured.metrics, warnings
+
+
+def _save(measured: Measured, files: Files) -> None:
+    from retrieval.evaluation.adversarial.records import save_attacked
+    from retrieval.evaluation.suite import save_scores
+
+    if files.attacked is not None and measured.attacked is not None:
+        save_attacked(measured.attacked, files.attacked)
+    if files.scores is not None:
+        save_scores(measured.scores, files.scores)
 
 
 def _untrained(run: Path, config: Config, device: str | None) -> Reference:

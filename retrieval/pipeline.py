@@ -6,11 +6,14 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from retrieval.codes import Finding
 from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import ATTACK_FILE
 from retrieval.config.validation import validate
+from retrieval.data.quality import findings_of
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.records import save_attacked
+from retrieval.evaluation.findings import findings_of_sets
 from retrieval.evaluation.measuring import Collections, UntrainedReference, measure_all
 from retrieval.evaluation.suite import save_scores
 from retrieval.opened import Run
@@ -104,9 +107,11 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         with together(directory, cell.trainer.devices) as group:
             trained = train(cell, data, directory, mirror, device, precision, group)
         result = _describe(cell, directory, fingerprint, trained, data, precision)
-        result |= _evaluate(cell, data, directory, trained, precision, attack)
+        measured, findings = _evaluate(cell, data, directory, trained, precision, attack)
+        result |= measured
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
-        result["warnings"] = diagnose(trained.objective.control, directory.metrics(), result)
+        findings = [*findings_of(data.store.read), *findings]
+        result["warnings"] = findings + diagnose(trained.objective.control, directory.metrics(), result)
         lengths = cell.data.max_query_length, cell.data.max_passage_length
         trained.encoder.cpu().export(data.tokenizer, lengths, directory.model)
         directory.finish(result)
@@ -187,9 +192,10 @@ def _evaluate(
     trained: Trained,
     precision: str,
     attack: AttackEvaluation | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Finding]]:
+    """The measured part of ``result.json``, and warnings about it."""
     if cell.eval.name == "none":
-        return {}
+        return {}, []
     directory.progress(cell.train.steps, phase="evaluate")
     untrained = None
     if cell.eval.untrained:
@@ -200,8 +206,5 @@ def _evaluate(
     save_scores(measured.scores, directory.path / "scores")
     if measured.attacked is not None:
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
-    return {
-        **measured.metrics,
-        "cost/eval_seconds": measured.seconds,
-        "cost/eval_flops": trained.encoder.flops(retriever.work),
-    }
+    costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": trained.encoder.flops(retriever.work)}
+    return {**measured.metrics, **costs}, list(findings_of_sets(measured))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from retrieval.data import index, records
 from retrieval.data.cache import build_once
 from retrieval.data.index import Table
+from retrieval.data.judgements import ReadLines, relevant_pairs
+from retrieval.run.files import file_hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class Judgements:
     """``[m]``, row in ``corpus.jsonl``, counted from 0."""
     grades: NDArray[np.int32]
     """``[m]``, graded relevance, 1 or more."""
+    source: str = ""
+    """Hash of the file that they come from, where they stand in place of the collection's own."""
 
     def __len__(self) -> int:
         return len(self.query_rows)
@@ -34,7 +38,8 @@ class Judgements:
     def take(self, indexes: ArrayLike) -> Judgements:
         """The pairs at ``indexes`` (int64[k]), in that order."""
         chosen = np.asarray(indexes, dtype=np.int64)
-        return Judgements(self.query_rows[chosen], self.passage_rows[chosen], self.grades[chosen])
+        rows = self.query_rows[chosen], self.passage_rows[chosen]
+        return Judgements(*rows, self.grades[chosen], self.source)
 
 
 class Collection:
@@ -57,19 +62,28 @@ class Collection:
     drop_identical: bool
     """Whether the passage with a query's own id never counts for it; ``collection.json`` says so."""
 
-    def __init__(self, folder: Path, index_folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        index_folder: Path,
+        name: str,
+        judged: Mapping[str, Judgements] | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """``judged``: judgements of splits in place of the folder's own, ``counts``: theirs."""
         meta: dict[str, Any] = json.loads((index_folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.name = name
         self.fingerprint = meta["fingerprint"]
-        self.counts = meta["counts"]
+        self.counts = {**meta["counts"], **(counts or {})}
         self.splits = tuple(meta["splits"])
         self.drop_identical = bool(meta.get("drop_identical", False))
         self._index = index_folder
+        self._replaced = dict(judged or {}), dict(counts or {})
 
-    def __reduce__(self) -> tuple[type[Collection], tuple[Path, Path, str]]:
+    def __reduce__(self) -> tuple[type[Collection], tuple[Any, ...]]:
         # A worker process maps the arrays again instead of receiving copies of them.
-        return Collection, (self.folder, self._index, self.name)
+        return Collection, (self.folder, self._index, self.name, *self._replaced)
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {self.counts['passages']} passages, splits={self.splits})"
@@ -110,9 +124,21 @@ class Collection:
         """Row of the passage of each id, −1 where there is none (int64[k])."""
         return self._passages.rows(ids)
 
+    def query_rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Row of the query of each id, −1 where there is none (int64[k])."""
+        return self._queries.rows(ids)
+
+    def id_with_space(self) -> str | None:
+        """The first id of a query, or else of a passage, that holds white space; ``None`` without one."""
+        return self._queries.id_with_space() or self._passages.id_with_space()
+
     def passage_hashes(self) -> NDArray[np.uint64]:
         """``[passages]`` hash of each text without case and white space, memory-mapped."""
         return self._passages.hashes
+
+    def query_hashes(self) -> NDArray[np.uint64]:
+        """``[queries]`` the same of queries."""
+        return self._queries.hashes
 
     def judgements(self, split: str) -> Judgements:
         """Relevant pairs of ``split``.
@@ -122,8 +148,24 @@ class Collection:
         """
         if split not in self.splits:
             raise KeyError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        if split in self._replaced[0]:
+            return self._replaced[0][split]
         files = (self._index / f"qrels-{split}.{column}.npy" for column in index.COLUMNS)
         return Judgements(*(np.load(file, mmap_mode="r") for file in files))
+
+    def judged_by(self, split: str, path: Path, read: ReadLines) -> Collection:
+        """The same collection with the judgements of a file in place of those of ``split``.
+
+        ``read``: the lines of the file.
+
+        Raises:
+            DataError: a line is malformed or names an unknown id; no pair is relevant.
+        """
+        nothing = np.empty(0, dtype=np.int64)
+        columns, counts = relevant_pairs(path, read, self.query_rows, self.passage_rows, nothing)
+        judged = {split: Judgements(*columns, file_hash(path))}
+        named = {name.format(split=split): count for name, count in counts.items()}
+        return Collection(self.folder, self._index, self.name, judged, named)
 
     @cached_property
     def _passages(self) -> Table:

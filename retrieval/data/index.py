@@ -8,7 +8,6 @@ import json
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from tqdm import tqdm
 
 from retrieval.data import records
 from retrieval.data.cache import digest
+from retrieval.data.judgements import relevant_pairs
 from retrieval.errors import DataError
 from retrieval.run.files import file_hash, read_json, write_text
 
-VERSION = 1
-CORPUS = "corpus.jsonl"
-QUERIES = "queries.jsonl"
+VERSION = 2
+CORPUS, QUERIES = records.CORPUS, records.QUERIES
 ABOUT = "collection.json"
 """Optional: ``drop_identical`` (BEIR's rule for ArguAna and Quora) and ``dropped`` (reason -> count)."""
 COLUMNS = ("query_rows", "passage_rows", "grades")
@@ -31,7 +30,7 @@ _LAYOUT = "a collection in BEIR format holds corpus.jsonl, queries.jsonl and qre
 # File systems stamp files with a coarse clock: a file changed again within the same tick would
 # keep its time and size, so the hash of a file younger than this many seconds is not remembered.
 _SETTLED_SECONDS = 2.0
-_JUDGEMENTS_A_BLOCK = 50_000
+_SPACES = b" \t\n\v\f\r"
 
 Parse = Callable[[bytes, Path, int], tuple[str, str]]
 
@@ -77,6 +76,13 @@ class Table:
         real = [(first, second) for first, second in pairs if len(set(self.ids([first, second]))) == 1]
         return min(real, key=lambda pair: pair[1], default=(-1, -1))
 
+    def id_with_space(self) -> str | None:
+        """The first id that holds ASCII white space; ``None`` without one."""
+        places = np.flatnonzero(np.isin(self._ids, np.frombuffer(_SPACES, np.uint8)))
+        if not len(places):
+            return None
+        return self.ids([np.searchsorted(self._id_ends, places[0], side="right") - 1])[0]
+
     def lines(self, path: Path, rows: ArrayLike) -> Iterator[tuple[bytes, int]]:
         """Bytes and number (from 1) of the lines at ``rows`` of ``path``."""
         wanted = np.asarray(rows, dtype=np.int64)
@@ -95,8 +101,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     """
     for name in (CORPUS, QUERIES):
         if not (folder / name).is_file():
-            packed = f"; unpack {name}.gz beside it" if (folder / f"{name}.gz").is_file() else ""
-            raise DataError(f"{folder / name}: no such file; {_LAYOUT}{packed}")
+            raise DataError(f"{folder / name}: no such file; {_LAYOUT}{_elsewhere(folder, name)}")
     files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
     if not files:
         packed = "; unpack its *.tsv.gz" if any((folder / "qrels").glob("*.tsv.gz")) else ""
@@ -106,6 +111,14 @@ def split_files(folder: Path) -> dict[str, Path]:
             raise DataError(f"{path}: not a file; {_LAYOUT}")
     known = [split for split in ("train", "dev", "test") if split in files]
     return {split: files[split] for split in [*known, *sorted(set(files) - set(known))]}
+
+
+def _elsewhere(folder: Path, name: str) -> str:
+    """Where a file that is missing may be: packed, or a folder deeper, as archives are unpacked."""
+    if (folder / f"{name}.gz").is_file():
+        return f"; unpack {name}.gz"
+    inner = next((path.parent for path in sorted(folder.glob(f"*/{name}"))), None)
+    return f"; is it {inner}?" if inner else ""
 
 
 def fingerprint(folder: Path, cache: Path | None) -> str:
@@ -229,56 +242,8 @@ def _build_judgements(
     path: Path, split: str, queries: Table, passages: Table, left_out: NDArray[np.int64], target: Path
 ) -> dict[str, int]:
     """Write the relevant pairs of one qrels file; return its counts."""
-    numbers, query_rows, passage_rows, scores = _read_judgements(path, queries, passages)
-    order = np.lexsort((passage_rows, query_rows))
-    query_rows, passage_rows = query_rows[order], passage_rows[order]
-    grades = scores[order]
-    repeated = np.zeros(len(order), dtype=bool)
-    repeated[1:] = (query_rows[1:] == query_rows[:-1]) & (passage_rows[1:] == passage_rows[:-1])
-    for at in (np.flatnonzero(repeated[1:] & (grades[1:] != grades[:-1])) + 1).tolist():
-        other = f"{grades[at - 1]} on line {numbers[order[at - 1]]}"
-        records.refuse(
-            path, numbers[order[at]], f"the pair has score {grades[at]} here and {other}; keep one"
-        )
-    irrelevant = ~repeated & (grades <= 0)
-    without_text = ~repeated & (grades > 0) & np.isin(passage_rows, left_out)
-    kept = ~(repeated | irrelevant | without_text)
-    if not kept.any():
-        raise DataError(f"{path}: no relevant pair (a score of 1 or more); remove the file or add judgements")
-    columns: tuple[NDArray[Any], ...] = (query_rows, passage_rows, grades)
-    for column, values in zip(COLUMNS, columns, strict=True):
-        np.save(target / f"qrels-{split}.{column}.npy", values[kept])
-    return {
-        f"pairs/{split}": int(kept.sum()),
-        f"queries/{split}": len(np.unique(query_rows[kept])),
-        f"dropped/{split}/repeated": int(repeated.sum()),
-        f"dropped/{split}/not_relevant": int(irrelevant.sum()),
-        f"dropped/{split}/empty_passage": int(without_text.sum()),
-    }
-
-
-def _read_judgements(
-    path: Path, queries: Table, passages: Table
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """Line numbers, query rows, passage rows and scores of a qrels file; ids are held a block at a time."""
-    lines, blocks = records.read_qrels(path), []
-    while block := list(islice(lines, _JUDGEMENTS_A_BLOCK)):
-        numbers, query_ids, passage_ids, scores = zip(*block, strict=True)
-        parts = (numbers, queries.rows(query_ids), passages.rows(passage_ids), scores)
-        blocks.append([np.array(part, dtype=np.int64) for part in parts])
-    columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)] or [np.empty(0, np.int64)] * 4
-    for kind, file, rows in (("query", QUERIES, columns[1]), ("passage", CORPUS, columns[2])):
-        _refuse_unknown(path, kind, file, columns[0][rows < 0])
-    return columns[0], columns[1], columns[2], columns[3].astype(np.int32)
-
-
-def _refuse_unknown(path: Path, kind: str, file: str, unknown: NDArray[np.int64]) -> None:
-    """Refuse a qrels file whose lines ``unknown`` name a query or passage that is not in ``file``."""
-    if not len(unknown):
-        return
-    first = int(unknown[0])
-    _, query, passage, _ = next(islice(records.read_qrels(path), first - 2, None))
-    identifier = query if kind == "query" else passage
-    reason = f"{kind} id {identifier!r} is not in {file}; add the {kind} or remove the judgement"
-    more = f" ({len(unknown) - 1} more such lines)" if len(unknown) > 1 else ""
-    records.refuse(path, first, reason + more)
+    columns, counts = relevant_pairs(path, records.read_qrels, queries.rows, passages.rows, left_out)
+    parts: tuple[NDArray[Any], ...] = columns
+    for column, values in zip(COLUMNS, parts, strict=True):
+        np.save(target / f"qrels-{split}.{column}.npy", values)
+    return {name.format(split=split): count for name, count in counts.items()}

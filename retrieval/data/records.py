@@ -9,8 +9,11 @@ from typing import Any, NoReturn
 
 from retrieval.errors import DataError
 
+CORPUS = "corpus.jsonl"
+QUERIES = "queries.jsonl"
 QRELS_HEADER = ("query-id", "corpus-id", "score")
 _QRELS_LAYOUT = "it must be query-id, corpus-id, score with a tab between"
+_SHOWN = 200
 # At most nine digits, so that a score fits 32 bits.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}\Z")
 
@@ -58,18 +61,35 @@ def read_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
     """
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
-            columns = _decode(raw, path, line).rstrip("\r\n").split("\t")
+            columns = decode(raw, path, line).rstrip("\r\n").split("\t")
             if line == 1:
                 if tuple(columns) != QRELS_HEADER:
-                    refuse(path, line, f"the header is {columns!r}; {_QRELS_LAYOUT}")
+                    shown = repr(columns)
+                    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+                    refuse(path, line, f"the header is {shown}; {_QRELS_LAYOUT}{_trec_hint(columns)}")
                 continue
+            if columns == [""]:
+                refuse(path, line, "blank line; remove it")
             if len(columns) != 3:
                 refuse(path, line, f"{len(columns)} column(s); {_QRELS_LAYOUT}")
-            if not _INTEGER.match(columns[2]):
-                refuse(
-                    path, line, f"score {columns[2]!r} is not an integer; relevant passages have 1 or more"
-                )
-            yield line, columns[0], columns[1], int(columns[2])
+            yield line, columns[0], columns[1], grade(columns[2], path, line)
+
+
+def _trec_hint(columns: list[str]) -> str:
+    if len(columns) != 4:
+        return ""
+    return " (a TREC qrels file is for retrieval.evaluate --qrels)"
+
+
+def grade(text: str, path: Path, line: int) -> int:
+    """The grade of a judgement.
+
+    Raises:
+        DataError: it is no integer.
+    """
+    if not _INTEGER.match(text):
+        refuse(path, line, f"score {text!r} is not an integer; relevant passages have 1 or more")
+    return int(text)
 
 
 def hash_id(identifier: str) -> int:
@@ -84,7 +104,7 @@ def hash_text(text: str) -> int:
 
 
 def _parse_object(raw: bytes, path: Path, line: int) -> dict[str, Any]:
-    text = _decode(raw, path, line).rstrip()
+    text = decode(raw, path, line).rstrip()
     if not text:
         refuse(path, line, "blank line; remove it")
     try:
@@ -119,9 +139,14 @@ def _string(record: dict[str, Any], key: str, path: Path, line: int) -> str:
     refuse(path, line, f"{key} is {_kind(value)}; it must be a string")
 
 
-def _decode(raw: bytes, path: Path, line: int) -> str:
+def decode(raw: bytes, path: Path, line: int) -> str:
+    """The text of a line, without the mark that some editors put before the first.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
         refuse(path, line, f"not valid UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
 

@@ -108,6 +108,8 @@ def build_evaluation_set(
         identical = _columns(passage_rows, collection.passage_rows(collection.query_ids(query_rows)))
     indptr = np.searchsorted(positions, np.arange(len(query_rows) + 1)).astype(np.int64)
     choice = [collection.fingerprint, split, config.max_queries, config.pool, config.seed, drop_identical]
+    if judgements.source:
+        choice.append(judgements.source)
     return EvaluationSet(
         name=collection.name,
         collection=collection,

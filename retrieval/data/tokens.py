@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,6 +14,7 @@ from retrieval.config.data import DataConfig
 from retrieval.data.arrays import within
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
+from retrieval.data.quality import ReadTexts, TokenCounter, TokenCounts, show
 from retrieval.errors import ConfigError, first_line
 
 Side: TypeAlias = Literal["queries", "passages"]
@@ -22,6 +23,7 @@ CHUNK = 4096
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 TOKENIZER_VERSION = 2
+STORE_VERSION = 3
 
 MOST_CHARACTERS = 1000
 """Characters that a trained vocabulary knows."""
@@ -159,6 +161,7 @@ class TokenStore:
         meta = json.loads((folder / "store.json").read_text())
         self.folder = folder
         self.vocabulary = int(meta["vocabulary"])
+        self.counts = TokenCounts(**meta["counts"])
         # A memory map of an empty file is an error, and an empty side of a collection is not.
         empty = meta["tokens"] == 0
         dtype = np.dtype(meta["dtype"])
@@ -185,7 +188,17 @@ def tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, prompt: str
     ``prompt`` stands before each text and counts. A text of no token, which only tokenizers without special
     tokens make, becomes one padding token.
     """
-    encoded = tokenizer(
+    encoded = _tokenized(tokenizer, texts, max_length, prompt, **options)
+    for row, ids in enumerate(encoded["input_ids"]):
+        if not ids:
+            encoded["input_ids"][row] = [tokenizer.pad_token_id]
+            if "offset_mapping" in encoded:
+                encoded["offset_mapping"][row] = [(0, 0)]
+    return encoded
+
+
+def _tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, prompt: str, **options: Any) -> Any:
+    return tokenizer(
         [prompt + text for text in texts] if prompt else list(texts),
         truncation=True,
         max_length=max_length,
@@ -193,12 +206,6 @@ def tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, prompt: str
         return_token_type_ids=False,
         **options,
     )
-    for row, ids in enumerate(encoded["input_ids"]):
-        if not ids:
-            encoded["input_ids"][row] = [tokenizer.pad_token_id]
-            if "offset_mapping" in encoded:
-                encoded["offset_mapping"][row] = [(0, 0)]
-    return encoded
 
 
 @dataclass(frozen=True)
@@ -214,6 +221,8 @@ class TokenStores:
     prompts: tuple[str, str] = ("", "")
     """Text before each query and each passage."""
     _opened: dict[str, TokenStore] = field(default_factory=dict)
+    read: list[ReadTexts] = field(default_factory=list)
+    """What was opened so far, for its warnings."""
 
     def length(self, side: Side) -> int:
         """Tokens of a text of ``side`` at most, special ones included."""
@@ -234,34 +243,52 @@ class TokenStores:
         """
         length = self.length(side)
         prompt = self.prompt(side)
-        parts = [collection.fingerprint, side, self.fingerprint, length, TOKENIZER_VERSION]
+        parts = [collection.fingerprint, side, self.fingerprint, length, STORE_VERSION]
         key = digest([*parts, prompt] if prompt else parts)
         if key not in self._opened:
 
             def build(folder: Path) -> None:
                 records = collection.queries() if side == "queries" else collection.passages()
-                write_store(folder, (text for _, text in records), self.tokenizer, length, prompt)
+                texts = (text for _, text in records)
+                counts = write_store(folder, texts, self.tokenizer, length, prompt)
+                show(ReadTexts(collection, side, counts).findings())
 
             describe = f"tokenising the {side} of {collection.name}"
             folder = build_once(self.cache / "tokens" / key[:16], build, describe=describe)
             self._opened[key] = TokenStore(folder)
+            self.read.append(ReadTexts(collection, side, self._opened[key].counts))
         return self._opened[key]
 
 
 def write_store(
     folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int, prompt: str = ""
-) -> None:
-    """Tokenise ``texts``, each after ``prompt``, into the empty ``folder`` that :class:`TokenStore` opens."""
+) -> TokenCounts:
+    """Tokenise ``texts``, each after ``prompt``, into the empty ``folder`` that :class:`TokenStore` opens.
+
+    Returns: what the tokenizer made of them.
+    """
     vocabulary = len(tokenizer)
     dtype = np.dtype(np.uint16 if vocabulary <= np.iinfo(np.uint16).max else np.int32)
     lengths: list[np.ndarray] = []
+    counter = _counter(tokenizer, max_length, prompt)
     with (folder / "ids.bin").open("wb") as file:
         while chunk := list(islice(texts, CHUNK)):
             encoded = tokenized(tokenizer, chunk, max_length, prompt)["input_ids"]
             lengths.append(np.fromiter((len(ids) for ids in encoded), np.int64, len(encoded)))
             flat = np.fromiter((i for ids in encoded for i in ids), np.int64, int(lengths[-1].sum()))
             file.write(flat.astype(dtype).tobytes())
+            counter.add(encoded, flat)
     counts = np.concatenate([np.zeros(1, np.int64), *lengths])
     np.save(folder / "offsets.npy", np.cumsum(counts), allow_pickle=False)
     sizes = {"vocabulary": vocabulary, "texts": len(counts) - 1, "tokens": int(counts.sum())}
-    (folder / "store.json").write_text(json.dumps({"dtype": dtype.name, **sizes}))
+    meta = {"dtype": dtype.name, **sizes, "counts": asdict(counter.counts)}
+    (folder / "store.json").write_text(json.dumps(meta))
+    return counter.counts
+
+
+def _counter(tokenizer: Any, max_length: int, prompt: str) -> TokenCounter:
+    # A space at the end of a prompt is a token of its own only where no text follows.
+    frame, blank = (
+        _tokenized(tokenizer, [""], max_length, text)["input_ids"][0] for text in (prompt.rstrip(), prompt)
+    )
+    return TokenCounter(frame, blank or [tokenizer.pad_token_id], tokenizer.unk_token_id)

@@ -40,9 +40,10 @@ def check_candidates(evaluation_set: EvaluationSet, candidates: IntArray, negati
             continue
         identifier = evaluation_set.query_ids()[query]
         pool, passages = len(evaluation_set.passage_rows), evaluation_set.collection.counts["passages"]
-        fix = f"set eval.negatives={available} or less"
+        fixes = [f"set eval.negatives={available} or less"] if available else []
         if pool < passages:
-            fix += f", or eval.pool above {pool} (the corpus has {passages})"
+            fixes.append(f"set eval.pool above {pool} (the corpus has {passages})")
+        fix = ", or ".join(fixes) or "all are relevant, so add others or remove the query's judgements"
         raise ConfigError(
             f"{evaluation_set.name}: contrastive entropy needs {negatives} irrelevant passages a query, but "
             f"query {identifier!r} has {available} among the {pool} candidates; {fix}"

@@ -29,7 +29,7 @@ from retrieval.evaluation.contrastive_entropy import (
 from retrieval.evaluation.encoded import KeptRows, encoded_shards
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
-from retrieval.search.ranking import rank, ranking_metrics
+from retrieval.search.ranking import Ranking, rank, ranking_metrics
 from retrieval.search.retriever import Retriever
 
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
@@ -74,6 +74,8 @@ class SetScores:
     """float64[pairs], contrastive entropy of each relevant pair."""
     encoded: tuple[FloatArray, FloatArray] | None = None
     """Its queries float32[q, …] and pool float32[p, …], where they were kept for an attack."""
+    ranking: Ranking | None = None
+    """What ranking metrics are of, where the set was ranked."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def measure(
     metrics = {CONTRASTIVE_ENTROPY: means_by_query(pairs, evaluation_set)}
     metrics |= ranking_metrics(ranking, evaluation_set)
     encoded = (queries, whole[0].rows()) if whole else None
-    return SetScores(evaluation_set, metrics, pairs, encoded)
+    return SetScores(evaluation_set, metrics, pairs, encoded, ranking)
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:

@@ -13,6 +13,7 @@ from retrieval.data.layout import Block, group_tokens
 from retrieval.models import bert
 from retrieval.models.encoding import batches_of
 from retrieval.models.scorer import DTYPES
+from retrieval.search.reading import Count, uncounted
 
 TEXTS_A_CHUNK = 1024
 """Texts that are tokenised together."""
@@ -49,13 +50,15 @@ class PackedSentenceTransformer:
             and not getattr(backbone.config, "is_encoder_decoder", False)
         )
 
-    def __call__(self, texts: Sequence[str], prompt: str, task: str, describe: str | None) -> FloatArray:
+    def __call__(
+        self, texts: Sequence[str], prompt: str, task: str, describe: str, count: Count = uncounted
+    ) -> FloatArray:
         """float32[n, d] before any normalisation that the caller asks for.
 
         ``prompt``: text before each; ``task``: ``query`` or ``document``, for modules that tell them apart;
-        ``describe``: names the work on a progress bar.
+        ``describe``: names the work on a progress bar; ``count``: sees the prepared texts.
         """
-        ids, lengths = self._tokens(texts, prompt, task)
+        ids, lengths = self._tokens(texts, prompt, task, count)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         found: FloatArray | None = None
         self._model.eval()
@@ -71,12 +74,15 @@ class PackedSentenceTransformer:
                 bar.update(len(rows))
         return np.empty((0, 0), np.float32) if found is None else found
 
-    def _tokens(self, texts: Sequence[str], prompt: str, task: str) -> tuple[np.ndarray, np.ndarray]:
+    def _tokens(
+        self, texts: Sequence[str], prompt: str, task: str, count: Count
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of all texts, one after the other, and how many each has."""
         parts, lengths = [], []
         for start in range(0, len(texts), TEXTS_A_CHUNK):
             chunk = list(texts[start : start + TEXTS_A_CHUNK])
             features = self._model.preprocess(chunk, prompt=prompt or None, task=task)
+            count(features)
             ids, mask = (features[name].cpu().numpy() for name in _MASKED[:2])
             parts.append(ids[mask.astype(bool)])
             lengths.append(mask.sum(1))

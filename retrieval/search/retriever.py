@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.layout import group_tokens
+from retrieval.data.quality import ReadTexts
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side, TokenStore, TokenStores
 from retrieval.models.encoding import encode_rows
@@ -42,6 +43,11 @@ class Retriever(ABC):
     """Encodes queries and passages of collections to rows; :attr:`scores` tells the scores of rows."""
 
     scores: Scores
+
+    @property
+    def read(self) -> Sequence[ReadTexts]:
+        """What it has encoded so far of which collections, where it is a tokenizer that reads them."""
+        return ()
 
     @abstractmethod
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
@@ -132,6 +138,11 @@ class ScorerRetriever(Attackable):
         self._trim = heap_trimmer()
         self.work = Work()
         """Texts of collections that were put through the scorer so far."""
+
+    @property
+    def read(self) -> Sequence[ReadTexts]:
+        """See :class:`Retriever`; whole collections."""
+        return self._stores.read
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """See :class:`Retriever`."""

@@ -9,6 +9,7 @@ import torch
 
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
+from retrieval.data.quality import ReadTexts
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side, give_padding
 from retrieval.errors import ConfigError, ParetrieveError, first_line
@@ -16,6 +17,7 @@ from retrieval.models.backbones import check_weights
 from retrieval.models.checkpoint import VECTORS, check_parts, kind_of
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.packed import BAR_TEXTS, PackedSentenceTransformer
+from retrieval.search.reading import Count, Reading, uncounted
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
 
 SIMILARITIES = ("dot", "cosine")
@@ -49,6 +51,13 @@ class SentenceTransformerRetriever(Attackable):
             "convert_to_numpy": True,
         }
         self._prompt = self._prompt_of("document", "passage", "corpus")
+        prompts: dict[Side, str] = {"queries": self._prompt_of("query"), "passages": self._prompt}
+        self._reading = Reading(model, prompts)
+
+    @property
+    def read(self) -> Sequence[ReadTexts]:
+        """See :class:`Retriever`; the texts that were encoded."""
+        return self._reading.read
 
     def _prompt_of(self, *names: str) -> str:
         """The first prompt of these names that the model has, or its default one."""
@@ -57,11 +66,14 @@ class SentenceTransformerRetriever(Attackable):
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """float32[n, d]; see :class:`Retriever`."""
-        if side == "queries":
-            return self.encode_texts(collection.query_texts(rows), side)
+        queries = side == "queries"
+        texts_of = collection.query_texts if queries else collection.passage_texts
+        block_size = max(1, len(rows)) if queries else self._block
         vectors: FloatArray = np.empty((0, 0), dtype=np.float32)
-        for start in range(0, len(rows), self._block):
-            block = self.encode_texts(collection.passage_texts(rows[start : start + self._block]), side)
+        for start in range(0, len(rows), block_size):
+            own = rows[start : start + block_size]
+            with self._reading.of(collection, side, own) as count:
+                block = self._encoded(texts_of(own), side, count)
             if start == 0:
                 vectors = np.empty((len(rows), block.shape[1]), dtype=np.float32)
             vectors[start : start + len(block)] = block
@@ -69,20 +81,25 @@ class SentenceTransformerRetriever(Attackable):
 
     def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
         """float32[n, d]; the temperature is in the queries' vectors."""
+        return self._encoded(texts, side, uncounted)
+
+    def _encoded(self, texts: Sequence[str], side: Side, count: Count) -> FloatArray:
         of_queries = side == "queries"
         if self._packed is not None:
-            vectors = self._by_packed(self._packed, texts, side)
+            vectors = self._by_packed(self._packed, texts, side, count)
         else:
             encode = self.model.encode_query if of_queries else self.model.encode_document
             shown = len(texts) >= BAR_TEXTS
             vectors = encode(list(texts), show_progress_bar=shown, **self._options).astype(np.float32)
         return vectors / self._temperature if of_queries else vectors
 
-    def _by_packed(self, packed: PackedSentenceTransformer, texts: Sequence[str], side: Side) -> FloatArray:
+    def _by_packed(
+        self, packed: PackedSentenceTransformer, texts: Sequence[str], side: Side, count: Count
+    ) -> FloatArray:
         if side == "queries":
-            vectors = packed(texts, self._prompt_of("query"), "query", side)
+            vectors = packed(texts, self._prompt_of("query"), "query", side, count)
         else:
-            vectors = packed(texts, self._prompt, "document", side)
+            vectors = packed(texts, self._prompt, "document", side, count)
         vectors = vectors[:, : self.model.truncate_dim]
         if not self.normalize:
             return vectors

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.codes import WARNINGS, look_up
+from retrieval.codes import Finding, finding
 from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.target import Target
 
@@ -35,12 +35,10 @@ LEAST_RECALIBRATIONS = 4
 FRONTIER_TOLERANCE = 0.01
 CHANCE_TOLERANCE = 0.005
 
-Warning_ = dict[str, str]
-
 
 def diagnose(
     control: OmegaController | None, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
-) -> list[Warning_]:
+) -> list[Finding]:
     """Warnings of a finished run: ``{"code", "message", "remedy"}`` each.
 
     ``control``: of ω, where the strategy has one; ``lines``: of ``metrics.jsonl``; ``result``: what is
@@ -49,11 +47,7 @@ def diagnose(
     findings: list[tuple[str, str | None]] = [("AT_CHANCE_LEVEL", chance_level(result))]
     if control is not None:
         findings += _of_omega(control, lines, result)
-    return [
-        {"code": code, "message": message, "remedy": look_up(code, WARNINGS).remedy}
-        for code, message in findings
-        if message is not None
-    ]
+    return [finding(code, message) for code, message in findings if message is not None]
 
 
 def _of_omega(

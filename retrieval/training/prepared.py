@@ -13,13 +13,13 @@ from retrieval.data import sources, splits
 from retrieval.data.batches import TrainingPairs
 from retrieval.data.collection import Collection, Judgements, open_collection
 from retrieval.data.negatives import HardNegatives, NegativeLists, relevance_of
+from retrieval.data.quality import ReadTexts, check_negatives
 from retrieval.data.tokens import (
     TokenStores,
     load_tokenizer,
     tokenizer_fingerprint,
     tokenizer_folder,
 )
-from retrieval.errors import DataError
 from retrieval.models.checkpoint import read_checkpoint
 from retrieval.search import denoising, mining
 from retrieval.training.strategy import strategy_of
@@ -76,13 +76,11 @@ class PreparedData:
             query_ids = collection.query_ids(usable.query_rows)
             passage_ids = collection.passage_ids(usable.passage_rows)
             chosen = usable.take(splits.subset(usable, query_ids, passage_ids, frac, self.config.seed))
-        for what, rows in (("query", chosen.query_rows), ("passage", chosen.passage_rows)):
-            if negatives is None and len(np.unique(rows)) < 2:
-                raise DataError(
-                    f"{name}: its {len(rows)} training pairs have one {what}, so none has a negative and the "
-                    "loss is 0 throughout; give more pairs, or raise data.frac"
-                )
+        if negatives is None:
+            check_negatives(name, collection, chosen)
         queries, passages = self.store(collection, "queries"), self.store(collection, "passages")
+        for side, store in (("queries", queries), ("passages", passages)):
+            ReadTexts(collection, side, store.counts).check_learnable()
         return TrainingPairs(name, queries, passages, pairs=chosen, known=judged, negatives=negatives)
 
     def counts(self) -> dict[str, Any]:

@@ -95,11 +95,13 @@ def test_drops_are_counted(write_collection: Write, tmp_path: Path) -> None:
         "dropped/train/repeated": 1,
         "dropped/train/not_relevant": 2,
         "dropped/train/empty_passage": 1,
+        "dropped/train/queries": 0,
         "pairs/test": 1,
         "queries/test": 1,
         "dropped/test/repeated": 0,
         "dropped/test/not_relevant": 0,
         "dropped/test/empty_passage": 0,
+        "dropped/test/queries": 0,
     }
     hashes = collection.passage_hashes()
     assert hashes[0] == hashes[1] == hash_text("SAME text")
@@ -167,7 +169,7 @@ QRELS_ERRORS = {
     "q1\tp2\t99999999999": "score '99999999999' is not an integer; relevant passages have 1 or more",
     "q1 p2 1": "1 column(s); it must be query-id, corpus-id, score with a tab between",
     "q1\t0\tp2\t1": "4 column(s); it must be query-id, corpus-id, score with a tab between",
-    "": "1 column(s); it must be query-id, corpus-id, score with a tab between",
+    "": "blank line; remove it",
     "q1\tp1\t2": "the pair has score 2 here and 1 on line 2; keep one",
 }
 

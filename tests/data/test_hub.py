@@ -184,3 +184,39 @@ def test_an_unreachable_hub_is_one_line_and_status_one(tmp_path: Path) -> None:
     assert "hf download some/pairs --repo-type dataset --revision main --local-dir FOLDER" in line
     assert "Traceback" not in done.stderr
     assert "Retrying" not in done.stderr
+
+
+@pytest.mark.parametrize("word", ["NA", "null", "None", "nan"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_word_that_tables_use_for_nothing_is_a_text(tmp_path: Path, word: str, suffix: str) -> None:
+    separator = "," if suffix == "csv" else "\t"
+    rows = ["query\tpassage", "what is nothing\t" + word, f"{word}\tnothing", "what is empty\t", "one\t1 a"]
+    path = tmp_path / f"table.{suffix}"
+    path.write_text("".join(row.replace("\t", separator) + "\n" for row in rows))
+    collection = opened(tmp_path, dataset=str(path), train=None, test="train")
+    assert pairs(collection, "test") == {
+        ("what is nothing", word, 1),
+        (word, "nothing", 1),
+        ("one", "1 a", 1),
+    }
+    assert collection.counts["dropped/test/empty_passage"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", b"", "the file is empty; it needs at least one row"),
+        ("a.csv", b"", "the file is empty; it needs at least one row"),
+        ("a.jsonl", b'{"query": "a", "passage": "b', "split 'train': JSON parse error"),
+        ("a.csv", b"query,passage\na,caf\xe9\n", "split 'train': 'utf-8' codec can't decode byte 0xe9"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_the_reason(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        opened(tmp_path, dataset=str(path), train=None, test="train")
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

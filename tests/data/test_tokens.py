@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import processors
 
 from retrieval.data.tokens import (
     TokenStore,
@@ -92,3 +94,27 @@ def test_the_rarest_of_too_many_characters_are_not_learned(monkeypatch: pytest.M
     vocabulary = set(train_wordpiece(["aab abb cab a b zzz", "a b", "y c"], 50).get_vocab())
     assert {"a", "b", "##b"} <= vocabulary
     assert not {"c", "y"} & vocabulary
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("prompt", ["", "quick: "])
+def test_tokens_of_the_texts_themselves_are_counted(
+    tmp_path: Path, tokenizer: Any, special: bool, prompt: str
+) -> None:
+    if not special:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    texts = ["quick fox", "\u200b", "☃ fox ☃", "", "☃"]
+    counts = write_store(tmp_path, iter(texts), tokenizer, 64, prompt)
+    assert counts == TokenStore(tmp_path).counts
+    known = len(tokenizer.tokenize("quick fox")) + len(tokenizer.tokenize("fox"))
+    assert (counts.texts, counts.empty, counts.first_empty) == (5, 2, 1)
+    assert (counts.tokens, counts.unknown) == (known + 3, 3)
+
+
+def test_a_tokenizer_whose_unknown_token_ends_every_text_knows_its_words(
+    tmp_path: Path, tokenizer: Any
+) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.unk_token = "[SEP]"
+    assert write_store(tmp_path, iter(["quick fox", "", "fox"]), tokenizer, 64).unknown == 0

@@ -1,23 +1,40 @@
 """Data from which nothing can be learned, and data that can be measured only."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import torch
+import transformers
 
+from retrieval.data.tokens import train_wordpiece
 from retrieval.errors import DataError
 from retrieval.evaluate import main
 from retrieval.pipeline import run_cell
-from tests.checkpoints import checkpoint_folder
+from tests.checkpoints import checkpoint_folder, vocabulary
 from tests.end_to_end.conftest import composed
 
+Text = Callable[[int], str]
 
-def collection(folder: Path, **splits: list[tuple[str, str]]) -> Path:
+
+def passage(number: int) -> str:
+    return f"passage {number} of it"
+
+
+def query(number: int) -> str:
+    return f"what is {number}"
+
+
+def collection(
+    folder: Path, passages: Text = passage, queries: Text = query, **splits: list[tuple[str, str]]
+) -> Path:
     """A BEIR folder with 40 passages, 10 queries, and these judgements."""
     (folder / "qrels").mkdir(parents=True)
-    lines = [json.dumps({"_id": f"p{n}", "title": "", "text": f"passage {n} of it"}) for n in range(40)]
+    lines = [json.dumps({"_id": f"p{n}", "title": "", "text": passages(n)}) for n in range(40)]
     (folder / "corpus.jsonl").write_text("\n".join(lines))
-    lines = [json.dumps({"_id": f"q{n}", "text": f"what is {n}"}) for n in range(10)]
+    lines = [json.dumps({"_id": f"q{n}", "text": queries(n)}) for n in range(10)]
     (folder / "queries.jsonl").write_text("\n".join(lines))
     for split, pairs in splits.items():
         rows = "".join(f"{query}\t{passage}\t1\n" for query, passage in pairs)
@@ -49,3 +66,134 @@ def test_measuring_needs_no_training_data(tmp_path: Path) -> None:
     options = ["data=local", f"data.path={folder}", "eval.negatives=5", "eval.draws=1", f"cache={tmp_path}"]
     assert main(["--model", str(model), "--out", str(tmp_path / "found.json"), *options]) == 0
     assert json.loads((tmp_path / "found.json").read_text())["eval/queries"] == 10
+
+
+def chinese(number: int) -> str:
+    """Words of a script of which the tiny checkpoints know nothing."""
+    return "文字" + "一二三四五六七八九十"[number % 10] * (number // 10 + 1)
+
+
+def knowing(folder: Path) -> Path:
+    """A tiny checkpoint whose tokenizer knows the words of a plain :func:`collection`."""
+    checkpoint_folder("bert", folder)
+    texts = [part(number) for part in (passage, query) for number in range(40)]
+    train_wordpiece(texts * 3, len(vocabulary())).save_pretrained(folder)
+    return folder
+
+
+def every_fifth(number: int) -> str:
+    return chinese(number) if number % 5 == 0 else passage(number)
+
+
+TEXTS: dict[str, tuple[Text, Text, set[str], str]] = {
+    "known": (passage, query, set(), ""),
+    "foreign": (chinese, query, {"UNKNOWN_WORDS"}, "odd: the tokenizer does not know 100% of the 180 tokens"),
+    "foreign queries": (passage, chinese, {"UNKNOWN_WORDS"}, "tokens of its queries"),
+    "no token": (
+        lambda n: "\u200b" * n if n in (7, 9) else passage(n),
+        query,
+        {"EMPTY_TEXTS"},
+        "odd: 2 of 40 passages hold no token, 'p7' first",
+    ),
+    "no token in a query": (
+        passage,
+        lambda n: "\u200b" if n == 3 else query(n),
+        {"EMPTY_TEXTS"},
+        "odd: 1 of 10 queries hold no token, 'q3' first",
+    ),
+    "copies": (
+        lambda n: passage(n % 30 if n % 30 else 1),
+        query,
+        {"REPEATED_TEXTS"},
+        "odd: 11 of 40 passages repeat the text of another (27.5%)",
+    ),
+}
+
+MATCHED = [(f"q{n}", f"p{n}") for n in range(10)]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_wrong_with_texts_is_named_where_they_are_measured(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passages, queries, codes, words = TEXTS[name]
+    folder = collection(tmp_path / "odd", passages, queries, test=MATCHED)
+    model = knowing(tmp_path / "bert")
+    options = ["data=local", f"data.path={folder}", "eval.negatives=5", "eval.draws=1", f"cache={tmp_path}"]
+    assert main(["--model", str(model), "--out", str(tmp_path / "found.json"), *options]) == 0
+    warnings = json.loads((tmp_path / "found.json").read_text())["warnings"]
+    said = capsys.readouterr().err
+    assert {warning["code"] for warning in warnings} == codes
+    assert all(warning.keys() == {"code", "message", "remedy"} for warning in warnings)
+    assert words in " ".join(warning["message"] for warning in warnings)
+    for code in codes:
+        assert f"warning: {code}: " in said
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_is_wrong_with_texts_is_named_when_they_are_tokenised_and_in_the_result(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passages, queries, codes, words = TEXTS[name]
+    if name == "foreign":
+        passages, words = every_fifth, "odd: the tokenizer does not know"
+    if name == "foreign queries":
+        queries = every_fifth
+    folder = collection(tmp_path / "odd", passages, queries, train=MATCHED[:5], test=MATCHED[5:])
+    model = knowing(tmp_path / "bert")
+    result = trained(folder, tmp_path, f"model.pretrained={model}")
+    said = capsys.readouterr().err
+    assert {warning["code"] for warning in result["warnings"]} - {"AT_CHANCE_LEVEL"} == codes
+    assert words in " ".join(warning["message"] for warning in result["warnings"])
+    for code in codes:
+        assert said.count(f"warning: {code}: ") == 1
+    assert [w["code"] for w in read(tmp_path)["warnings"]] == [w["code"] for w in result["warnings"]]
+
+
+def trained(folder: Path, place: Path, *overrides: str) -> dict[str, Any]:
+    places = (f"data.path={folder}", f"runs={place / 'runs'}", f"cache={place / 'cache'}")
+    small = ("train.steps=2", "train.batch_size=4", "eval.negatives=5", "eval.draws=1", "eval.bm25=false")
+    pretrained = ("model=bert-tiny", "model.init=pretrained", "data.overlap=drop")
+    return run_cell(composed("data=local", *places, *small, *pretrained, "logger=none", *overrides))
+
+
+def read(place: Path) -> dict[str, Any]:
+    [path] = (place / "runs").glob("*/result.json")
+    return cast(dict[str, Any], json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("passages", "queries", "words"),
+    [
+        (chinese, query, "none of its 40 passages holds a word that the tokenizer knows"),
+        (passage, chinese, "none of its 10 queries holds a word that the tokenizer knows"),
+        (
+            lambda n: "one text" if n < 5 else passage(n),
+            query,
+            "the passage of all its 5 training pairs is one text",
+        ),
+        (passage, lambda _: "one text", "the query of all its 5 training pairs is one text"),
+    ],
+)
+def test_texts_that_no_model_can_tell_apart_are_refused(
+    passages: Text, queries: Text, words: str, tmp_path: Path
+) -> None:
+    folder = collection(tmp_path / "odd", passages, queries, train=MATCHED[:5], test=MATCHED[5:])
+    model = knowing(tmp_path / "bert")
+    with pytest.raises(DataError, match=words):
+        trained(folder, tmp_path, f"model.pretrained={model}")
+
+
+def test_a_collapsed_encoder_is_named(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "odd", test=MATCHED)
+    checkpoint = knowing(tmp_path / "bert")
+    model = transformers.AutoModel.from_pretrained(checkpoint)
+    with torch.no_grad():  # the last layer's output is its bias, whatever comes in
+        model.encoder.layer[-1].output.LayerNorm.weight.zero_()
+        model.encoder.layer[-1].output.LayerNorm.bias.normal_()
+    model.save_pretrained(checkpoint)
+    options = ["data=local", f"data.path={folder}", "eval.negatives=5", "eval.draws=1", f"cache={tmp_path}"]
+    assert main(["--model", str(checkpoint), "--out", str(tmp_path / "found.json"), *options]) == 0
+    [warning] = json.loads((tmp_path / "found.json").read_text())["warnings"]
+    assert warning["code"] == "CONSTANT_SCORES"
+    assert warning["message"] == "eff (odd): all passages have one score at 10 of 10 queries"

@@ -112,6 +112,7 @@ def test_a_corpus_in_shards_is_measured_and_attacked_as_the_whole(
         status = evaluate.main([*arguments[:2], shard, *arguments[2:], "--out", str(out)])
         assert status == 0, capsys.readouterr().err
         values = json.loads(out.read_text())
+        assert values.pop("warnings") == []
         results.append({key: value for key, value in values.items() if not key.startswith("cost/")})
     assert results[0] == pytest.approx(results[1], rel=1e-5)
 

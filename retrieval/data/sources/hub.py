@@ -19,6 +19,9 @@ from retrieval.run.identity import content_hash
 VERSION = 1
 SPLITS = ("train", "dev", "test")
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+TABLE_SUFFIXES = (".csv", ".tsv")
+TABLES: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+"""How tables are read: ``NA``, ``null`` or ``None`` in a cell is a text, and only an empty cell is none."""
 _KEYS = tuple(HubDataset.__dataclass_fields__)
 
 
@@ -49,7 +52,9 @@ class Dataset(references.Reference):
         settings["dataset"] = content_hash(self.settings.dataset)
         if settings["dataset"] != self.settings.dataset:
             settings["revision"] = None
-        return digest({"hub": settings, "version": VERSION})
+        # Other formats keep the fingerprints that they had.
+        reading = TABLES if Path(self.settings.dataset).suffix in TABLE_SUFFIXES else {}
+        return digest({"hub": settings, "version": VERSION, **reading})
 
     def build(self, folder: Path, cache: Path) -> None:
         """Write the rows of the splits."""
@@ -65,8 +70,11 @@ class Dataset(references.Reference):
         if path.is_file():
             if path.suffix not in BUILDERS:
                 raise ConfigError(f"{self.key}.dataset={path}: no known format; valid: {', '.join(BUILDERS)}")
+            if not path.stat().st_size:
+                raise ConfigError(f"{self.key}.dataset={path}: the file is empty; it needs at least one row")
             separator = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            arguments = {"path": BUILDERS[path.suffix], "data_files": str(path), **separator}
+            table = {**TABLES, **separator} if path.suffix in TABLE_SUFFIXES else {}
+            arguments = {"path": BUILDERS[path.suffix], "data_files": str(path), **table}
         elif path.is_dir():
             arguments = {"path": str(path)}
         if path.exists():
@@ -80,13 +88,16 @@ class Dataset(references.Reference):
             raise self._refusal(split, error) from error
 
     def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
-        reason = first_line(error)
         name = self.settings.dataset
         if Path(name).expanduser().exists() or isinstance(error, ValueError):
-            return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {reason}")
+            root: BaseException = error
+            while root.__cause__ is not None:  # the library's own line says that there was an error
+                root = root.__cause__
+            return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {first_line(root)}")
+        revision = self.settings.revision
         return DownloadError(
-            f"cannot load the dataset {name} ({reason}): download it where there is a network (hf download "
-            f"{name} --repo-type dataset --revision {self.settings.revision} --local-dir FOLDER), bring the "
+            f"cannot load the dataset {name} ({first_line(error)}): download it where there is a network "
+            f"(hf download {name} --repo-type dataset --revision {revision} --local-dir FOLDER), bring the "
             f"folder here and set {self.key}.dataset=FOLDER"
         )
 
