@@ -109,6 +109,19 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
+    _check(run, model, temperature, qrels)
+    config = _compose(overrides or [], run)
+    if attacked is not None and config.attack.name == "none" and config.attack.replay is None:
+        raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
+    files = Files(scores, attacked, qrels, run_out)
+    metrics, warnings = _measure(config, run, model, temperature, batch_size, device, files)
+    for key in sorted(metrics):
+        print(f"{key:48s} {metrics[key]:.6g}")
+    if out is not None:
+        write_json(out, {**metrics, "warnings": warnings})
+
+
+def _check(run: Path | None, model: str | None, temperature: float, qrels: Path | None) -> None:
     if (run is None) == (model is None):
         raise ConfigError("give either --run RUN or --model FOLDER-OR-HUB-ID")
     if model is not None:
@@ -117,17 +130,8 @@ def evaluate(
         check_folder(model, "--model ")
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
-    config = _compose(overrides or [], run)
-    if attacked is not None and config.attack.name == "none" and config.attack.replay is None:
-        raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
     if qrels is not None and not qrels.is_file():
         raise ConfigError(f"--qrels {qrels}: no such file; give a TREC qrels file, or leave it out")
-    files = Files(scores, attacked, qrels, run_out)
-    metrics, warnings = _measure(config, run, model, temperature, batch_size, device, files)
-    for key in sorted(metrics):
-        print(f"{key:48s} {metrics[key]:.6g}")
-    if out is not None:
-        write_json(out, {**metrics, "warnings": warnings})
 
 
 def _compose(overrides: list[str], run: Path | None) -> Config:
