@@ -43,6 +43,13 @@ GROUPS = ("data", "eval", "attack")
 """Parts of the configuration that a measurement depends on."""
 
 
+QRELS = "Judgements of the one test set (TREC: qid 0 docid rel) in place of the folder's."
+RUN_OUT = (
+    "Write the ranking of the test set (TREC: qid Q0 docid rank score tag); of several sets one file each, with "
+    "{collection} in the name."
+)
+
+
 @dataclass(frozen=True)
 class Files:
     """Files of a measurement beside its metrics, where they are asked for."""
@@ -93,19 +100,11 @@ def evaluate(
     ] = None,
     qrels: Annotated[
         Path | None,
-        typer.Option(
-            help="Judgements of the one test set (TREC: qid 0 docid rel) in place of the folder's.",
-            show_default=False,
-        ),
+        typer.Option(help=QRELS, show_default=False),
     ] = None,
     run_out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the ranking of the test set (TREC: qid Q0 docid rank score tag); of several sets one "
-            "file each, with {collection} in the name.",
-            show_default=False,
-            callback=writable_file,
-        ),
+        typer.Option(help=RUN_OUT, show_default=False, callback=writable_file),
     ] = None,
 ) -> None:
     """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
@@ -115,6 +114,10 @@ def evaluate(
         raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
     files = Files(scores, attacked, qrels, run_out)
     metrics, warnings = _measure(config, run, model, temperature, batch_size, device, files)
+    _report(metrics, warnings, out)
+
+
+def _report(metrics: dict[str, float], warnings: list[Finding], out: Path | None) -> None:
     for key in sorted(metrics):
         print(f"{key:48s} {metrics[key]:.6g}")
     if out is not None:
