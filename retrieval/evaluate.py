@@ -45,8 +45,8 @@ GROUPS = ("data", "eval", "attack")
 
 QRELS = "Judgements of the one test set (TREC: qid 0 docid rel) in place of the folder's."
 RUN_OUT = (
-    "Write the ranking of the test set (TREC: qid Q0 docid rank score tag); of several sets one file each, with "
-    "{collection} in the name."
+    "Write the ranking of the test set (TREC: qid Q0 docid rank score tag); of several sets one file each, "
+    "with {collection} in the name."
 )
 
 
