@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.codes import Finding
 from retrieval.config import Config, register_schema
+from retrieval.config.unknown import unknown_key
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
 from retrieval.run.directory import stored_config
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("data", "eval", "attack")
 """Parts of the configuration that a measurement depends on."""
+
+MISSING_KEY = "no such key"
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ Overrides = Annotated[
 RunFolder = Annotated[
     Path | None,
     typer.Option(
-        help="Run directory; its own data, eval and attack unless overrides name them.",
+        help="Run directory; its own data, eval and attack, with the keys that overrides name, unless an "
+        "override names another option of the group.",
         show_default=False,
     ),
 ]
@@ -144,27 +150,41 @@ def evaluate(
 
 
 def _compose(overrides: list[str], run: Path | None) -> Config:
-    """The checked configuration; a run's own groups stand where no override names them.
+    """The checked configuration; a run's own groups stand where no override names another option.
 
     Raises:
         ConfigError: The run or a value in an override is not valid.
     """
     register_schema()
+    stored = cast(DictConfig, OmegaConf.create() if run is None else stored_config(run))
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    chosen = {str(each.key_or_group) for each in parsed if "." not in str(each.key_or_group)}
+    if "suite" in chosen:
+        chosen.add("data")
+    kept = [group for group in (*GROUPS, "cache") if group in stored and group not in chosen]
+    changes = [each for each in parsed if str(each.key_or_group).split(".")[0] in kept]
+    others = [str(each.input_line) for each in parsed if each not in changes]
     with initialize_config_dir(str(CONFIGURATION), version_base="1.3"):
-        composed = compose("config", overrides=overrides)
+        composed = compose("config", overrides=others)
     config = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(composed, resolve=True)))
-    if run is not None:
-        stored = stored_config(run)
-        named = {override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides}
-        if "suite" in named:
-            named.add("data")
-        for group in (*GROUPS, "cache"):
-            if group not in named and group in cast(DictConfig, stored):
-                config[group] = stored[group]  # type: ignore[index]
+    for group in kept:
+        config[group] = stored[group]
+    for change in changes:
+        _change(config, change)
     validate(config)
     if config.eval.name == "none":
         raise ConfigError("eval=none measures nothing; use eval=quick or eval=full")
     return cast(Config, config)
+
+
+def _change(config: DictConfig, change: Override) -> None:
+    """Set a key of a group that a run has, which need not be the group that the defaults have."""
+    key = str(change.key_or_group)
+    if OmegaConf.select(config, key, default=MISSING_KEY) == MISSING_KEY:
+        raise ConfigError(unknown_key(key))
+    if change.is_delete() or change.is_sweep_override():
+        raise ConfigError(f"{change.input_line}: a measurement has one value of {key}; write {key}=VALUE")
+    OmegaConf.update(config, key, change.value(), merge=False)
 
 
 def _measure(

@@ -125,6 +125,16 @@ def test_command_measures_models_and_runs_as_the_suite_does(
     assert json.loads(Path("run.json").read_text()) == {**measured, "warnings": []}
     assert evaluate.main(["--run", str(run), "--out", "more.json", *LIMITS[:2], "eval.max_queries=5"]) == 0
     assert json.loads(Path("more.json").read_text())["eval/queries"] == 5
+    # One key of its data is changed, and its other keys stay.
+    assert evaluate.main(["--run", str(run), "--out", "less.json", "data.ood=[]"]) == 0
+    less = json.loads(Path("less.json").read_text())
+    in_domain = {key: value for key, value in measured.items() if key.split("/")[0] != "ood"}
+    assert {key: less[key] for key in ("eff/contrastive_entropy", "eff/ndcg@10")} == {
+        key: in_domain[key] for key in ("eff/contrastive_entropy", "eff/ndcg@10")
+    }
+    assert not [key for key in less if key.startswith("ood/")]
+    assert evaluate.main(["--run", str(run), "data.oood=[]"]) == 2
+    assert "no key data.oood (did you mean ood?)" in capsys.readouterr().err
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "model"]
 
 
