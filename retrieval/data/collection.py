@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retrieval.data import index, records
+from retrieval.data import gzipped, index, records
 from retrieval.data.cache import build_once
 from retrieval.data.index import Table
 from retrieval.data.judgements import ReadLines, relevant_pairs
@@ -179,6 +179,8 @@ class Collection:
 def open_collection(folder: Path, cache: Path, name: str | None = None) -> Collection:
     """Open a BEIR folder; the first time it is validated and indexed under ``cache/collections/``.
 
+    Files packed with gzip (``corpus.jsonl.gz``, …) are unpacked under ``cache/unpacked/``.
+
     ``name``: how the collection is called in results; the folder's name by default.
 
     Raises:
@@ -186,9 +188,10 @@ def open_collection(folder: Path, cache: Path, name: str | None = None) -> Colle
     """
     folder = Path(folder)
     fingerprint = index.fingerprint(folder, cache)
+    plain = gzipped.unpacked(folder, index.files_of(folder), cache, fingerprint)
     index_folder = build_once(
         cache / "collections" / f"{fingerprint[:32]}-v{index.VERSION}",
-        lambda target: index.build(folder, target, fingerprint),
+        lambda target: index.build(plain, target, fingerprint),
         describe=f"index of {folder}",
     )
-    return Collection(folder, index_folder, name or folder.resolve().name)
+    return Collection(plain, index_folder, name or folder.resolve().name)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from retrieval.data import records
+from retrieval.data import gzipped, records
 from retrieval.data.cache import digest
 from retrieval.data.judgements import relevant_pairs
 from retrieval.errors import DataError
-from retrieval.run.files import file_hash, read_json, write_text
+from retrieval.run.files import read_json, write_text
 
 VERSION = 2
 CORPUS, QUERIES = records.CORPUS, records.QUERIES
@@ -100,12 +100,13 @@ def split_files(folder: Path) -> dict[str, Path]:
         DataError: the folder is not in BEIR format.
     """
     for name in (CORPUS, QUERIES):
-        if not (folder / name).is_file():
-            raise DataError(f"{folder / name}: no such file; {_LAYOUT}{_elsewhere(folder, name)}")
-    files = {path.stem: path for path in sorted((folder / "qrels").glob("*.tsv"))}
+        if not gzipped.find(folder, name).is_file():
+            raise DataError(f"{folder / name}: no such file; {_LAYOUT}{_deeper(folder, name)}")
+    # Of a split that is there twice the plain file counts.
+    listed = [path for ending in ("*.tsv.gz", "*.tsv") for path in sorted((folder / "qrels").glob(ending))]
+    files = {gzipped.plain_name(path).removesuffix(".tsv"): path for path in listed}
     if not files:
-        packed = "; unpack its *.tsv.gz" if any((folder / "qrels").glob("*.tsv.gz")) else ""
-        raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}{packed}")
+        raise DataError(f"{folder / 'qrels'}: no *.tsv file; {_LAYOUT}")
     for path in files.values():
         if not path.is_file():
             raise DataError(f"{path}: not a file; {_LAYOUT}")
@@ -113,12 +114,21 @@ def split_files(folder: Path) -> dict[str, Path]:
     return {split: files[split] for split in [*known, *sorted(set(files) - set(known))]}
 
 
-def _elsewhere(folder: Path, name: str) -> str:
-    """Where a file that is missing may be: packed, or a folder deeper, as archives are unpacked."""
-    if (folder / f"{name}.gz").is_file():
-        return f"; unpack {name}.gz"
+def _deeper(folder: Path, name: str) -> str:
+    """Where a file that is missing may be: a folder deeper, as archives are unpacked."""
     inner = next((path.parent for path in sorted(folder.glob(f"*/{name}"))), None)
     return f"; is it {inner}?" if inner else ""
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Every file of a BEIR folder by its plain name within it.
+
+    Raises:
+        DataError: the folder is not in BEIR format.
+    """
+    files = {name: gzipped.find(folder, name) for name in (CORPUS, QUERIES)}
+    files |= {f"qrels/{split}.tsv": path for split, path in split_files(folder).items()}
+    return files | {ABOUT: folder / ABOUT} if (folder / ABOUT).is_file() else files
 
 
 def fingerprint(folder: Path, cache: Path | None) -> str:
@@ -129,20 +139,16 @@ def fingerprint(folder: Path, cache: Path | None) -> str:
     Raises:
         DataError: the folder is not in BEIR format.
     """
-    files = [folder / CORPUS, folder / QUERIES, *split_files(folder).values()]
-    if (folder / ABOUT).is_file():
-        files.append(folder / ABOUT)
     name = f"{digest(str(folder.resolve()))[:32]}.json"
     memory = cache / "collections" / "hashes" / name if cache else None
     known: dict[str, Any] = (read_json(memory) if memory else None) or {}
     hashes: dict[str, str] = {}
     remembered: dict[str, list[Any]] = {}
-    for path in files:
-        name = path.relative_to(folder).as_posix()
+    for name, path in files_of(folder).items():
         stat = path.stat()
         key = [stat.st_size, stat.st_mtime_ns]
         entry = known.get(name, [])
-        hashes[name] = entry[2] if entry[:2] == key else file_hash(path)
+        hashes[name] = entry[2] if entry[:2] == key else gzipped.content_hash(path)
         if time.time() - stat.st_mtime > _SETTLED_SECONDS:
             remembered[name] = [*key, hashes[name]]
     if memory and remembered != known:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.data import index
+from retrieval.data import gzipped
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.records import hash_text
 from retrieval.errors import DataError
@@ -276,8 +276,8 @@ def test_settled_files_are_hashed_once(
     for path in folder.rglob("*.*"):
         os.utime(path, (1_600_000_000, 1_600_000_000))
     hashed: list[Path] = []
-    original = index.file_hash
-    monkeypatch.setattr(index, "file_hash", lambda path: hashed.append(path) or original(path))
+    original = gzipped.file_hash
+    monkeypatch.setattr(gzipped, "file_hash", lambda path: hashed.append(path) or original(path))
     fingerprints = {open_collection(folder, tmp_path / "cache").fingerprint for _ in range(3)}
     assert len(fingerprints) == 1
     assert len(hashed) == 4
