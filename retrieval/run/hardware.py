@@ -53,11 +53,12 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 def settle(device: torch.device) -> None:
     """Make a GPU compute the same numbers again: of operations that have one, take the deterministic kind.
 
-    cuBLAS reads its setting when the process uses it first.
+    PyTorch warns of an operation that has none, by its name. cuBLAS reads its setting when the process uses it
+    first.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=True)
         # What is allocated is written before it is read; filling it first would only take time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
