@@ -53,8 +53,8 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 def settle(device: torch.device) -> None:
     """Make a GPU compute the same numbers again: of operations that have one, take the deterministic kind.
 
-    PyTorch warns of an operation that has none, by its name. cuBLAS reads its setting when the process uses it
-    first.
+    PyTorch warns of an operation that has none, by its name. cuBLAS reads its setting when a process uses
+    it first.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
