@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from retrieval.data.batches import Stream, TrainingPairs, collate, epoch_indexes
 from retrieval.data.collection import Judgements
+from retrieval.data.quality import TokenCounts
 from retrieval.data.tokens import TokenStore
 
 
@@ -19,8 +22,9 @@ def store_of(folder: Path, texts: int) -> TokenStore:
     ids = np.repeat(np.arange(1, texts + 1), lengths).astype(np.uint16)
     (folder / "ids.bin").write_bytes(ids.tobytes())
     np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
-    meta = f'{{"dtype": "uint16", "vocabulary": 1000, "texts": {texts}, "tokens": {len(ids)}}}'
-    (folder / "store.json").write_text(meta)
+    sizes = {"vocabulary": 1000, "texts": texts, "tokens": len(ids)}
+    counts = asdict(TokenCounts(texts, len(ids)))
+    (folder / "store.json").write_text(json.dumps({"dtype": "uint16", **sizes, "counts": counts}))
     return TokenStore(folder)
 
 
