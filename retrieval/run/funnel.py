@@ -34,11 +34,11 @@ def exit_status(body: Callable[[], object]) -> int:
         return found if isinstance(found, int) else 0
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        if not _interrupted(error):
+            return _told(error)
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:
-        return _told(error)
 
 
 def command_status(build: Callable[[], typer.Typer], arguments: Sequence[str] | None, name: str) -> int:
@@ -68,7 +68,14 @@ def _invoke(build: Callable[[], typer.Typer], arguments: Sequence[str], name: st
     return 0
 
 
-def _told(error: Exception) -> int:
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of an error: a module that is loading turns it into one of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _told(error: BaseException) -> int:
     """Print the line for ``error`` and return its exit status; raise it when its traceback is what helps."""
     from retrieval.run.messages import explain, is_input
 

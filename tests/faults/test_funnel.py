@@ -153,6 +153,17 @@ def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
+def test_ctrl_c_while_a_module_loads_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def load() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise SystemError("initialization failed") from interrupt
+
+    assert exit_status(load) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def _mapped(pid: int) -> bytes:
     """Files that a process has mapped: which modules it has loaded."""
     return Path(f"/proc/{pid}/maps").read_bytes().replace(b"scipy/optimize", b"scipy.optimize")
