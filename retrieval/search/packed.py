@@ -11,6 +11,7 @@ from tqdm import tqdm
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, group_tokens
 from retrieval.models import bert
+from retrieval.models.checkpoint import AFTER_POOLING
 from retrieval.models.encoding import batches_of
 from retrieval.models.scorer import DTYPES
 from retrieval.search.reading import Count, uncounted
@@ -21,7 +22,10 @@ TEXTS_A_CHUNK = 1024
 BAR_TEXTS = 1000
 """From so many texts on a progress bar shows: a large model takes seconds for them."""
 
-_MASKED = ("input_ids", "attention_mask", "token_type_ids")
+AFTER = ("Pooling", *AFTER_POOLING)
+"""Modules that may follow."""
+
+_MASKED = ("input_ids", "attention_mask")
 
 
 class PackedSentenceTransformer:
@@ -39,15 +43,17 @@ class PackedSentenceTransformer:
 
     @staticmethod
     def supports(model: Any) -> bool:
-        """Whether the model begins with a transformer that the packed forward pass computes, in fp32."""
-        first = next(iter(model), None)
+        """Whether it is a BERT in fp32 and modules that look at nothing but its states and their mask."""
+        first, *after = [*model] or [None]
         backbone = getattr(first, "auto_model", None)
         return (
             isinstance(backbone, nn.Module)
             and type(first).__name__ == "Transformer"
             and bert.supports(backbone)
             and next(backbone.parameters()).dtype == torch.float32
-            and not getattr(backbone.config, "is_encoder_decoder", False)
+            and all(type(module).__name__ in AFTER for module in after)
+            # Leaving out the tokens of the prompt takes its length.
+            and all(getattr(module, "include_prompt", True) for module in after)
         )
 
     def __call__(
@@ -83,7 +89,7 @@ class PackedSentenceTransformer:
             chunk = list(texts[start : start + TEXTS_A_CHUNK])
             features = self._model.preprocess(chunk, prompt=prompt or None, task=task)
             count(features)
-            ids, mask = (features[name].cpu().numpy() for name in _MASKED[:2])
+            ids, mask = (features[name].cpu().numpy() for name in _MASKED)
             parts.append(ids[mask.astype(bool)])
             lengths.append(mask.sum(1))
         return np.concatenate(parts or [np.empty(0, np.int64)]), np.concatenate(lengths or [[]]).astype(int)

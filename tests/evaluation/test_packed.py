@@ -36,6 +36,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
             "max": lambda: library.Pooling(size, "max"),
             "dense": lambda: library.Dense(size, 24, activation_function=torch.nn.Tanh()),
             "normalize": library.Normalize,
+            "without prompt": lambda: library.Pooling(size, "mean", include_prompt=False),
         }
         model = SentenceTransformer(
             modules=[first, *(made[name]() for name in modules)], device="cpu", **options
@@ -82,6 +83,16 @@ def test_no_texts_give_no_vectors(saved: Callable[..., Path]) -> None:
 def test_other_architectures_take_the_librarys_own_path(saved: Callable[..., Path]) -> None:
     model = sentence_transformer_retriever(saved("distilbert", "mean"), device="cpu").model
     assert not PackedSentenceTransformer.supports(model)
+
+
+def test_a_prompt_that_is_not_pooled_is_left_to_the_library(saved: Callable[..., Path]) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = saved("bert", "without prompt", prompts=PROMPTS)
+    ours = sentence_transformer_retriever(folder, device="cpu")
+    assert not PackedSentenceTransformer.supports(ours.model)
+    expected = SentenceTransformer(str(folder), device="cpu").encode_query(TEXTS, normalize_embeddings=True)
+    assert np.abs(ours.encode_texts(TEXTS, "queries") - expected).max() < 1e-5
 
 
 def test_a_model_that_lacks_weights_is_refused(saved: Callable[..., Path]) -> None:
