@@ -156,7 +156,8 @@ def test_run_name() -> None:
     assert name.rpartition("_")[2] == "01234567"
 
 
-@given(st.text())
+# OmegaConf takes ??? for a value that is missing and ${ for the start of another's name: no texts of a label.
+@given(st.text().filter(lambda text: text != "???" and "${" not in text))
 def test_names_cannot_escape(text: str) -> None:
     config = make_config(
         data__label=text, strategy__name=text, model__init="pretrained", model__pretrained=f"x/{text}"
