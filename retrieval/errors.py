@@ -31,6 +31,13 @@ class StorageError(ParetrieveError):
     """A disk does not take what a run writes: full, over quota, read-only, or no permission."""
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The error that others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says first, or its type: for a message of one line, 200 characters at most."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -197,8 +197,6 @@ def _measure(
     files: Files,
 ) -> tuple[dict[str, float], list[Finding]]:
     """The metrics and their warnings, which are shown; what ``files`` names is read and written."""
-    import torch
-
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
     from retrieval.data.quality import findings_of, show
@@ -225,13 +223,13 @@ def _measure(
     if run is not None:
         retriever = run_retriever(run, device, config.cache, batch_size=batch_size)
     else:
-        place = torch.device(device) if device else hardware.choose_device(config.trainer)
+        place, precision = hardware.chosen(config, device)
         retriever = sentence_transformer_retriever(
             str(model),
             temperature=temperature,
             batch_size=batch_size,
             device=str(place),
-            precision=hardware.choose_precision(config.train.precision, place),
+            precision=precision,
         )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
     measured = measure_all(retriever, collections, config, attack, untrained)
@@ -254,16 +252,13 @@ def _save(measured: Measured, files: Files) -> None:
 
 def _untrained(run: Path, config: Config, device: str | None) -> Reference:
     """The initial weights of a run as a reference on the collections of ``config``."""
-    import torch
-
     from retrieval.evaluation.measuring import UntrainedReference
     from retrieval.run import hardware
     from retrieval.search.loading import run_stores
 
     cell = stored_config(run)
     cell.eval, cell.cache = config.eval, config.cache
-    place = torch.device(device) if device else hardware.choose_device(cell.trainer)
-    precision = hardware.choose_precision(cell.train.precision, place)
+    place, precision = hardware.chosen(cell, device)
     return UntrainedReference(cell, run_stores(run, cell), place, precision)
 
 

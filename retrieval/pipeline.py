@@ -78,16 +78,14 @@ def train_beside(config: DictConfig, group: ProcessGroup) -> None:
     run = Run.open(config)
     cell = run.cell
     torch.set_num_threads(max(1, (cell.trainer.threads or torch.get_num_threads()) // group.size))
-    device = hardware.choose_device(cell.trainer)
+    device, precision = hardware.chosen(cell)
     hardware.settle(device)
-    precision = hardware.choose_precision(cell.train.precision, device)
     train(cell, prepare(cell), run.directory, None, device, precision, group)
 
 
 def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, Any]:
-    device = hardware.choose_device(cell.trainer)
+    device, precision = hardware.chosen(cell)
     hardware.settle(device)
-    precision = hardware.choose_precision(cell.train.precision, device)
     who = identity(cell, fingerprint)
     values: Any = OmegaConf.to_container(cast(DictConfig, cell), resolve=True)
     directory.progress(0, phase="data")

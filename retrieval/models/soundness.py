@@ -25,11 +25,7 @@ def check_scorer(scorer: Scorer, tokenizer: Any, lengths: tuple[int, int], sourc
     broken = [name for name, weight in scorer.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise ConfigError(f"{named}{len(broken)} weights are not finite ({broken[0]}, …); load it again")
-    if len(tokenizer) > len(scorer.word_table):
-        raise ConfigError(
-            f"{named}its tokenizer has {len(tokenizer)} tokens, its table of words {len(scorer.word_table)} "
-            "rows; give the tokenizer that belongs to it"
-        )
+    check_vocabulary(tokenizer, len(scorer.word_table), named)
     places = positions(scorer.backbone)
     for key, length in zip(("data.max_query_length", "data.max_passage_length"), lengths, strict=True):
         if places is not None and length > places:
@@ -37,6 +33,19 @@ def check_scorer(scorer: Scorer, tokenizer: Any, lengths: tuple[int, int], sourc
                 f"{key}={length} is above the {places} positions of {source}; use {places} or less"
             )
     _encode(scorer, tokenizer, max(lengths), named)
+
+
+def check_vocabulary(tokenizer: Any, rows: int, named: str) -> None:
+    """Refuse a tokenizer with more tokens than the table of words has ``rows``.
+
+    Raises:
+        ConfigError: Says so with both numbers, after ``named``.
+    """
+    if len(tokenizer) > rows:
+        raise ConfigError(
+            f"{named}its tokenizer has {len(tokenizer)} tokens, its table of words {rows} rows; give the "
+            "tokenizer that belongs to it"
+        )
 
 
 def positions(backbone: nn.Module) -> int | None:

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import torch
 
-from retrieval.config import TrainerConfig
-from retrieval.errors import ConfigError
+from retrieval.config import Config, TrainerConfig
+from retrieval.errors import ConfigError, first_line
 from retrieval.run.processor import bfloat16_is_fast
 
 
@@ -48,6 +48,19 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "bf16" if bfloat16_is_fast() else "32"
     return "32"
+
+
+def chosen(config: Config, device: str | None = None) -> tuple[torch.device, str]:
+    """Device and precision of a configuration; ``device``, where one is named, stands above its own.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    try:
+        place = torch.device(device) if device else choose_device(config.trainer)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {device} is not known: {first_line(error)}") from error
+    return place, choose_precision(config.train.precision, place)
 
 
 def settle(device: torch.device) -> None:

@@ -8,7 +8,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from retrieval.config.beir_sets import BEIR_SETS
 from retrieval.config.unknown import suggestion, unknown_key
-from retrieval.errors import ConfigError, DataError, ParetrieveError
+from retrieval.errors import ConfigError, DataError, ParetrieveError, root_cause
 from retrieval.run.storage import place_reason, storage_reason
 
 
@@ -16,7 +16,7 @@ def explain(error: BaseException) -> str | None:
     """The line to print for ``error``; ``None`` when it is a bug and its traceback is what helps."""
     if isinstance(error, ParetrieveError):
         return str(error)
-    cause = _root(error)
+    cause = root_cause(error)
     if isinstance(error, OverrideParseException):
         return (
             f"cannot read the override {error.override!r}; write key=value, lists as key=[a,b], and a value "
@@ -42,12 +42,6 @@ def is_input(error: BaseException) -> bool:
     if isinstance(error, ConfigError | DataError | HydraException | OmegaConfBaseException):
         return True
     return not isinstance(error, ParetrieveError | OSError) and storage_reason(error) is None
-
-
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _raised_while_composing(error: BaseException) -> bool:

@@ -107,8 +107,7 @@ def run_retriever(
     checkpoint = run / "checkpoints" / "last.ckpt"
     if not checkpoint.is_file():
         raise ConfigError(f"{run}: {checkpoint} is missing, from which model.family={family} is read")
-    place = torch.device(device) if device else hardware.choose_device(cell.trainer)
-    precision = hardware.choose_precision(cell.train.precision, place)
+    place, precision = hardware.chosen(cell, device)
     cell.cache = cache or cell.cache
     stores = run_stores(run, cell)
     scorer = build_scorer(cell.model, stores.tokenizer, cell.seed, precision)

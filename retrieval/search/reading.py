@@ -15,6 +15,9 @@ from retrieval.data.quality import ReadTexts, TokenCounts
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import Side
 
+TASKS: dict[Side, str] = {"queries": "query", "passages": "document"}
+"""What sentence-transformers calls a side, for modules that tell them apart."""
+
 _BLOCK = 64
 _NO_TEXTS = torch.empty(0, 2, dtype=torch.long)
 
@@ -97,8 +100,7 @@ class Reading:
         return -1
 
     def _features(self, texts: Sequence[str], side: Side) -> Any:
-        task = "query" if side == "queries" else "document"
-        return self._model.preprocess(list(texts), prompt=self._prompts[side] or None, task=task)
+        return self._model.preprocess(list(texts), prompt=self._prompts[side] or None, task=TASKS[side])
 
     def _counts(self, features: Mapping[str, Any]) -> torch.Tensor:
         """int64[n, 2]: tokens and unknown tokens of each text; of none where texts are no ids of tokens."""

@@ -16,8 +16,9 @@ from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.models.backbones import check_weights
 from retrieval.models.checkpoint import VECTORS, check_parts, kind_of
 from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.models.soundness import check_vocabulary
 from retrieval.search.packed import BAR_TEXTS, PackedSentenceTransformer
-from retrieval.search.reading import Count, Reading, uncounted
+from retrieval.search.reading import TASKS, Count, Reading, uncounted
 from retrieval.search.retriever import Attackable, TokenGradients, gradients_of_text, whole_words
 
 SIMILARITIES = ("dot", "cosine")
@@ -51,8 +52,8 @@ class SentenceTransformerRetriever(Attackable):
             "convert_to_numpy": True,
         }
         self._prompt = self._prompt_of("document", "passage", "corpus")
-        prompts: dict[Side, str] = {"queries": self._prompt_of("query"), "passages": self._prompt}
-        self._reading = Reading(model, prompts)
+        self._prompts: dict[Side, str] = {"queries": self._prompt_of("query"), "passages": self._prompt}
+        self._reading = Reading(model, self._prompts)
 
     @property
     def read(self) -> Sequence[ReadTexts]:
@@ -96,11 +97,7 @@ class SentenceTransformerRetriever(Attackable):
     def _by_packed(
         self, packed: PackedSentenceTransformer, texts: Sequence[str], side: Side, count: Count
     ) -> FloatArray:
-        if side == "queries":
-            vectors = packed(texts, self._prompt_of("query"), "query", side, count)
-        else:
-            vectors = packed(texts, self._prompt, "document", side, count)
-        vectors = vectors[:, : self.model.truncate_dim]
+        vectors = packed(texts, self._prompts[side], TASKS[side], side, count)[:, : self.model.truncate_dim]
         if not self.normalize:
             return vectors
         return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1).numpy()
@@ -210,7 +207,11 @@ def sentence_transformer_retriever(
     check_weights(str(model), str(model))
     if hasattr(loaded.tokenizer, "pad_token"):
         give_padding(loaded.tokenizer, str(model))
-        _check_vocabulary(loaded, str(model))
+        transformer = loaded.transformers_model
+        table = None if transformer is None else transformer.get_input_embeddings()
+        rows = getattr(table, "num_embeddings", None)
+        if rows is not None:
+            check_vocabulary(loaded.tokenizer, rows, f"{model}: ")
     measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(
@@ -225,17 +226,6 @@ def sentence_transformer_retriever(
         block=block,
         precision=precision,
     )
-
-
-def _check_vocabulary(loaded: Any, source: str) -> None:
-    transformer = loaded.transformers_model
-    table = None if transformer is None else transformer.get_input_embeddings()
-    rows = getattr(table, "num_embeddings", None)
-    if rows is not None and len(loaded.tokenizer) > rows:
-        raise ConfigError(
-            f"{source}: its tokenizer has {len(loaded.tokenizer)} tokens, its table of words {rows} rows; "
-            "give the tokenizer that belongs to it"
-        )
 
 
 def check_folder(model: str | Path, option: str = "") -> None:

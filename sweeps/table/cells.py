@@ -163,9 +163,8 @@ def with_numbers(
     require_columns(table, *columns)
     left = []
     for name in columns:
-        blank = is_blank(table[name])
-        left += LeftOut.of(table, blank, f"without a value of {name}")
-        table = table[~blank]
+        table, lacking = with_values(table, [name])
+        left += lacking
         values = checked(table, name, positive, "mend it, blank it, or choose other rows with --where")
         table = table.assign(**{name: values})
     return table, left

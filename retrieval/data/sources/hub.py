@@ -13,7 +13,7 @@ from retrieval.config.data import SOURCES, DataConfig, HubDataset
 from retrieval.data.cache import digest
 from retrieval.data.sources import references
 from retrieval.data.sources.pairs import write_collection
-from retrieval.errors import ConfigError, DownloadError, first_line
+from retrieval.errors import ConfigError, DownloadError, first_line, root_cause
 from retrieval.run.identity import content_hash
 
 VERSION = 1
@@ -90,10 +90,9 @@ class Dataset(references.Reference):
     def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
         name = self.settings.dataset
         if Path(name).expanduser().exists() or isinstance(error, ValueError):
-            root: BaseException = error
-            while root.__cause__ is not None:  # the library's own line says that there was an error
-                root = root.__cause__
-            return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {first_line(root)}")
+            # The library's own line says that there was an error.
+            reason = first_line(root_cause(error))
+            return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {reason}")
         revision = self.settings.revision
         return DownloadError(
             f"cannot load the dataset {name} ({first_line(error)}): download it where there is a network "
