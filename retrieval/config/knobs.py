@@ -29,6 +29,8 @@ class Knob:
     """Whether ``null`` is valid."""
     content: bool = False
     """Whether the value may be a local file or folder, whose content is then what identifies a run."""
+    families: tuple[str, ...] = ()
+    """Values of ``model.family`` that read the key; empty: all do."""
 
     @property
     def names(self) -> tuple[str, ...]:

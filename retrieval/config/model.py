@@ -1,6 +1,6 @@
-"""Group ``model``: the dual encoder."""
+"""Group ``model``: the scorer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from retrieval.config.data import bert_checkpoint
@@ -16,7 +16,7 @@ POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_to
 
 @dataclass
 class ModelConfig:
-    """The dual encoder. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
+    """The scorer. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
 
     family: str = knob(
         "dual-encoder", "What a text is encoded to and how it scores: dual-encoder (one vector)."
@@ -39,15 +39,20 @@ class ModelConfig:
         None,
         "Vector of a text from those of its tokens; null: as the checkpoint says, else their mean.",
         choices=POOLINGS,
+        families=("dual-encoder",),
     )
     projection: int | None = knob(
         None,
         "Dimension of a linear projection of the vector; 0: none; null: 768 from scratch and after "
         "the BERTs of arXiv 1908.08962, else the checkpoint's own layers.",
         minimum=0,
+        families=("dual-encoder",),
     )
     similarity: str | None = knob(
-        None, "Score of two vectors; null: the checkpoint's, else cosine.", choices=("dot", "cosine")
+        None,
+        "Score of two vectors; null: the checkpoint's, else cosine.",
+        choices=("dot", "cosine"),
+        families=("dual-encoder",),
     )
     temperature: float | None = knob(
         None,
@@ -98,6 +103,20 @@ def vectors_of(model: ModelConfig) -> Vectors:
     return Vectors(
         found.pooling or "mean", width, found.similarity or "cosine", found.temperature or TEMPERATURE
     )
+
+
+def unread_keys(family: str) -> dict[str, Any]:
+    """Keys of :class:`ModelConfig` that only other families read, with their defaults."""
+    return {
+        item.name: item.default
+        for item in fields(ModelConfig)
+        if item.metadata["knob"].families and family not in item.metadata["knob"].families
+    }
+
+
+def has_own_keys(family: str) -> bool:
+    """Whether a family is one of those that keys of :class:`ModelConfig` are declared for."""
+    return any(family in item.metadata["knob"].families for item in fields(ModelConfig))
 
 
 def model_name(model: ModelConfig) -> str:

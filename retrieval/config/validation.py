@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
 from retrieval.config.data import ROLES
-from retrieval.config.model import FAMILIES, ModelConfig
+from retrieval.config.model import FAMILIES, ModelConfig, has_own_keys, unread_keys
 from retrieval.config.schema import Config, settings_of
 from retrieval.config.strategy import STRATEGIES
 from retrieval.config.unknown import unknown_key, unread_key
@@ -48,6 +48,13 @@ def _model(config: Config) -> None:
     model = config.model
     if model.family != ModelConfig.family:
         FAMILIES[model.family]
+    if has_own_keys(model.family):
+        for key, default in unread_keys(model.family).items():
+            if getattr(model, key) != default:
+                raise ConfigError(
+                    f"model.{key}={getattr(model, key)} is not read by model.family={model.family}; drop the "
+                    "key, or choose another family"
+                )
     if model.init == "pretrained":
         if not model.pretrained:
             raise ConfigError(

@@ -127,6 +127,8 @@ class Batch(OnDevice):
 
     step: int
     tokens: TokenBatch
+    sizes: np.ndarray
+    """Tokens of each sequence of the whole step in the caller's order, int64[N], on the host."""
     blocks: dict[str, RankingBlock]
     pairs: int
     shard: Shard | None = None
@@ -266,14 +268,15 @@ def collate(
         )
         place = stop
     pairs = sum(stream.count for stream in streams)
+    sizes = np.concatenate([store.lengths(rows) for store, rows in parts])
     if world == 1:
-        return Batch(step, _gather(parts), blocks, pairs, term=term)
+        return Batch(step, _gather(parts), sizes, blocks, pairs, term=term)
     owners = np.concatenate([_owners(stream, world) for stream in streams])
-    shard = Shard.of(owners, np.concatenate([store.lengths(rows) for store, rows in parts]), rank)
+    shard = Shard.of(owners, sizes, rank)
     ends = np.cumsum([len(rows) for _, rows in parts])
     mine = np.split(owners == rank, ends[:-1])
     own = [(store, rows[kept]) for (store, rows), kept in zip(parts, mine, strict=True)]
-    return Batch(step, _gather(own), blocks, pairs, shard, term)
+    return Batch(step, _gather(own), sizes, blocks, pairs, shard, term)
 
 
 def _gather(parts: list[tuple[TokenStore, np.ndarray]]) -> TokenBatch:

@@ -3,28 +3,49 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, BertConfig, BertModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTextEncoding,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError, first_line
 from retrieval.models.checkpoint import read_checkpoint, unreadable
 
+CLASSIFICATION, MASKED_WORDS = "classification", "masked-words"
+"""Heads on a backbone: one number for a text, or one for each word of the vocabulary at each token."""
 
-def load_backbone(config: ModelConfig, tokenizer: Any) -> nn.Module:
+_SCRATCH = {CLASSIFICATION: BertForSequenceClassification, MASKED_WORDS: BertForMaskedLM}
+_PRETRAINED = {CLASSIFICATION: AutoModelForSequenceClassification, MASKED_WORDS: AutoModelForMaskedLM}
+
+
+def load_backbone(config: ModelConfig, tokenizer: Any, head: str = "") -> nn.Module:
     """The backbone of a run, of random weights or a checkpoint's.
 
-    ``tokenizer``: the fast tokenizer its inputs come from. Raises :class:`ConfigError` when the
-    pretrained checkpoint cannot be loaded.
+    ``tokenizer``: the fast tokenizer its inputs come from. With a ``head`` the whole model of transformers,
+    whose ``base_model`` is the backbone.
+
+    Raises:
+        ConfigError: The pretrained checkpoint cannot be loaded, or has no such head.
     """
-    return _scratch(config, tokenizer) if config.init == "scratch" else _pretrained(config)
+    if config.init == "scratch":
+        return _scratch(config, tokenizer, head)
+    return _pretrained(config, head)
 
 
-def _scratch(config: ModelConfig, tokenizer: Any) -> nn.Module:
+def _scratch(config: ModelConfig, tokenizer: Any, head: str) -> nn.Module:
     shape = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden,
@@ -35,9 +56,12 @@ def _scratch(config: ModelConfig, tokenizer: Any) -> nn.Module:
         attention_probs_dropout_prob=config.dropout,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = BertModel(shape, add_pooling_layer=False)
-    _shrink_sublayers(model)
-    return model
+    if head == CLASSIFICATION:
+        shape.num_labels = 1
+    kinds: dict[str, Any] = _SCRATCH
+    model = kinds[head](shape) if head else BertModel(shape, add_pooling_layer=False)
+    _shrink_sublayers(cast(BertModel, model.base_model))
+    return cast(nn.Module, model)
 
 
 def _shrink_sublayers(model: BertModel) -> None:
@@ -54,17 +78,19 @@ def _shrink_sublayers(model: BertModel) -> None:
                 weight.mul_(share)
 
 
-def _pretrained(config: ModelConfig) -> nn.Module:
+def _pretrained(config: ModelConfig, head: str) -> nn.Module:
     name = str(config.pretrained)
     try:
-        model, report = _loaded(read_checkpoint(name).backbone)
+        model, report = _loaded(read_checkpoint(name).backbone, head)
     except Exception as error:  # libraries that read weights raise whatever their parsers do
         raise unreadable(name, error) from error
-    _check_report(f"model.pretrained={name}", model, report)
-    _drop_pooler(model)
+    _check_report(f"model.pretrained={name}", model, report, head)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout
+    if head:
+        return cast(nn.Module, model)
+    _drop_pooler(model)
     return _encoding(model)
 
 
@@ -83,10 +109,12 @@ def check_weights(source: str, named: str) -> None:
     _check_report(named, model, report)
 
 
-def _loaded(source: str) -> tuple[Any, dict[str, Any]]:
+def _loaded(source: str, head: str = "") -> tuple[Any, dict[str, Any]]:
     shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
     options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-    found: tuple[Any, dict[str, Any]] = _architecture(shape).from_pretrained(
+    if head == CLASSIFICATION:
+        options["num_labels"] = 1
+    found: tuple[Any, dict[str, Any]] = _architecture(shape, head).from_pretrained(
         source,
         trust_remote_code=False,
         output_loading_info=True,
@@ -96,7 +124,7 @@ def _loaded(source: str) -> tuple[Any, dict[str, Any]]:
     return found
 
 
-def _check_report(named: str, model: Any, report: dict[str, Any]) -> None:
+def _check_report(named: str, model: Any, report: dict[str, Any], head: str = "") -> None:
     if report["mismatched_keys"]:
         key, found, wanted = min(report["mismatched_keys"])
         raise ConfigError(
@@ -112,7 +140,7 @@ def _check_report(named: str, model: Any, report: dict[str, Any]) -> None:
             f"{named}: its weights have layers that its config.json does not know, such as {more[0]}; give "
             "the config.json that belongs to the weights"
         )
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    missing = sorted(key for key in report["missing_keys"] if not _may_be_new(key, head, model))
     if missing:
         raise ConfigError(
             f"{named}: it lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}; "
@@ -120,13 +148,20 @@ def _check_report(named: str, model: Any, report: dict[str, Any]) -> None:
         )
 
 
+def _may_be_new(key: str, head: str, model: Any) -> bool:
+    """Whether a weight need not be in a checkpoint: an idle pooler, or a classifier that training learns."""
+    return "pooler" in key or (head == CLASSIFICATION and not key.startswith(f"{model.base_model_prefix}."))
+
+
 def _numberless(name: str) -> str:
     """A weight's name with ``#`` for each number of a layer."""
     return re.sub(r"(?<=\.)\d+(?=\.)", "#", name)
 
 
-def _architecture(shape: Any) -> Any:
+def _architecture(shape: Any, head: str = "") -> Any:
     """The class of a checkpoint's backbone; of T5 and its kind the encoder alone."""
+    if head:
+        return _PRETRAINED[head]
     return AutoModelForTextEncoding if type(shape) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
 
 
@@ -137,17 +172,20 @@ def _encoding(model: Any) -> nn.Module:
 
 
 @contextlib.contextmanager
-def unloaded_backbone(folder: str) -> Iterator[nn.Module]:
+def unloaded_backbone(folder: str, head: str = "") -> Iterator[nn.Module]:
     """The backbone of a checkpoint in a local folder without its weights: on "meta", as what is built within.
+
+    With a ``head`` as of :func:`load_backbone`.
 
     Raises :class:`ConfigError` when ``config.json`` describes no model that can be built.
     """
     try:
         shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
-            backbone = _architecture(shape).from_config(shape, trust_remote_code=False)
-            _drop_pooler(backbone)
-            yield _encoding(backbone)
+            backbone = _architecture(shape, head).from_config(shape, trust_remote_code=False)
+            if not head:
+                _drop_pooler(backbone)
+            yield backbone if head else _encoding(backbone)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"model.pretrained={folder}: config.json describes no model that can be built"

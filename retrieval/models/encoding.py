@@ -28,8 +28,7 @@ def encode_rows(
     """
     device = next(scorer.parameters()).device
     lengths = store.lengths(rows)
-    shape = scorer.row_shape(length or int(lengths.max(initial=1)))
-    found = np.zeros((len(rows), *shape), np.float32)
+    found = np.zeros((len(rows), *scorer.row_shape(length or int(lengths.max(initial=1)))), np.float32)
     batches = batches_of(lengths, scorer.hidden, device)
     training = scorer.training
     scorer.eval()
@@ -37,7 +36,11 @@ def encode_rows(
         with torch.inference_mode(), scorer.unchanged():
             for own in tqdm(batches, desc=describe, disable=describe is None, leave=False, mininterval=1.0):
                 batch = group_tokens(*store.gather(rows[own])).to(device)
-                encoded = scorer(batch).cpu().numpy()
+                encoded = scorer.to_host(scorer(batch))
+                if encoded.shape[1] > found.shape[1]:
+                    found = np.pad(
+                        found, [(0, 0), (0, encoded.shape[1] - found.shape[1])] + (found.ndim - 2) * [(0, 0)]
+                    )
                 found[own, : encoded.shape[1]] = encoded
     finally:
         scorer.train(training)

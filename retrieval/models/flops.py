@@ -36,6 +36,9 @@ class Work:
     def __add__(self, more: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
 
+    def __mul__(self, times: float) -> Work:
+        return Work(*(times * part for part in astuple(self)))
+
 
 def backbone_flops(backbone: nn.Module, work: Work) -> float:
     """FLOPs of a backbone in ``work``, one multiply-add = 2; padding, biases, norms, activations not counted.

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -16,6 +18,7 @@ from retrieval.config import ModelConfig
 from retrieval.config.model import FAMILIES
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
+from retrieval.data.testset import IntArray
 from retrieval.models import bert
 from retrieval.models.checkpoint import Checkpoint
 from retrieval.models.flops import Work, backbone_flops
@@ -37,6 +40,12 @@ class Scorer(nn.Module, ABC):
     """
 
     family: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    """Class of sentence-transformers that reads what :meth:`export` writes; empty: none does."""
+    head: ClassVar[str] = ""
+    """What of transformers stands on the backbone, see :func:`retrieval.models.backbones.load_backbone`."""
+    by_pair: ClassVar[bool] = False
+    """Whether a score takes a forward pass of the pair, so that :meth:`scores` has parameters."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -44,8 +53,14 @@ class Scorer(nn.Module, ABC):
             FAMILIES.register(cls.family, cls)
 
     def __init__(self, backbone: nn.Module, config: ModelConfig, precision: str = "32") -> None:
+        """``backbone``: what ``load_backbone`` gives for the family's :attr:`head`."""
         super().__init__()
-        self.backbone = backbone
+        if self.head:
+            self.model = backbone
+            # A second registration would list every parameter twice in state_dict().
+            self.__dict__["backbone"] = backbone = cast(Any, backbone).base_model
+        else:
+            self.backbone = backbone
         self.config = config
         self.precision = precision
         self.mini_batch_size: int | None = None
@@ -83,7 +98,43 @@ class Scorer(nn.Module, ABC):
 
     @abstractmethod
     def row_shape(self, length: int) -> tuple[int, ...]:
-        """Shape of the row of a text of at most ``length`` tokens."""
+        """Shape of the row of a text of at most ``length`` tokens, in host memory.
+
+        A first number of 0 says that it is known only when texts are encoded.
+        """
+
+    def to_host(self, rows: Tensor) -> FloatArray:
+        """Rows ``[n, …]`` of :meth:`encode` as they are kept in host memory: float32[n, …].
+
+        A second dimension may differ from batch to batch; zeros fill it up.
+        """
+        found: FloatArray = rows.cpu().numpy()
+        return found
+
+    def from_host(self, rows: FloatArray) -> Tensor:
+        """Rows as :meth:`to_host` made them, as :meth:`encode` gives them, on the scorer's device."""
+        return torch.tensor(rows, device=self.word_table.device)
+
+    def regularisation(self, queries: Tensor, passages: Tensor, progress: float) -> Tensor | None:
+        """What training adds to the ranking loss of rows ``[n, …]`` and ``[m, …]``: 0-d; ``None``: nothing.
+
+        ``progress``: share of the training steps that are done.
+        """
+        return None
+
+    def encoding_work(self, sizes: NDArray[np.int64]) -> Work:
+        """A forward pass of :meth:`encode` over texts of ``sizes`` tokens, int64[n]."""
+        return Work(float(sizes.sum()), float(np.square(sizes.astype(np.float64)).sum()), len(sizes))
+
+    def scoring_work(
+        self, queries: NDArray[np.int64], passages: NDArray[np.int64], columns: IntArray | None = None
+    ) -> Work:
+        """What it takes to score queries of int64[n] tokens with passages of int64[m] tokens.
+
+        ``columns``: int64[n, k], the passages that each query is scored with; ``None``: all. Inner products
+        of single vectors are not counted.
+        """
+        return Work()
 
     @abstractmethod
     def export(self, tokenizer: Any, lengths: tuple[int, int], folder: Path) -> None:
@@ -194,9 +245,8 @@ class TensorScores(Scores):
         return self._taken(self._scorer.pair_scores, queries, passages)
 
     def _taken(self, scored: Callable[[Tensor, Tensor], Tensor], *rows: FloatArray) -> FloatArray:
-        device = self._scorer.word_table.device
         with torch.inference_mode():
-            queries, passages = (torch.tensor(side, device=device) for side in rows)
+            queries, passages = map(self._scorer.from_host, rows)
             scores: FloatArray = scored(queries, passages).cpu().numpy()
         return scores
 

@@ -25,7 +25,7 @@ from yaml import YAMLError
 from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
-from retrieval.config.model import vectors_of
+from retrieval.config.model import has_own_keys, unread_keys, vectors_of
 from retrieval.config.schema import content_keys
 from retrieval.errors import ConfigError
 from retrieval.run.files import file_hash
@@ -172,11 +172,18 @@ def as_config(config: DictConfig | Config) -> DictConfig:
 
 
 def model_part(model: dict[str, Any]) -> dict[str, Any]:
-    """What identifies a model; a dual encoder is what it was before there were other families."""
-    plain = model.get("family") == ModelConfig.family
+    """What identifies a model; a dual encoder is what it was before there were other families.
+
+    Keys that its family does not read are none of it.
+    """
+    family = str(model.get("family"))
     known: dict[str, Any] = {item.name: model.get(item.name) for item in fields(ModelConfig)}
-    settled = vectors_of(ModelConfig(**known))._asdict()
-    return {key: value for key, value in (model | settled).items() if key != "family" or not plain}
+    plain, other = family == ModelConfig.family, unread_keys(family)
+    settled = {} if has_own_keys(family) and not plain else vectors_of(ModelConfig(**known))._asdict()
+    ignored = other | ({"family": family} if plain else {})
+    return {
+        key: value for key, value in (model | settled).items() if key not in ignored or value != ignored[key]
+    }
 
 
 def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -147,8 +147,7 @@ class ScorerRetriever(Attackable):
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """See :class:`Retriever`."""
         store = self._stores(collection, side)
-        lengths = store.lengths(rows).astype(np.float64)
-        self.work += Work(float(lengths.sum()), float((lengths**2).sum()), len(rows))
+        self.work += self._scorer.encoding_work(store.lengths(rows))
         shown = f"encoding {collection.name}" if self._progress and side == "passages" else None
         found = encode_rows(self._scorer, store, rows, self._stores.length(side), shown)
         if self._trim is not None and side == "passages":
@@ -182,7 +181,7 @@ class ScorerRetriever(Attackable):
         try:
             # With the weights fixed, no work goes into their gradients.
             with scorer.unchanged(), torch.enable_grad():
-                score = scorer.pair_scores(torch.tensor(queries, device=device), scorer(batch, offset)).sum()
+                score = scorer.pair_scores(scorer.from_host(queries), scorer(batch, offset)).sum()
                 (gradient,) = torch.autograd.grad(score, offset)
         finally:
             scorer.train(training)

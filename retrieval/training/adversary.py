@@ -132,7 +132,8 @@ class Adversary:
         self.tokens, self.shard = batch.passages.tokens, batch.passages.shard
         with torch.no_grad():
             self.queries = gathered(scorer(batch.queries.tokens), batch.queries.shard)
-        self.work = Work.of(batch.queries.shard or batch.queries.tokens, FORWARD)
+        self.sizes = batch.sizes[self.block.queries], batch.sizes[self.block.passages]
+        self.work = scorer.encoding_work(self.sizes[0]) * FORWARD
         self.free = self.tokens.real & ~vocabulary.special[self.tokens.ids]
         """Tokens that may be changed: bool[T]."""
 
@@ -148,7 +149,8 @@ class Adversary:
         with self.scorer.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(point), point)
-        self.work += Work.of(self.shard or self.tokens, FORWARD + BACKWARD_TO_INPUTS)
+        forward = self.scorer.encoding_work(self.sizes[1]) + self.scorer.scoring_work(*self.sizes)
+        self.work += forward * (FORWARD + BACKWARD_TO_INPUTS)
         return gradient * self.free[:, None]
 
 

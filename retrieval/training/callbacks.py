@@ -153,6 +153,7 @@ class MetricsCallback(pl.Callback):
         losses = pl_module.last
         terms = {"loss": losses.total, "loss_eff": losses.eff, "loss_rob": losses.rob}
         terms |= {f"loss_{name}": value for name, value in losses.blocks.items()}
+        terms["regularisation"] = losses.regularisation
         for name, value in terms.items():
             if value is not None:
                 previous = self.sums.get(name)

@@ -23,7 +23,7 @@ from retrieval.models.scorer import Scorer
 from retrieval.training.adversary import AttackedBatch
 from retrieval.training.callbacks import MetricsCallback
 from retrieval.training.interpolation import Measure
-from retrieval.training.objective import block_loss
+from retrieval.training.objective import block_loss, step_work
 from retrieval.training.omega.rule import Rule
 from retrieval.training.perturbation import Perturbation
 from retrieval.training.prepared import PreparedData
@@ -39,7 +39,7 @@ Samples = Mapping[str, tuple[Batch, ...]]
 
 def dev_loss(encoder: Scorer, batch: Batch, perturbation: Perturbation | None) -> tuple[Tensor, Work]:
     """Mean loss of the blocks of a batch, 0-d, and what it took."""
-    tokens, offset, work = batch.tokens, None, Work.of(batch.tokens, FORWARD)
+    tokens, offset, work = batch.tokens, None, step_work(encoder, batch) * FORWARD
     if isinstance(batch, AttackedBatch):
         assert perturbation is not None
         seen = perturbation(encoder, batch)

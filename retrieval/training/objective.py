@@ -43,12 +43,15 @@ class Losses:
     """The single ranking losses where a term mixes several; else empty."""
     work: Work = field(default_factory=Work)
     """What the step takes, backward passes included."""
+    regularisation: Tensor | None = None
+    """What the family adds to the ranking loss; ``total`` has it, ``eff`` and ``rob`` do not."""
 
     def detached(self) -> Losses:
         """The values without the graph."""
         eff, rob = (None if term is None else term.detach() for term in (self.eff, self.rob))
         blocks = {name: loss.detach() for name, loss in self.blocks.items()}
-        return Losses(self.total.detach(), eff, rob, blocks, self.work)
+        added = None if self.regularisation is None else self.regularisation.detach()
+        return Losses(self.total.detach(), eff, rob, blocks, self.work, added)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Objective:
 
     def __init__(self, strategy: Strategy, setting: Setting) -> None:
         self.strategy, self.config = strategy, strategy.config
+        self.where = setting.where
         self.perturbation: Perturbation | None = None
         if PERTURBED in strategy.shares:
             vocabulary = Vocabulary.of(setting.tokenizer)
@@ -94,22 +98,34 @@ class Objective:
         seen = self._perturb(encoder, batch)
         vectors = gathered(encoder(seen.tokens, seen.offset), batch.shard)
         blocks = {name: block_loss(encoder, vectors, batch, name) for name in batch.blocks}
+        added = self._regularisation(encoder, vectors, batch)
         back = self.strategy.backward_passes * BACKWARD if backward_passes is None else backward_passes
         again = back // BACKWARD * FORWARD if encoder.recomputes else 0
         passes = FORWARD + back + again
-        work = seen.work + Work.of(batch.shard or batch.tokens, passes)
+        work = seen.work + step_work(encoder, batch) * passes
         if batch.term:
             ((name, loss),) = blocks.items()
             eff, rob = (loss, None) if batch.term == EFF else (None, loss)
             several = len(self.strategy.terms[batch.term]) > 1
-            return Losses(loss, eff, rob, {name: loss} if several else {}, work)
+            return Losses(plus(loss, added), eff, rob, {name: loss} if several else {}, work, added)
         of_eff, of_rob = self.strategy.eff, self.strategy.rob
         eff = mixed(of_eff, blocks)
         if of_rob is None:
-            return Losses(eff, eff, None, {}, work)
+            return Losses(plus(eff, added), eff, None, {}, work, added)
         rob, omega = mixed(of_rob, blocks), self.omega
         single = len(of_eff) == len(of_rob) == 1
-        return Losses((1 - omega) * eff + omega * rob, eff, rob, {} if single else blocks, work)
+        total = plus((1 - omega) * eff + omega * rob, added)
+        return Losses(total, eff, rob, {} if single else blocks, work, added)
+
+    def _regularisation(self, encoder: Scorer, rows: Tensor, batch: Batch) -> Tensor | None:
+        """Mean over the blocks of a batch whose sequences were encoded to ``rows[n, …]``."""
+        progress = batch.step / max(1, int(self.where.get("steps", 1)))
+        found = [
+            encoder.regularisation(rows[block.queries], rows[block.passages], progress)
+            for block in batch.blocks.values()
+        ]
+        terms = [each for each in found if each is not None]
+        return torch.stack(terms).mean() if terms else None
 
     def _perturb(self, encoder: Scorer, batch: Batch) -> Perturbed:
         if self.perturbation is None or PERTURBED not in batch.blocks:
@@ -123,7 +139,10 @@ class Objective:
         Each of several processes knows the loss of the whole step and has the gradient that flows through
         its own sequences: they add up, where Lightning takes their mean.
         """
-        both = None if losses.eff is None or losses.rob is None else (losses.eff, losses.rob)
+        added = losses.regularisation
+        both = None
+        if losses.eff is not None and losses.rob is not None:
+            both = plus(losses.eff, added), plus(losses.rob, added)
         if self.control is None or both is None or not self.control.backward(*both, parameters):
             (losses.total * processes()).backward()  # type: ignore[no-untyped-call]
 
@@ -155,6 +174,19 @@ def build_objective(config: StrategyConfig, setting: Setting) -> Objective:
     module, _, name = strategy.objective.partition(":")
     objective: Objective = getattr(import_module(module), name)(strategy, setting)
     return objective
+
+
+def plus(loss: Tensor, added: Tensor | None) -> Tensor:
+    """The sum; of one term, that term itself."""
+    return loss if added is None else loss + added
+
+
+def step_work(scorer: Scorer, batch: Batch) -> Work:
+    """A forward pass of a step: of its sequences, and of the scores of its blocks."""
+    work = scorer.encoding_work(batch.sizes)
+    for block in batch.blocks.values():
+        work += scorer.scoring_work(batch.sizes[block.queries], batch.sizes[block.passages])
+    return work
 
 
 def block_loss(scorer: Scorer, rows: Tensor, batch: Batch, name: str) -> Tensor:

@@ -122,7 +122,9 @@ def _measure(
     optimizer = module.configure_optimizers()["optimizer"]
     own = torch.zeros(PAIRS, PAIRS, dtype=torch.bool)
     block = RankingBlock(slice(0, PAIRS), slice(PAIRS, 2 * PAIRS), torch.arange(PAIRS), own)
-    batch = Batch(0, _tokens(), {IN_DOMAIN: block}, PAIRS)
+    tokens = _tokens()
+    sizes = tokens.sizes[tokens.inverse.numpy()]
+    batch = Batch(0, tokens, sizes, {IN_DOMAIN: block}, PAIRS)
 
     def step() -> None:
         optimizer.zero_grad()

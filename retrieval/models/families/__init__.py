@@ -27,7 +27,7 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
     chosen = FAMILIES[config.family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        scorer: Scorer = chosen(load_backbone(config, tokenizer), config, precision)
+        scorer: Scorer = chosen(load_backbone(config, tokenizer, chosen.head), config, precision)
     if config.init == "pretrained":
         _adopt(scorer, str(config.pretrained))
     return scorer
@@ -40,7 +40,7 @@ def unloaded_scorer(folder: str, config: ModelConfig) -> Scorer:
         ConfigError: There is no such family, or ``config.json`` describes no model that can be built.
     """
     chosen = FAMILIES[config.family]
-    with unloaded_backbone(read_checkpoint(folder).backbone) as backbone:
+    with unloaded_backbone(read_checkpoint(folder).backbone, chosen.head) as backbone:
         scorer: Scorer = chosen(backbone, config)
     scorer.adopt(read_checkpoint(folder))
     return scorer
