@@ -205,8 +205,7 @@ def _measure(
     from retrieval.evaluation.findings import findings_of_sets
     from retrieval.evaluation.measuring import Collections, measure_all
     from retrieval.run import hardware
-    from retrieval.search.loading import run_retriever
-    from retrieval.search.sentence_transformer import sentence_transformer_retriever
+    from retrieval.search.loading import model_retriever, run_retriever
     from retrieval.training.prepared import open_domains
 
     hardware.quiet()
@@ -223,13 +222,8 @@ def _measure(
     if run is not None:
         retriever = run_retriever(run, device, config.cache, batch_size=batch_size)
     else:
-        place, precision = hardware.chosen(config, device)
-        retriever = sentence_transformer_retriever(
-            str(model),
-            temperature=temperature,
-            batch_size=batch_size,
-            device=str(place),
-            precision=precision,
+        retriever = model_retriever(
+            str(model), config, device, temperature=temperature, batch_size=batch_size
         )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
     measured = measure_all(retriever, collections, config, attack, untrained)

@@ -40,6 +40,8 @@ class Checkpoint:
     prompts: tuple[str, str] = ("", "")
     """Text before each query, and before each passage."""
     similarity: str | None = None
+    lengths: tuple[int | None, int | None] | None = None
+    """Tokens that a query and a passage keep, ``None`` where that is left to the tokenizer."""
     left: tuple[str, ...] = ()
     """What the folder has and no run can express, in words."""
 
@@ -145,6 +147,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         tuple(after),
         _prompts(own),
         own.get("similarity_fn_name"),
+        _lengths(basic),
         tuple(left),
     )
 
@@ -184,6 +187,12 @@ def _pooling(source: str, folder: str) -> tuple[tuple[str, ...], list[str]]:
     mode = module.pooling_mode
     names = (mode,) if isinstance(mode, str) else tuple(mode)
     return names, [] if module.include_prompt else ["Pooling without the tokens of the prompt"]
+
+
+def _lengths(settings: dict[str, Any]) -> tuple[int | None, int | None] | None:
+    both = settings.get("max_seq_length")
+    found = settings.get("query_length", both), settings.get("document_length", both)
+    return None if found == (None, None) else found
 
 
 def _head(source: str) -> list[str]:

@@ -5,16 +5,18 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig
+from retrieval.config.model import FAMILIES
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError, first_line
-from retrieval.models.checkpoint import kind_of
+from retrieval.models.checkpoint import VECTORS, kind_of, read_checkpoint
 from retrieval.models.families import build_scorer
+from retrieval.models.soundness import positions
 from retrieval.run import hardware
 from retrieval.run.identity import content_hash
 from retrieval.search.bm25 import K1, B, Bm25Retriever
@@ -25,6 +27,9 @@ from retrieval.search.sentence_transformer import sentence_transformer_retriever
 BM25 = "bm25"
 TEXTS_A_BLOCK = 16_384
 """Passages that mining and teachers encode at a time."""
+
+UNBOUNDED = 10**6
+"""Tokens of a text from which on a tokenizer means that it has no limit."""
 
 _PAIRS_A_BATCH = 64
 
@@ -113,6 +118,50 @@ def run_retriever(
     scorer = build_scorer(cell.model, stores.tokenizer, cell.seed, precision)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     scorer.load_state_dict({name.removeprefix("encoder."): value for name, value in state.items()})
+    return ScorerRetriever(scorer.to(place).eval(), stores)
+
+
+def model_retriever(source: str, cell: Config, device: str | None, **options: Any) -> Attackable:
+    """The retriever of a folder or hub id of sentence-transformers, whatever family it is of.
+
+    Args:
+        source: The folder or hub id.
+        cell: Of it, ``cache``, ``trainer`` and ``train.precision`` are read, and ``data`` for the lengths
+            of texts where the folder says none.
+        device: Torch device; ``None``: the best there is.
+        options: Of :func:`sentence_transformer_retriever`, which reads models of one vector a text.
+
+    Raises:
+        ConfigError: The model cannot be loaded, or is of a kind that no family reads.
+    """
+    kind = kind_of(source)
+    place, precision = hardware.chosen(cell, device)
+    if kind == VECTORS:
+        return sentence_transformer_retriever(source, device=str(place), precision=precision, **options)
+    families = {part.kind: name for name, part in FAMILIES.items() if part.kind}
+    if kind not in families:
+        raise ConfigError(
+            f"{source}: a {kind} is of no family that can be measured; give a folder of "
+            f"{', '.join([VECTORS, *families])}"
+        )
+    temperature = options.get("temperature")
+    model = ModelConfig(family=families[kind], init="pretrained", pretrained=source, temperature=temperature)
+    checkpoint = read_checkpoint(source)
+    tokenizer = load_tokenizer(checkpoint.backbone)
+    scorer = build_scorer(model, tokenizer, cell.seed, precision)
+    data = cast(DictConfig, cell.data).copy()
+    lengths = checkpoint.lengths or (tokenizer.model_max_length,) * 2
+    most = positions(scorer.backbone)
+    for key, own, length in zip(
+        ("max_query_length", "max_passage_length"),
+        lengths,
+        (data.max_query_length, data.max_passage_length),
+        strict=True,
+    ):
+        known = own is not None and own < UNBOUNDED
+        data[key] = min(own if known else length, most or UNBOUNDED)
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    stores = TokenStores(cast(Any, data), Path(cell.cache), tokenizer, fingerprint, scorer.prompts)
     return ScorerRetriever(scorer.to(place).eval(), stores)
 
 
