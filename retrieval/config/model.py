@@ -10,6 +10,9 @@ from retrieval.config.registry import Registry
 FAMILIES: Registry[type[Any]] = Registry("model.family", "retrieval.models.families")
 """Every model family: a class of :class:`retrieval.models.scorer.Scorer`. To look one up imports PyTorch."""
 
+ARCHITECTURES: Registry[type[Any]] = Registry("model.architecture", "retrieval.models.architectures")
+"""Every architecture made from scratch: a class of :class:`retrieval.models.architecture.Architecture`."""
+
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
 """Modes of sentence-transformers' Pooling."""
 
@@ -20,6 +23,9 @@ class ModelConfig:
 
     family: str = knob(
         "dual-encoder", "What a text is encoded to and how it scores: dual-encoder (one vector)."
+    )
+    architecture: str = knob(
+        "bert", "Architecture with init=scratch; docs/backbones.md.", choices=ARCHITECTURES.names
     )
     layers: int = knob(4, "Layers of the encoder.", minimum=1, maximum=96)
     hidden: int = knob(256, "Width of the encoder, such as 128, 256, 512 or 768.", minimum=1)
@@ -35,9 +41,14 @@ class ModelConfig:
         "Hugging Face hub id or local folder of the checkpoint; needed with init=pretrained.",
         content=True,
     )
+    query_prompt: str | None = knob(
+        None, "Text before each query, such as 'query: '; null: the checkpoint's, else none."
+    )
+    passage_prompt: str | None = knob(None, "Text before each passage; null: the checkpoint's, else none.")
     pooling: str | None = knob(
         None,
-        "Vector of a text from those of its tokens; null: as the checkpoint says, else their mean.",
+        "Vector of a text from those of its tokens; null: as the checkpoint says; lasttoken of a causal "
+        "decoder from scratch; else their mean.",
         choices=POOLINGS,
         families=("dual-encoder",),
     )
@@ -100,8 +111,12 @@ def vectors_of(model: ModelConfig) -> Vectors:
     if model.init == "pretrained" and model.pretrained not in _PLAIN_BERTS:
         return found
     width = 768 if found.projection is None else found.projection
+    causal = model.init == "scratch" and ARCHITECTURES[model.architecture].causal
     return Vectors(
-        found.pooling or "mean", width, found.similarity or "cosine", found.temperature or TEMPERATURE
+        found.pooling or ("lasttoken" if causal else "mean"),
+        width,
+        found.similarity or "cosine",
+        found.temperature or TEMPERATURE,
     )
 
 
@@ -120,10 +135,11 @@ def has_own_keys(family: str) -> bool:
 
 
 def model_name(model: ModelConfig) -> str:
-    """Name of a model in run names and results: ``bert-mini``, ``bert-l6-h512``, or the checkpoint's."""
+    """Name of a model in run names and results: ``bert-mini``, ``qwen3-l2-h128``, or the checkpoint's."""
     if model.init == "pretrained" and model.pretrained:
         parent, _, name = model.pretrained.rstrip("/").rpartition("/")
         # A run exports its encoder into a folder of this name, whatever the run.
         return f"{parent.rpartition('/')[2]}-{name}" if name == "model" and parent else name
-    names = {shape: name for name, shape in SIZES.items()}
-    return names.get((model.layers, model.hidden), f"bert-l{model.layers}-h{model.hidden}")
+    names = {("bert", *shape): name for name, shape in SIZES.items()}
+    shape = model.architecture, model.layers, model.hidden
+    return names.get(shape, "{}-l{}-h{}".format(*shape))

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
 from retrieval.config.data import ROLES
-from retrieval.config.model import FAMILIES, ModelConfig, has_own_keys, unread_keys
+from retrieval.config.model import ARCHITECTURES, FAMILIES, ModelConfig, has_own_keys, unread_keys
 from retrieval.config.schema import Config, settings_of
 from retrieval.config.strategy import STRATEGIES
 from retrieval.config.unknown import unknown_key, unread_key
@@ -61,19 +61,18 @@ def _model(config: Config) -> None:
                 "model.init=pretrained needs model.pretrained, a Hugging Face hub id or a local folder; "
                 "or set model.init=scratch"
             )
+        if model.architecture != ModelConfig.architecture:
+            raise ConfigError(
+                f"model.architecture={model.architecture} would not be used with model.init=pretrained: the "
+                "checkpoint has its own; set model.init=scratch, or drop it"
+            )
         return
     if model.pretrained and model.pretrained != config.data.default_pretrained:
         raise ConfigError(
             f"model.pretrained={model.pretrained} would not be used with model.init=scratch; "
             "set model.init=pretrained, or drop it"
         )
-    heads = model.heads or max(1, model.hidden // 64)
-    if model.hidden % heads:
-        valid = ", ".join(str(n) for n in range(1, model.hidden + 1) if model.hidden % n == 0)
-        raise ConfigError(
-            f"model.hidden={model.hidden} does not divide into {heads} attention heads; "
-            f"use a multiple of 64, or one of model.heads={valid}"
-        )
+    ARCHITECTURES[model.architecture].check(model)
 
 
 def _strategy(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Backbones: the BERT size grid from scratch, and pretrained checkpoints from the hub or a folder."""
+"""Backbones: architectures of any size from scratch, and pretrained checkpoints from the hub or a folder."""
 
 import contextlib
 import re
@@ -13,22 +13,16 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
-    BertConfig,
-    BertForMaskedLM,
-    BertForSequenceClassification,
-    BertModel,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from retrieval.config import ModelConfig
+from retrieval.config.model import ARCHITECTURES
 from retrieval.errors import ConfigError, first_line
+from retrieval.models.architecture import CLASSIFICATION, MASKED_WORDS, Architecture, shrink
 from retrieval.models.checkpoint import read_checkpoint, unreadable
 
-CLASSIFICATION, MASKED_WORDS = "classification", "masked-words"
-"""Heads on a backbone: one number for a text, or one for each word of the vocabulary at each token."""
-
-_SCRATCH = {CLASSIFICATION: BertForSequenceClassification, MASKED_WORDS: BertForMaskedLM}
-_PRETRAINED = {CLASSIFICATION: AutoModelForSequenceClassification, MASKED_WORDS: AutoModelForMaskedLM}
+_HEADED: dict[str, Any] = {CLASSIFICATION: AutoModelForSequenceClassification, MASKED_WORDS: AutoModelForMaskedLM}
 
 
 def load_backbone(config: ModelConfig, tokenizer: Any, head: str = "") -> nn.Module:
@@ -46,36 +40,11 @@ def load_backbone(config: ModelConfig, tokenizer: Any, head: str = "") -> nn.Mod
 
 
 def _scratch(config: ModelConfig, tokenizer: Any, head: str) -> nn.Module:
-    shape = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads or max(1, config.hidden // 64),
-        intermediate_size=config.intermediate or 4 * config.hidden,
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    if head == CLASSIFICATION:
-        shape.num_labels = 1
-    kinds: dict[str, Any] = _SCRATCH
-    model = kinds[head](shape) if head else BertModel(shape, add_pooling_layer=False)
-    _shrink_sublayers(cast(BertModel, model.base_model))
+    architecture: type[Architecture] = ARCHITECTURES[config.architecture]
+    shape = architecture.shape(config, tokenizer, head)
+    model = _HEADED[head].from_config(shape) if head else architecture.bare(shape)
+    shrink(model.base_model, architecture.residual_outputs)
     return cast(nn.Module, model)
-
-
-def _shrink_sublayers(model: BertModel) -> None:
-    """Divide the initial output weights of attention and feed-forward by the root of their number.
-
-    As in GPT-2 (Radford et al. 2019, §2.3): every layer starts near the identity. Without it BERT's layers,
-    normalised after the sum, map all texts to one direction when there are twelve of them, and short training
-    never leaves the chance level.
-    """
-    share = (2 * model.config.num_hidden_layers) ** -0.5
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.endswith("output.dense.weight"):
-                weight.mul_(share)
 
 
 def _pretrained(config: ModelConfig, head: str) -> nn.Module:
@@ -161,7 +130,7 @@ def _numberless(name: str) -> str:
 def _architecture(shape: Any, head: str = "") -> Any:
     """The class of a checkpoint's backbone; of T5 and its kind the encoder alone."""
     if head:
-        return _PRETRAINED[head]
+        return _HEADED[head]
     return AutoModelForTextEncoding if type(shape) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
 
 
@@ -172,14 +141,20 @@ def _encoding(model: Any) -> nn.Module:
 
 
 @contextlib.contextmanager
-def unloaded_backbone(folder: str, head: str = "") -> Iterator[nn.Module]:
-    """The backbone of a checkpoint in a local folder without its weights: on "meta", as what is built within.
+def unloaded_backbone(config: ModelConfig, words: int, head: str = "") -> Iterator[nn.Module]:
+    """The backbone of a run without its weights: on "meta", as what is built within.
 
-    With a ``head`` as of :func:`load_backbone`.
+    ``words``: those of the tokenizer of a backbone from scratch; ``head``: as of :func:`load_backbone`.
 
-    Raises :class:`ConfigError` when ``config.json`` describes no model that can be built.
+    Raises:
+        ConfigError: The ``config.json`` of a checkpoint describes no model that can be built.
     """
+    if config.init == "scratch":
+        with torch.device("meta"):
+            yield load_backbone(config, _Words(words), head)
+        return
     try:
+        folder = read_checkpoint(str(config.pretrained)).backbone
         shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             backbone = _architecture(shape, head).from_config(shape, trust_remote_code=False)
@@ -188,9 +163,21 @@ def unloaded_backbone(folder: str, head: str = "") -> Iterator[nn.Module]:
             yield backbone if head else _encoding(backbone)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.pretrained={folder}: config.json describes no model that can be built"
+            f"model.pretrained={config.pretrained}: config.json describes no model that can be built"
             f" ({first_line(error)}). Give the folder of a checkpoint that transformers can load"
         ) from error
+
+
+class _Words:
+    """What an architecture asks of a tokenizer, where there is none."""
+
+    pad_token_id = cls_token_id = sep_token_id = 0
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __len__(self) -> int:
+        return self._number
 
 
 def _drop_pooler(model: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from retrieval.config import ModelConfig
 from retrieval.errors import ConfigError, first_line
 
 AFTER_POOLING = ("Dense", "Normalize", "LayerNorm", "Dropout")
@@ -149,6 +150,20 @@ def read_checkpoint(source: str) -> Checkpoint:
         own.get("similarity_fn_name"),
         _lengths(basic),
         tuple(left),
+    )
+
+
+def checkpoint_of(config: ModelConfig) -> Checkpoint | None:
+    """The checkpoint that a configuration starts from; ``None`` from scratch. Raises as the above."""
+    return read_checkpoint(str(config.pretrained)) if config.init == "pretrained" else None
+
+
+def prompts_of(config: ModelConfig, checkpoint: Checkpoint | None) -> tuple[str, str]:
+    """Text before each query and each passage: the configuration's, else the checkpoint's, else none."""
+    query, passage = ("", "") if checkpoint is None else checkpoint.prompts
+    return (
+        query if config.query_prompt is None else config.query_prompt,
+        passage if config.passage_prompt is None else config.passage_prompt,
     )
 
 

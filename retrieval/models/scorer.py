@@ -20,7 +20,7 @@ from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.data.testset import IntArray
 from retrieval.models import bert
-from retrieval.models.checkpoint import Checkpoint
+from retrieval.models.checkpoint import Checkpoint, prompts_of
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.parameters import Groups, parameter_groups
 from retrieval.models.scores import Scores
@@ -68,16 +68,15 @@ class Scorer(nn.Module, ABC):
         self.packed = bert.supports(backbone)
         self._weights: list[bert.LayerWeights] | None = None
         self.hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-
-    prompts: tuple[str, str] = ("", "")
-    """Text before each query and each passage; the tokens that are encoded have it already."""
+        self.prompts = prompts_of(config, None)
+        """Text before each query and each passage; the tokens that are encoded have it already."""
 
     def adopt(self, checkpoint: Checkpoint) -> list[str]:
         """Take over what a checkpoint holds beside its backbone, and return in words what is left out.
 
         A family whose vectors are not those of sentence-transformers takes over the prompts alone.
         """
-        self.prompts = checkpoint.prompts
+        self.prompts = prompts_of(self.config, checkpoint)
         return list(checkpoint.left)
 
     @abstractmethod
@@ -154,9 +153,11 @@ class Scorer(nn.Module, ABC):
 
     @property
     def word_table(self) -> Tensor:
-        """Word embeddings ``[V, hidden]``."""
-        table: Tensor = self.backbone.get_input_embeddings().weight  # type: ignore[operator]
-        return table
+        """Word embeddings ``[V, hidden]`` as the layers get them."""
+        words: Any = self.backbone.get_input_embeddings()  # type: ignore[operator]
+        table: Tensor = words.weight
+        scale = getattr(words, "embed_scale", None)  # Gemma's table is multiplied as it is read
+        return table if scale is None else table * scale
 
     def forward(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
         """What :meth:`encode` gives; with :attr:`mini_batch_size`, some texts at a time."""

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config import Config
+from retrieval.config import Config, ModelConfig
 from retrieval.errors import ConfigError, ParetrieveError
 from retrieval.run.files import (
     MetricsLog,
@@ -265,7 +265,7 @@ def now() -> str:
 
 
 def stored_config(run: Path) -> Config:
-    """The configuration in a run's folder.
+    """The configuration in a run's folder; keys of ``model`` that came later have their defaults.
 
     Raises:
         ConfigError: There is none.
@@ -273,4 +273,7 @@ def stored_config(run: Path) -> Config:
     path = run / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
-    return cast(Config, OmegaConf.load(path))
+    found = cast(DictConfig, OmegaConf.load(path))
+    defaults = OmegaConf.to_container(OmegaConf.structured(ModelConfig))
+    found.model = OmegaConf.merge(OmegaConf.create(defaults), found.get("model") or {})
+    return cast(Config, found)

@@ -40,6 +40,9 @@ its fingerprint."""
 MEMORY_KEYS = ("shard",)
 """Keys of ``eval`` that bound its memory and, as devices and threads do, change results by rounding alone."""
 
+LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt")
+"""Keys of ``model`` that came after there were runs, and count where they are set."""
+
 SIGNIFICANT_DIGITS = 12
 """Floats are compared to this many digits: ``range(0.1,0.4,0.1)`` yields 0.30000000000000004 for 0.3."""
 
@@ -174,13 +177,15 @@ def as_config(config: DictConfig | Config) -> DictConfig:
 def model_part(model: dict[str, Any]) -> dict[str, Any]:
     """What identifies a model; a dual encoder is what it was before there were other families.
 
-    Keys that its family does not read are none of it.
+    Keys that its family does not read are none of it, nor are later keys that nobody sets.
     """
     family = str(model.get("family"))
-    known: dict[str, Any] = {item.name: model.get(item.name) for item in fields(ModelConfig)}
+    defaults = {item.name: item.default for item in fields(ModelConfig)}
+    known: dict[str, Any] = defaults | {key: value for key, value in model.items() if key in defaults}
     plain, other = family == ModelConfig.family, unread_keys(family)
     settled = {} if has_own_keys(family) and not plain else vectors_of(ModelConfig(**known))._asdict()
-    ignored = other | ({"family": family} if plain else {})
+    later = {key: defaults[key] for key in LATER_MODEL_KEYS}
+    ignored = other | later | ({"family": family} if plain else {})
     return {
         key: value for key, value in (model | settled).items() if key not in ignored or value != ignored[key]
     }

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from retrieval.config import Config, ModelConfig
 from retrieval.config.model import FAMILIES
@@ -14,10 +14,11 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError, first_line
-from retrieval.models.checkpoint import VECTORS, kind_of, read_checkpoint
+from retrieval.models.checkpoint import VECTORS, checkpoint_of, kind_of, prompts_of, read_checkpoint
 from retrieval.models.families import build_scorer
 from retrieval.models.soundness import positions
 from retrieval.run import hardware
+from retrieval.run.directory import stored_config
 from retrieval.run.identity import content_hash
 from retrieval.search.bm25 import K1, B, Bm25Retriever
 from retrieval.search.bm25 import VERSION as BM25_VERSION
@@ -104,14 +105,15 @@ def run_retriever(
     Raises:
         ConfigError: The run has no model, or no checkpoint.
     """
-    found = OmegaConf.load(run / "config.yaml") if (run / "config.yaml").is_file() else OmegaConf.create()
-    family, cell = OmegaConf.select(found, "model.family", default=ModelConfig.family), cast(Config, found)
-    if family == ModelConfig.family:
+    cell = stored_config(run) if (run / "config.yaml").is_file() else None
+    if cell is None or cell.model.family == ModelConfig.family:
         # Similarity and temperature of a run are part of its vectors.
         return sentence_transformer_retriever(str(run / "model"), similarity="dot", device=device, **options)
     checkpoint = run / "checkpoints" / "last.ckpt"
     if not checkpoint.is_file():
-        raise ConfigError(f"{run}: {checkpoint} is missing, from which model.family={family} is read")
+        raise ConfigError(
+            f"{run}: {checkpoint} is missing, from which model.family={cell.model.family} is read"
+        )
     place, precision = hardware.chosen(cell, device)
     cell.cache = cache or cell.cache
     stores = run_stores(run, cell)
@@ -171,7 +173,8 @@ def run_stores(run: Path, cell: Config) -> TokenStores:
     # Saved with the limits of its last call; those of the run are in its configuration.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    return TokenStores(cell.data, Path(cell.cache), tokenizer, tokenizer_fingerprint(tokenizer))
+    prompts = prompts_of(cell.model, checkpoint_of(cell.model))
+    return TokenStores(cell.data, Path(cell.cache), tokenizer, tokenizer_fingerprint(tokenizer), prompts)
 
 
 def load_teacher(collection: Collection, source: str, cache: Path) -> Retriever:

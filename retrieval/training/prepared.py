@@ -20,7 +20,7 @@ from retrieval.data.tokens import (
     tokenizer_fingerprint,
     tokenizer_folder,
 )
-from retrieval.models.checkpoint import read_checkpoint
+from retrieval.models.checkpoint import checkpoint_of, prompts_of
 from retrieval.search import denoising, mining
 from retrieval.training.strategy import strategy_of
 from retrieval.training.streams import TrainingData
@@ -111,12 +111,9 @@ def prepare(config: Config) -> PreparedData:
     in_domain = open_collection(suite.in_domain, cache)
     robust, robust_dev, ood = (open_domains(getattr(suite, role), cache) for role in ROLES)
     overlap = splits.check_disjoint(in_domain, robust, ood, config.data.overlap, robust_dev)
-    prompts = ("", "")
-    if config.model.init == "pretrained":
-        checkpoint = read_checkpoint(str(config.model.pretrained))
-        tokenizer, prompts = load_tokenizer(checkpoint.backbone), checkpoint.prompts
-    else:
-        tokenizer = load_tokenizer(_trained_tokenizer(config, in_domain, cache))
+    checkpoint, prompts = checkpoint_of(config.model), prompts_of(config.model, checkpoint_of(config.model))
+    found = checkpoint.backbone if checkpoint else _trained_tokenizer(config, in_domain, cache)
+    tokenizer = load_tokenizer(found)
     stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer), prompts)
     return PreparedData(config, in_domain, robust, robust_dev, ood, overlap, stores)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -27,9 +28,9 @@ PRETRAINED_VOCABULARY = 30_522
 def facts(config: DictConfig) -> dict[str, Any]:
     """Every key of the configuration by its dotted name, and what follows from them, as in ``result.json``.
 
-    ``size/…`` are parameters; those of a pretrained checkpoint follow from its ``config.json``, whatever its
-    architecture, where that is in a local folder, and else from ``model.layers`` and ``model.hidden`` and
-    BERT's vocabulary.
+    ``size/…`` are parameters. They are counted in the modules, built without weights; but those of a BERT
+    from scratch follow from its shape, and a checkpoint of the hub is taken for a BERT of ``model.layers``
+    and ``model.hidden`` with the published vocabulary.
     """
     return {
         **leaves(OmegaConf.to_container(config, resolve=True)),
@@ -58,8 +59,7 @@ class Shape:
     @classmethod
     def of(cls, model: Model) -> Shape:
         """The shape that a configuration means: its checkpoint's, where that is in a local folder."""
-        folder = _local_checkpoint(model)
-        return _of_size(model) if folder is None else _described(folder, *_vectors(model))[0]
+        return _described(model, _ANY)[0] if _is_built(model) else _of_size(model)
 
     def flops(self, tokens: float, attended: float) -> float:
         """FLOPs of a forward pass of one text, a multiply-add as 2; ``attended``: its length squared."""
@@ -82,9 +82,8 @@ def _of_size(model: Model) -> Shape:
 
 def parameters(model: Model, vocabulary: int) -> dict[str, int]:
     """``size/params_…`` of an encoder; ``vocabulary``: words of a tokenizer trained on the collection."""
-    folder = _local_checkpoint(model)
-    if folder is not None:
-        return _described(folder, *_vectors(model))[1]
+    if _is_built(model):
+        return _described(model, vocabulary)[1]
     shape = _of_size(model)
     # Biases and norms: 12H² + 13H parameters a layer where intermediate = 4H.
     biases = shape.layers * (9 * shape.hidden + int(model.intermediate or 4 * shape.hidden))
@@ -95,24 +94,27 @@ def parameters(model: Model, vocabulary: int) -> dict[str, int]:
 
 def vocabulary(config: DictConfig) -> int:
     """Words of the tokenizer that a configuration means, where its data are not at hand."""
-    folder = _local_checkpoint(config.model)
-    if folder is not None:
-        return _described(folder, *_vectors(config.model))[2]
+    if _is_local(config.model):
+        return _described(config.model, _ANY)[2]
     return PRETRAINED_VOCABULARY if config.model.init == "pretrained" else int(config.data.vocabulary)
 
 
-def _vectors(model: Model) -> tuple[str, int | None]:
-    return str(model.family), vectors_of(cast(ModelConfig, model)).projection
+_ANY = 1
+"""Words of a tokenizer where what is asked for does not depend on them."""
+
+
+def _described(model: Model, words: int) -> tuple[Shape, dict[str, int], int]:
+    values = asdict(model) if isinstance(model, ModelConfig) else OmegaConf.to_container(model, resolve=True)
+    return _counted(json.dumps(values, sort_keys=True), words)
 
 
 @cache
-def _described(folder: str, family: str, projection: int | None) -> tuple[Shape, dict[str, int], int]:
-    """Shape, sizes and words of a checkpoint of any architecture, counted as a run counts them."""
+def _counted(model: str, words: int) -> tuple[Shape, dict[str, int], int]:
+    """Shape, sizes and words of a model (as JSON) of any architecture, counted as a run counts them."""
     from retrieval.models.families import unloaded_scorer
     from retrieval.models.flops import Work
 
-    config = ModelConfig(init="pretrained", pretrained=folder, family=family, projection=projection)
-    scorer = unloaded_scorer(folder, config)
+    scorer = unloaded_scorer(ModelConfig(**json.loads(model)), words)
     counted, backbone = scorer.groups().counts(), scorer.backbone.config
     # FLOPs of a token without attention, and of a text without tokens, at two a weight.
     weights, after = (int(scorer.flops(work)) // 2 for work in (Work(tokens=1), Work(sequences=1)))
@@ -130,11 +132,16 @@ def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
     }
 
 
-def _local_checkpoint(model: Model) -> str | None:
-    """The local folder of a pretrained checkpoint; ``None`` for a hub id and from scratch."""
-    if model.init != "pretrained" or not model.pretrained or not Path(model.pretrained).is_dir():
-        return None
-    return str(model.pretrained)
+def _is_built(model: Model) -> bool:
+    """Whether a model is built without its weights: one that is no BERT from scratch, where that can be."""
+    if model.init == "scratch":
+        return str(model.architecture) != ModelConfig.architecture
+    return _is_local(model)
+
+
+def _is_local(model: Model) -> bool:
+    """Whether it is a pretrained checkpoint in a local folder."""
+    return model.init == "pretrained" and bool(model.pretrained) and Path(str(model.pretrained)).is_dir()
 
 
 FILL = {"query": 0.4, "passage": 0.75}

@@ -233,5 +233,7 @@ def data_key(config: DictConfig) -> str:
     assert isinstance(data, dict)
     data.pop("frac", None)
     data.pop("label", None)
-    tokenizer = None if config.model.init == "scratch" else config.model.pretrained
-    return json.dumps([data, config.cache, tokenizer], sort_keys=True)
+    model = config.model
+    tokenizer = None if model.init == "scratch" else model.pretrained
+    prompts = model.query_prompt, model.passage_prompt
+    return json.dumps([data, config.cache, tokenizer, prompts], sort_keys=True)

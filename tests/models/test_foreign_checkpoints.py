@@ -72,7 +72,7 @@ def assert_equal_to_the_library(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(
             getattr(again, name)(TEXTS), found, atol=2e-5 * max(1.0, np.abs(wanted).max())
         )
-    counted = unloaded_scorer(str(folder), scorer.config)
+    counted = unloaded_scorer(scorer.config, 1)
     assert counted.groups().counts() == scorer.groups().counts()
 
 

@@ -9,7 +9,7 @@ import torch
 from retrieval.config import ModelConfig
 from retrieval.config.model import FAMILIES
 from retrieval.models.backbones import load_backbone, unloaded_backbone
-from retrieval.models.checkpoint import read_checkpoint
+from retrieval.models.checkpoint import checkpoint_of
 from retrieval.models.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -28,28 +28,30 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer: Scorer = chosen(load_backbone(config, tokenizer, chosen.head), config, precision)
-    if config.init == "pretrained":
-        _adopt(scorer, str(config.pretrained))
+    checkpoint = checkpoint_of(config)
+    if checkpoint is not None:
+        left = scorer.adopt(checkpoint)
+        if left:
+            _say_once(f"model.pretrained={checkpoint.source}: not taken over: {', '.join(left)}")
     return scorer
 
 
-def unloaded_scorer(folder: str, config: ModelConfig) -> Scorer:
-    """The scorer of a checkpoint in a local folder with a backbone on "meta", without its weights.
+def unloaded_scorer(config: ModelConfig, words: int) -> Scorer:
+    """The scorer of a run without its weights: its backbone is on "meta".
+
+    ``words``: those of the tokenizer, where the backbone is made from scratch; a pretrained one must be in a
+    local folder.
 
     Raises:
         ConfigError: There is no such family, or ``config.json`` describes no model that can be built.
     """
     chosen = FAMILIES[config.family]
-    with unloaded_backbone(read_checkpoint(folder).backbone, chosen.head) as backbone:
+    with unloaded_backbone(config, words, chosen.head) as backbone:
         scorer: Scorer = chosen(backbone, config)
-    scorer.adopt(read_checkpoint(folder))
+    checkpoint = checkpoint_of(config)
+    if checkpoint is not None:
+        scorer.adopt(checkpoint)
     return scorer
-
-
-def _adopt(scorer: Scorer, source: str) -> None:
-    left = scorer.adopt(read_checkpoint(source))
-    if left:
-        _say_once(f"model.pretrained={source}: not taken over: {', '.join(left)}")
 
 
 @cache

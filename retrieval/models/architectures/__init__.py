@@ -1,0 +1,1 @@
+"""Architectures that are made from scratch, one file each; each registers itself."""
