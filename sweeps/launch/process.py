@@ -70,6 +70,8 @@ class Child:
         self.message: Message | None = None
         self.told_at: float | None = None
         self._listening = True
+        self._patience: float | None = None
+        """Seconds after which :meth:`wait` gave it up."""
 
     @property
     def waitables(self) -> list[Any]:
@@ -99,6 +101,7 @@ class Child:
             self.kill()
             raise
         if not self.ended():
+            self._patience = seconds
             self.kill()
 
     def stop(self) -> None:
@@ -118,6 +121,8 @@ class Child:
         self.process.join()
         if self.message is not None and self.message.error is not None:
             return self.message.error
+        if self._patience is not None:
+            return {"type": "ProcessKilled", "message": f"not done after {self._patience:g} seconds"}
         code = self.process.exitcode or 0
         if code >= 0:
             return {"type": "ProcessExit", "message": f"ended early with exit status {code}"}

@@ -40,6 +40,11 @@ def probe(config: DictConfig) -> Calibration:
     return Calibration([Point(128, 1.0, 1.0, 0.0), Point(512, 1.0, 1.0, 1.0)])
 
 
+def endless_probe(config: DictConfig) -> None:
+    """A machine too busy to be probed."""
+    time.sleep(600)
+
+
 def no_probe(config: DictConfig) -> None:
     raise RuntimeError("no clock\nsecond line")
 

@@ -181,6 +181,17 @@ def test_threads_by_a_probe_of_the_machine(
     assert "cannot probe this machine (no clock); slots and threads by assumed" in capfd.readouterr().err
 
 
+def test_a_probe_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "available_cores", lambda: 4)
+    monkeypatch.setattr(sweep, "PROBE_PATIENCE", 0.5)
+    cells = composed(tmp_path, ["a", "b"], model__hidden=128)
+    _, status = run_sweep(cells, options(probe="stub_cells:endless_probe"), tmp_path / "sweep")
+    assert status == 0
+    assert "cannot probe this machine (not done after 0.5 seconds)" in capfd.readouterr().err
+
+
 def test_no_probe_where_nothing_is_to_be_chosen(tmp_path: Path) -> None:
     for number, changes in enumerate([{"threads": 1}, {"slots": 2}]):
         where = tmp_path / str(number)
