@@ -71,6 +71,10 @@ MIXED_COLLECTION error: refused: data or data/fingerprint differs between rows
     → fit one collection at a time: --where data=NAME
 MIXED_STRATEGY error: refused: strategy, base strategy, ω rule or kind of robustness data differs
     → fit one strategy at a time: --by strategy, or --where strategy=NAME
+MIXED_FAMILY error: refused: model_family differs between rows
+    → fit one family at a time: --by model_family, or --where model_family=NAME
+MIXED_FIRST_STAGE error: refused: rankings re-rank different first stages, or some are full rankings
+    → keep one first stage with --where eval/first_stage=NAME, full rankings with --where eval/first_stage=
 SINGLE_SEED warning: a configuration has one seed, or all have, so noise and lack of fit are unknown and
     intervals are missing
     → run at least two seeds a configuration
@@ -147,6 +151,15 @@ NO_COMMON_UNIT info: the metrics are not all contrastive entropies, so they have
     → compare contrastive entropies for a mean in nats
 NO_DEV_METRICS info: no fixed ω can be chosen on dev in some cell
     → measure dev metrics (data.robust_dev): a fixed ω that is chosen on test metrics is nobody's choice
+SLICES_DIFFER warning: laws of two families hold at different values of the other resource
+    → run both families at one N (or D), so that their exponents are those of equal conditions
+NO_EXPONENT info: a family has too few sizes or amounts of data for a law, or too few configurations to
+    resample it
+    → run three or more values of model.layers, model or data.frac in that family
+NO_COMMON_RANGE warning: two families were run at amounts of a resource that do not overlap
+    → nothing is extrapolated: run one of them at amounts of the other
+EVALUATION_DIFFERS warning: families were measured on different numbers of queries or draws
+    → their values have different sampling errors; measure the family alike, or say so beside the numbers
 NO_MULTIPLIER error: refused: no resource gives a multiplier
     → read the reason of each resource in the message; run both strategies at three or more values of it
 """)
@@ -156,6 +169,8 @@ FRONTIERS = _read("""
 FRONTIER_TOO_SHORT warning: fewer than three configurations are non-dominated, so the knee is one of the
     frontier's ends
     → trace the frontier: strategy=pareto strategy.rule=fixed strategy.omega=0,0.25,0.5,0.75,1
+SEVERAL_FAMILIES info: the frontier is over runs of several model families
+    → for one of each family say --by model_family; keep one family with --where model_family=NAME
 RHO_UNDEFINED warning: ρ* is defined for two losses, and the metrics are not both losses
     → use contrastive entropies for strategy.frontier
 """)
@@ -174,6 +189,8 @@ NO_FRONTIER info: the runs do not give a frontier
     → evaluate both metrics in every run: eval=quick or full
 ONE_STRATEGY info: all runs have one strategy, so the frontier shows scale alone
     → add others with python train.py -m strategy=standard,pareto …
+NO_FAMILIES info: the runs of several model families cannot be compared
+    → run the families with one strategy and the same evaluation
 NO_RANKING_METRIC info: the runs have no nDCG@10
     → evaluate with eval=quick or full
 NO_BM25 info: the runs have no BM25 baseline

@@ -103,6 +103,7 @@ def collect(
 
     from sweeps.diagnostics import TableError
     from sweeps.table.cells import clean
+    from sweeps.table.families import FAMILY, with_families
     from sweeps.table.files import read_table
     from sweeps.table.runs import Collected, collect_runs, keep_where
     from sweeps.table.wandb_rows import collect_wandb
@@ -118,6 +119,8 @@ def collect(
     if collected.frame.empty:
         raise TableError(f"{wandb or runs} holds no finished run ({collected.summary()})")
     frame = collected.frame if table is not None else clean(collected.frame)
+    if FAMILY in frame:
+        frame = with_families(frame)
     return replace(collected, frame=keep_where(frame, where or []))
 
 
@@ -162,8 +165,10 @@ def tell(left_out: Iterable[LeftOut]) -> None:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names in a comma-separated list."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The columns in a comma-separated list."""
+    from sweeps.table.families import column_of
+
+    return tuple(column_of(name.strip()) for name in text.split(",") if name.strip())
 
 
 def two_numbers(option: str, text: str, expected: str) -> tuple[float, float]:

@@ -42,6 +42,7 @@ def run(
     from sweeps.fitting.result import FitOptions
     from sweeps.fitting.sensitivity import SensitivityFile, sensitivities
     from sweeps.table.cells import only_positive
+    from sweeps.table.families import column_of
 
     frame, source = shared.load(runs, table, wandb, where)
     options = FitOptions(level=level, bootstrap=bootstrap, seed=seed)
@@ -65,7 +66,7 @@ def run(
     if not found:
         raise TableError(f"no group of {by} can be analysed: {'; '.join(refused.values())}")
     said = [rows.finding for rows in (*left, *apart)]
-    shared.write(out, SensitivityFile(by, found, refused, source, said or None))
+    shared.write(out, SensitivityFile(column_of(by), found, refused, source, said or None))
 
 
 def _show(found: dict[str, Sensitivities], refused: dict[str, str]) -> None:

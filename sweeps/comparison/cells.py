@@ -16,6 +16,7 @@ from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.configurations import labelled_only
 from sweeps.frontier.trace import DEV
 from sweeps.table.cells import LeftOut, is_blank, numbers, seeds_of, with_numbers, with_values
+from sweeps.table.families import FAMILY
 
 MEAN = "mean"
 """Key of the mean over the metrics."""
@@ -85,13 +86,14 @@ def without_seed(labelled: pd.DataFrame) -> Iterator[Diagnostic]:
 def cells(table: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> list[Cell]:
     """Cells of :func:`complete` runs, in order of ``by``.
 
-    Raises FitRefusedError: a cell mixes collections, pools, numbers of negatives or ways to count parameters.
+    Raises FitRefusedError: a cell mixes families, collections, pools, numbers of negatives or ways to count
+    parameters.
     """
     groups = table.groupby(list(by), sort=True) if by else [((), table)]
     found = []
     for values, part in groups:
         for metric in metrics:
-            refuse_mixtures(part, metric, several_strategies=True)
+            refuse_mixtures(part, metric, several_strategies=True, by=",".join(dict.fromkeys([FAMILY, *by])))
         found.append(_cell(dict(zip(by, values)), part, metrics))
     return found
 

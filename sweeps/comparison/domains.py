@@ -11,10 +11,12 @@ from retrieval.errors import ConfigError, DataError
 from sweeps.comparison.cells import difference, without_seed
 from sweeps.comparison.record import Judged
 from sweeps.diagnostics import Diagnostic, require_columns
+from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.configurations import label_runs, labelled_only, require_labels
 from sweeps.fitting.present import aligned, describe_warnings
 from sweeps.records import OPTIONAL, Record
 from sweeps.table.cells import seeds_of, texts_of, with_numbers, with_values
+from sweeps.table.families import FAMILY, FIRST_STAGE
 from sweeps.table.runs import Source, ood_domains
 
 TRAINED_ON = "data/robust"
@@ -70,7 +72,7 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
         level: Of the intervals.
 
     Raises ConfigError: several models or fractions, or a label that no run has; TableError: no column
-    ``data/robust``; DataError: a test set that is not the same in all runs.
+    ``data/robust``; DataError: a test set that is not the same in all runs, or several families.
     """
     require_columns(runs, TRAINED_ON)
     for column in ("model", "frac"):
@@ -78,6 +80,7 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
         if len(found) > 1:
             values = ", ".join(found)
             raise ConfigError(f"{column} is one of {values}; keep one by --where {column}=VALUE")
+    refuse_mixtures(runs, metric, columns=(FAMILY, FIRST_STAGE))
     labelled = label_runs(runs)
     require_labels(labelled, baseline, strategy)
     tests = {IN_DOMAIN: f"eff/{metric}"}

@@ -29,10 +29,12 @@ from sweeps.efficiency.record import (
     Resource,
     sources,
 )
+from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import FLOPS, label_runs, labelled_only, require_labels
 from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
 from sweeps.table.cells import LeftOut, is_blank, numbers, with_numbers, with_values
+from sweeps.table.families import FAMILY, FIRST_STAGE
 
 
 def efficiency(
@@ -53,8 +55,8 @@ def efficiency(
         fitted: fits already made of the same table with the same options, filled as fits are made: several
             strategies compared with one baseline share its fits.
 
-    Raises ConfigError: unknown strategy or law; TableError: unknown metric; FitRefusedError: no resource
-    varies enough for any multiplier.
+    Raises ConfigError: unknown strategy or law; TableError: unknown metric; FitRefusedError: several
+    families, or no resource varies enough for any multiplier.
     """
     options = options or EfficiencyOptions()
     if options.law not in sources():
@@ -162,6 +164,8 @@ def _select(
     require_columns(runs, *options.metrics)
     labelled, unknown = labelled_only(labelled)
     labelled = labelled[labelled["label"].isin([baseline, strategy])]
+    for metric in options.metrics:
+        refuse_mixtures(labelled, metric, columns=(FAMILY, FIRST_STAGE))
     sizes = [name for name in (SIZE, PAIRS) if name in labelled and not is_blank(labelled[name]).all()]
     labelled, left = with_numbers(labelled, [*options.metrics, *sizes], positive=True)
     require_labels(labelled, baseline, strategy)

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
+from retrieval.run.metric_names import rises_with_quality
 from sweeps.diagnostics import Diagnostic, FitRefusedError, diagnose
 from sweeps.table.cells import LeftOut, is_blank, numbers, texts_of
+from sweeps.table.families import FAMILY, FIRST_STAGE, FULL_RANKING, families_of, first_stages_of
 
 NEGATIVES = "eval/negatives"
 
@@ -18,6 +20,8 @@ ONE_VALUE = {
     "eval/pool": ("MIXED_EVALUATION", "evaluation pools"),
     "data/fingerprint": ("MIXED_COLLECTION", "collection fingerprints"),
     "data": ("MIXED_COLLECTION", "collections"),
+    FAMILY: ("MIXED_FAMILY", "model families"),
+    FIRST_STAGE: ("MIXED_FIRST_STAGE", "first stages of a ranking"),
     "strategy": ("MIXED_STRATEGY", "strategies"),
     "base_strategy": ("MIXED_STRATEGY", "base strategies"),
     "omega/rule": ("MIXED_STRATEGY", "rules for ω"),
@@ -32,29 +36,45 @@ def refuse_mixtures(
     metric: str,
     several_strategies: bool = False,
     columns: Collection[str] = tuple(ONE_VALUE),
+    by: str = "",
 ) -> None:
     """Raise FitRefusedError where rows must not be compared: other collections, pools, negatives.
 
     ``several_strategies``: rows of different strategies are what is wanted; a fit must have one.
     ``columns``: of ``ONE_VALUE``, those that must have one value.
+    ``by``: what ``--by`` must say to keep families apart, where it can, for the message.
     """
     for column in columns:
         code, what = ONE_VALUE[column]
         if code == "MIXED_STRATEGY" and several_strategies:
             continue
-        if column not in frame or (column == NEGATIVES and "contrastive_entropy" not in metric):
+        if column not in frame or not _concerns(column, metric):
             continue
-        values = sorted(set(texts_of(frame[column])) - {""})
+        values = _values(frame, column)
         if len(values) > 1:
             shown = ", ".join(values[:4]) + (", …" if len(values) > 4 else "")
-            hint = (
-                "--by strategy fits each"
-                if column == "strategy"
-                else f"keep one: --where {column}={values[0]}"
-            )
+            hint = f"keep one: --where {column}={'' if values[0] == FULL_RANKING else values[0]}"
+            if column == "strategy":
+                hint = "--by strategy fits each"
+            elif column == FAMILY and by:
+                hint = f"--by {by} takes each by itself, or {hint}"
             if column == "data" and np.isfinite(numbers(frame[column].dropna())).all():
                 hint += "; if data counts training pairs, say --d data"
             raise FitRefusedError(code, f"the rows mix {len(values)} {what} ({shown}); {hint}")
+
+
+def _concerns(column: str, metric: str) -> bool:
+    """Whether a metric depends on what stands in a column of :data:`ONE_VALUE`."""
+    if column == NEGATIVES:
+        return "contrastive_entropy" in metric
+    return column != FIRST_STAGE or rises_with_quality(metric)
+
+
+def _values(frame: pd.DataFrame, column: str) -> list[str]:
+    """The values of a column; a blank cell says nothing, but where it has a meaning of its own."""
+    meant = {FAMILY: families_of, FIRST_STAGE: first_stages_of}
+    texts = meant[column](frame) if column in meant else texts_of(frame[column])
+    return sorted(set(texts) - {""})
 
 
 def judged(frame: pd.DataFrame, pairs: str, roles: Collection[str]) -> list[str]:

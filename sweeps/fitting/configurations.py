@@ -17,6 +17,7 @@ from retrieval.errors import ConfigError
 from retrieval.run.metric_names import larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.table.cells import LeftOut, cell_text, is_blank, numbers, texts_of, with_sound
+from sweeps.table.families import FAMILY, with_families
 
 FLOPS = "cost/train_flops"
 
@@ -31,7 +32,7 @@ NO_STRATEGY = "(no strategy)"
 
 _NO_RULE = " (no rule)"
 
-IDENTITY = ("model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
+IDENTITY = (FAMILY, "model", "data", "frac", "strategy", "base_strategy", SIZE, PAIRS, FLOPS)
 
 
 def worst_by_chance(metric: str, negatives: int = W) -> float | None:
@@ -115,15 +116,18 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
     A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
     data, names them (:data:`DISTINCTIONS`); others stay short.
-    Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; the
-    collection's name is part of it only where the table holds several. Raises TableError on a size that is
-    no number.
+    Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; family and
+    collection are part of it only where the table holds several. Every row has its family.
+
+    Raises TableError on a size that is no number.
     """
-    labelled = with_sound(runs, (SIZE, PAIRS, FLOPS))
+    labelled = with_families(with_sound(runs, (SIZE, PAIRS, FLOPS)))
     labelled["label"] = _labels(runs)
-    several = "data" in runs and runs["data"].nunique() > 1
+    several = {name for name in (FAMILY, "data") if name in runs and labelled[name].nunique() > 1}
     named = [
-        name for name, said in (("model", True), ("data", several), ("frac", True)) if said and name in runs
+        name
+        for name in (FAMILY, "model", "data", "frac")
+        if name in runs and (name in several or name in ("model", "frac"))
     ]
     names = []
     for _, row in labelled.iterrows():

@@ -17,6 +17,7 @@ from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.records import OPTIONAL, Record
 from sweeps.table.cells import LeftOut, is_blank, texts_of
+from sweeps.table.families import FAMILY, column_of, with_families
 from sweeps.table.runs import Source
 
 OF_OMEGA = ("base_strategy", "omega/rule", "omega/robust", "omega/mixing", "omega/final")
@@ -70,8 +71,13 @@ def split(table: pd.DataFrame, by: str) -> tuple[dict[str, pd.DataFrame], list[L
 
     ``strategy`` separates what is trained differently: fixed values of ω, rules and base strategies too.
     A setting of ω belongs to some strategies; rows of the others form a group for each strategy. Other rows
-    without a value are in no group. Raises TableError on an unknown column, and where no row has a value.
+    without a value are in no group; one without a family is a dual encoder.
+
+    Raises TableError on an unknown column, and where no row has a value.
     """
+    by = by if by in table else column_of(by)
+    if by == FAMILY:
+        table = with_families(table)
     require_columns(table, by)
     blank = is_blank(table[by])
     keys = pd.Series(texts_of(table[by]), index=table.index)
@@ -126,4 +132,4 @@ def fit_groups(
     if not fits:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise FitRefusedError("ALL_GROUPS_REFUSED", f"no group of {by} can be fitted: {reasons}")
-    return FitFile(by, fits, refused).without(left)
+    return FitFile(column_of(by), fits, refused).without(left)

@@ -16,6 +16,7 @@ from sweeps.fitting.agreement import NEGATIVES, judged, refuse_mixtures, unstate
 from sweeps.fitting.laws import Floats, Points, chance_level
 from sweeps.fitting.replicates import identify, refuse_settings, replicate_labels
 from sweeps.table.cells import checked, is_blank
+from sweeps.table.families import FAMILY
 
 SIZE = "size/params_non_embedding"
 PAIRS = "size/train_pairs"
@@ -143,7 +144,7 @@ def prepare(
     if not rising:
         refuse_rising(metric)
     agreeing = judged(frame, columns.d, (metric, columns.n, columns.d, columns.seed))
-    refuse_mixtures(frame, metric, columns=agreeing)
+    refuse_mixtures(frame, metric, columns=agreeing, by=FAMILY)
     read = columns.read(frame, axes)
     require_columns(frame, metric, *read)
     if not len(frame):
@@ -175,14 +176,14 @@ def positive(frame: pd.DataFrame, name: str) -> Floats:
     return checked(frame, name, True, "mend it, or leave such rows out (fit and sensitivity: --drop-invalid)")
 
 
-def levels_of(values: Floats) -> Floats:
-    """Finite values [k] with near-equal ones (:data:`SAME_LEVEL`) replaced by the smallest of their level."""
+def levels_of(values: Floats, tolerance: float = SAME_LEVEL) -> Floats:
+    """Finite values [k], those that ``tolerance`` makes equal (relatively) by the smallest of their level."""
     if not len(values):
         return values
     distinct = np.unique(values)
     starts = [distinct[0]]
     for value in distinct[1:]:
-        if value > starts[-1] * (1 + SAME_LEVEL):
+        if value > starts[-1] * (1 + tolerance):
             starts.append(value)
     edges = np.array(starts)
     return edges[np.searchsorted(edges, values, side="right") - 1]

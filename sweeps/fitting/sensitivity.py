@@ -140,27 +140,35 @@ def _centre(fit: Prepared) -> tuple[float, float]:
 
 def _value(fit: Prepared, params: Floats, kind: str, axis: str) -> Floats:
     """Exponent or local slope [r] for published parameters [r, p]."""
-    law = fit.estimate.law
-    place = law.exponent(axis)
+    place = fit.estimate.law.exponent(axis)
     if kind == "exponent" and place is not None:
         return params[:, place]
-    size, pairs = _centre(fit)
+    return local_slope(fit, params, axis, _centre(fit))
+
+
+def local_slope(fit: Prepared, params: Floats, axis: str, at: tuple[float, float]) -> Floats:
+    """−∂ln metric/∂ln N or ∂ln D [r] at N and D of ``at`` for published parameters [r, p], by differences."""
     step = 1e-4
     values = []
     for sign in (1, -1):
         factor = np.exp(sign * step)
-        n, d = (size * factor, pairs) if axis == "N" else (size, pairs * factor)
-        values.append(np.log(law.predict(params, n, d, fit.estimate.objective.chance)))
+        n, d = (at[0] * factor, at[1]) if axis == "N" else (at[0], at[1] * factor)
+        values.append(np.log(fit.estimate.law.predict(params, n, d, fit.estimate.objective.chance)))
     return -(values[0] - values[1]) / (2 * step)
+
+
+def two_sided(gap: Floats) -> float:
+    """p value of no difference from bootstrap draws [r] of one."""
+    # Counting the observed table itself as a draw keeps p above 0 (Davison and Hinkley 1997, sec. 4.4.1).
+    below, above = (gap <= 0).sum() + 1, (gap >= 0).sum() + 1
+    return min(1.0, 2 * float(min(below, above)) / (len(gap) + 1))
 
 
 def _difference(
     axis: str, kind: str, estimates: list[Floats], draws: list[Floats], level: float
 ) -> Difference:
     gap = draws[1] - draws[0]
-    # Counting the observed table itself as a draw keeps p above 0 (Davison and Hinkley 1997, sec. 4.4.1).
-    below, above = (gap <= 0).sum() + 1, (gap >= 0).sum() + 1
-    p = min(1.0, 2 * float(min(below, above)) / (len(gap) + 1))
+    p = two_sided(gap)
     first, second = float(estimates[0][0]), float(estimates[1][0])
     ends = [(float(low), float(high)) for low, high in (interval(part, level) for part in (*draws, gap))]
     return Difference(axis, kind, first, ends[0], second, ends[1], second - first, ends[2], p)

@@ -18,7 +18,7 @@ from retrieval.errors import ConfigError, DataError
 from retrieval.run.files import plain
 from retrieval.run.metric_names import larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
-from sweeps.fitting.agreement import NEGATIVES
+from sweeps.fitting.agreement import NEGATIVES, refuse_mixtures
 from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.configurations import (
     IDENTITY,
@@ -32,6 +32,7 @@ from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.frontier.hypervolume import KNEE_RULES, Floats, dominates, hypervolume, knee, non_dominated
 from sweeps.frontier.record import Cell, Change, Front, Frontier, Hypervolume, Knee, Point
 from sweeps.table.cells import with_numbers, with_values
+from sweeps.table.families import FAMILY, FIRST_STAGE, in_order
 
 EFFECTIVENESS = "eff/contrastive_entropy"
 ROBUSTNESS = "ood/contrastive_entropy"
@@ -72,11 +73,15 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> Fron
             and counted in ``n_left_out``.
         options: what is compared.
 
-    Raises ConfigError: unknown metric, knee rule or grouping column; DataError: no run has both metrics.
+    Raises ConfigError: unknown metric, knee rule or grouping column; DataError: no run has both metrics;
+    FitRefusedError: rankings of several first stages.
     """
     options = options or FrontierOptions()
-    _check(runs, options)
-    labelled, left = with_numbers(label_runs(runs), (options.x, options.y))
+    labelled = label_runs(runs)
+    _check(labelled, options)
+    labelled, left = with_numbers(labelled, (options.x, options.y))
+    for metric in (options.x, options.y):
+        refuse_mixtures(labelled, metric, columns=(FIRST_STAGE,))
     means = aggregate(labelled, (options.x, options.y))
     if not len(means.table):
         raise DataError(f"no run has both {options.x} and {options.y}; run them with eval=quick or eval=full")
@@ -100,7 +105,11 @@ def frontier(runs: pd.DataFrame, options: FrontierOptions | None = None) -> Fron
         n_left_out=len(runs) - used,
         groups=groups,
         scaling=_scaling(means, groups, options),
-        warnings=[*(rows.finding for rows in left), *_warnings(front, means, options)],
+        warnings=[
+            *(rows.finding for rows in left),
+            *_families(means, options),
+            *_warnings(front, means, options),
+        ],
     )
 
 
@@ -250,6 +259,15 @@ def _scaling(means: Configurations, groups: Sequence[Cell], options: FrontierOpt
         change = [float(np.expm1(slope)) for slope in slopes]
         found["ND"[k]] = Change(change[0], intervals[0], change[1], intervals[1])
     return found
+
+
+def _families(means: Configurations, options: FrontierOptions) -> Iterator[Diagnostic]:
+    """SEVERAL_FAMILIES where the frontier over all configurations, or that of a cell, is of several."""
+    found = in_order(means.table)
+    if len(found) > 1 and FAMILY not in options.by:
+        yield diagnose(
+            "SEVERAL_FAMILIES", f"one frontier over {len(found)} model families: {', '.join(found)}"
+        )
 
 
 def _warnings(front: Front, means: Configurations, options: FrontierOptions) -> Iterator[Diagnostic]:

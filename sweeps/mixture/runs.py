@@ -19,6 +19,7 @@ from sweeps.fitting.replicates import replicate_labels
 from sweeps.mixture.forms import Inputs
 from sweeps.mixture.record import Conditions
 from sweeps.table.cells import cell_text, is_blank, numbers, row_names, texts_of, with_numbers, with_values
+from sweeps.table.families import FAMILY
 
 OMEGA, RULE, ROBUST, MIXING = "omega/final", "omega/rule", "omega/robust", "omega/mixing"
 STEPS, PER_STEP = "train/steps", "train/pairs_per_step"
@@ -33,7 +34,7 @@ _STATED: dict[str, tuple[str, str | None]] = {
 }
 """Column with one value in the fixed-ω runs -> what its values are, value of runs that do not state it."""
 
-_AGREE = ("size/convention", NEGATIVES, "eval/pool", "data", "data/fingerprint")
+_AGREE = ("size/convention", NEGATIVES, "eval/pool", "data", "data/fingerprint", FAMILY)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sweeps.diagnostics import TableError, require_columns
 from sweeps.records import Record
 from sweeps.table import READERS, run_names
 from sweeps.table.cells import is_blank, numbers, texts_of
+from sweeps.table.families import FAMILY, column_of, with_families
 from sweeps.table.files import cell
 
 
@@ -135,6 +136,9 @@ def matches(frame: pd.DataFrame, condition: str, option: str, none: str) -> pd.S
     column, equals, wanted = condition.partition("=")
     if not equals:
         raise TableError(f"{option} {condition}: expected COLUMN=VALUE[,VALUE]")
+    column = column if column in frame else column_of(column)
+    if column == FAMILY:
+        frame = with_families(frame)
     require_columns(frame, column)
     values = frame[column]
     texts, blank = texts_of(values), is_blank(values)
