@@ -42,6 +42,8 @@ def run(
     Labels are those of the report: standard, pooled, pareto, "pareto dev", "fixed ω=0.25".
 
     --baseline best-fixed takes, in each cell, the fixed ω with the best dev metrics (standard is ω = 0).
+    To hold model families against each other: python -m sweeps families.
+
     --regret tells whether a rule of ω is better than any ω kept everywhere: its worst loss against the best
     fixed ω of each cell, beside that of every single ω.
 

@@ -1,6 +1,6 @@
 """Puts the report together: analyses a table of runs and writes page, figures, tables and records."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.baseline import comparison_section, efficiency_section
 from sweeps.report.curves import Curve
+from sweeps.report.families import families_sections
 from sweeps.report.figures.curves import surface_panel
 from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
@@ -34,6 +35,7 @@ from sweeps.report.summary import facts, lead
 from sweeps.report.tradeoff import frontier_section, mixture_section, sensitivity_section
 from sweeps.report.written import Written
 from sweeps.table.cells import cell_text, with_sound
+from sweeps.table.families import FAMILY, families_of, in_order
 from sweeps.table.files import write_table
 from sweeps.table.runs import Collected
 
@@ -49,6 +51,8 @@ class ReportOptions:
     """File formats of the figures; ``svg`` must be among them."""
     records: Path | None = None
     """Folder of what the commands wrote; ``None`` for none."""
+    whole: pd.DataFrame | None = None
+    """Of a page on one family: the runs of all, whose records are not this page's."""
 
 
 @dataclass
@@ -84,7 +88,10 @@ class Analysis:
 def build_report(collected: Collected, out: Path, options: ReportOptions | None = None) -> Path:
     """Analyse finished runs and write the report.
 
-    Files of the same names in the folder ``out`` are replaced. Returns the path of the page, its index.html.
+    Files of the same names in the folder ``out`` are replaced. Where the runs are of several model families,
+    each has its page in a folder of its name below ``out``, and this page compares them.
+
+    Returns the path of the page, its index.html.
 
     Raises TableError: there is no finished run, or the table lacks what identifies a run.
     """
@@ -98,7 +105,14 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
         raise TableError(
             f"no run has a contrastive entropy ({', '.join(OBJECTIVES)}); evaluate with eval=quick"
         )
-    analysis = analyse(collected.frame, options.runs_folder, options.records)
+    names = in_order(collected.frame)
+    if len(names) > 1:
+        for name in names:
+            own = collected.frame[families_of(collected.frame) == name]
+            title, whole = f"{options.title}: {name}", collected.frame
+            build_report(Collected(own), out / slug(name), replace(options, title=title, whole=whole))
+        return _build_families(collected, out, options)
+    analysis = analyse(collected.frame, options.runs_folder, options.records, options.whole)
     analysis.sections += _appendix(collected, analysis, options.runs_folder)
     page = Page(
         options.title,
@@ -112,10 +126,33 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
     return write_page(page, out, options.formats)
 
 
-def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = None) -> Analysis:
-    """All sections that show results, with the fits and records behind them."""
-    measured = [name for name in map(str, table) if name.startswith(_MEASURED)]
-    runs, written = label_runs(with_sound(table, measured)), Written(records, table)
+def _build_families(collected: Collected, out: Path, options: ReportOptions) -> Path:
+    """The page that holds several families against each other, and leads to the page of each."""
+    runs = _labelled(collected.frame)
+    analysis = Analysis(runs)
+    analysis.sections = families_sections(runs, Written(options.records, collected.frame))
+    analysis.sections += _appendix(collected, analysis, options.runs_folder)[1:]
+    counts = runs[FAMILY].value_counts()
+    page = Page(
+        options.title,
+        [f"The runs are of {len(counts)} model families, and nothing here is fitted across them."],
+        [(str(counts[name]), f"runs of {name}") for name in in_order(runs)],
+        analysis.sections,
+        analysis.findings,
+        [],
+    )
+    _write_records(analysis, collected, out)
+    return write_page(page, out, options.formats)
+
+
+def analyse(
+    table: pd.DataFrame, folder: Path | None, records: Path | None = None, whole: pd.DataFrame | None = None
+) -> Analysis:
+    """All sections that show results, with the fits and records behind them.
+
+    ``whole``: the runs of all families, where ``table`` has those of one.
+    """
+    runs, written = _labelled(table), Written(records, table, whole)
     analysis = Analysis(runs)
     (data, along_data), (model, along_model) = (scaling(runs, "D", written), scaling(runs, "N", written))
     analysis.curves = [*along_data, *along_model]
@@ -141,6 +178,11 @@ def analyse(table: pd.DataFrame, folder: Path | None, records: Path | None = Non
         if section is not None
     ]
     return analysis
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs with their labels, and numbers in all columns that hold measurements."""
+    return label_runs(with_sound(table, [name for name in map(str, table) if name.startswith(_MEASURED)]))
 
 
 _MEASURED = ("eff/", "ood/", "adv/", "dev/", "bm25/", "cost/", "omega/final")

@@ -162,6 +162,8 @@ class Section:
     panels: list[Panel] = field(default_factory=list)
     tables: list[PageTable] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """Addresses below the page's folder, and their words."""
     notes: list[str] = field(default_factory=list)
     """What is missing and why, with a code of the registry first."""
     records: dict[str, Record] = field(default_factory=dict)
@@ -200,7 +202,7 @@ class Page:
     sections: list[Section]
     findings: list[Finding]
     checklist: list[tuple[str, str | None]]
-    """What a scaling-law paper must state, and what this sweep states; ``None`` = not known."""
+    """What a scaling-law paper must state, and what this sweep states; ``None`` = not known. May be empty."""
 
 
 def write_page(page: Page, out: Path, formats: Sequence[str] = tuple(FORMATS)) -> Path:

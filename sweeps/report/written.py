@@ -21,9 +21,13 @@ R = TypeVar("R", bound=Record)
 class Written:
     """Records in a folder, as far as they are of the report's runs."""
 
-    def __init__(self, folder: Path | None, table: pd.DataFrame) -> None:
-        """``folder``: of the commands' files, ``None`` for none; ``table``: the runs as collected."""
-        self._folder, self._table = folder, table
+    def __init__(self, folder: Path | None, table: pd.DataFrame, whole: pd.DataFrame | None = None) -> None:
+        """``folder``: of the commands' files, ``None`` for none; ``table``: the runs as collected.
+
+        ``whole``: the runs of all model families, where ``table`` has those of one; what was made from all
+        of them is no record of this page and is passed over.
+        """
+        self._folder, self._table, self._whole = folder, table, whole
         self._read: dict[type[Record], list[tuple[Path, Record]]] = {}
         self._refused: dict[type[Record], list[str]] = {}
 
@@ -65,7 +69,11 @@ class Written:
                     source = getattr(record, "source", None)
                     if source is None:
                         reason = "it does not say which runs it was made from"
-                    elif not source.is_of(self._table):
+                    elif source.is_of(self._table):
+                        pass
+                    elif self._whole is not None and source.is_of(self._whole):
+                        continue
+                    else:
                         reason = "it is older: the runs that it was made from have changed"
                 except DataError as error:
                     reason = str(error)

@@ -94,6 +94,16 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
     return {label: chosen[label] for label in labels}
 
 
+def family_looks(families: Sequence[str], strategies: Sequence[str]) -> dict[tuple[str, str], Look]:
+    """Look of every family and strategy: the colour tells the family, the marker the strategy."""
+    colours = (_KNOWN["standard"][0], *_COLOURS)
+    return {
+        (family, strategy): Look(colours[i % len(colours)], _MARKERS[k % len(_MARKERS)])
+        for i, family in enumerate(families)
+        for k, strategy in enumerate(strategies)
+    }
+
+
 def shades(count: int) -> list[str]:
     """``count`` colours from dark blue to ochre, even in lightness for every kind of colour vision."""
     spread = [0.0] if count == 1 else [0.82 * i / (count - 1) for i in range(count)]
