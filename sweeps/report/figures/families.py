@@ -133,7 +133,14 @@ def shifts_panel(record: Families) -> Panel | None:
 
 def _shift(axes: Axes, line: Sequence[Tradeoff], look: Look, aside: float) -> None:
     x = [aside * float(one.where["frac"]) for one in line]
-    axes.plot(x, [one.rho for one in line], look.marker + "-", color=look.colour, label=line[0].family)
+    axes.plot(
+        x,
+        [float(one.rho or np.nan) for one in line],
+        look.marker + "-",
+        color=look.colour,
+        label=line[0].family,
+    )
     for place, one in zip(x, line):
         if one.rho_interval is not None:
-            axes.vlines(place, *one.rho_interval, color=look.colour, linewidth=1.0)
+            low, high = one.rho_interval
+            axes.vlines(place, low, high, color=look.colour, linewidth=1.0)
