@@ -87,7 +87,7 @@ def run(
     strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
-    from sweeps.fitting.groups import fit_groups
+    from sweeps.fitting.groups import ALONE, fit_groups, split
     from sweeps.fitting.points import Columns
     from sweeps.fitting.present import describe_file
     from sweeps.fitting.result import FitOptions
@@ -100,15 +100,19 @@ def run(
     shared.tell(dropped)
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
-    points = [*_observed(frame[apart], metric, law, columns), *wanted]
+    groups = {ALONE: frame} if by is None else split(frame, by)[0]
+    observed = {
+        name: _observed(rows[apart[rows.index]], metric, law, columns) for name, rows in groups.items()
+    }
     with shared.progress_bar("bootstrap") as step:
-        rows = frame[~apart]
-        file = fit_groups(rows, by, law=law, metric=metric, columns=columns, options=options, progress=step)
+        file = fit_groups(
+            frame, by, law=law, metric=metric, columns=columns, options=options, progress=step, held_out=apart
+        )
     fits = {
-        name: replace(fit, predictions=[fit.prediction(*point) for point in points])
+        name: replace(fit, predictions=[fit.prediction(*point) for point in (*observed[name], *wanted)])
         for name, fit in file.groups.items()
     }
-    file = replace(file, groups=fits, source=source if held_out is None else None).without(dropped)
+    file = replace(file, groups=fits, source=replace(source, held_out=held_out)).without(dropped)
     shared.write(out, file, describe_file(file))
     found = {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
     if strict and (found or file.refused):

@@ -103,14 +103,18 @@ def fit_groups(
     columns: Columns | None = None,
     options: FitOptions | None = None,
     progress: Progress | None = None,
+    held_out: pd.Series | None = None,
 ) -> FitFile:
     """Fit each group, or one of all rows without ``by``; arguments as :func:`sweeps.fitting.fit.fit_law`.
 
-    A group that is refused (too few sizes, say) does not stop the others. Raises FitRefusedError when all
-    are refused, and TableError when the table itself lacks what is needed.
+    A group that is refused (too few sizes, say) does not stop the others. ``held_out``: the mask, bool[rows],
+    of rows that belong to their group but not to its fit. Raises FitRefusedError when all are refused, and
+    TableError when the table itself lacks what is needed.
     """
+    apart = pd.Series(False, index=table.index) if held_out is None else held_out
     if by is None:
-        fit = fit_law(table, law=law, metric=metric, columns=columns, options=options, progress=progress)
+        rows = table[~apart]
+        fit = fit_law(rows, law=law, metric=metric, columns=columns, options=options, progress=progress)
         return FitFile(None, {ALONE: fit}, {})
     fits: dict[str, FitResult] = {}
     refused: dict[str, str] = {}
@@ -123,10 +127,12 @@ def fit_groups(
             if progress is not None:
                 progress(position * count + done, total * count)
 
+        own = rows[~apart[rows.index]]
+        if own.empty:
+            refused[name] = "all its rows are held out, so no law of its own predicts them"
+            continue
         try:
-            fits[name] = fit_law(
-                rows, law=law, metric=metric, columns=columns, options=options, progress=step
-            )
+            fits[name] = fit_law(own, law=law, metric=metric, columns=columns, options=options, progress=step)
         except ParetrieveError as error:
             refused[name] = str(error)
     if not fits:

@@ -75,6 +75,8 @@ class Written:
                         continue
                     else:
                         reason = "it is older: the runs that it was made from have changed"
+                    elif source.held_out is not None:
+                        reason = f"it was fitted without the runs of --held-out {source.held_out}"
                 except DataError as error:
                     reason = str(error)
                 if reason:

@@ -221,4 +221,6 @@ def checked(table: pd.DataFrame, name: str, positive: bool, remedy: str) -> Floa
     run = f" ({named})" if named != row else ""
     more = f" and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
     kind = "a positive number" if positive else "a number"
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(,\d+)+(\.\d+)?", value.strip()):
+        kind += " (write a decimal point, and no comma)"
     raise TableError(f"{row}{run}: {name} = {shown} is not {kind}{more}; {remedy}")

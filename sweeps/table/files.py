@@ -1,4 +1,8 @@
-"""Tables in files: CSV, TSV, JSON lines and Parquet, the text ones also as gzip."""
+"""Tables in files: CSV, TSV, JSON lines and Parquet, the text ones also as gzip.
+
+A text table whose first line lacks the separator that its name promises is read with the one it has: programs
+in many languages write "CSV" with semicolons.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 import os
 import warnings
 import zlib
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +24,7 @@ from sweeps.table.cells import clean
 
 _PARQUET = (".parquet", ".pq")
 _SEPARATORS = {".csv": ",", ".txt": ",", ".tsv": "\t"}
+_OTHERS = (";", "\t", ",", "|")
 _LINES = (".jsonl", ".ndjson")
 _KNOWN = "use .csv, .tsv, .jsonl (each also .gz) or .parquet"
 
@@ -31,8 +37,14 @@ def read_table(path: Path) -> pd.DataFrame:
         raise TableError(f"{path}: no such file") from None
     except TableError:
         raise
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: is not encoded in UTF-8 ({first_line(error)}); save it as UTF-8") from None
+    except pd.errors.ParserWarning:
+        raise TableError(
+            f"{path}: rows have more cells than the first line has names; name the columns in the first line"
+        ) from None
     # What a truncated or damaged gzip file raises is neither OSError nor ValueError.
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise TableError(f"{path}: cannot be read as a table: {first_line(error)}") from None
     if frame.empty:
         raise TableError(f"{path}: the table has no rows")
@@ -55,7 +67,22 @@ def _read(path: Path) -> pd.DataFrame:
         with warnings.catch_warnings():
             # With fields beyond the header pandas would take the first column for the names of the rows.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(file, sep=_SEPARATORS[suffix], index_col=False, skipinitialspace=True)
+            return _separated(file, _SEPARATORS[suffix], path)
+
+
+def _separated(file: IO[str], separator: str, path: Path) -> pd.DataFrame:
+    text = file.read()
+    header = text.partition("\n")[0]
+    if separator not in header:
+        separator = next((other for other in _OTHERS if other in header), separator)
+    options: dict[str, Any] = {"sep": separator, "index_col": False, "skipinitialspace": True}
+    # It would tell columns of one name apart by numbers of its own.
+    names = pd.read_csv(StringIO(text), header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
+    twice = names[names.str.strip().duplicated()]
+    if len(twice):
+        raise TableError(f"{path}: column {twice.iloc[0]!r} stands in the table twice; rename or remove one")
+    frame: pd.DataFrame = pd.read_csv(StringIO(text), **options)
+    return frame
 
 
 def _objects(file: IO[str], path: Path) -> list[dict[str, Any]]:

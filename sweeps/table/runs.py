@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.diagnostics import TableError, require_columns
-from sweeps.records import Record
+from sweeps.records import OPTIONAL, Record
 from sweeps.table import READERS, run_names
 from sweeps.table.cells import is_blank, numbers, texts_of
 from sweeps.table.families import FAMILY, column_of, with_families
@@ -172,6 +172,8 @@ class Source(Record):
     n_runs: int
     digest: str
     """Of names and values of these runs, whatever their order and whichever file they come from."""
+    held_out: str | None = field(default=None, metadata=OPTIONAL)
+    """The condition of ``--held-out``: the law was not fitted to the runs that satisfy it."""
 
     @classmethod
     def of(cls, table: pd.DataFrame, where: Sequence[str] = ()) -> Source:

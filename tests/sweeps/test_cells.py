@@ -273,6 +273,43 @@ def test_runs_without_a_seed_are_not_paired() -> None:
     assert blank.difference == pytest.approx(known.difference)
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.tsv", "t.csv.gz"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_the_one_that_the_header_has(tmp_path: Path, name: str, separator: str) -> None:
+    text = plain(note="a, b; c").to_csv(index=False, sep=separator).encode("utf-8-sig")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    found = read_table(path)
+    assert list(found) == [*plain(), "note"]
+    assert found["y"].tolist() == plain()["y"].tolist()
+    assert set(found["note"]) == {"a, b; c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("N,D,y,y\n1,2,3,4\n", "column 'y' stands in the table twice"),
+        ("N;D; y ;y\n1;2;3;4\n", "column ' ?y ?' stands in the table twice"),
+        ("# by me\nN,D,y\n1,2,3\n", "rows have more cells than the first line has names"),
+        ("N,D,y\n1,2,caf\xe9\n", "is not encoded in UTF-8 .*; save it as UTF-8"),
+    ],
+)
+def test_tables_that_could_be_misread_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(TableError, match=words):
+        read_table(path)
+
+
+@pytest.mark.parametrize("value", ["2,15", "1,234.5", "1,234,567"])
+def test_commas_in_numbers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    table = plain().astype({"y": object})
+    table.loc[3, "y"] = value
+    assert command(tmp_path, table)[0] == 2
+    said = f"row 4: y = '{value}' is not a positive number (write a decimal point, and no comma)"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.csv.gz", "t.tsv.gz", "t.jsonl.gz"])
 def test_tables_of_every_kind_are_the_same(tmp_path: Path, name: str) -> None:
     table = plain(note=["x", None] * 30)

@@ -100,6 +100,29 @@ def test_a_group_that_cannot_be_fitted_does_not_stop_the_others(tmp_path: Path) 
     assert main(["fit", *arguments, "--strict"]) == 1
 
 
+def test_held_out_rows_are_predicted_by_the_law_of_their_own_group(tmp_path: Path) -> None:
+    first = law_table(seeds=2, seed_sd=0.01).assign(opt="a")
+    second = first.assign(opt="b", y=first["y"] * 2)
+    third = first[first["N"] == first["N"].max()].assign(opt="c")
+    path = tmp_path / "runs.csv"
+    pd.concat([first, second, third]).to_csv(path, index=False)
+    held = f"N={first['N'].max():.10g}"
+    assert fit(path, "--held-out", held, "--by", "opt") == 0
+    file = FitFile.load(tmp_path / "fit.json")
+    assert list(file.groups) == ["a", "b"]
+    assert file.refused == {"c": "all its rows are held out, so no law of its own predicts them"}
+    for name, own in (("a", first), ("b", second)):
+        said = file.groups[name].predictions
+        assert said is not None
+        wanted = own[own["N"] == own["N"].max()]["y"]
+        assert [one.observed for one in said] == pytest.approx(wanted.tolist())
+        # The other group's law would be off by 50 or 100 %.
+        assert max(abs(one.relative_error or 0.0) for one in said) < 0.1
+    assert file.source is not None
+    assert file.source.held_out == held
+    assert file.source.is_of(pd.read_csv(path))
+
+
 def test_held_out_rows_and_wanted_points_are_predicted(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

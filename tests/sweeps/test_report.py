@@ -21,8 +21,10 @@ from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
 from sweeps.report.figures.style import Panel, drawing, save
+from sweeps.report.page import Section
 from sweeps.report.provenance import commands
 from sweeps.report.scaling import domains
+from sweeps.report.written import Written
 from sweeps.table.runs import Collected, collect_runs
 
 TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))
@@ -227,6 +229,21 @@ def test_the_page_shows_what_the_commands_wrote_until_the_runs_change(tmp_path: 
     anew = json.loads((tmp_path / "again/fits/data-eff-pareto-bert-mini.json").read_text())
     assert (anew["options"]["loss"], anew["options"]["bootstrap"]) == ("least-squares", 1000)
     assert json.loads((tmp_path / "again/frontier.json").read_text())["knee"]["rule"] == "chord"
+
+
+def test_a_fit_without_the_runs_held_out_is_not_the_fit_of_the_page(tmp_path: Path) -> None:
+    sweep = Sweep(models=("bert-mini",), fractions=(0.05, 0.2, 0.5, 1.0), strategies=("standard",))
+    runs, condition = write_runs(tmp_path / "runs", sweep), "frac=1.0"
+    options = ["--law", "data-no-floor", "--bootstrap", "0", "--out", str(tmp_path / "fit.json")]
+    for held, said in ((["--held-out", condition], False), ([], True)):
+        assert main(["fit", "--runs", str(runs), *options, *held]) == 0
+        section = Section("law", "Law")
+        found = Written(tmp_path, collect_runs(runs).frame).fit(
+            section, "standard", "eff/contrastive_entropy", ("D",)
+        )
+        assert (found is not None) == said
+        reason = f"fit.json is not used: it was fitted without the runs of --held-out {condition}. "
+        assert section.notes == ([] if said else [reason + "The page fits anew."])
 
 
 def test_a_broken_file_is_named_and_a_dev_frontier_is_no_report(tmp_path: Path) -> None:
