@@ -84,6 +84,14 @@ WARNINGS = by_name(
         "remove the copies, or judge them as their originals are",
     ),
     Code(
+        "PAIRS_LEFT_OUT",
+        "warning",
+        "pairs of a collection lack the text of their query or of their passage: they are neither trained on "
+        "nor measured",
+        "give them text, or remove them; where the texts stand in another column, name it (data.query, "
+        "data.passage)",
+    ),
+    Code(
         "QUERIES_LEFT_OUT",
         "warning",
         "queries of a test or dev set have judgements, but none above 0: they are in no mean, while BEIR and "
@@ -93,10 +101,10 @@ WARNINGS = by_name(
     Code(
         "CONSTANT_SCORES",
         "warning",
-        "at over a tenth of the queries of a set, all passages have one score: there the ranking metrics are "
-        "those of an arbitrary order",
-        "do not report these metrics; look for a collapsed encoder (lower train.lr), unknown words or empty "
-        "queries",
+        "at over a tenth of the queries of a set, all passages have one score, but for rounding: there the "
+        "ranking metrics are those of an arbitrary order",
+        "do not report these metrics; look for a collapsed encoder (lower train.lr or "
+        "strategy.perturbation.epsilon), unknown words or empty queries",
     ),
     Code(
         "AT_CHANCE_LEVEL",

@@ -27,7 +27,7 @@ from retrieval.search.retriever import ScorerRetriever
 from retrieval.training import cost
 from retrieval.training.callbacks import MEASURING
 from retrieval.training.checkpoints import Checkpoints
-from retrieval.training.diagnostics import diagnose
+from retrieval.training.diagnostics import diagnose, without_consequences
 from retrieval.training.fitting import Trained, train
 from retrieval.training.prepared import PreparedData, prepare
 from retrieval.training.processes import ProcessGroup, together
@@ -109,7 +109,9 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         result |= measured
         result["cost/peak_memory_bytes"] = hardware.peak_memory(device)
         findings = [*findings_of(data.store.read), *findings]
-        result["warnings"] = findings + diagnose(trained.objective.control, directory.metrics(), result)
+        result["warnings"] = without_consequences(
+            findings + diagnose(trained.objective.control, directory.metrics(), result)
+        )
         lengths = cell.data.max_query_length, cell.data.max_passage_length
         trained.encoder.cpu().export(data.tokenizer, lengths, directory.model)
         directory.finish(result)
@@ -205,4 +207,4 @@ def _evaluate(
     if measured.attacked is not None:
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
     costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": trained.encoder.flops(retriever.work)}
-    return {**measured.metrics, **costs}, list(findings_of_sets(measured))
+    return {**measured.metrics, **costs}, list(findings_of_sets(measured, precision))

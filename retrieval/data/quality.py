@@ -90,6 +90,7 @@ class ReadTexts:
             ("UNKNOWN_WORDS", self._unknown()),
             ("EMPTY_TEXTS", self._empty()),
             ("REPEATED_TEXTS", self._repeated()),
+            ("PAIRS_LEFT_OUT", self._left_out()),
         ):
             if message is not None:
                 yield finding(name, f"{self.collection.name}: {message}")
@@ -121,6 +122,20 @@ class ReadTexts:
         ids = self.collection.query_ids if self.side == "queries" else self.collection.passage_ids
         first = ids(rows)[0]
         return f"{self.counts.empty:,} of {self.counts.texts:,} {self.side} hold no token, {first!r} first"
+
+    def _left_out(self) -> str | None:
+        """Pairs without text that the collection's source or its judgements dropped, by split."""
+        side = {"queries": "query", "passages": "passage"}[self.side]
+        ending = f"/empty_{side}"
+        dropped = {
+            name.removeprefix("dropped/").removesuffix(ending): count
+            for name, count in self.collection.counts.items()
+            if name.startswith("dropped/") and name.endswith(ending) and count
+        }
+        if not dropped:
+            return None
+        listed = ", ".join(f"{count:,} of {split}" for split, count in dropped.items())
+        return f"pairs whose {side} has no text: {listed}"
 
     def _repeated(self) -> str | None:
         counts = self.collection.counts

@@ -43,6 +43,8 @@ class Retriever(ABC):
     """Encodes queries and passages of collections to rows; :attr:`scores` tells the scores of rows."""
 
     scores: Scores
+    precision = "32"
+    """Of the states that its rows are made of: ``32`` or ``bf16``."""
 
     @property
     def read(self) -> Sequence[ReadTexts]:
@@ -132,6 +134,7 @@ class ScorerRetriever(Attackable):
     def __init__(self, scorer: Scorer, stores: TokenStores, *, progress: bool = False) -> None:
         """``stores``: of the run, with its tokenizer and lengths; ``progress``: show bars over passages."""
         self.scores = scorer.host_scores()
+        self.precision = scorer.precision
         self._scorer = scorer
         self._stores = stores
         self._progress = progress

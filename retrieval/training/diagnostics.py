@@ -50,6 +50,14 @@ def diagnose(
     return [finding(code, message) for code, message in findings if message is not None]
 
 
+def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out AT_CHANCE_LEVEL where constant scores of the same set, which say why, are named."""
+    constant = any(
+        found["code"] == "CONSTANT_SCORES" and found["message"].startswith("eff ") for found in findings
+    )
+    return [found for found in findings if not (constant and found["code"] == "AT_CHANCE_LEVEL")]
+
+
 def _of_omega(
     control: OmegaController, lines: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
 ) -> Iterator[tuple[str, str | None]]:

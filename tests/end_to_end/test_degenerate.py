@@ -184,16 +184,56 @@ def test_texts_that_no_model_can_tell_apart_are_refused(
         trained(folder, tmp_path, f"model.pretrained={model}")
 
 
-def test_a_collapsed_encoder_is_named(tmp_path: Path) -> None:
-    folder = collection(tmp_path / "odd", test=MATCHED)
-    checkpoint = knowing(tmp_path / "bert")
+def collapsed(folder: Path, share: float) -> Path:
+    """A checkpoint whose last states are one vector, but for a ``share`` of what comes in."""
+    checkpoint = knowing(folder)
     model = transformers.AutoModel.from_pretrained(checkpoint)
-    with torch.no_grad():  # the last layer's output is its bias, whatever comes in
-        model.encoder.layer[-1].output.LayerNorm.weight.zero_()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.encoder.layer[-1].output.LayerNorm.weight.fill_(share)
         model.encoder.layer[-1].output.LayerNorm.bias.normal_()
     model.save_pretrained(checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("share", "precision", "named"),
+    [(0.0, "32", True), (0.0, "bf16", True), (0.03, "32", False), (0.03, "bf16", True)],
+)
+def test_a_collapsed_encoder_is_named(share: float, precision: str, named: bool, tmp_path: Path) -> None:
+    # Vectors that differ by some hundredths have cosines that differ by some ten-thousandths: these are the
+    # model's own in fp32, and rounding in bf16.
+    folder = collection(tmp_path / "odd", test=MATCHED)
+    checkpoint = collapsed(tmp_path / "bert", share)
     options = ["data=local", f"data.path={folder}", "eval.negatives=5", "eval.draws=1", f"cache={tmp_path}"]
+    options.append(f"train.precision={precision}")
     assert main(["--model", str(checkpoint), "--out", str(tmp_path / "found.json"), *options]) == 0
-    [warning] = json.loads((tmp_path / "found.json").read_text())["warnings"]
-    assert warning["code"] == "CONSTANT_SCORES"
-    assert warning["message"] == "eff (odd): all passages have one score at 10 of 10 queries"
+    warnings = json.loads((tmp_path / "found.json").read_text())["warnings"]
+    assert [warning["code"] for warning in warnings] == ["CONSTANT_SCORES"] * named
+    for warning in warnings:
+        assert warning["message"] == "eff (odd): all passages have one score at 10 of 10 queries"
+
+
+def test_a_run_that_collapsed_has_the_warning_that_says_why(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "odd", train=MATCHED[:5], test=MATCHED[5:])
+    checkpoint = collapsed(tmp_path / "bert", 0.0)
+    still = ("train.lr=1e-12", "train.precision=32")
+    warnings = trained(folder, tmp_path, f"model.pretrained={checkpoint}", *still)["warnings"]
+    assert [warning["code"] for warning in warnings] == ["CONSTANT_SCORES"]
+
+
+def test_pairs_that_a_dataset_gives_no_text_are_named(tmp_path: Path) -> None:
+    rows = [{"query": query(n), "passage": passage(n)} for n in range(20)]
+    rows += [{"query": "", "passage": "a"}, {"query": "b", "passage": None}, {"query": "c", "passage": " "}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = knowing(tmp_path / "bert")
+    options = ["data=hub", f"data.dataset={path}", "data.train=null", "data.test=train", f"cache={tmp_path}"]
+    options += ["eval.negatives=5", "eval.draws=1", "--out", str(tmp_path / "found.json")]
+    assert main(["--model", str(model), *options]) == 0
+    warnings = json.loads((tmp_path / "found.json").read_text())["warnings"]
+    assert {warning["code"] for warning in warnings} == {"PAIRS_LEFT_OUT"}
+    assert sorted(warning["message"] for warning in warnings) == [
+        "rows: pairs whose passage has no text: 2 of test",
+        "rows: pairs whose query has no text: 1 of test",
+    ]
