@@ -15,7 +15,7 @@ from retrieval.config.model import SIZES
 from retrieval.config.schema import settings_of
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
-from retrieval.run.messages import prepared
+from retrieval.run.messages import explain, prepared
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import composed
 
@@ -141,6 +141,35 @@ def test_names_of_models(model: ModelConfig, name: str) -> None:
 def test_a_key_that_nothing_reads_is_refused(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         validate(composed(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+seed=1", r"\+seed: there is a key seed already; leave out the \+"),
+        ("seed=\u22121", r"it has \u2212 \(U\+2212\) where - belongs"),
+        ("train.lr=1e\u20133", r"it has \u2013 \(U\+2013\) where - belongs"),
+        ("data.path=\u201ca b\u201d", r'it has \u201c \(U\+201C\) where " belongs'),
+        ("seed=\uff11", r"it has \uff11 \(U\+FF11\) where 1 belongs"),
+        ("seed:=1", "cannot read the override 'seed:=1'; write key=value"),
+        ("seed=1,", "cannot read the override 'seed=1,'; write key=value"),
+        ("runs=", "runs is empty; name a folder"),
+        ("cache=", "cache is empty; name a folder"),
+        ("model@x=bert-mini", "no key model@x"),
+        ("+model/foo=bar", "no key model/foo"),
+    ],
+)
+def test_signs_that_command_lines_go_wrong_with(override: str, words: str) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 -- Hydra has an exception for each
+        validate(composed(prepared(override)))
+    assert re.search(words, str(explain(raised.value)))
+
+
+def test_a_home_folder_is_found_behind_a_sign_of_equality(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/some one")
+    config = composed("data=local", prepared("data.path=~/a set"), prepared("runs=~/x"))
+    assert (config.data.path, config.runs) == ("/home/some one/a set", "/home/some one/x")
+    assert prepared("model=~/a,~/b") == "model=~/a,~/b"
 
 
 @pytest.mark.parametrize(

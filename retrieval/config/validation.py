@@ -39,6 +39,9 @@ def validate(config: DictConfig) -> Config:
     if unread is not None:
         raise ConfigError(unknown_key(unread))
     typed = cast(Config, config)
+    for key in ("runs", "cache"):
+        if not str(typed[key]).strip():  # type: ignore[index]
+            raise ConfigError(f"{key} is empty; name a folder")
     for rule in (_model, _strategy, _evaluation, _attack, _data):
         rule(typed)
     return typed

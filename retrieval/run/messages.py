@@ -1,6 +1,8 @@
 """One readable line for the errors that Hydra and OmegaConf raise on a bad command line."""
 
 import re
+import unicodedata
+from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -18,6 +20,8 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     cause = root_cause(error)
     if isinstance(error, OverrideParseException):
+        if (sign := _typographic(error.override)) is not None:
+            return f"cannot read the override {error.override!r}: it has {sign} belongs"
         return (
             f"cannot read the override {error.override!r}; write key=value, lists as key=[a,b], and a value "
             """with other signs in two pairs of quotes: 'key="value"'"""
@@ -34,6 +38,21 @@ def explain(error: BaseException) -> str | None:
         return "what reads the output ended before it was complete"
     reason = storage_reason(error) or place_reason(error)
     return None if reason is None else f"cannot read or write: {reason}; name another place, or mend this one"
+
+
+_SIGNS = {"−": "-", "–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'", "＝": "=", "，": ","}
+"""What word processors and web pages put in the place of the signs of a command line."""
+
+
+def _typographic(override: str) -> str | None:
+    """The first sign that looks like another, and what to write for it."""
+    found = next(
+        (sign for sign in override if sign in _SIGNS or (sign.isdigit() and not sign.isascii())), None
+    )
+    if found is None:
+        return None
+    plain = _SIGNS[found] if found in _SIGNS else str(unicodedata.digit(found))
+    return f"{found} (U+{ord(found):04X}) where {plain}"
 
 
 def is_input(error: BaseException) -> bool:
@@ -88,6 +107,9 @@ def _one_line(error: BaseException) -> str:
             f"{argument}={value} has several values; add -m to sweep over them, write {argument}=[{value}] "
             f"""for a list, or '{argument}="{value}"' for text"""
         )
+    if lines and lines[0].startswith("Could not append to config"):
+        present = lines[0].split("'")[1]
+        return f"+{present}: there is a key {present} already; leave out the +"
     key = getattr(error, "full_key", None)
     if not lines:
         return (
@@ -113,10 +135,17 @@ def prepared(argument: str) -> str:
     entry = _HUB_ENTRY.fullmatch(argument)
     if entry is not None:
         return f"+data.hub={{{entry[1]}: {' '.join(entry[2].split())}}}"
+    if value.startswith("~/") and "," not in value:
+        # No shell expands it behind a sign of equality.
+        return f'{key}="{_escaped(str(Path(value).expanduser()))}"'
     condition = key.lstrip("+") == "sweep.where" and not re.fullmatch(
         r"""\s*('[^']*'|"[^"]*"|null|)\s*""", value
     )
     if not condition and not _SLICE.fullmatch(value):
         return argument
-    escaped = re.sub(r'(\\*)("|$)', lambda at: 2 * at[1] + ('\\"' if at[2] else ""), value)
-    return f'{key}="{escaped}"'
+    return f'{key}="{_escaped(value)}"'
+
+
+def _escaped(value: str) -> str:
+    """A value as it stands between double quotes."""
+    return re.sub(r'(\\*)("|$)', lambda at: 2 * at[1] + ('\\"' if at[2] else ""), value)
