@@ -229,7 +229,7 @@ def _measure(
     measured = measure_all(retriever, collections, config, attack, untrained)
     trec.save_runs(measured.scores, runs, (run or Path(str(model))).resolve().name)
     _save(measured, files)
-    warnings = [*findings_of(retriever.read), *findings_of_sets(measured)]
+    warnings = [*findings_of(retriever.read), *findings_of_sets(measured, retriever.precision)]
     show(warnings)
     return measured.metrics, warnings
 

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of many architectures, as transformers saves them."""
+"""Tiny random checkpoints of many architectures, as transformers and sentence-transformers save them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 import transformers as t
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import modules as library
 
 from retrieval.data.tokens import train_wordpiece
 
@@ -50,3 +52,35 @@ def checkpoint_folder(name: str, folder: Path) -> Path:
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
+
+
+PROMPTS = {"query": "the dogs ", "document": "lists "}
+
+MODULES: dict[str, Callable[[], list[Any]]] = {
+    "mean": lambda: [library.Pooling(32, "mean")],
+    "cls": lambda: [library.Pooling(32, "cls")],
+    "max": lambda: [library.Pooling(32, "max")],
+    "lasttoken": lambda: [library.Pooling(32, "lasttoken")],
+    "dense": lambda: [library.Pooling(32, "mean"), library.Dense(32, 24)],
+    "normalize": lambda: [library.Pooling(32, "mean"), library.Normalize()],
+    "prompts": lambda: [library.Pooling(32, "mean")],
+}
+KINDS = ("plain", *MODULES)
+"""What a folder is: a plain checkpoint, or a sentence-transformers folder with what its name says."""
+
+
+def rich_folder(plain: Path, to: Path, modules: list[Any], prompts: dict[str, str] | None = None) -> Path:
+    """A sentence-transformers folder: a plain one, and modules after it."""
+    parts = [library.Transformer(str(plain)), *modules]
+    SentenceTransformer(modules=parts, prompts=prompts, device="cpu").save(str(to), create_model_card=False)
+    return to
+
+
+def folder_of_kind(name: str, kind: str, folder: Path) -> Path:
+    """The folder of an architecture that is of one of the :data:`KINDS`."""
+    plain = checkpoint_folder(name, folder / name)
+    if kind == "plain":
+        return plain
+    torch.manual_seed(1)
+    prompts = PROMPTS if kind == "prompts" else None
+    return rich_folder(plain, folder / f"{name}-{kind}", MODULES[kind](), prompts)

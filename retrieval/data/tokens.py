@@ -127,7 +127,21 @@ def load_tokenizer(source: str | Path) -> Any:
     if not tokenizer.is_fast:
         raise ConfigError(f"the tokenizer of {source} has no fast version, which the token store needs")
     give_padding(tokenizer, str(source))
+    check_words(tokenizer, str(source))
     return tokenizer
+
+
+def check_words(tokenizer: Any, source: str) -> None:
+    """Refuse a tokenizer that knows no word: what libraries make up where a folder has none.
+
+    Raises:
+        ConfigError: It has special tokens alone.
+    """
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise ConfigError(
+            f"no tokenizer at {source}: what is there knows special tokens alone; put its tokenizer.json "
+            "beside config.json"
+        )
 
 
 def give_padding(tokenizer: Any, source: str) -> None:

@@ -22,7 +22,10 @@ from retrieval.errors import ConfigError, first_line
 from retrieval.models.architecture import CLASSIFICATION, MASKED_WORDS, Architecture, shrink
 from retrieval.models.checkpoint import read_checkpoint, unreadable
 
-_HEADED: dict[str, Any] = {CLASSIFICATION: AutoModelForSequenceClassification, MASKED_WORDS: AutoModelForMaskedLM}
+_HEADED: dict[str, Any] = {
+    CLASSIFICATION: AutoModelForSequenceClassification,
+    MASKED_WORDS: AutoModelForMaskedLM,
+}
 
 
 def load_backbone(config: ModelConfig, tokenizer: Any, head: str = "") -> nn.Module:
@@ -60,7 +63,24 @@ def _pretrained(config: ModelConfig, head: str) -> nn.Module:
     if head:
         return cast(nn.Module, model)
     _drop_pooler(model)
-    return _encoding(model)
+    return check_reads_tokens(_encoding(model), name)
+
+
+def check_reads_tokens(backbone: nn.Module, name: str) -> nn.Module:
+    """The backbone, once it is known to be one of texts.
+
+    Raises:
+        ConfigError: It has no table of words, as models of images have none, or no one width.
+    """
+    try:
+        words: Any = backbone.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        words = None
+    if not isinstance(words, nn.Embedding) or not hasattr(backbone.config, "hidden_size"):
+        raise ConfigError(
+            f"model.pretrained={name}: a {type(backbone).__name__} does not encode texts; give a text model"
+        )
+    return backbone
 
 
 def check_weights(source: str, named: str) -> None:
@@ -160,7 +180,7 @@ def unloaded_backbone(config: ModelConfig, words: int, head: str = "") -> Iterat
             backbone = _architecture(shape, head).from_config(shape, trust_remote_code=False)
             if not head:
                 _drop_pooler(backbone)
-            yield backbone if head else _encoding(backbone)
+            yield backbone if head else check_reads_tokens(_encoding(backbone), str(config.pretrained))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"model.pretrained={config.pretrained}: config.json describes no model that can be built"

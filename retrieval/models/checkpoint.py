@@ -82,11 +82,17 @@ def check_parts(source: str) -> None:
     """Refuse a folder that lacks a part, before libraries fail over it in words of their own.
 
     Raises:
-        ConfigError: It is an adapter without its base model, or a module's folder is missing.
+        ConfigError: There is no such folder, it holds no checkpoint or an adapter without its base model, or
+            a module's folder is missing.
     """
     place = Path(source)
     if not place.is_dir():
+        if place.is_file() or source.startswith(("/", "./", "../", "~")):
+            what = "is a file" if place.is_file() else "no such folder"
+            raise ConfigError(f"{source}: {what}; give the folder of a checkpoint, or a hub id")
         return
+    if not any((place / name).is_file() for name in _FIRST_FILES):
+        raise ConfigError(f"{source}: no checkpoint, for it holds no config.json; {_elsewhere(place)}")
     if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
         raise ConfigError(
             f"{source}: an adapter alone; merge it into its base model (merge_and_unload of peft), save that"
@@ -101,6 +107,20 @@ def check_parts(source: str) -> None:
             )
 
 
+_FIRST_FILES = ("config.json", "modules.json", "adapter_config.json", "0_Transformer/config.json")
+"""A folder without any of them holds no checkpoint."""
+
+
+def _elsewhere(place: Path) -> str:
+    """What to do about a folder that holds no checkpoint, by what it holds."""
+    if any(place.glob("*.gguf")):
+        return "a GGUF file is for llama.cpp: give the folder of the model that it was made from"
+    # A run exports its model; the hub's cache and unpacked archives keep it deeper.
+    patterns = ("model/config.json", "snapshots/*/config.json", "*/modules.json", "*/config.json")
+    inner = next((path.parent for pattern in patterns for path in sorted(place.glob(pattern))), None)
+    return f"is it {inner}?" if inner else "give the folder of a checkpoint, or a hub id"
+
+
 @cache
 def read_checkpoint(source: str) -> Checkpoint:
     """Read what the folder or hub id ``source`` holds.
@@ -113,7 +133,7 @@ def read_checkpoint(source: str) -> Checkpoint:
     if not listed:
         inner = Path(source) / "0_Transformer"
         place = str(inner) if (inner / "config.json").is_file() else source
-        return Checkpoint(source, place, left=tuple(_head(source)))
+        return Checkpoint(source, place, _plain_pooling(source), left=tuple(_head(source)))
     modules = [(str(each["type"]).rsplit(".", 1)[-1], str(each.get("path") or "")) for each in listed]
     (first, place), *others = modules
     if first != "Transformer":
@@ -179,7 +199,12 @@ def read_settings(source: str, name: str) -> Any:
         path = load_file_path(source, name)
         return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
     except Exception as error:
-        raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}") from error
+        remedy = (
+            "mend the file, or copy the folder again"
+            if Path(source).is_dir()
+            else "give a folder, or the id of a model that the hub has and lets you read (hf auth login)"
+        )
+        raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}; {remedy}") from error
 
 
 def unreadable(source: str, error: Exception) -> ConfigError:
@@ -189,6 +214,14 @@ def unreadable(source: str, error: Exception) -> ConfigError:
         "Give a folder with config.json, model.safetensors and tokenizer.json, or a hub id that is cached or "
         "reachable; if a file is damaged or a Git LFS pointer, download it again"
     )
+
+
+def _plain_pooling(source: str) -> tuple[str, ...]:
+    """The pooling that sentence-transformers gives a plain checkpoint."""
+    settings = read_settings(source, "config.json")
+    kinds = settings.get("architectures") or [""]
+    causal = str(kinds[0]).endswith("ForCausalLM") and settings.get("is_causal", True)
+    return ("lasttoken",) if causal else ("mean",)
 
 
 def _pooling(source: str, folder: str) -> tuple[tuple[str, ...], list[str]]:

@@ -11,7 +11,7 @@ from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.quality import ReadTexts
 from retrieval.data.testset import IntArray
-from retrieval.data.tokens import Side, give_padding
+from retrieval.data.tokens import Side, check_words, give_padding
 from retrieval.errors import ConfigError, ParetrieveError, first_line
 from retrieval.models.backbones import check_weights
 from retrieval.models.checkpoint import VECTORS, check_parts, kind_of
@@ -43,6 +43,9 @@ class SentenceTransformerRetriever(Attackable):
         self._packed: PackedSentenceTransformer | None = None
         if PackedSentenceTransformer.supports(model):
             self._packed = PackedSentenceTransformer(model, precision)
+            self.precision = precision
+        elif model.dtype == torch.bfloat16:
+            self.precision = "bf16"
         self.normalize = normalize
         self._temperature = np.float32(temperature)
         self._block = block
@@ -207,11 +210,13 @@ def sentence_transformer_retriever(
     check_weights(str(model), str(model))
     if hasattr(loaded.tokenizer, "pad_token"):
         give_padding(loaded.tokenizer, str(model))
+        check_words(loaded.tokenizer, str(model))
         transformer = loaded.transformers_model
         table = None if transformer is None else transformer.get_input_embeddings()
         rows = getattr(table, "num_embeddings", None)
         if rows is not None:
             check_vocabulary(loaded.tokenizer, rows, f"{model}: ")
+    _check_encoding(loaded, str(model))
     measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(
@@ -226,6 +231,21 @@ def sentence_transformer_retriever(
         block=block,
         precision=precision,
     )
+
+
+def _check_encoding(model: Any, named: str) -> None:
+    """Encode an empty and a short text.
+
+    Raises:
+        ConfigError: It cannot, or what it gives is not finite.
+    """
+    try:
+        vectors = model.encode(["", "a"], show_progress_bar=False, convert_to_numpy=True)
+    except Exception as error:  # whatever a model of another's raises on its way
+        reason = first_line(error) or type(error).__name__
+        raise ConfigError(f"{named}: it cannot encode a text ({reason}); give a model of texts") from error
+    if not np.isfinite(np.asarray(vectors, dtype=np.float32)).all():
+        raise ConfigError(f"{named}: its vectors are not finite; load the model again")
 
 
 def check_folder(model: str | Path, option: str = "") -> None:

@@ -26,7 +26,15 @@ from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.soundness import check_scorer, positions
 from retrieval.search.retriever import ScorerRetriever
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
-from tests.checkpoints import ARCHITECTURES, TEXTS, checkpoint_folder
+from tests.checkpoints import (
+    ARCHITECTURES,
+    KINDS,
+    PROMPTS,
+    TEXTS,
+    checkpoint_folder,
+    folder_of_kind,
+    rich_folder,
+)
 
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
 
@@ -39,11 +47,8 @@ def plain(tmp_path: Path) -> Callable[[str], Path]:
 
 def rich(folder: Path, to: Path, pooling: str, layers: bool, prompts: dict[str, str] | None) -> Path:
     """A sentence-transformers folder around a plain one."""
-    parts: list[Any] = [library.Transformer(str(folder)), library.Pooling(32, pooling_mode=pooling)]
-    if layers:
-        parts += [library.Dense(32, 24), library.LayerNorm(24), library.Normalize()]
-    SentenceTransformer(modules=parts, prompts=prompts, device="cpu").save(str(to), create_model_card=False)
-    return to
+    more = [library.Dense(32, 24), library.LayerNorm(24), library.Normalize()] if layers else []
+    return rich_folder(folder, to, [library.Pooling(32, pooling_mode=pooling), *more], prompts)
 
 
 def ours(folder: Path, tmp_path: Path, **options: Any) -> tuple[ScorerRetriever, Any, TokenStores]:
@@ -76,17 +81,15 @@ def assert_equal_to_the_library(folder: Path, tmp_path: Path) -> None:
     assert counted.groups().counts() == scorer.groups().counts()
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_plain_folder_scores_as_the_library_has_it(
-    name: str, plain: Callable[[str], Path], tmp_path: Path
-) -> None:
-    assert_equal_to_the_library(plain(name), tmp_path)
+def test_a_folder_scores_as_the_library_has_it(name: str, kind: str, tmp_path: Path) -> None:
+    assert_equal_to_the_library(folder_of_kind(name, kind, tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["bert", "mpnet", "t5", "llama", "gpt2"])
 def test_modules_and_prompts_are_taken_over(name: str, plain: Callable[[str], Path], tmp_path: Path) -> None:
-    prompts = {"query": "the dogs ", "document": "lists "}
-    folder = rich(plain(name), tmp_path / "rich", "mean", True, prompts)
+    folder = rich(plain(name), tmp_path / "rich", "mean", True, PROMPTS)
     assert_equal_to_the_library(folder, tmp_path)
 
 
