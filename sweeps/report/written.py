@@ -70,13 +70,12 @@ class Written:
                     if source is None:
                         reason = "it does not say which runs it was made from"
                     elif source.is_of(self._table):
-                        pass
+                        if source.held_out is not None:
+                            reason = f"it was fitted without the runs of --held-out {source.held_out}"
                     elif self._whole is not None and source.is_of(self._whole):
                         continue
                     else:
                         reason = "it is older: the runs that it was made from have changed"
-                    elif source.held_out is not None:
-                        reason = f"it was fitted without the runs of --held-out {source.held_out}"
                 except DataError as error:
                     reason = str(error)
                 if reason:
