@@ -113,7 +113,8 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
             findings + diagnose(trained.objective.control, directory.metrics(), result)
         )
         lengths = cell.data.max_query_length, cell.data.max_passage_length
-        trained.encoder.cpu().export(data.tokenizer, lengths, directory.model)
+        trained.encoder.cpu().settle()
+        trained.encoder.export(data.tokenizer, lengths, directory.model)
         directory.finish(result)
         Checkpoints(directory.checkpoints).drop_previous()
         mirror.summary(result)
@@ -153,6 +154,7 @@ def _describe(
         "size/params_non_embedding": parameters["non_embedding"],
         "size/params_embedding": parameters["embedding"],
         "size/params_total": parameters["total"],
+        **({"size/params_trainable": parameters["trainable"]} if "trainable" in parameters else {}),
         "size/convention": CONVENTION,
         "size/train_pairs": trained.pairs,
         **_accounts(trained),

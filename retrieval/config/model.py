@@ -1,6 +1,6 @@
 """Group ``model``: the scorer."""
 
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from retrieval.config.data import bert_checkpoint
@@ -13,8 +13,25 @@ FAMILIES: Registry[type[Any]] = Registry("model.family", "retrieval.models.famil
 ARCHITECTURES: Registry[type[Any]] = Registry("model.architecture", "retrieval.models.architectures")
 """Every architecture made from scratch: a class of :class:`retrieval.models.architecture.Architecture`."""
 
+NO_ADAPTER = "none"
+
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
 """Modes of sentence-transformers' Pooling."""
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (LoRA), with model.adapter=lora."""
+
+    rank: int = knob(8, "Rank of the matrices beside each weight.", minimum=1)
+    alpha: int = knob(16, "Their product is multiplied by alpha/rank.", minimum=1)
+    dropout: float = knob(0.0, "Share of their inputs that training drops.", minimum=0, below=1)
+    targets: list[str] | None = knob(
+        None,
+        "Names of the linear layers that get them; null: peft's own choice for the architecture, and all "
+        "where it has none.",
+    )
+    merge: bool = knob(False, "Whether the exported model has them added to its weights.")
 
 
 @dataclass
@@ -72,6 +89,12 @@ class ModelConfig:
         above=0,
     )
     dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
+    adapter: str = knob(
+        NO_ADAPTER,
+        "lora: low-rank matrices are trained beside a frozen backbone; needs the extra lora.",
+        choices=(NO_ADAPTER, "lora"),
+    )
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 SIZES: dict[str, tuple[int, int]] = {
@@ -125,17 +148,27 @@ def unread_keys(family: str) -> dict[str, Any]:
     return {
         item.name: item.default
         for item in fields(ModelConfig)
-        if item.metadata["knob"].families and family not in item.metadata["knob"].families
+        if _families(item) and family not in _families(item)
     }
 
 
 def has_own_keys(family: str) -> bool:
     """Whether a family is one of those that keys of :class:`ModelConfig` are declared for."""
-    return any(family in item.metadata["knob"].families for item in fields(ModelConfig))
+    return any(family in _families(item) for item in fields(ModelConfig))
+
+
+def _families(item: Field[Any]) -> tuple[str, ...]:
+    own = item.metadata.get("knob")  # a group has none
+    return own.families if own else ()
 
 
 def model_name(model: ModelConfig) -> str:
     """Name of a model in run names and results: ``bert-mini``, ``qwen3-l2-h128``, or the checkpoint's."""
+    adapted = f"-lora{model.lora.rank}" if model.adapter != NO_ADAPTER else ""
+    return f"{_backbone_name(model)}{adapted}"
+
+
+def _backbone_name(model: ModelConfig) -> str:
     if model.init == "pretrained" and model.pretrained:
         parent, _, name = model.pretrained.rstrip("/").rpartition("/")
         # A run exports its encoder into a folder of this name, whatever the run.

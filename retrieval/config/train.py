@@ -18,6 +18,9 @@ class TrainConfig:
         "Texts encoded at a time; gradients stay those of the whole batch. null: all at once.",
         minimum=1,
     )
+    gradient_checkpointing: bool = knob(
+        False, "Whether each layer is computed again in the backward pass, which saves memory."
+    )
     lr: float | None = knob(
         None, "Peak learning rate; null: scaled with the width, see docs/method.md.", above=0, maximum=1
     )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib.util import find_spec
 from itertools import combinations
 from typing import cast
 
@@ -10,7 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
 from retrieval.config.data import ROLES
-from retrieval.config.model import ARCHITECTURES, FAMILIES, ModelConfig, has_own_keys, unread_keys
+from retrieval.config.model import (
+    ARCHITECTURES,
+    FAMILIES,
+    NO_ADAPTER,
+    LoraConfig,
+    ModelConfig,
+    has_own_keys,
+    unread_keys,
+)
 from retrieval.config.schema import Config, settings_of
 from retrieval.config.strategy import STRATEGIES
 from retrieval.config.unknown import unknown_key, unread_key
@@ -58,6 +67,7 @@ def _model(config: Config) -> None:
                     f"model.{key}={getattr(model, key)} is not read by model.family={model.family}; drop the "
                     "key, or choose another family"
                 )
+    _adapter(model)
     if model.init == "pretrained":
         if not model.pretrained:
             raise ConfigError(
@@ -76,6 +86,19 @@ def _model(config: Config) -> None:
             "set model.init=pretrained, or drop it"
         )
     ARCHITECTURES[model.architecture].check(model)
+
+
+def _adapter(model: ModelConfig) -> None:
+    if model.adapter == NO_ADAPTER:
+        for item in fields(LoraConfig):
+            value = getattr(model.lora, item.name)
+            if value != item.default:
+                raise ConfigError(
+                    f"model.lora.{item.name}={value} would not be used with model.adapter=none; "
+                    "add model.adapter=lora"
+                )
+    elif find_spec("peft") is None:
+        raise ConfigError("model.adapter=lora needs peft; install the extra: pip install 'paretrieve[lora]'")
 
 
 def _strategy(config: Config) -> None:

@@ -19,8 +19,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from retrieval.config import ModelConfig
 from retrieval.config.model import ARCHITECTURES
 from retrieval.errors import ConfigError, first_line
+from retrieval.models.adapters import adapted_layers, merge
 from retrieval.models.architecture import CLASSIFICATION, MASKED_WORDS, Architecture, shrink
-from retrieval.models.checkpoint import read_checkpoint, unreadable
+from retrieval.models.checkpoint import base_of, read_checkpoint, unreadable
 
 _HEADED: dict[str, Any] = {
     CLASSIFICATION: AutoModelForSequenceClassification,
@@ -99,7 +100,7 @@ def check_weights(source: str, named: str) -> None:
 
 
 def _loaded(source: str, head: str = "") -> tuple[Any, dict[str, Any]]:
-    shape = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    shape = AutoConfig.from_pretrained(base_of(source), trust_remote_code=False)
     options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
     if head == CLASSIFICATION:
         options["num_labels"] = 1
@@ -110,6 +111,8 @@ def _loaded(source: str, head: str = "") -> tuple[Any, dict[str, Any]]:
         ignore_mismatched_sizes=True,  # they are refused by :func:`_check_report`, in words
         **options,
     )
+    if adapted_layers(found[0]):
+        merge(found[0])
     return found
 
 
@@ -175,7 +178,7 @@ def unloaded_backbone(config: ModelConfig, words: int, head: str = "") -> Iterat
         return
     try:
         folder = read_checkpoint(str(config.pretrained)).backbone
-        shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        shape = AutoConfig.from_pretrained(base_of(folder), trust_remote_code=False)
         with torch.device("meta"):
             backbone = _architecture(shape, head).from_config(shape, trust_remote_code=False)
             if not head:

@@ -15,6 +15,7 @@ from transformers import BertModel
 
 from retrieval.data.layout import TokenBatch
 from retrieval.models import flash
+from retrieval.models.adapters import folds, whole_weight
 from retrieval.models.cpu import sublayers
 from retrieval.models.cpu.attention import HeadSlots, attention
 from retrieval.models.cpu.dropout import dropout
@@ -33,6 +34,7 @@ def supports(backbone: nn.Module) -> bool:
         and config.hidden_act == "gelu"
         and not config.is_decoder
         and getattr(config, "position_embedding_type", "absolute") == "absolute"
+        and folds(backbone)
     )
 
 
@@ -53,7 +55,7 @@ def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]
     """Those of every layer; gradients reach the parameters, unless they are disabled here."""
 
     def cast(module: Any, to: torch.dtype = dtype) -> Pair:
-        return _fixed(module.weight.to(to)), _fixed(module.bias.to(to))
+        return _fixed(whole_weight(module).to(to)), _fixed(module.bias.to(to))
 
     # On a CPU statistics and their weights stay fp32; a GPU takes them in one type with the activations.
     norms = torch.float32 if backbone.device.type == "cpu" else dtype
@@ -133,7 +135,7 @@ def _query_key_value(own: Any, dtype: torch.dtype) -> Pair:
     """Scaling the query's weight costs less than scaling the scores; exact if the root is a power of two."""
     scale = own.attention_head_size**-0.5
     query, *others = (own.query, own.key, own.value)
-    weight = torch.cat([query.weight * scale, *(part.weight for part in others)])
+    weight = torch.cat([whole_weight(query) * scale, *map(whole_weight, others)])
     bias = torch.cat([query.bias * scale, *(part.bias for part in others)])
     return _fixed(weight.to(dtype)), _fixed(bias.to(dtype))
 

@@ -7,6 +7,7 @@ transformer is in a module folder.
 import json
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ AFTER_POOLING = ("Dense", "Normalize", "LayerNorm", "Dropout")
 
 VECTORS = "SentenceTransformer"
 """The kind of model that gives each text a vector."""
+
+ADAPTER = "adapter_config.json"
+"""The file that makes a folder one of an adapter, by peft's name."""
 
 WITH_FILES = ("Transformer", "Pooling", "Dense", "LayerNorm")
 """Modules that are nothing without their folder."""
@@ -82,8 +86,8 @@ def check_parts(source: str) -> None:
     """Refuse a folder that lacks a part, before libraries fail over it in words of their own.
 
     Raises:
-        ConfigError: There is no such folder, it holds no checkpoint or an adapter without its base model, or
-            a module's folder is missing.
+        ConfigError: There is no such folder, it holds no checkpoint or an adapter without its base model or
+            without peft, or a module's folder is missing.
     """
     place = Path(source)
     if not place.is_dir():
@@ -93,10 +97,8 @@ def check_parts(source: str) -> None:
         return
     if not any((place / name).is_file() for name in _FIRST_FILES):
         raise ConfigError(f"{source}: no checkpoint, for it holds no config.json; {_elsewhere(place)}")
-    if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
-        raise ConfigError(
-            f"{source}: an adapter alone; merge it into its base model (merge_and_unload of peft), save that"
-        )
+    if (place / ADAPTER).is_file():
+        _check_adapter(source)
     for module in read_settings(source, "modules.json") or []:
         folder = str(module.get("path") or "")
         name = str(module["type"]).rsplit(".", 1)[-1]
@@ -107,7 +109,7 @@ def check_parts(source: str) -> None:
             )
 
 
-_FIRST_FILES = ("config.json", "modules.json", "adapter_config.json", "0_Transformer/config.json")
+_FIRST_FILES = ("config.json", "modules.json", ADAPTER, "0_Transformer/config.json")
 """A folder without any of them holds no checkpoint."""
 
 
@@ -119,6 +121,29 @@ def _elsewhere(place: Path) -> str:
     patterns = ("model/config.json", "snapshots/*/config.json", "*/modules.json", "*/config.json")
     inner = next((path.parent for pattern in patterns for path in sorted(place.glob(pattern))), None)
     return f"is it {inner}?" if inner else "give the folder of a checkpoint, or a hub id"
+
+
+def _check_adapter(source: str) -> None:
+    base = read_settings(source, ADAPTER).get("base_model_name_or_path")
+    if not base:
+        raise ConfigError(
+            f"{source}: an adapter alone; merge it into its base model (merge_and_unload of peft), save that"
+        )
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise ConfigError(
+            f"{source}: an adapter of {base}, which is missing; set base_model_name_or_path in its {ADAPTER} "
+            "to where its base model is"
+        )
+    if find_spec("peft") is None:
+        raise ConfigError(f"{source}: an adapter, which needs peft; pip install 'paretrieve[lora]'")
+
+
+def base_of(source: str) -> str:
+    """Folder or hub id that has the ``config.json`` of a checkpoint: of an adapter alone, its base model."""
+    place = Path(source)
+    if not (place / ADAPTER).is_file() or (place / "config.json").is_file():
+        return source
+    return str(read_settings(source, ADAPTER)["base_model_name_or_path"])
 
 
 @cache

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.models import bert
+from retrieval.models.adapters import adapted_layers, save_adapters, without_adapters
 
 
 def save_folder(
@@ -21,7 +22,9 @@ def save_folder(
     """Write ``folder`` so that ``SentenceTransformer(folder)`` encodes as the backbone and ``modules`` do.
 
     ``lengths``: tokens that ``encode_query`` and ``encode_document`` keep; ``prompts``: what stands before a
-    text. Scores are inner products of the vectors. The folder is written under a temporary name and renamed.
+    text. Scores are inner products of the vectors. Of a backbone with adapters these are saved, beside the
+    name of their base or, where it is from scratch, the base. The folder is written under a temporary name
+    and renamed.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
@@ -29,12 +32,14 @@ def save_folder(
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     source = temporary / "source"
-    backbone.save_pretrained(str(source), safe_serialization=True)  # type: ignore[operator]
+    adapted = bool(adapted_layers(backbone))
+    plain: Any = without_adapters(backbone) if adapted else backbone
+    plain.save_pretrained(str(source), safe_serialization=True)
     tokenizer.save_pretrained(str(source))
     query_length, passage_length = lengths
     transformer = Transformer(
         str(source),
-        model_kwargs={"add_pooling_layer": False} if bert.supports(backbone) else None,
+        model_kwargs={"add_pooling_layer": False} if bert.supports(plain) else None,
         max_seq_length=passage_length,
         query_length=query_length,
         document_length=passage_length,
@@ -45,6 +50,8 @@ def save_folder(
     )
     model.save(str(temporary), safe_serialization=True, create_model_card=False)
     shutil.rmtree(source)
+    if adapted:
+        save_adapters(backbone, temporary, folder)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 

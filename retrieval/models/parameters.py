@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from retrieval.models.adapters import adapter_parameters
+
 
 class Groups(NamedTuple):
     """Every parameter of a scorer once, by name, in the order of ``named_parameters``."""
@@ -11,11 +13,24 @@ class Groups(NamedTuple):
     embedding: dict[str, nn.Parameter]
     other: dict[str, nn.Parameter]
     """N counts these; a projection is one of them."""
+    adapters: dict[str, nn.Parameter]
+    """Low-rank matrices beside frozen weights, to which they could be added: no size counts them."""
 
     def counts(self) -> dict[str, int]:
-        """Numbers in the parameters: ``non_embedding`` (N), ``embedding`` and ``total``."""
-        embedding, other = (sum(p.numel() for p in part.values()) for part in self)
-        return {"non_embedding": other, "embedding": embedding, "total": embedding + other}
+        """Numbers in the parameters: ``non_embedding`` (N), ``embedding`` and ``total``.
+
+        With adapters also those that are ``trainable``.
+        """
+        embedding, other = (_numbers(part) for part in (self.embedding, self.other))
+        found = {"non_embedding": other, "embedding": embedding, "total": embedding + other}
+        if not self.adapters:
+            return found
+        every = (self.embedding | self.other | self.adapters).items()
+        return found | {"trainable": _numbers({name: part for name, part in every if part.requires_grad})}
+
+
+def _numbers(parameters: dict[str, nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters.values())
 
 
 def parameter_groups(scorer: nn.Module, backbone: Any) -> Groups:
@@ -40,9 +55,11 @@ def parameter_groups(scorer: nn.Module, backbone: Any) -> Groups:
         is_block = module is not backbone and words in module.children() and not _layers(module)
         if (is_table or is_block) and id(module) not in in_layers:
             embedding |= {id(parameter) for parameter in module.parameters()}
-    groups = Groups({}, {})
+    adapters = {id(parameter) for parameter in adapter_parameters(scorer)}
+    groups = Groups({}, {}, {})
     for name, parameter in scorer.named_parameters():
-        (groups.embedding if id(parameter) in embedding else groups.other)[name] = parameter
+        of_backbone = groups.embedding if id(parameter) in embedding else groups.other
+        (groups.adapters if id(parameter) in adapters else of_backbone)[name] = parameter
     return groups
 
 

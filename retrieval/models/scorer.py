@@ -15,13 +15,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BertModel
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import FAMILIES
+from retrieval.config.model import FAMILIES, NO_ADAPTER
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.data.testset import IntArray
+from retrieval.errors import ConfigError
 from retrieval.models import bert
+from retrieval.models.adapters import add_adapters, merge
 from retrieval.models.checkpoint import Checkpoint, prompts_of
-from retrieval.models.flops import Work, backbone_flops
+from retrieval.models.flops import BACKWARD, BACKWARD_TO_INPUTS, FORWARD, Work, backbone_flops
 from retrieval.models.parameters import Groups, parameter_groups
 from retrieval.models.scores import Scores
 
@@ -68,6 +70,7 @@ class Scorer(nn.Module, ABC):
         self.packed = bert.supports(backbone)
         self._weights: list[bert.LayerWeights] | None = None
         self.hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.gradient_checkpointing = False
         self.prompts = prompts_of(config, None)
         """Text before each query and each passage; the tokens that are encoded have it already."""
 
@@ -161,7 +164,7 @@ class Scorer(nn.Module, ABC):
 
     def forward(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
         """What :meth:`encode` gives; with :attr:`mini_batch_size`, some texts at a time."""
-        if self.recomputes and torch.is_grad_enabled():
+        if self.mini_batch_size is not None and torch.is_grad_enabled():
             return self._in_chunks(tokens, offset)
         return self.encode(tokens, offset)
 
@@ -210,9 +213,40 @@ class Scorer(nn.Module, ABC):
         return cast(BertModel, self.backbone)
 
     @property
-    def recomputes(self) -> bool:
-        """Whether a backward pass repeats the forward pass."""
-        return self.mini_batch_size is not None
+    def backward_cost(self) -> int:
+        """Cost of a backward pass in forward passes, with what of the forward pass it repeats.
+
+        Frozen weights need no gradient; those of adapters are too few to count.
+        """
+        adapted = self.config.adapter != NO_ADAPTER
+        again = (self.mini_batch_size is not None) + self.gradient_checkpointing
+        return (BACKWARD_TO_INPUTS if adapted else BACKWARD) + again * FORWARD
+
+    def checkpoint_gradients(self) -> None:
+        """Keep the input of each layer alone in training; the backward pass computes the rest again.
+
+        Raises:
+            ConfigError: The backbone cannot do it.
+        """
+        try:
+            options = {"use_reentrant": False}
+            self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)  # type: ignore[operator]
+        except ValueError as error:
+            raise ConfigError(
+                f"train.gradient_checkpointing=true: {type(self.backbone).__name__} cannot do it; set it to "
+                "false, or set train.mini_batch_size to save memory"
+            ) from error
+        self.packed, self.gradient_checkpointing = False, True
+
+    def use_adapters(self) -> None:
+        """Freeze the backbone and train adapters beside it, as the configuration says."""
+        add_adapters(self.backbone, self.config.lora)
+        self.packed = bert.supports(self.backbone)
+
+    def settle(self) -> None:
+        """Add adapters to the weights where the export is to have them so, or has no place for them."""
+        if self.config.adapter != NO_ADAPTER and (self.config.lora.merge or self.head):
+            merge(self.backbone)
 
     def _in_chunks(self, tokens: TokenBatch, offset: Tensor | None) -> Tensor:
         """Gradient caching (Gao et al. 2021, arXiv 2101.06983): activations of one chunk at a time.

@@ -25,7 +25,7 @@ from yaml import YAMLError
 from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
-from retrieval.config.model import has_own_keys, unread_keys, vectors_of
+from retrieval.config.model import NO_ADAPTER, has_own_keys, unread_keys, vectors_of
 from retrieval.config.schema import content_keys
 from retrieval.errors import ConfigError
 from retrieval.run.files import file_hash
@@ -40,7 +40,7 @@ its fingerprint."""
 MEMORY_KEYS = ("shard",)
 """Keys of ``eval`` that bound its memory and, as devices and threads do, change results by rounding alone."""
 
-LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt")
+LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt", "adapter")
 """Keys of ``model`` that came after there were runs, and count where they are set."""
 
 SIGNIFICANT_DIGITS = 12
@@ -63,6 +63,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
     chosen["model"] = model_part(chosen["model"])
     chosen["data"] = {**data, "fingerprint": fingerprint}
+    chosen["train"] = _training(chosen["train"])
     chosen["eval"] = _evaluation(chosen["eval"])
     chosen["attack"] = _attack(chosen["attack"])
     for *parents, key in content_keys():
@@ -92,7 +93,7 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
         return "its syntax"
     ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
     for whole in (theirs, ours):
-        for section, part in (("eval", _evaluation), ("model", model_part)):
+        for section, part in (("eval", _evaluation), ("model", model_part), ("train", _training)):
             if isinstance(whole.get(section), dict):
                 whole[section] = part(whole[section])
     found, expected = (
@@ -185,10 +186,17 @@ def model_part(model: dict[str, Any]) -> dict[str, Any]:
     plain, other = family == ModelConfig.family, unread_keys(family)
     settled = {} if has_own_keys(family) and not plain else vectors_of(ModelConfig(**known))._asdict()
     later = {key: defaults[key] for key in LATER_MODEL_KEYS}
+    if model.get("adapter") in (None, NO_ADAPTER):
+        model = {key: value for key, value in model.items() if key != "lora"}
     ignored = other | later | ({"family": family} if plain else {})
     return {
         key: value for key, value in (model | settled).items() if key not in ignored or value != ignored[key]
     }
+
+
+def _training(train: dict[str, Any]) -> dict[str, Any]:
+    """Without gradient checkpointing a run is what it was before there was any."""
+    return {key: value for key, value in train.items() if key != "gradient_checkpointing" or value}
 
 
 def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError, first_line
+from retrieval.models.adapters import load_trained
 from retrieval.models.checkpoint import VECTORS, checkpoint_of, kind_of, prompts_of, read_checkpoint
 from retrieval.models.families import build_scorer
 from retrieval.models.soundness import positions
@@ -119,7 +120,7 @@ def run_retriever(
     stores = run_stores(run, cell)
     scorer = build_scorer(cell.model, stores.tokenizer, cell.seed, precision)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    scorer.load_state_dict({name.removeprefix("encoder."): value for name, value in state.items()})
+    load_trained(scorer, {name.removeprefix("encoder."): value for name, value in state.items()})
     return ScorerRetriever(scorer.to(place).eval(), stores)
 
 

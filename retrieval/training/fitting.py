@@ -68,11 +68,7 @@ def train(
 
     ``mirror``: W&B, in the process that owns the run; ``None`` in the others, which write nothing.
     """
-    encoder = build_scorer(cell.model, data.tokenizer, cell.seed, precision)
-    if cell.model.init == "pretrained":
-        lengths = cell.data.max_query_length, cell.data.max_passage_length
-        check_scorer(encoder, data.tokenizer, lengths, str(cell.model.pretrained))
-    encoder.mini_batch_size = cell.train.mini_batch_size
+    encoder = _encoder(cell, data, precision)
     training = data.training()
     where = {
         "model": model_name(cell.model),
@@ -115,6 +111,18 @@ def train(
         )
     counts = negatives.counts if negatives else {}
     return Trained(encoder.to(device), objective, metrics, sampler, len(training.in_domain), counts, device)
+
+
+def _encoder(cell: Config, data: PreparedData, precision: str) -> Scorer:
+    """The scorer of a run as it is before the first step."""
+    encoder = build_scorer(cell.model, data.tokenizer, cell.seed, precision)
+    if cell.model.init == "pretrained":
+        lengths = cell.data.max_query_length, cell.data.max_passage_length
+        check_scorer(encoder, data.tokenizer, lengths, str(cell.model.pretrained))
+    encoder.mini_batch_size = cell.train.mini_batch_size
+    if cell.train.gradient_checkpointing:
+        encoder.checkpoint_gradients()
+    return encoder
 
 
 def _train_proxies(

@@ -16,15 +16,17 @@ Measure = Callable[[], tuple[float, float]]
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the parameters, on the CPU."""
-    return {name: parameter.detach().cpu().clone() for name, parameter in model.named_parameters()}
+    """A copy of the parameters that are trained, on the CPU."""
+    named = model.named_parameters()
+    return {name: part.detach().cpu().clone() for name, part in named if part.requires_grad}
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
 def set_weights(model: nn.Module, first: Weights, second: Weights, coefficient: float) -> None:
     """Give ``model`` the parameters (1 − c)·first + c·second."""
     for name, parameter in model.named_parameters():
-        parameter.copy_(torch.lerp(first[name], second[name], coefficient))
+        if parameter.requires_grad:
+            parameter.copy_(torch.lerp(first[name], second[name], coefficient))
 
 
 def interpolate(model: nn.Module, first: Weights, second: Weights, measure: Measure) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from retrieval.config import ModelConfig, TrainConfig
 from retrieval.data.batches import DROPOUT, STREAMS, Batch, step_seed
+from retrieval.models.adapters import frozen_names
 from retrieval.models.scorer import Scorer
 from retrieval.run.hardware import seed_generators
 from retrieval.training.objective import Losses, Objective
@@ -67,6 +68,13 @@ class RetrievalModule(pl.LightningModule):
         self.last: Losses | None = None
         """Losses of the latest step, detached; read by the callbacks."""
         self._graph: Losses | None = None
+        self.strict_loading = not frozen_names(self)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """All that training changes; a frozen backbone is made again from its seed or folder."""
+        frozen = frozen_names(self)
+        weights: dict[str, Any] = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in weights.items() if name not in frozen}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a step."""
@@ -103,7 +111,7 @@ class RetrievalModule(pl.LightningModule):
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         hidden, embedding = self.rates
         split = self.encoder.groups()
-        for rate, part in ((embedding, split.embedding), (hidden, split.other)):
+        for rate, part in ((embedding, split.embedding), (hidden, split.other | split.adapters)):
             for parameter in part.values():
                 if parameter.requires_grad:
                     decay = self.train_config.weight_decay if parameter.ndim > 1 else 0.0

@@ -18,7 +18,7 @@ from torch import Tensor
 from retrieval.config import StrategyConfig
 from retrieval.config.strategy import PERTURBATIONS
 from retrieval.data.batches import Batch
-from retrieval.models.flops import BACKWARD, FORWARD, Work
+from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.adversary import AttackedBatch, Perturbed, Vocabulary
 from retrieval.training.losses import contrastive_loss, gathered, processes
@@ -93,15 +93,14 @@ class Objective:
     def losses(self, encoder: Scorer, batch: Batch, backward_passes: int | None = None) -> Losses:
         """The terms of a step, from one pass over all its sequences, perturbed where they are to be.
 
-        ``backward_passes``: cost of what follows; ``None``: a training step's.
+        ``backward_passes``: how many follow; ``None``: as many as a training step takes.
         """
         seen = self._perturb(encoder, batch)
         vectors = gathered(encoder(seen.tokens, seen.offset), batch.shard)
         blocks = {name: block_loss(encoder, vectors, batch, name) for name in batch.blocks}
         added = self._regularisation(encoder, vectors, batch)
-        back = self.strategy.backward_passes * BACKWARD if backward_passes is None else backward_passes
-        again = back // BACKWARD * FORWARD if encoder.recomputes else 0
-        passes = FORWARD + back + again
+        backward = self.strategy.backward_passes if backward_passes is None else backward_passes
+        passes = FORWARD + backward * encoder.backward_cost
         work = seen.work + step_work(encoder, batch) * passes
         if batch.term:
             ((name, loss),) = blocks.items()

@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
-from retrieval.config.model import vectors_of
+from retrieval.config.model import NO_ADAPTER, vectors_of
 from retrieval.config.strategy import PERTURBATIONS
 from retrieval.run.identity import data_label, leaves
 from retrieval.training.strategy import PERTURBED, strategy_of
@@ -114,14 +114,16 @@ def _counted(model: str, words: int) -> tuple[Shape, dict[str, int], int]:
     from retrieval.models.families import unloaded_scorer
     from retrieval.models.flops import Work
 
-    scorer = unloaded_scorer(ModelConfig(**json.loads(model)), words)
+    config = OmegaConf.merge(OmegaConf.structured(ModelConfig), json.loads(model))
+    scorer = unloaded_scorer(cast(ModelConfig, config), words)
     counted, backbone = scorer.groups().counts(), scorer.backbone.config
     # FLOPs of a token without attention, and of a text without tokens, at two a weight.
     weights, after = (int(scorer.flops(work)) // 2 for work in (Work(tokens=1), Work(sequences=1)))
     layers, hidden = int(backbone.num_hidden_layers), scorer.hidden  # type: ignore[union-attr, arg-type]
     (*_, dimension) = scorer.row_shape(1)
     shape = Shape(layers, hidden, weights, after, dimension)
-    return shape, _sizes(counted["non_embedding"], counted["embedding"]), len(scorer.word_table)
+    sizes = {f"size/params_{part}": number for part, number in counted.items()}
+    return shape, sizes, len(scorer.word_table)
 
 
 def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
@@ -135,7 +137,7 @@ def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
 def _is_built(model: Model) -> bool:
     """Whether a model is built without its weights: one that is no BERT from scratch, where that can be."""
     if model.init == "scratch":
-        return str(model.architecture) != ModelConfig.architecture
+        return str(model.architecture) != ModelConfig.architecture or str(model.adapter) != NO_ADAPTER
     return _is_local(model)
 
 
@@ -219,7 +221,10 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     query = shape.flops(contents.query, contents.query_square)
     passage = shape.flops(contents.passage, contents.passage_square)
     mini_batch_size = config.train.get("mini_batch_size")
-    passes = 1 + (3 if mini_batch_size else 2) * strategy.backward_passes
+    # A frozen backbone takes gradients of its inputs alone.
+    backward = 2 if config.model.adapter == NO_ADAPTER else 1
+    again = bool(mini_batch_size) + bool(config.train.gradient_checkpointing)
+    passes = 1 + (backward + again) * strategy.backward_passes
     perturbation = config.strategy.perturbation
     # Each gradient is a pass forward, and one backward for the inputs alone.
     ascent = 2 * PERTURBATIONS[perturbation.kind].gradients(perturbation)

@@ -155,7 +155,8 @@ def test_names_agree_where_they_say_embedding(name: str) -> None:
 def test_each_parameter_is_in_one_part(name: str) -> None:
     with torch.device("meta"):
         encoder = encoder_of(ARCHITECTURES[name][0]())
-    embedding, other = encoder.groups()
+    embedding, other, adapters = encoder.groups()
+    assert not adapters
     assert not set(embedding) & set(other)
     assert embedding | other == dict(encoder.named_parameters())
     words = encoder.backbone.get_input_embeddings().weight  # type: ignore[operator]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import FAMILIES
+from retrieval.config.model import FAMILIES, NO_ADAPTER
 from retrieval.models.backbones import load_backbone, unloaded_backbone
 from retrieval.models.checkpoint import checkpoint_of
 from retrieval.models.scorer import Scorer
@@ -28,6 +28,8 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer: Scorer = chosen(load_backbone(config, tokenizer, chosen.head), config, precision)
+        if config.adapter != NO_ADAPTER:
+            scorer.use_adapters()
     checkpoint = checkpoint_of(config)
     if checkpoint is not None:
         left = scorer.adopt(checkpoint)
@@ -48,6 +50,8 @@ def unloaded_scorer(config: ModelConfig, words: int) -> Scorer:
     chosen = FAMILIES[config.family]
     with unloaded_backbone(config, words, chosen.head) as backbone:
         scorer: Scorer = chosen(backbone, config)
+        if config.adapter != NO_ADAPTER:
+            scorer.use_adapters()
     checkpoint = checkpoint_of(config)
     if checkpoint is not None:
         scorer.adopt(checkpoint)
