@@ -146,6 +146,16 @@ def base_of(source: str) -> str:
     return str(read_settings(source, ADAPTER)["base_model_name_or_path"])
 
 
+def name_own_base(folder: Path) -> None:
+    """Let a copied folder that has adapters and their base model name itself as the base; others are left."""
+    place = folder / ADAPTER
+    if not place.is_file() or not (folder / "config.json").is_file():
+        return
+    settings = json.loads(place.read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = str(folder.resolve())
+    place.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
+
+
 @cache
 def read_checkpoint(source: str) -> Checkpoint:
     """Read what the folder or hub id ``source`` holds.

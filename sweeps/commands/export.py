@@ -15,6 +15,7 @@ def run(
 ) -> None:
     """Copy the encoder of RUN as a sentence-transformers folder: SentenceTransformer(DIR) loads it."""
     from retrieval.errors import ConfigError
+    from retrieval.models.checkpoint import name_own_base
     from retrieval.run.directory import RunDirectory
     from retrieval.run.files import write_text
 
@@ -27,5 +28,6 @@ def run(
         raise ConfigError(f"--out {out} exists already; name a new or an empty folder")
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(directory.model, out, dirs_exist_ok=True)
+    name_own_base(out)
     write_text(out / "paretrieve-run.yaml", directory.config.read_text(encoding="utf-8"))
     typer.echo(f"wrote {out}: SentenceTransformer({str(out)!r}) loads it; its run is in paretrieve-run.yaml")

@@ -72,6 +72,10 @@ ATTACK = (
 LORA = ("model.adapter=lora", "model.lora.rank=4")
 
 
+FAST = [("llama", False, LORA), ("qwen3", True, ())]
+"""Cases that every test run has."""
+
+
 def start_of(name: str, saved: bool, folder: Path) -> tuple[str, ...]:
     """Options of a tiny model of an architecture, from scratch or from a folder."""
     if not saved:
@@ -79,9 +83,15 @@ def start_of(name: str, saved: bool, folder: Path) -> tuple[str, ...]:
     return "model.init=pretrained", f"model.pretrained={checkpoint_folder(name, folder / name)}"
 
 
-@pytest.mark.parametrize("adapter", [(), LORA], ids=["whole", "lora"])
-@pytest.mark.parametrize("saved", [False, True], ids=["scratch", "folder"])
-@pytest.mark.parametrize("name", ["qwen3", "llama"])
+CASES = [
+    pytest.param(name, saved, adapter, marks=() if (name, saved, adapter) in FAST else pytest.mark.slow)
+    for name in ("qwen3", "llama")
+    for saved in (False, True)
+    for adapter in ((), LORA)
+]
+
+
+@pytest.mark.parametrize(("name", "saved", "adapter"), CASES, ids=str)
 def test_decoders_are_trained_resumed_to_the_bit_attacked_and_exported(
     name: str,
     saved: bool,

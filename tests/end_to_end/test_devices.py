@@ -33,9 +33,10 @@ def trace(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
-def test_two_devices_give_the_trace_of_one(small: Compose, tmp_path: Path) -> None:
-    one = run_cell(small(*PARETO, f"runs={tmp_path / 'one'}"))
-    two = run_cell(small(*PARETO, f"runs={tmp_path / 'two'}", "trainer.devices=2"))
+@pytest.mark.parametrize("options", [(), ("model.adapter=lora", "model.architecture=qwen3")], ids=str)
+def test_two_devices_give_the_trace_of_one(options: tuple[str, ...], small: Compose, tmp_path: Path) -> None:
+    one = run_cell(small(*PARETO, *options, f"runs={tmp_path / 'one'}"))
+    two = run_cell(small(*PARETO, *options, f"runs={tmp_path / 'two'}", "trainer.devices=2"))
     assert one["run"] == two["run"]
     assert two["cost/train_flops"] == one["cost/train_flops"]
     assert two["train/pairs_seen"] == one["train/pairs_seen"]

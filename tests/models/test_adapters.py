@@ -20,6 +20,7 @@ from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.errors import ConfigError
 from retrieval.models import bert
 from retrieval.models.adapters import adapted_layers, adapter_parameters, load_trained
+from retrieval.models.checkpoint import name_own_base
 from retrieval.models.families import build_scorer, unloaded_scorer
 from retrieval.run.identity import identity
 from retrieval.search.packed import PackedSentenceTransformer
@@ -145,6 +146,18 @@ def test_two_exports_are_the_same_files(tokenizer: Any, tmp_path: Path) -> None:
         settings.append(json.loads((tmp_path / "model" / "adapter_config.json").read_text()))
     assert settings[0] == settings[1]
     assert settings[0]["target_modules"] == ["dense", "key", "query", "value"]
+
+
+def test_a_copy_has_its_own_base(tokenizer: Any, texts: list[str], tmp_path: Path) -> None:
+    scorer = build(adapted(), tokenizer)
+    scorer.export(tokenizer, (24, 24), tmp_path / "model")
+    shutil.move(tmp_path / "model", tmp_path / "moved")
+    with pytest.raises(ConfigError, match=r"model, which is missing; set base_model_name_or_path"):
+        sentence_transformer_retriever(tmp_path / "moved", device="cpu")
+    name_own_base(tmp_path / "moved")
+    wanted = scorer(batch_of(tokenizer, texts[:4])).detach().numpy()
+    found = SentenceTransformer(str(tmp_path / "moved"), device="cpu").encode(texts[:4])
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_missing_base_is_one_line(tokenizer: Any, tmp_path: Path) -> None:
