@@ -229,13 +229,15 @@ class Scorer(nn.Module, ABC):
             ConfigError: The backbone cannot do it.
         """
         try:
-            options = {"use_reentrant": False}
+            options = {"use_reentrant": False}  # under the name that transformers 4 knows, too
             self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)  # type: ignore[operator]
         except ValueError as error:
             raise ConfigError(
                 f"train.gradient_checkpointing=true: {type(self.backbone).__name__} cannot do it; set it to "
                 "false, or set train.mini_batch_size to save memory"
             ) from error
+        # Transformers marks the embeddings for the older way of checkpointing, which inference does not do.
+        self.backbone.disable_input_require_grads()  # type: ignore[operator]
         self.packed, self.gradient_checkpointing = False, True
 
     def use_adapters(self) -> None:

@@ -8,27 +8,42 @@ import pytest
 import torch
 
 from retrieval.config.model import ARCHITECTURES
+from retrieval.data.layout import TokenBatch
 from retrieval.models.families import build_scorer
 from tests.models.conftest import small_model
-from tests.models.test_gradient_caching import batch_of, gradients, loss_of
+from tests.models.test_gradient_caching import batch_of, loss_of
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_gradients_equal_those_of_all_activations(name: str, texts: list[str], tokenizer: Any) -> None:
-    encoder: Any = build_scorer(small_model(architecture=name, dropout=0.2), tokenizer, 3, "32").train()
+def gradients(encoder: Any, batch: TokenBatch) -> dict[str, torch.Tensor]:
+    encoder.zero_grad()
+    torch.manual_seed(5)
+    loss_of(encoder(batch)).backward()
+    return {name: part.grad.clone() for name, part in encoder.named_parameters() if part.grad is not None}
+
+
+CASES = [(name, "none") for name in ARCHITECTURES] + [("bert", "lora"), ("qwen3", "lora")]
+
+
+@pytest.mark.parametrize(("name", "adapter"), CASES)
+def test_gradients_equal_those_of_all_activations(
+    name: str, adapter: str, texts: list[str], tokenizer: Any
+) -> None:
+    model = small_model(architecture=name, dropout=0.2, adapter=adapter)
+    encoder: Any = build_scorer(model, tokenizer, 3, "32").train()
     batch = batch_of(texts, tokenizer)
     encoder.packed = False
-    torch.manual_seed(5)
-    expected = gradients(encoder, loss_of(encoder(batch)))
+    expected = gradients(encoder, batch)
     encoder.checkpoint_gradients()
-    torch.manual_seed(5)
     recomputed: list[int] = []
     layer = next(part for part in encoder.backbone.modules() if isinstance(part, torch.nn.ModuleList))[0]
-    layer.register_forward_hook(lambda *_: recomputed.append(1))
-    found = gradients(encoder, loss_of(encoder(batch)))
+    first = next(part for part in layer.modules() if isinstance(part, torch.nn.Linear))
+    first.register_forward_pre_hook(lambda *_: recomputed.append(1))
+    found = gradients(encoder, batch)
     # A group of sequences of like length is one forward pass; each layer sees it twice.
     assert len(recomputed) == 2 * len(batch.groups)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    with torch.inference_mode():
+        assert torch.isfinite(encoder.eval()(batch)).all()
 
 
 def test_it_counts_as_one_more_forward_pass(tokenizer: Any) -> None:
