@@ -192,8 +192,9 @@ def test_with_a_floor_local_slopes_tell_apart_what_exponents_leave_open() -> Non
 
 @pytest.mark.slow
 def test_a_law_in_both_where_sizes_allow_and_slices_beside_it_for_the_others() -> None:
-    wide = table([DUAL, Family("multi-vector", larger=1.02)], sizes=(1e6, 4e6, 16e6), seeds=2, noise=0.01)
-    narrow = table([Family("sparse")], sizes=(1e6,), seeds=2, noise=0.01)
+    sizes, larger = (1e6, 4e6, 16e6), Family("multi-vector", larger=1.02)
+    wide = table([DUAL, larger], sizes=sizes, fractions=FOUR, seeds=2, noise=0.01)
+    narrow = table([Family("sparse")], fractions=FOUR, seeds=2, noise=0.01)
     record = compared(pd.concat([wide, narrow], ignore_index=True))
     forms = {law.family: {one.law for one in record.laws if one.family == law.family} for law in record.laws}
     assert forms["dual-encoder"] == {"joint", "model-no-floor", "data-no-floor"}
