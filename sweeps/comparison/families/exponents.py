@@ -138,7 +138,7 @@ def _is_grid(part: pd.DataFrame) -> bool:
 
 
 def _too_few(names: list[str], strategy: str, metric: str, what: str) -> Diagnostic:
-    text = f"{strategy}, {metric}: {', '.join(names)} has too few sizes or amounts of data for {what}"
+    text = f"{strategy}, {metric}: too few sizes or amounts of data for {what}: {', '.join(names)}"
     return diagnose("NO_EXPONENT", text)
 
 
@@ -199,7 +199,7 @@ def _resample(
             params = bootstrap([fitted for *_, fitted in members], options.bootstrap, seed).params
         if len(params[0]) < MIN_DRAWS:
             names = ", ".join(one.family for one, *_ in members)
-            text = f"{concerns}, {law.name}: {names} has {count} configurations, too few to resample"
+            text = f"{concerns}, {law.name}: {count} configurations are too few to resample: {names}"
             said.append(diagnose("NO_EXPONENT", text))
             params = [np.empty((0, law.size)) for _ in members]
         drawn += [_Drawn(one, fit, part, position) for (one, fit, _), part in zip(members, params)]
