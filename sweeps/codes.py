@@ -43,8 +43,13 @@ LOW_R2 warning: R² of ln metric below .90
 HIGH_R2_BAD_EXTRAPOLATION warning: R² of .95 or more, but a held-out point is missed by over 2 % and three
     residual deviations
     → do not extrapolate from this fit; R² describes the fitted range only
-NON_MONOTONE warning: the metric rises with N or D, significantly (1 %, Bonferroni) and by over 0.5 %
+NON_MONOTONE warning: the metric rises with N or D (falls, where the law grows), significantly (1 %,
+    Bonferroni) and by over 0.5 %
     → check those runs for divergence, too few steps or a wrong learning rate
+METRIC_GROWS error: the metric rises with every step of N or D, which no law of losses describes
+    → fit a quantity that grows, such as a cost, with --grows; a loss that does so was trained wrongly
+GROWTH_NOT_ESTABLISHED warning: the interval of a growing law's exponent reaches to 0 or below, or is open
+    → quote the interval: the quantity may not depend on this axis, or fall with it
 STARTS_DISAGREE error: fewer than 5 % of the starts, or fewer than three, reached the best objective
     → raise --starts; if it stays, the optimum is not unique and neither is the law
 OBJECTIVE_SENSITIVE warning: least squares and Huber disagree: an exponent or the floor leaves its interval

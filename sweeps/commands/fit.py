@@ -55,6 +55,10 @@ ChanceOption = Annotated[
 ComplementOption = Annotated[
     bool, typer.Option("--complement", help="Fit 1 − metric (for nDCG and its like).")
 ]
+GrowsOption = Annotated[
+    bool,
+    typer.Option("--grows", help="Fit A·N^α, B·D^β or A·N^α·D^β: costs and what else grows."),
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an error-level diagnostic.")]
 
 
@@ -83,15 +87,21 @@ def run(
     seed: shared.SeedOption = 0,
     chance: ChanceOption = None,
     complement: ComplementOption = False,
+    grows: GrowsOption = False,
     drop_invalid: shared.DropOption = False,
     strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
+    from retrieval.errors import ConfigError
     from sweeps.fitting.groups import ALONE, fit_groups, split
+    from sweeps.fitting.laws import growing
     from sweeps.fitting.points import Columns
     from sweeps.fitting.present import describe_file
     from sweeps.fitting.result import FitOptions
 
+    if grows and chance is not None:
+        raise ConfigError(f"--chance {chance:g}: what --grows has no chance level; leave one of the two out")
+    law = growing(law) if grows else law
     wanted = [(*shared.sizes(text), None) for text in predict or []]
     loaded, source = shared.load(runs, table, wandb, where)
     frame, metric = _complemented(loaded, y or metric) if complement else (loaded, y or metric)

@@ -1,5 +1,6 @@
 """Turns the numbers of a fit into diagnostics; every threshold is a named constant here."""
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,7 @@ from scipy import stats
 
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.estimate import Estimate
-from sweeps.fitting.laws import EXPONENT_BOUNDS, LAWS
+from sweeps.fitting.laws import EXPONENT_BOUNDS, LAWS, Law, Role
 from sweeps.fitting.points import Runs
 from sweeps.fitting.profile import Interval
 from sweeps.fitting.result import Bootstrap, Holdout
@@ -33,6 +34,9 @@ FORM_MARGIN = 2.0
 BETTER_FORM = 4.0
 WIDE_EXPONENT = 10.0
 
+JUDGED: tuple[Role, ...] = ("exponent", "growth", "floor")
+"""Parameters on which the two losses must agree."""
+
 Findings = Iterator[Diagnostic]
 
 
@@ -54,38 +58,64 @@ def check_rows(runs: Runs, axes: tuple[str, ...]) -> Findings:
         yield diagnose("SINGLE_SEED", f"{len(runs.log_y)} runs, none repeated with another seed")
 
 
-def check_monotone(runs: Runs, axes: tuple[str, ...], residual_sd: float) -> Findings:
-    """NON_MONOTONE where the mean metric rises significantly from one level of an axis to the next.
+def check_monotone(runs: Runs, law: Law, residual_sd: float) -> Findings:
+    """NON_MONOTONE where the mean metric goes against the law from one level of an axis to the next.
 
-    The significance level is shared among all neighbouring pairs (Bonferroni): a large grid has many.
+    It must do so significantly; the significance level is shared among all neighbouring pairs (Bonferroni),
+    because a large grid has many. METRIC_GROWS where it rises all the way and the law is one of losses.
     """
     means = runs.means()
     noise, freedom = runs.seed_variance()
     sd = float(np.sqrt(noise)) if freedom else residual_sd
-    pairs = [(axis, first, second) for axis in axes for first, second in _neighbours(runs, axis)]
+    pairs = [(axis, first, second) for axis in law.axes for first, second in _neighbours(runs, axis)]
     if not pairs:
         return
-    spare = max(len(runs.counts) - 2 * len(axes) - 1, 1)
+    spare = max(len(runs.counts) - 2 * len(law.axes) - 1, 1)
     limit = float(stats.t.ppf(1 - SIGNIFICANT / len(pairs), freedom or spare))
     worst: tuple[float, str] | None = None
+    sign, verb = (-1, "falls") if law.grows else (1, "rises")
     for axis, first, second in pairs:
-        rise = float(means[second] - means[first])
+        wrong = sign * float(means[second] - means[first])
         error = sd * float(np.sqrt(1 / runs.counts[first] + 1 / runs.counts[second]))
-        if rise > max(limit * error, RISE) and (worst is None or rise > worst[0]):
+        if wrong > max(limit * error, RISE) and (worst is None or wrong > worst[0]):
             size = runs.size(axis)[runs.first()]
             text = f"{axis} = {size[first]:.4g} to {size[second]:.4g}"
-            worst = (rise, f"the metric rises by {100 * np.expm1(rise):.2g} % from {text}")
+            change = 100 * abs(np.expm1(sign * wrong))
+            worst = (wrong, f"the metric {verb} by {change:.2g} % from {text}")
     if worst:
         yield diagnose("NON_MONOTONE", worst[1])
+    if not law.grows:
+        yield from _all_the_way_up(runs, law.axes, significant=worst is not None)
+
+
+def _all_the_way_up(runs: Runs, axes: tuple[str, ...], significant: bool) -> Findings:
+    """METRIC_GROWS on an axis with two steps or more, each of which goes up.
+
+    ``significant``: whether seed noise is known to be smaller than a step. Where it is not, the order itself
+    must be unlikely: levels without a trend are in ascending order once in (their number)! cases.
+    """
+    means = runs.means()
+    for axis in axes:
+        lines = list(_lines(runs, axis))
+        rises = [float(rise) for line in lines for rise in np.diff(means[line])]
+        by_luck = 1 / math.prod(math.factorial(len(line)) for line in lines)
+        if len(rises) >= MIN_LEVELS - 1 and min(rises) > RISE and (significant or by_luck < SIGNIFICANT):
+            yield diagnose("METRIC_GROWS", f"each of {len(rises)} steps of {axis} raises the metric")
 
 
 def _neighbours(runs: Runs, axis: str) -> Iterator[tuple[int, int]]:
     """Configurations that are neighbours along ``axis`` at one value of the other axis."""
+    for line in _lines(runs, axis):
+        yield from pairwise(line)
+
+
+def _lines(runs: Runs, axis: str) -> Iterator[list[int]]:
+    """Configurations at each value of the other axis, in ascending order along ``axis``."""
     index = runs.first()
     along, across = runs.size(axis)[index], runs.size("D" if axis == "N" else "N")[index]
     for value in np.unique(across):
         line = np.flatnonzero(across == value)
-        yield from pairwise(line[np.argsort(along[line])].tolist())
+        yield line[np.argsort(along[line])].tolist()
 
 
 def check_estimate(fit: Estimate, r2: dict[str, float], lack: dict[str, float] | None) -> Findings:
@@ -125,22 +155,31 @@ def check_intervals(fit: Estimate, intervals: dict[str, Interval], sample: Boots
             ends = " to ".join(f"{end:.3g}" if end is not None else "open" for end in (low, high))
             text = f"{name} = {fit.published[fit.law.parameters.index(name)]:.3g}, interval {ends}"
             yield diagnose("EXPONENT_NOT_IDENTIFIED", text)
+    for name in fit.law.names("growth"):
+        low, _ = intervals[name]
+        if low is None or low <= 0:
+            shown = "is open" if low is None else f"starts at {low:.3g}"
+            value = fit.published[fit.law.parameters.index(name)]
+            yield diagnose("GROWTH_NOT_ESTABLISHED", f"{name} = {value:.3g}, but its interval {shown}")
     if sample is None:
         return
     total = len(sample.params) + sample.discarded
     if sample.discarded > DISCARDED_SHARE * total or len(sample.params) < sample.requested:
         text = f"{sample.discarded} of {total} draws left too few configurations or levels to fit"
         yield diagnose("BOOTSTRAP_UNSTABLE", text)
-    yield from _disagreement(fit.law.names("exponent"), intervals, sample)
+    yield from _disagreement(fit.law, intervals, sample)
 
 
-def _disagreement(exponents: list[str], intervals: dict[str, Interval], sample: Bootstrap) -> Findings:
-    for name in exponents:
+def _disagreement(law: Law, intervals: dict[str, Interval], sample: Bootstrap) -> Findings:
+    growths = law.names("growth")
+    for name in law.names("exponent") + growths:
         low, high = intervals[name]
         if low is None or high is None or high <= low or name not in sample.intervals:
             continue
         drawn = sample.intervals[name]
-        ratio = np.log(high / low) / max(np.log(drawn[1] / drawn[0]), 1e-300)
+        width = high - low if name in growths else np.log(high / low)
+        of_draws = drawn[1] - drawn[0] if name in growths else np.log(drawn[1] / drawn[0])
+        ratio = width / max(of_draws, 1e-300)
         if not 1 / WIDTH_RATIO < ratio < WIDTH_RATIO:
             text = f"{name}: profile {low:.3g} to {high:.3g}, bootstrap {drawn[0]:.3g} to {drawn[1]:.3g}"
             yield diagnose("INTERVALS_DISAGREE", text)
@@ -149,7 +188,7 @@ def _disagreement(exponents: list[str], intervals: dict[str, Interval], sample: 
 
 def check_objective(fit: Estimate, other: Estimate, intervals: dict[str, Interval]) -> Findings:
     """OBJECTIVE_SENSITIVE when the other loss puts an exponent or the floor outside its interval."""
-    judged = set(fit.law.names("exponent") + fit.law.names("floor"))
+    judged = {name for role in JUDGED for name in fit.law.names(role)}
     for name, here, there in zip(fit.law.parameters, fit.published, other.published):
         low, high = intervals[name]
         below, above = low is not None and there < low, high is not None and there > high

@@ -149,9 +149,13 @@ def leave_largest_out(runs: Runs, law: Law, options: FitOptions, between: float 
     return Holdout(len(errors), max(errors, key=abs), axis, points)
 
 
-def comparable_forms(axes: tuple[str, ...], chance: float | None) -> list[Law]:
-    """Forms in these axes; those that need the chance level only where it is known."""
-    return [law for law in LAWS.values() if law.axes == axes and (chance or not law.needs_chance)]
+def comparable_forms(axes: tuple[str, ...], chance: float | None, grows: bool = False) -> list[Law]:
+    """Forms in these axes, of quantities that grow or of losses.
+
+    Those that need the chance level are among them where it is known.
+    """
+    forms = [law for law in LAWS.values() if law.axes == axes and law.grows == grows]
+    return [law for law in forms if chance or not law.needs_chance]
 
 
 def compare(runs: Runs, laws: list[Law], options: FitOptions, between: float = 0.0) -> dict[str, Any]:

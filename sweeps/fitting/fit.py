@@ -63,7 +63,7 @@ def fit_law(
         table: columns as named by ``columns`` and ``metric``; rows that differ only in seed are replicates.
         law: a name in :data:`sweeps.fitting.laws.LAWS`, or ``auto`` for the form preferred by AICc
             (among forms it cannot tell apart, the one with the smaller hold-out error).
-        metric: column to fit, positive, lower is better.
+        metric: column to fit, positive, lower is better; a cost of any kind with a law that grows.
         columns: names of the columns for N, D, seed and run.
         options: see :class:`FitOptions`.
         compare_forms: also fit the other forms in the same axes (AICc, FORM_AMBIGUOUS).
@@ -88,12 +88,15 @@ def prepare_fit(
     options = options or FitOptions()
     columns = columns or Columns()
     axes = _varying_axes(pd.DataFrame(table), columns) if law == "auto" else get_law(law).axes
+    grows = law != "auto" and get_law(law).grows
     grouped = prepare(table, metric, axes, columns, options.chance, average=options.unit != "run")
+    if grows:
+        grouped = replace(grouped, chance=None)
     _refuse_flat(grouped, axes, columns)
     runs = grouped
     if options.unit == "run":  # every row its own configuration, seeds being independent points
         runs = replace(grouped, cluster=np.arange(len(grouped.log_y)), independent=True)
-    forms = comparable_forms(axes, grouped.chance)
+    forms = comparable_forms(axes, grouped.chance, grows)
     comparison: dict[str, Any] = {}
     if law == "auto":
         law = str(compare(runs, forms, options)["preferred"])
@@ -277,7 +280,7 @@ def _diagnose(
     fitted, runs = prepared.estimate, prepared.by_configuration
     law, intervals = fitted.law, prepared.profile.intervals
     found = [*runs.notes, *checks.check_rows(runs, law.axes)]
-    found += checks.check_monotone(runs, law.axes, noise["residual_sd"] or 0.0)
+    found += checks.check_monotone(runs, law, noise["residual_sd"] or 0.0)
     found += checks.check_estimate(fitted, r2, lack)
     found += checks.check_intervals(fitted, intervals, sample)
     if len(fitted.points.log_y) > law.size:

@@ -10,10 +10,20 @@ from typing import TypeVar
 import numpy as np
 
 from retrieval.errors import ConfigError
-from sweeps.fitting.laws.base import EXPONENT_BOUNDS, MAX_SHIFT, Centre, Floats, Law, Parameter, Points
+from sweeps.fitting.laws.base import EXPONENT_BOUNDS, MAX_SHIFT, Centre, Floats, Law, Parameter, Points, Role
 from sweeps.fitting.laws.separable import Separable
 
-__all__ = ["EXPONENT_BOUNDS", "MAX_SHIFT", "Centre", "Floats", "Law", "Parameter", "Points", "Separable"]
+__all__ = [
+    "EXPONENT_BOUNDS",
+    "MAX_SHIFT",
+    "Centre",
+    "Floats",
+    "Law",
+    "Parameter",
+    "Points",
+    "Role",
+    "Separable",
+]
 
 LAWS: dict[str, Law] = {}
 """Every form by name, in order of registration."""
@@ -35,16 +45,26 @@ def get_law(name: str) -> Law:
     return LAWS[name]
 
 
+def growing(name: str) -> str:
+    """The form of quantities that grow in the axes of ``name``; raises ConfigError where there is none."""
+    grown = [law.name for law in LAWS.values() if law.grows]
+    found = name if name in grown else f"{name}-growing"
+    if found not in grown:
+        stems = ", ".join(law.removesuffix("-growing") for law in grown)
+        raise ConfigError(f"--grows --law {name}: no such form grows; choose one of {stems}")
+    return found
+
+
 def alone(axis: str, floor: bool) -> Law:
     """The first form registered that depends on ``axis`` alone, with or without a floor to fit."""
     return next(law for law in LAWS.values() if law.axes == (axis,) and bool(law.places("floor")) == floor)
 
 
 def plain_names(axes: set[str]) -> list[str]:
-    """Names of the forms in at least these axes that stand for their family: the first of each."""
+    """Names of the forms of losses in at least these axes that stand for their family: the first of each."""
     seen: dict[str, str] = {}
     for law in LAWS.values():
-        if axes <= set(law.axes):
+        if axes <= set(law.axes) and not law.grows:
             seen.setdefault(type(law).__name__, law.name)
     return list(seen.values())
 

@@ -56,7 +56,8 @@ class Points:
         return cls(log_n - centre.log_n, log_d - centre.log_d, log_y, weights, centre)
 
 
-Role = Literal["scale", "exponent", "shift", "floor", "coefficient"]
+Role = Literal["scale", "exponent", "growth", "shift", "floor", "coefficient"]
+"""A ``growth`` is the exponent of a law that grows; it has a sign, which an ``exponent`` has not."""
 
 EXPONENT_BOUNDS = (0.005, 8.0)
 """Exponents are searched between these values; an estimate on one of them is reported as such."""
@@ -96,6 +97,8 @@ class Law(ABC):
     """What the form is and where it comes from, in one line."""
     needs_chance: bool = False
     """Whether the values depend on the metric's chance level."""
+    grows: bool = False
+    """Whether the form is one of quantities that grow with N and D: costs and not losses."""
 
     @classmethod
     def forms(cls) -> Sequence[Law]:
