@@ -209,4 +209,7 @@ def _evaluate(
     if measured.attacked is not None:
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
     costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": trained.encoder.flops(retriever.work)}
+    if (asked := measured.metrics.get("adv/queries")) is not None:
+        texts = retriever.work_of_texts
+        costs["cost/attack_flops"] = asked * trained.encoder.flops(texts) / max(texts.sequences, 1)
     return {**measured.metrics, **costs}, list(findings_of_sets(measured, precision))

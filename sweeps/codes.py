@@ -94,6 +94,12 @@ SLICE_USED info: a law in one axis was fitted to one value of the other
     → choose another slice with --where, or fit a law in both N and D
 ROWS_LEFT_OUT warning: rows were not used, because a cell that the analysis needs is blank or no number
     → fill the cells in, or say how many runs the result stands on
+RATE_NOT_REACHED error: an attack never reaches the level whose cost is asked for (refused without
+    --drop-invalid)
+    → choose a lower level or attack with more words; without these runs, which cost most, a law is too low
+RATE_REACHED_UNATTACKED warning: the level is reached before any word is changed, so it costs nothing (refused
+    without --drop-invalid)
+    → choose a higher level, or attack passages at lower ranks
 SEED_UNKNOWN warning: rows have no seed, so each counts as a seed of its own
     → fill the seeds in, or name the column that holds them with --seed-column
 RUN_IS_REPLICATE info: the column of run names holds a few values that recur at every size, so it names

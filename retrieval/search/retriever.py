@@ -140,7 +140,9 @@ class ScorerRetriever(Attackable):
         self._progress = progress
         self._trim = heap_trimmer()
         self.work = Work()
-        """Texts of collections that were put through the scorer so far."""
+        """Texts of collections that were put through the scorer so far, ..."""
+        self.work_of_texts = Work()
+        """... and texts that are in no collection, such as those of an attack."""
 
     @property
     def read(self) -> Sequence[ReadTexts]:
@@ -161,6 +163,8 @@ class ScorerRetriever(Attackable):
     def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
         """See :class:`Retriever`."""
         store = _Texts(self._stores.tokenize(texts, side)["input_ids"])
+        lengths = np.diff(store.offsets).astype(np.float64)
+        self.work_of_texts += Work(float(lengths.sum()), float((lengths**2).sum()), len(texts))
         return encode_rows(self._scorer, store, np.arange(len(texts)), self._stores.length(side))
 
     def tokens(self, texts: Sequence[str]) -> list[bytes]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from sweeps.fitting.points import Columns
     from sweeps.table.cells import LeftOut
 
-MetricOption = Annotated[str, typer.Option("--metric", help="Key of the metric to fit.")]
+MetricOption = Annotated[
+    str, typer.Option("--metric", help="Key of the metric to fit, or attack-cost/queries@0.5.")
+]
 ByOption = Annotated[str | None, typer.Option("--by", help="Fit each value of a column, e.g. strategy.")]
 YOption = Annotated[
     str | None, typer.Option("--y", help="Column to fit, the same as --metric.", metavar="COL")
@@ -93,6 +95,7 @@ def run(
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
     from retrieval.errors import ConfigError
+    from sweeps.fitting.attack_cost import is_attack_cost, with_attack_cost
     from sweeps.fitting.groups import ALONE, fit_groups, split
     from sweeps.fitting.laws import growing
     from sweeps.fitting.points import Columns
@@ -105,8 +108,12 @@ def run(
     wanted = [(*shared.sizes(text), None) for text in predict or []]
     loaded, source = shared.load(runs, table, wandb, where)
     frame, metric = _complemented(loaded, y or metric) if complement else (loaded, y or metric)
+    unreached: list[LeftOut] = []
+    if is_attack_cost(metric):
+        frame, unreached = with_attack_cost(frame, metric, drop_invalid)
     columns = shared.columns_of(frame, [metric], Columns(n, d, seed_column, run_column))
     frame, dropped = _valid(frame, metric, law, columns) if drop_invalid else (frame, [])
+    dropped = [*unreached, *dropped]
     shared.tell(dropped)
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)

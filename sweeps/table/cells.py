@@ -29,6 +29,7 @@ class LeftOut:
     why: str
     """As it goes on after their number: ``without a value of opt``."""
     rows: list[str]
+    code: str = "ROWS_LEFT_OUT"
 
     def __str__(self) -> str:
         more = f" and {len(self.rows) - SHOWN} more" if len(self.rows) > SHOWN else ""
@@ -38,13 +39,15 @@ class LeftOut:
     @property
     def finding(self) -> Diagnostic:
         """What a record says of them."""
-        return diagnose("ROWS_LEFT_OUT", f"left out: {self}")
+        return diagnose(self.code, f"left out: {self}")
 
     @classmethod
-    def of(cls, table: pd.DataFrame, mask: Iterable[bool], why: str) -> list[LeftOut]:
+    def of(
+        cls, table: pd.DataFrame, mask: Iterable[bool], why: str, code: str = "ROWS_LEFT_OUT"
+    ) -> list[LeftOut]:
         """The rows of ``mask``; an empty list where there are none."""
         names = [name for name, out in zip(row_names(table), mask, strict=True) if out]
-        return [cls(why, names)] if names else []
+        return [cls(why, names, code)] if names else []
 
 
 def clean(table: pd.DataFrame) -> pd.DataFrame:

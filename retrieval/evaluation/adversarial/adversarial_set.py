@@ -1,7 +1,7 @@
 """What is attacked: test queries, passages at set ranks for each of them, their texts before and after."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from retrieval.config import AttackConfig
 from retrieval.data.cache import digest
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import DataError
-from retrieval.evaluation.adversarial.records import Attacked, Edit
+from retrieval.evaluation.adversarial.records import Attacked, Edit, Moment
 from retrieval.search.ranking import Ranking
 
 _QUERY_STREAM, _TARGET_STREAM = 1, 2
@@ -38,6 +38,8 @@ class AdversarialSet:
     old_texts: list[str]
     new_texts: list[str]
     edits: list[tuple[Edit, ...]]
+    traces: list[tuple[Moment, ...]] = field(default_factory=list)
+    """Their ways, where the attack recorded them."""
 
 
 def columns_of(targets: Sequence[Target]) -> IntArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retrieval.config import AttackConfig, Config
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from retrieval.data.arrays import FloatArray
     from retrieval.data.testset import EvaluationSet
     from retrieval.evaluation.adversarial.adversarial_set import Target
-    from retrieval.evaluation.adversarial.records import Edit
+    from retrieval.evaluation.adversarial.records import Edit, Moment
     from retrieval.search.ranking import Ranking
     from retrieval.search.retriever import Attackable
 
@@ -45,6 +45,8 @@ class Scene:
     """``None``: there is no limit."""
     progress: bool
     """Whether to show a bar when it takes more than two seconds."""
+    traces: list[tuple[Moment, ...]] = field(default_factory=list)
+    """Filled by an attack with a budget: the way of each target, from its start to its end."""
 
 
 class Attack(Registered, ABC, registry=ATTACKS):
@@ -67,6 +69,11 @@ class Attack(Registered, ABC, registry=ATTACKS):
             ConfigError: Names the key, the bad value, the valid ones and, where it helps, the fix.
         """
         return
+
+    @property
+    def budget(self) -> int | None:
+        """Words that it may change in a passage; ``None``: it does not record the way of its targets."""
+        return None
 
     def __init__(self, config: Any) -> None:
         """Read the files that the attack needs, so that mistakes in them show before training.

@@ -26,6 +26,7 @@ from retrieval.evaluation.adversarial.adversarial_set import (
     target_texts,
 )
 from retrieval.evaluation.adversarial.attack import Attack, Scene, Similarity
+from retrieval.evaluation.adversarial.curve import TOP, curves
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Attacked, Edit, edited, load_attacked
 from retrieval.evaluation.substitution.words import Words
@@ -36,7 +37,6 @@ from retrieval.search.retriever import Attackable
 
 PREFIX = "adv"
 CLEAN = "adv/clean"
-TOP = 10
 
 
 class AttackEvaluation:
@@ -85,6 +85,10 @@ class AttackEvaluation:
                 self._attack, self._config, model, judge, evaluation_set, encoded, progress
             )
         outcome = _measure(model, judge, adversarial, encoded, evaluation)
+        if adversarial.traces and outcome.attacked and self._attack and self._attack.budget:
+            ranks = [[entry.rank_before, entry.rank_after] for entry in outcome.attacked]
+            before, after = np.array(ranks).T
+            outcome.metrics.update(curves(adversarial.traces, before, after, self._attack.budget))
         outcome.metrics["adv/queries"] = outcome.metrics["cost/attack_queries"] = float(asked)
         outcome.metrics["cost/attack_seconds"] = time.perf_counter() - start
         return outcome
@@ -132,11 +136,13 @@ def _attacked(
     texts = target_texts(queries, targets)
     limited = config.similarity > -1
     limit = judge.cosines_with(texts, passages[columns_of(targets)]) if limited else None
-    edits, asked = attack.edits(Scene(model, queries, rows, ranking, targets, texts, limit, progress))
+    scene = Scene(model, queries, rows, ranking, targets, texts, limit, progress)
+    edits, asked = attack.edits(scene)
     new_texts = [edited(text, own) for text, own in zip(texts, edits, strict=True)]
     if None in new_texts:
         raise ValueError(f"attack {attack.name} edits a stretch of text that does not stand at its place")
-    return AdversarialSet(positions, queries, targets, texts, cast(list[str], new_texts), edits), asked
+    texts_after = cast(list[str], new_texts)
+    return AdversarialSet(positions, queries, targets, texts, texts_after, edits, scene.traces), asked
 
 
 def _measure(
@@ -206,6 +212,7 @@ def _records(
             words=adversarial.edits[index],
             old_text=adversarial.old_texts[index],
             new_text=adversarial.new_texts[index],
+            trace=adversarial.traces[index] if adversarial.traces else None,
         )
         for index, target in enumerate(adversarial.targets)
     ]

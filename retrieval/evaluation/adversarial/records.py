@@ -21,6 +21,21 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A passage on its way up: at its start, after an edit, or where its attack ended."""
+
+    words: int
+    """Words changed so far."""
+    queries: int
+    """Texts that the model has been asked for so far, for this passage."""
+    score: float
+    rank: int
+    """Among the candidates that the attack compares with, 1 = best."""
+    start: int | None = None
+    """Where the edit just made starts in the original text, in characters; ``None`` at both ends."""
+
+
+@dataclass(frozen=True)
 class Attacked:
     """A passage that was attacked for a query; the texts are equal where no replacement was kept."""
 
@@ -35,11 +50,16 @@ class Attacked:
     """In text order."""
     old_text: str
     new_text: str
+    trace: tuple[Moment, ...] | None = None
+    """Its way in the order in which it was edited, from the start to the end. ``None`` where nobody recorded
+    it: in replays, which have the last text alone, and in files of earlier versions."""
 
 
 def save_attacked(attacked: list[Attacked], path: Path) -> None:
-    """Write one JSON object a line, with the fields of :class:`Attacked`."""
-    lines = (json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False) for entry in attacked)
+    """Write one JSON object a line, with the fields of :class:`Attacked`; ``trace`` where there is one."""
+    objects = (asdict(entry) for entry in attacked)
+    kept = ({name: value for name, value in each.items() if value is not None} for each in objects)
+    lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in kept)
     write_text(path, "".join(line + "\n" for line in lines))
 
 
@@ -89,6 +109,7 @@ def _parse(line: str, where: str) -> Attacked:
             words=words,
             old_text=str(value["old_text"]),
             new_text=str(value["new_text"]),
+            trace=None if "trace" not in value else tuple(Moment(**each) for each in value["trace"]),
         )
     except KeyError as error:
         raise DataError(f"{where}: {error} is missing; is this an attack.jsonl?") from error

@@ -39,6 +39,11 @@ class Wsra(Attack):
         listed = config.synonyms != EMBEDDING
         self._listed = load_synonyms(Path(config.synonyms), config.candidates) if listed else None
 
+    @property
+    def budget(self) -> int:
+        """``attack.words``."""
+        return int(self.config.words)
+
     def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
         """The replaced words of each target, and how many texts the model was asked for."""
         from retrieval.evaluation.substitution.search import search

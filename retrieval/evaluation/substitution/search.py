@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from retrieval.data.arrays import FloatArray
 from retrieval.evaluation.adversarial.attack import Scene, Similarity
-from retrieval.evaluation.adversarial.records import Edit
+from retrieval.evaluation.adversarial.records import Edit, Moment
 from retrieval.evaluation.substitution.options import WsraConfig
 from retrieval.evaluation.substitution.words import Synonyms, Words, embedding_synonyms, match_case
 from retrieval.search.loading import load_retriever
@@ -37,17 +37,18 @@ def search(scene: Scene, config: WsraConfig, listed: Synonyms | None) -> tuple[l
     synonyms = listed or embedding_synonyms(*guide.word_embeddings(), config.candidates, config.min_cosine)
     greedy = Greedy(scene.model, synonyms, scene.similarity, config)
     searches = []
+    # A gradient is a pass of the model, too.
+    gradients = int(config.importance == "gradient" and surrogate is None)
     for number, (own, order) in enumerate(zip(words, orders, strict=True)):
         usable = [index for index in order if synonyms(own[index])]
-        searches.append(_start(number, scene, own, usable))
+        searches.append(_start(number, scene, own, usable, gradients))
     greedy.run(searches, progress=scene.progress)
-    # A gradient is a pass of the model, too.
-    gradients = len(words) if config.importance == "gradient" and surrogate is None else 0
+    scene.traces.extend((*own.trace, own.moment()) for own in searches)
     edits = [
         tuple(Edit(own.words.spans[at][0], own.words[at], own.replaced[at]) for at in sorted(own.replaced))
         for own in searches
     ]
-    return edits, greedy.queries + gradients
+    return edits, sum(own.queries for own in searches)
 
 
 def _orders(
@@ -63,7 +64,7 @@ def _orders(
     return [by_gradient(own, gradient) for own, gradient in zip(words, gradients, strict=True)]
 
 
-def _start(number: int, scene: Scene, words: Words, order: list[int]) -> Search:
+def _start(number: int, scene: Scene, words: Words, order: list[int], queries: int) -> Search:
     target = scene.targets[number]
     columns, scores = scene.ranking.columns[target.query], scene.ranking.scores[target.query]
     own = scores[columns == target.column]
@@ -75,8 +76,10 @@ def _start(number: int, scene: Scene, words: Words, order: list[int]) -> Search:
         others=np.sort(scores[(columns != target.column) & (columns >= 0)]),
         score=float(own[0]),
         rank=0,
+        queries=queries,
     )
     start.rank = int(start.ranks(own)[0])
+    start.trace.append(start.moment())
     return start
 
 
@@ -142,6 +145,14 @@ class Search:
     """Words looked at so far, ..."""
     tried: int = 0
     """... and words among them whose replacement the model could see."""
+    queries: int = 0
+    """Texts that the model was asked for."""
+    trace: list[Moment] = field(default_factory=list)
+    """The start, and what followed each replacement."""
+
+    def moment(self, start: int | None = None) -> Moment:
+        """Where it stands; ``start``: of the word just replaced, in characters of the text."""
+        return Moment(len(self.replaced), self.queries, self.score, self.rank, start)
 
     def ranks(self, scores: FloatArray) -> np.ndarray:
         """Ranks int64[n] that texts of these scores float32[n] would have; ties lose."""
@@ -181,8 +192,6 @@ class Greedy:
         self._synonyms = synonyms
         self._similarity = similarity
         self._config = config
-        self.queries = 0
-        """Texts that the model was asked for."""
 
     def run(self, searches: Sequence[Search], *, progress: bool) -> None:
         """Advance all searches to their end, in place."""
@@ -230,7 +239,8 @@ class Greedy:
         if not texts:
             return
         rows = self._model.encode_texts(texts, "passages")
-        self.queries += len(texts)
+        for step in steps:
+            step.search.queries += len(step.texts)
         bounds = np.cumsum([0, *(len(step.texts) for step in steps)])
         queries = np.stack([step.search.query for step in steps])
         scores = self._model.scores.pairs(np.repeat(queries, np.diff(bounds), axis=0), rows)
@@ -245,6 +255,7 @@ class Greedy:
                 step.search.replaced[step.word] = step.synonyms[best]
                 step.search.score = float(scores[a + best])
                 step.search.rank = int(step.search.ranks(scores[a + best : a + best + 1])[0])
+                step.search.trace.append(step.search.moment(step.search.words.spans[step.word][0]))
 
     def _improves(self, search: Search, scores: FloatArray) -> np.ndarray:
         """Which scores are better than the current text's, by the rule of the attack: bool[n]."""
