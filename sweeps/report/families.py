@@ -8,7 +8,6 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.comparison.families import families
-from sweeps.comparison.families.exponents import OTHER, comparable_slices
 from sweeps.comparison.families.present import (
     gap_rows,
     means,
@@ -18,6 +17,7 @@ from sweeps.comparison.families.present import (
     verdicts,
 )
 from sweeps.comparison.families.record import Families
+from sweeps.comparison.families.slices import OTHER, comparable_slices
 from sweeps.fitting.points import levels_of
 from sweeps.report.curves import COLUMN, Axis, curve
 from sweeps.report.figures.families import Strand, curves_panel, planes_panel, shifts_panel

@@ -18,27 +18,23 @@ import pandas as pd
 from retrieval.errors import ConfigError, ParetrieveError
 from sweeps.comparison.cells import holm
 from sweeps.comparison.families.record import Law, Slope, SlopeTest
+from sweeps.comparison.families.slices import COLUMN, Slice, comparable_slices, is_grid
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting import checks
 from sweeps.fitting.bootstrap import Fitted, bootstrap, interval
 from sweeps.fitting.fit import Prepared, prepare_fit
 from sweeps.fitting.laws import Floats, alone, get_law, plain_names
-from sweeps.fitting.points import PAIRS, SIZE, levels_of
+from sweeps.fitting.points import SIZE, levels_of
 from sweeps.fitting.result import FitOptions
 from sweeps.fitting.sensitivity import local_slope, two_sided
 
 SINGLE = "single"
 """Instead of a law in N and D: a law in one of them for a slice at one value of the other."""
 
-MIN_LEVELS = 3
 SPARE = 2
 """Configurations that a family must have beyond the law's parameters to be resampled."""
 MIN_DRAWS = 20
-ENOUGH = 7
-"""Configurations from which a family gets a law in N and D."""
 
-COLUMN = {"N": SIZE, "D": PAIRS}
-OTHER = {"N": "D", "D": "N"}
 
 METHOD = (
     "bootstrap over configurations, then over seeds within them; families run at the same configurations and "
@@ -51,17 +47,6 @@ Found = tuple[list[Law], list[SlopeTest], list[Diagnostic]]
 def sources() -> list[str]:
     """What ``--law`` may be."""
     return ["auto", SINGLE, *plain_names({"N", "D"})]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """The rows of one family that a law is fitted to."""
-
-    family: str
-    rows: pd.DataFrame
-    at: dict[str, float]
-    place: float = 0.0
-    """Level of the resource that is held; equal in families that are held at the same."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +95,7 @@ def _forms(
 
     Where they allow it for some families, these have both, so that each is compared with all others.
     """
-    wide = [name for name, part in parts.items() if law != SINGLE and _is_grid(part)]
+    wide = [name for name, part in parts.items() if law != SINGLE and is_grid(part)]
     narrow = [name for name in parts if name not in wide]
     if law not in ("auto", SINGLE) and narrow:
         said.append(_too_few(narrow, strategy, metric, f"the law {law}"))
@@ -132,11 +117,6 @@ def _forms(
         yield alone(axis, floor=levels >= get_law(alone(axis, True).name).size + SPARE).name, slices
 
 
-def _is_grid(part: pd.DataFrame) -> bool:
-    sizes, pairs = part[SIZE].nunique(), part[PAIRS].nunique()
-    return min(sizes, pairs) >= MIN_LEVELS and len(part.groupby([SIZE, PAIRS])) >= ENOUGH
-
-
 def _too_few(names: list[str], strategy: str, metric: str, what: str) -> Diagnostic:
     text = f"{strategy}, {metric}: too few sizes or amounts of data for {what}: {', '.join(names)}"
     return diagnose("NO_EXPONENT", text)
@@ -144,27 +124,6 @@ def _too_few(names: list[str], strategy: str, metric: str, what: str) -> Diagnos
 
 def _shown(at: Mapping[str, float]) -> str:
     return ", ".join(f"{axis} = {value:,.0f}" for axis, value in at.items())
-
-
-def comparable_slices(parts: Mapping[str, pd.DataFrame], axis: str, least: int = MIN_LEVELS) -> list[Slice]:
-    """Of every family the slice that most families have, then that with most levels, then the largest.
-
-    ``parts``: family -> rows with N, D and ``level``. Slices with fewer than ``least`` values of N (or D)
-    along ``axis`` do not count.
-    """
-    across = "level" if axis == "D" else PAIRS
-    counts = {name: part.groupby(across)[COLUMN[axis]].nunique() for name, part in parts.items()}
-    enough = {name: found[found >= least] for name, found in counts.items()}
-    shared = pd.Series([value for found in enough.values() for value in found.index]).value_counts()
-    slices = []
-    for name, found in enough.items():
-        if not len(found):
-            continue
-        best = max(found.index, key=lambda value: (shared[value], found[value], value))
-        rows = parts[name][parts[name][across] == best]
-        other = OTHER[axis]
-        slices.append(Slice(name, rows, {other: float(rows[COLUMN[other]].median())}, float(best)))
-    return slices
 
 
 def _fits(
