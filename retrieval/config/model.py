@@ -39,7 +39,8 @@ class ModelConfig:
     """The scorer. ``layers`` and ``hidden`` span the 24-checkpoint BERT grid."""
 
     family: str = knob(
-        "dual-encoder", "What a text is encoded to and how it scores: dual-encoder (one vector)."
+        "dual-encoder",
+        "What a text is encoded to and how it scores: dual-encoder (one vector), multi-vector (one a token).",
     )
     architecture: str = knob(
         "bert", "Architecture with init=scratch; docs/backbones.md.", choices=ARCHITECTURES.names
@@ -84,9 +85,26 @@ class ModelConfig:
     )
     temperature: float | None = knob(
         None,
-        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products. 1 with "
-        "similarity=dot is the setting of arXiv 2403.18684.",
+        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products and for "
+        "multi-vector. 1 with similarity=dot is the setting of arXiv 2403.18684.",
         above=0,
+    )
+    token_dimension: int | None = knob(
+        None,
+        "Numbers in the vector of a token; null: as the checkpoint says, else 128.",
+        minimum=1,
+        families=("multi-vector",),
+    )
+    query_expansion: bool | None = knob(
+        None,
+        "Fill queries up with mask tokens to data.max_query_length, as ColBERT does; null: as the checkpoint "
+        "says, else no.",
+        families=("multi-vector",),
+    )
+    skip_punctuation: bool | None = knob(
+        None,
+        "Let no token of a query find punctuation of a passage; null: as the checkpoint says, else yes.",
+        families=("multi-vector",),
     )
     dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
     adapter: str = knob(
@@ -111,6 +129,10 @@ SIZES: dict[str, tuple[int, int]] = {
 
 TEMPERATURE = 0.1
 """Of scores, where neither a key nor a checkpoint says another."""
+
+
+TOKEN_DIMENSION = 128
+"""Numbers in the vector of a token, as in ColBERT."""
 
 
 class Vectors(NamedTuple):

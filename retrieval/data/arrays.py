@@ -10,6 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
+BYTES_AT_ONCE = 2**29
+"""Encoded rows that are held together: 65,536 vectors of 2048 numbers, 8,000 passages of token vectors."""
+
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     """A new ``.npy`` file of zeros, mapped for writing.

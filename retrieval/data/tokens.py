@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -223,6 +223,21 @@ def _tokenized(tokenizer: Any, texts: Sequence[str], max_length: int, prompt: st
 
 
 @dataclass(frozen=True)
+class Filled:
+    """What texts are filled up with."""
+
+    token: int
+    length: int
+
+
+def fill_up(encoded: list[list[int]], filled: Filled | None) -> None:
+    """Append the token to all lists of ids that are shorter than its length."""
+    if filled is not None:
+        for ids in encoded:
+            ids.extend([filled.token] * (filled.length - len(ids)))
+
+
+@dataclass(frozen=True)
 class TokenStores:
     """Token stores of collections under one tokenizer and the lengths of a configuration."""
 
@@ -234,6 +249,8 @@ class TokenStores:
     """The tokenizer's, see :func:`tokenizer_fingerprint`."""
     prompts: tuple[str, str] = ("", "")
     """Text before each query and each passage."""
+    fill: int | None = None
+    """Token that fills queries up to ``max_query_length``; ``None``: they are as long as they are."""
     _opened: dict[str, TokenStore] = field(default_factory=dict)
     read: list[ReadTexts] = field(default_factory=list)
     """What was opened so far, for its warnings."""
@@ -248,7 +265,12 @@ class TokenStores:
 
     def tokenize(self, texts: Sequence[str], side: Side, **options: Any) -> Any:
         """What the tokenizer makes of texts that are in no collection, ``input_ids`` among it."""
-        return tokenized(self.tokenizer, texts, self.length(side), self.prompt(side), **options)
+        encoded = tokenized(self.tokenizer, texts, self.length(side), self.prompt(side), **options)
+        fill_up(encoded["input_ids"], self._filled(side))
+        return encoded
+
+    def _filled(self, side: Side) -> Filled | None:
+        return None if self.fill is None or side == "passages" else Filled(self.fill, self.length(side))
 
     def __call__(self, collection: Collection, side: Side) -> TokenStore:
         """The store of a collection's ``queries`` or ``passages``, built once per tokenizer and length.
@@ -258,13 +280,14 @@ class TokenStores:
         length = self.length(side)
         prompt = self.prompt(side)
         parts = [collection.fingerprint, side, self.fingerprint, length, STORE_VERSION]
-        key = digest([*parts, prompt] if prompt else parts)
+        filled = self._filled(side)
+        key = digest([*parts, *([prompt] if prompt else []), *([asdict(filled)] if filled else [])])
         if key not in self._opened:
 
             def build(folder: Path) -> None:
                 records = collection.queries() if side == "queries" else collection.passages()
                 texts = (text for _, text in records)
-                counts = write_store(folder, texts, self.tokenizer, length, prompt)
+                counts = write_store(folder, texts, self.tokenizer, length, prompt, filled)
                 show(ReadTexts(collection, side, counts).findings())
 
             describe = f"tokenising the {side} of {collection.name}"
@@ -275,11 +298,16 @@ class TokenStores:
 
 
 def write_store(
-    folder: Path, texts: Iterator[str], tokenizer: Any, max_length: int, prompt: str = ""
+    folder: Path,
+    texts: Iterator[str],
+    tokenizer: Any,
+    max_length: int,
+    prompt: str = "",
+    filled: Filled | None = None,
 ) -> TokenCounts:
     """Tokenise ``texts``, each after ``prompt``, into the empty ``folder`` that :class:`TokenStore` opens.
 
-    Returns: what the tokenizer made of them.
+    Returns: what the tokenizer made of them; tokens that fill them up are not counted.
     """
     vocabulary = len(tokenizer)
     dtype = np.dtype(np.uint16 if vocabulary <= np.iinfo(np.uint16).max else np.int32)
@@ -288,16 +316,23 @@ def write_store(
     with (folder / "ids.bin").open("wb") as file:
         while chunk := list(islice(texts, CHUNK)):
             encoded = tokenized(tokenizer, chunk, max_length, prompt)["input_ids"]
-            lengths.append(np.fromiter((len(ids) for ids in encoded), np.int64, len(encoded)))
-            flat = np.fromiter((i for ids in encoded for i in ids), np.int64, int(lengths[-1].sum()))
-            file.write(flat.astype(dtype).tobytes())
+            flat = _flat(encoded)
             counter.add(encoded, flat)
+            if filled is not None:
+                fill_up(encoded, filled)
+                flat = _flat(encoded)
+            lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+            file.write(flat.astype(dtype).tobytes())
     counts = np.concatenate([np.zeros(1, np.int64), *lengths])
     np.save(folder / "offsets.npy", np.cumsum(counts), allow_pickle=False)
     sizes = {"vocabulary": vocabulary, "texts": len(counts) - 1, "tokens": int(counts.sum())}
     meta = {"dtype": dtype.name, **sizes, "counts": asdict(counter.counts)}
     (folder / "store.json").write_text(json.dumps(meta))
     return counter.counts
+
+
+def _flat(encoded: list[list[int]]) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(encoded), np.int64, sum(map(len, encoded)))
 
 
 def _counter(tokenizer: Any, max_length: int, prompt: str) -> TokenCounter:

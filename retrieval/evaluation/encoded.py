@@ -11,7 +11,7 @@ import numpy as np
 from retrieval.data.arrays import FloatArray, scratch_array
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.search.ranking import check_count
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import Retriever, texts_at_once
 
 
 class KeptRows:
@@ -54,7 +54,7 @@ class KeptRows:
 def encoded_shards(
     retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
 ) -> Iterator[FloatArray]:
-    """Rows float32[n, …] of a pool in its order, encoded ``size`` passages at a time.
+    """Rows float32[n, …] of a pool in its order, encoded ``size`` passages at a time, or fewer large ones.
 
     A shard is let go of before the next is asked for; ``kept`` take the rows that are needed later.
 
@@ -62,6 +62,7 @@ def encoded_shards(
         ParetrieveError: The retriever returned more or fewer rows than it was given texts.
     """
     rows = evaluation_set.passage_rows
+    size = texts_at_once(retriever.row_bytes("passages"), size)
     for start in range(0, len(rows), size):
         wanted = rows[start : start + size]
         shard = retriever.encode(evaluation_set.collection, "passages", wanted)

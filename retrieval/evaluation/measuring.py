@@ -99,7 +99,7 @@ class UntrainedReference:
         folder = Path(self._cell.cache) / "untrained" / key
         describe = f"untrained encoder on {evaluation_set.name}"
         return kept_metrics(
-            folder, lambda: measure(self._retriever, evaluation_set, config).queries, describe
+            folder, lambda: measure(self._retriever, evaluation_set, config, folder.parent).queries, describe
         )
 
     @cached_property

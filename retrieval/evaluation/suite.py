@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.config import EvalConfig
-from retrieval.data.arrays import FloatArray
+from retrieval.data.arrays import BYTES_AT_ONCE, FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import DataError
@@ -182,7 +182,7 @@ def evaluate_suite(
     tests = dict(sets.tests())
     scores = {
         prefix: _with_references(
-            measure(retriever, part, config, cache if keep and prefix == "eff" else None),
+            measure(retriever, part, config, cache, keep=keep and prefix == "eff"),
             references if prefix in tests else {},
         )
         for prefix, part in sets.items()
@@ -208,20 +208,28 @@ def _with_references(own: SetScores, references: Mapping[str, Reference]) -> Set
 
 
 def measure(
-    retriever: Retriever, evaluation_set: EvaluationSet, config: EvalConfig, keep: Path | None = None
+    retriever: Retriever,
+    evaluation_set: EvaluationSet,
+    config: EvalConfig,
+    scratch: Path | None = None,
+    *,
+    keep: bool = False,
 ) -> SetScores:
     """Measure a retriever, which is asked for every text once, on one set.
 
-    Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``keep``: folder for the encoded
-    rows of the set, in a file without a name; ``None``: they are not kept.
+    Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``scratch``: folder for rows of
+    many bytes, in files without a name; ``None``: all stay in memory. ``keep``: keep the encoded rows of the
+    set, in such a file.
 
     Raises:
         OSError: The disk has no room for the rows.
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
     """
     queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
-    compared = KeptRows(compared_columns(evaluation_set, config.seed))
-    whole = [] if keep is None else [KeptRows(np.arange(len(evaluation_set.passage_rows)), keep)]
+    columns = compared_columns(evaluation_set, config.seed)
+    large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
+    compared = KeptRows(columns, scratch if large else None)
+    whole = [KeptRows(np.arange(len(evaluation_set.passage_rows)), scratch)] if keep else []
     shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
     ranking = rank(queries, shards, evaluation_set, retriever.scores)
     pairs = contrastive_entropy(

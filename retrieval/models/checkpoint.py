@@ -274,7 +274,9 @@ def _pooling(source: str, folder: str) -> tuple[tuple[str, ...], list[str]]:
 
 def _lengths(settings: dict[str, Any]) -> tuple[int | None, int | None] | None:
     both = settings.get("max_seq_length")
-    found = settings.get("query_length", both), settings.get("document_length", both)
+    expansion = settings.get("query_expansion") or {}
+    query = expansion.get("length") if expansion.get("strategy") == "fixed" else None
+    found = query or settings.get("query_length", both), settings.get("document_length", both)
     return None if found == (None, None) else found
 
 

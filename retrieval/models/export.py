@@ -1,6 +1,7 @@
 """A backbone and what follows it as a sentence-transformers folder (safetensors)."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ def save_folder(
     modules: list[nn.Module],
     prompts: tuple[str, str],
     folder: Path,
+    *,
+    model: Any = None,
+    similarity: str = "dot",
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``folder`` so that ``SentenceTransformer(folder)`` encodes as the backbone and ``modules`` do.
 
     ``lengths``: tokens that ``encode_query`` and ``encode_document`` keep; ``prompts``: what stands before a
-    text. Scores are inner products of the vectors. Of a backbone with adapters these are saved, beside the
-    name of their base or, where it is from scratch, the base. The folder is written under a temporary name
-    and renamed.
+    text; ``model``: another class of sentence-transformers; ``similarity``: its name of what scores, inner
+    products unless said; ``options``: more of its Transformer. Of a backbone with adapters these are saved,
+    beside the name of their base or, where it is from scratch, the base. The folder is written under a
+    temporary name and renamed.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
@@ -43,12 +49,13 @@ def save_folder(
         max_seq_length=passage_length,
         query_length=query_length,
         document_length=passage_length,
+        **(options or {}),
     )
     named = dict(zip(("query", "document"), prompts, strict=True)) if any(prompts) else None
-    model = SentenceTransformer(
-        modules=[transformer, *modules], device="cpu", similarity_fn_name="dot", prompts=named
+    written = (model or SentenceTransformer)(
+        modules=[transformer, *modules], device="cpu", similarity_fn_name=similarity, prompts=named
     )
-    model.save(str(temporary), safe_serialization=True, create_model_card=False)
+    written.save(str(temporary), safe_serialization=True, create_model_card=False)
     shutil.rmtree(source)
     if adapted:
         save_adapters(backbone, temporary, folder)
@@ -64,8 +71,8 @@ def pooling_module(hidden: int, modes: tuple[str, ...]) -> nn.Module:
     return module
 
 
-def dense(weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """A linear layer as a module of sentence-transformers."""
+def dense(weight: Tensor, bias: Tensor | None, name: str = "sentence_embedding") -> nn.Module:
+    """A linear layer as a module of sentence-transformers, of the features called ``name``."""
     from sentence_transformers.sentence_transformer.modules import Dense
 
     layer: nn.Module = Dense(
@@ -73,6 +80,7 @@ def dense(weight: Tensor, bias: Tensor | None) -> nn.Module:
         out_features=weight.shape[0],
         bias=bias is not None,
         activation_function=nn.Identity(),
+        module_input_name=name,
     )
     with torch.no_grad():
         layer.linear.weight.copy_(weight)  # type: ignore[union-attr, operator]

@@ -82,6 +82,14 @@ class Scorer(nn.Module, ABC):
         self.prompts = prompts_of(self.config, checkpoint)
         return list(checkpoint.left)
 
+    def know(self, tokenizer: Any) -> None:
+        """Take what a family must know of the tokenizer that its inputs come from, after :meth:`adopt`."""
+
+    @classmethod
+    def fill_of(cls, config: ModelConfig, tokenizer: Any) -> int | None:
+        """The token that fills queries up to ``data.max_query_length``; ``None``: they are as they are."""
+        return None
+
     @abstractmethod
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
         """Rows of the sequences in the caller's order, ``[n, …]``.

@@ -21,7 +21,7 @@ from retrieval.data.negatives import NegativeLists
 from retrieval.errors import ParetrieveError
 from retrieval.search.loading import TEXTS_A_BLOCK, load_teacher, model_identity
 from retrieval.search.mining import TRAIN, ListWriter
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import Retriever, texts_at_once
 
 _VERSION = "denoising 1"
 _QUERIES_A_CHUNK = 256
@@ -99,8 +99,9 @@ def _encoded(
 ) -> FloatArray:
     """Passages at ``rows`` as the teacher encodes them, ``[n, …]``: each once, kept on disk."""
     kept: FloatArray = np.empty(0, np.float32)
-    for start in range(0, len(rows), TEXTS_A_BLOCK):
-        block = teacher.encode(collection, "passages", rows[start : start + TEXTS_A_BLOCK])
+    size = texts_at_once(teacher.row_bytes("passages"), TEXTS_A_BLOCK)
+    for start in range(0, len(rows), size):
+        block = teacher.encode(collection, "passages", rows[start : start + size])
         if start == 0:
             kept = new_array(scratch / "encoded.npy", block.dtype, (len(rows), *block.shape[1:]))
         kept[start : start + len(block)] = block

@@ -166,7 +166,8 @@ def model_retriever(source: str, cell: Config, device: str | None, **options: An
         known = own is not None and own < UNBOUNDED
         data[key] = min(own if known else length, most or UNBOUNDED)
     fingerprint = tokenizer_fingerprint(tokenizer)
-    stores = TokenStores(cast(Any, data), Path(cell.cache), tokenizer, fingerprint, scorer.prompts)
+    fill = type(scorer).fill_of(model, tokenizer)
+    stores = TokenStores(cast(Any, data), Path(cell.cache), tokenizer, fingerprint, scorer.prompts, fill)
     return ScorerRetriever(scorer.to(place).eval(), stores)
 
 
@@ -177,7 +178,9 @@ def run_stores(run: Path, cell: Config) -> TokenStores:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     prompts = prompts_of(cell.model, checkpoint_of(cell.model))
-    return TokenStores(cell.data, Path(cell.cache), tokenizer, tokenizer_fingerprint(tokenizer), prompts)
+    fill = FAMILIES[cell.model.family].fill_of(cell.model, tokenizer)
+    fingerprint = tokenizer_fingerprint(tokenizer)
+    return TokenStores(cell.data, Path(cell.cache), tokenizer, fingerprint, prompts, fill)
 
 
 def load_teacher(collection: Collection, source: str, cache: Path) -> Retriever:

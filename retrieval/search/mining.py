@@ -21,7 +21,7 @@ from retrieval.data.negatives import MANIFEST, Relevance, relevance_of
 from retrieval.search.bm25 import bm25_index
 from retrieval.search.loading import BM25, TEXTS_A_BLOCK, load_retriever, model_identity
 from retrieval.search.ranking import Ranking, top_k_of_blocks
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import Retriever, texts_at_once
 
 TRAIN = "train"
 SURPLUS = 200
@@ -79,8 +79,9 @@ def search(
     passages = collection.counts["passages"]
 
     def blocks() -> Iterator[FloatArray]:
-        for start in range(0, passages, TEXTS_A_BLOCK):
-            rows = np.arange(start, min(start + TEXTS_A_BLOCK, passages))
+        size = texts_at_once(retriever.row_bytes("passages"), TEXTS_A_BLOCK)
+        for start in range(0, passages, size):
+            rows = np.arange(start, min(start + size, passages))
             yield retriever.encode(collection, "passages", rows)
 
     row = retriever.encode(collection, "queries", query_rows[:1])

@@ -1,5 +1,6 @@
 """A model over texts, as measuring, mining, denoising and attacks see it; ours among them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retrieval.data.arrays import FloatArray
+from retrieval.data.arrays import BYTES_AT_ONCE, FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.layout import group_tokens
 from retrieval.data.quality import ReadTexts
@@ -39,6 +40,11 @@ class TokenGradients:
     """float32[t, hidden], with respect to each token's word embedding."""
 
 
+def texts_at_once(row_bytes: int, most: int) -> int:
+    """How many texts are encoded together: ``most``, or as many as :data:`BYTES_AT_ONCE` holds."""
+    return most if row_bytes == 0 else max(1, min(most, BYTES_AT_ONCE // row_bytes))
+
+
 class Retriever(ABC):
     """Encodes queries and passages of collections to rows; :attr:`scores` tells the scores of rows."""
 
@@ -50,6 +56,10 @@ class Retriever(ABC):
     def read(self) -> Sequence[ReadTexts]:
         """What it has encoded so far of which collections, where it is a tokenizer that reads them."""
         return ()
+
+    def row_bytes(self, side: Side) -> int:
+        """Bytes of the row of a text of ``side`` at most; 0: not known before texts are encoded."""
+        return 0
 
     @abstractmethod
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
@@ -148,6 +158,10 @@ class ScorerRetriever(Attackable):
     def read(self) -> Sequence[ReadTexts]:
         """See :class:`Retriever`; whole collections."""
         return self._stores.read
+
+    def row_bytes(self, side: Side) -> int:
+        """See :class:`Retriever`."""
+        return 4 * math.prod(self._scorer.row_shape(self._stores.length(side)))
 
     def encode(self, collection: Collection, side: Side, rows: IntArray) -> FloatArray:
         """See :class:`Retriever`."""

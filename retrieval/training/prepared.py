@@ -9,6 +9,7 @@ import numpy as np
 
 from retrieval.config import Config
 from retrieval.config.data import ROLES
+from retrieval.config.model import FAMILIES
 from retrieval.data import sources, splits
 from retrieval.data.batches import TrainingPairs
 from retrieval.data.collection import Collection, Judgements, open_collection
@@ -114,7 +115,8 @@ def prepare(config: Config) -> PreparedData:
     checkpoint, prompts = checkpoint_of(config.model), prompts_of(config.model, checkpoint_of(config.model))
     found = checkpoint.backbone if checkpoint else _trained_tokenizer(config, in_domain, cache)
     tokenizer = load_tokenizer(found)
-    stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer), prompts)
+    fill = FAMILIES[config.model.family].fill_of(config.model, tokenizer)
+    stores = TokenStores(config.data, cache, tokenizer, tokenizer_fingerprint(tokenizer), prompts, fill)
     return PreparedData(config, in_domain, robust, robust_dev, ood, overlap, stores)
 
 

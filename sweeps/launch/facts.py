@@ -11,8 +11,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
-from retrieval.config.model import NO_ADAPTER, vectors_of
+from retrieval.config.model import NO_ADAPTER, TOKEN_DIMENSION, vectors_of
 from retrieval.config.strategy import PERTURBATIONS
+from retrieval.data.arrays import BYTES_AT_ONCE
 from retrieval.run.identity import data_label, leaves
 from retrieval.training.strategy import PERTURBED, strategy_of
 
@@ -20,6 +21,9 @@ Model = DictConfig | ModelConfig
 
 POSITIONS, SEGMENTS, NORM = 512, 2, 2
 """Rows of BERT's position and segment tables, and vectors of the layer norm behind them."""
+
+MULTI_VECTOR, FLAGS = "multi-vector", 2
+"""The family with a vector a token, and the numbers beside each in a row."""
 
 PRETRAINED_VOCABULARY = 30_522
 """Words of the published BERT checkpoints."""
@@ -55,11 +59,23 @@ class Shape:
     """Weights of those that see each text once."""
     dimension: int = 0
     """Numbers in a vector."""
+    interaction: int = 0
+    """Multiply-adds of a score for each pair of tokens, where a text has a vector a token."""
 
     @classmethod
     def of(cls, model: Model) -> Shape:
         """The shape that a configuration means: its checkpoint's, where that is in a local folder."""
         return _described(model, _ANY)[0] if _is_built(model) else _of_size(model)
+
+    def scoring(self, query: float, passages: float) -> float:
+        """FLOPs of the scores of a query with passages of so many tokens together."""
+        return 2 * self.interaction * query * passages
+
+    def rows(self, texts: float, length: int) -> float:
+        """Bytes of the encoded texts that an evaluation holds together; ``length``: tokens of one at most."""
+        if not self.interaction:
+            return 4 * self.dimension * texts
+        return min(4.0 * self.dimension * length * texts, BYTES_AT_ONCE)
 
     def flops(self, tokens: float, attended: float) -> float:
         """FLOPs of a forward pass of one text, a multiply-add as 2; ``attended``: its length squared."""
@@ -69,15 +85,13 @@ class Shape:
 
 def _of_size(model: Model) -> Shape:
     layers, hidden = int(model.layers), int(model.hidden)
-    projection = vectors_of(cast(ModelConfig, model)).projection or 0
     inner = int(model.intermediate or 4 * hidden)
-    return Shape(
-        layers,
-        hidden,
-        layers * (4 * hidden**2 + 2 * hidden * inner),
-        hidden * projection,
-        projection or hidden,
-    )
+    weights = layers * (4 * hidden**2 + 2 * hidden * inner)
+    if model.family == MULTI_VECTOR:
+        size = int(model.token_dimension or TOKEN_DIMENSION)
+        return Shape(layers, hidden, weights + hidden * size, 0, size + FLAGS, size)
+    projection = vectors_of(cast(ModelConfig, model)).projection or 0
+    return Shape(layers, hidden, weights, hidden * projection, projection or hidden)
 
 
 def parameters(model: Model, vocabulary: int) -> dict[str, int]:
@@ -111,6 +125,8 @@ def _described(model: Model, words: int) -> tuple[Shape, dict[str, int], int]:
 @cache
 def _counted(model: str, words: int) -> tuple[Shape, dict[str, int], int]:
     """Shape, sizes and words of a model (as JSON) of any architecture, counted as a run counts them."""
+    import numpy as np
+
     from retrieval.models.families import unloaded_scorer
     from retrieval.models.flops import Work
 
@@ -121,7 +137,9 @@ def _counted(model: str, words: int) -> tuple[Shape, dict[str, int], int]:
     weights, after = (int(scorer.flops(work)) // 2 for work in (Work(tokens=1), Work(sequences=1)))
     layers, hidden = int(backbone.num_hidden_layers), scorer.hidden  # type: ignore[union-attr, arg-type]
     (*_, dimension) = scorer.row_shape(1)
-    shape = Shape(layers, hidden, weights, after, dimension)
+    token = np.ones(1, np.int64)
+    interaction = int(scorer.scoring_work(token, token).other) // 2
+    shape = Shape(layers, hidden, weights, after, dimension, interaction)
     sizes = {f"size/params_{part}": number for part, number in counted.items()}
     return shape, sizes, len(scorer.word_table)
 
@@ -234,23 +252,29 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     step_tokens = step_flops = sequences = 0.0
     for block, pairs in counts.items():
         passages = 1 + strategy.negatives_of(block)
+        scoring = shape.scoring(contents.query, config.train.batch_size * passages * contents.passage)
         sequences += pairs * (1 + passages)
         step_tokens += pairs * (contents.query + passages * contents.passage)
-        step_flops += passes * pairs * (query + passages * passage)
+        step_flops += passes * pairs * (query + passages * passage + scoring)
         if block == PERTURBED and ascent:
-            step_flops += pairs * (query + ascent * passages * passage)
+            step_flops += pairs * (query + ascent * (passages * passage + scoring))
+    sets = _sets(config) if "data" in config else 1
     measured = contents.test_queries * query + contents.test_passages * passage
+    # Each query of a set with each of its passages, for the ranking and for contrastive entropy.
+    found = shape.scoring(contents.query, contents.test_passages / sets * contents.passage)
+    measured += 2 * contents.test_queries * found
     if config.eval.get("untrained"):
         measured *= 2  # once for all runs that start from the same weights; which is first is not known
     most_passages = 1 + strategy.hard_negatives
     most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
     at_once = min(1.0, (mini_batch_size or sequences) / sequences)
     kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
-    texts = (contents.test_queries + contents.test_passages) / (_sets(config) if "data" in config else 1)
+    texts = (contents.test_queries + contents.test_passages) / sets
+    longest = int(config.data.max_passage_length) if "data" in config else 0
     return Workload(
         step_tokens,
         step_flops,
         measured,
         kept * at_once * most_tokens * shape.layers * shape.hidden,
-        4 * shape.dimension * texts,
+        shape.rows(texts, longest),
     )

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import AutoModel, DistilBertConfig, LlamaConfig, RobertaConfig
 
 from retrieval.config import ModelConfig
+from retrieval.data.arrays import BYTES_AT_ONCE
+from retrieval.data.tokens import train_wordpiece
 from retrieval.errors import ConfigError
 from retrieval.models.families import build_scorer
 from retrieval.models.flops import Work
@@ -119,6 +122,26 @@ def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     sizes = planning.parameters(model, len(_Tokenizer()))
     assert sizes["size/params_non_embedding"] == counted["non_embedding"]
     assert sizes["size/params_total"] == counted["total"]
+
+
+@pytest.mark.parametrize("strategy", ["standard", "hard-negative"])
+def test_a_vector_a_token_is_planned_for(strategy: str) -> None:
+    config = config_of(
+        "model=bert-tiny", "model.family=multi-vector", f"strategy={strategy}", "train.batch_size=64"
+    )
+    model = ModelConfig(family="multi-vector", layers=2, hidden=128, init="scratch")
+    encoder = build_scorer(model, train_wordpiece(["a, b"], 50), 0, "32")
+    query, passage = LENGTHS
+    contents = Contents(query, query**2, passage, passage**2, 7, 1_000_000, 50)
+    work = workload(config, contents)
+    passages = 64 * (2 if strategy == "hard-negative" else 1)
+    sizes = np.full(64, query), np.full(passages, passage)
+    once = encoder.encoding_work(np.concatenate(sizes)) + encoder.scoring_work(*sizes)
+    assert work.step_flops == pytest.approx(encoder.flops(once * 3))
+    assert work.vectors == BYTES_AT_ONCE
+    counted = encoder.groups().counts()
+    planned = planning.parameters(config.model, len(encoder.word_table))
+    assert planned == {f"size/params_{part}": number for part, number in counted.items()}
 
 
 @pytest.mark.parametrize("subfolder", ["", "0_Transformer"])

@@ -35,6 +35,7 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
         left = scorer.adopt(checkpoint)
         if left:
             _say_once(f"model.pretrained={checkpoint.source}: not taken over: {', '.join(left)}")
+    scorer.know(tokenizer)
     return scorer
 
 

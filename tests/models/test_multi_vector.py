@@ -1,0 +1,259 @@
+"""``multi-vector``: rows, scores and cost; training's gradients; folders that sentence-transformers reads."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from retrieval.config import ModelConfig
+from retrieval.config.data import DataConfig
+from retrieval.data.layout import TokenBatch, group_tokens
+from retrieval.data.tokens import TokenStores, load_tokenizer, train_wordpiece
+from retrieval.errors import ConfigError
+from retrieval.models.families import build_scorer, unloaded_scorer
+from retrieval.models.families.multi_vector import MultiVector
+from retrieval.models.flops import Work
+from retrieval.search.ranking import top_k
+from retrieval.search.retriever import ScorerRetriever
+from retrieval.training.losses import contrastive_loss
+from tests.checkpoints import TEXTS, checkpoint_folder
+from tests.models.conftest import WORDS
+
+LENGTHS = (12, 24)
+DIMENSION = 16
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    """Words with punctuation between them, of 1 to 40 tokens."""
+    random = np.random.default_rng(0)
+    return ["".join(_words(random)) for _ in range(60)]
+
+
+def _words(random: np.random.Generator) -> Sequence[str]:
+    words = random.choice(WORDS, random.integers(1, 30))
+    return [word + random.choice([" ", ", ", ". ", "-"]) for word in words]
+
+
+@pytest.fixture(scope="session")
+def tokens(sentences: list[str]) -> Any:
+    return train_wordpiece(sentences, 400)
+
+
+def model(**changes: Any) -> ModelConfig:
+    values = {"layers": 2, "hidden": 64, "heads": 2, "init": "scratch", "token_dimension": DIMENSION}
+    return ModelConfig(family="multi-vector", **{**values, **changes})
+
+
+def built(tokens: Any, **changes: Any) -> MultiVector:
+    scorer = build_scorer(model(**changes), tokens, seed=3, precision="32").eval()
+    assert isinstance(scorer, MultiVector)
+    return scorer
+
+
+def batch_of(texts: Sequence[str], tokens: Any, length: int = 24) -> TokenBatch:
+    encoded = tokens(list(texts), truncation=True, max_length=length)["input_ids"]
+    return group_tokens(np.concatenate(encoded), np.array([len(ids) for ids in encoded]), group_cost=8)
+
+
+def retriever_of(scorer: MultiVector, tokens: Any, config: ModelConfig, folder: Path) -> ScorerRetriever:
+    lengths = DataConfig(name="local", max_query_length=LENGTHS[0], max_passage_length=LENGTHS[1])
+    fill = MultiVector.fill_of(config, tokens)
+    return ScorerRetriever(scorer, TokenStores(lengths, folder, tokens, "", scorer.prompts, fill))
+
+
+def library_scores(folder: Path, queries: list[str], passages: list[str]) -> np.ndarray:
+    loaded = MultiVectorEncoder(str(folder), device="cpu")
+    found = loaded.similarity(loaded.encode_query(queries), loaded.encode_document(passages))
+    return np.asarray(found)
+
+
+def own_scores(retriever: ScorerRetriever, queries: list[str], passages: list[str]) -> np.ndarray:
+    rows = retriever.encode_texts(queries, "queries"), retriever.encode_texts(passages, "passages")
+    return retriever.scores.matrix(*rows)
+
+
+@torch.no_grad()
+def test_rows_tell_what_counts_on_each_side(tokens: Any) -> None:
+    scorer = built(tokens, temperature=4.0)
+    rows = scorer(batch_of(["belbel, belbel", "belbel"], tokens)).numpy()
+    ids = tokens("belbel, belbel")["input_ids"]
+    comma = ids.index(tokens.convert_tokens_to_ids(","))
+    assert rows.shape == (2, len(ids), DIMENSION + 2)
+    assert rows[0, :, -2].tolist() == [1] * len(ids)
+    assert rows[0, :, -1].tolist() == [float(place != comma) for place in range(len(ids))]
+    assert np.linalg.norm(rows[0, :, :-2], axis=1) == pytest.approx(0.5)  # 1/√temperature
+    shorter = len(tokens("belbel")["input_ids"])
+    assert not rows[1, shorter:].any()
+    kept = built(tokens, skip_punctuation=False)(batch_of(["belbel, belbel"], tokens))
+    assert kept[0, :, -1].tolist() == [1] * len(ids)
+
+
+@torch.no_grad()
+def test_host_scores_are_the_training_scores(tokens: Any, sentences: list[str]) -> None:
+    scorer = built(tokens)
+    rows = scorer(batch_of(sentences, tokens))
+    queries, passages, scores = rows[:10].numpy(), rows[10:].numpy(), scorer.host_scores()
+    expected = scorer.scores(rows[:10], rows[10:]).numpy()
+    assert scores.matrix(queries, passages) == pytest.approx(expected, abs=1e-5)
+    assert scores.pairs(queries, passages[:10]) == pytest.approx(np.diag(expected), abs=1e-5)
+    found = top_k(queries, passages, 5, chunk=7, scores=scores)
+    assert found.scores == pytest.approx(-np.sort(-expected)[:, :5], abs=1e-5)
+    assert scores.cosines(passages, passages) == pytest.approx(np.ones(50), abs=1e-5)
+    alike = scores.cosines(passages[:-1], passages[1:])
+    assert (alike < 1 + 1e-5).all()
+    assert alike == pytest.approx(scores.cosines(passages[1:], passages[:-1]), abs=1e-5)
+
+
+def test_gradients_are_cached(tokens: Any, sentences: list[str]) -> None:
+    scorer, found = built(tokens), []
+    for size in (None, 7):
+        scorer.mini_batch_size = size
+        scorer.zero_grad()
+        rows = scorer(batch_of(sentences[:40], tokens))
+        scores = scorer.scores(rows[:20], rows[20:])
+        contrastive_loss(scores, torch.arange(20), torch.zeros(20, 20, dtype=torch.bool)).backward()
+        found.append([p.grad.clone() for p in scorer.parameters() if p.grad is not None])
+    assert len(found[0]) == len(list(scorer.parameters()))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_flops_are_those_that_pytorch_counts(tokens: Any) -> None:
+    scorer = built(tokens)
+    rows = torch.rand(5, 9, DIMENSION + 2), torch.rand(4, 7, DIMENSION + 2)
+    with FlopCounterMode(display=False) as counted:
+        scorer.scores(*rows)
+    work = scorer.scoring_work(np.full(5, 9), np.full(4, 7))
+    assert scorer.flops(work) == counted.get_total_flops() == 2 * DIMENSION * 5 * 9 * 4 * 7
+    few = scorer.scoring_work(np.array([9, 3]), np.array([7, 5]), np.array([[0, 1], [1, -1]]))
+    assert few.other == 2 * DIMENSION * (9 * 12 + 3 * 5)
+    states = torch.rand(3, 8, scorer.hidden)
+    with FlopCounterMode(display=False) as counted:
+        scorer._projected(states)
+    of_tokens = scorer.flops(Work(tokens=24)) - scorer.flops(Work())
+    linear = sum(
+        p.numel() for n, p in scorer.backbone.named_parameters() if n.endswith("weight") and p.ndim > 1
+    )
+    linear -= sum(p.numel() for p in scorer.groups().embedding.values() if p.ndim > 1)
+    assert of_tokens == counted.get_total_flops() + 2 * linear * 24
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"query_expansion": True},
+    {"skip_punctuation": False},
+    {"temperature": 0.25, "query_expansion": True},
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_the_library_gives_the_same_scores(
+    changes: dict[str, Any], tokens: Any, sentences: list[str], tmp_path: Path
+) -> None:
+    scorer, config = built(tokens, **changes), model(**changes)
+    if "temperature" in changes:
+        scorer.prompts = ("bel, ", "dem ")
+    retriever = retriever_of(scorer, tokens, config, tmp_path)
+    queries, passages = [*sentences[:9], "bel", ""], [*sentences[9:30], "bel", ""]
+    found = own_scores(retriever, queries, passages)
+    scorer.export(tokens, LENGTHS, tmp_path / "model")
+    # Twelve cosines of float32 vectors, divided by the temperature.
+    error = 1e-5 / scorer.temperature
+    assert found == pytest.approx(library_scores(tmp_path / "model", queries, passages), abs=error)
+    assert not list((tmp_path / "model").rglob("*.bin"))
+    # And a run that starts from the folder begins where this one ended.
+    config = ModelConfig(family="multi-vector", init="pretrained", pretrained=str(tmp_path / "model"))
+    read = load_tokenizer(tmp_path / "model")
+    again = build_scorer(config, read, seed=9, precision="32").eval()
+    assert again.prompts == scorer.prompts
+    assert again.temperature == pytest.approx(scorer.temperature)
+    assert own_scores(retriever_of(again, read, config, tmp_path), queries, passages) == pytest.approx(
+        found, abs=error
+    )
+    counted = unloaded_scorer(config, len(read)).groups().counts()
+    assert counted == again.groups().counts() == scorer.groups().counts()
+
+
+def theirs(folder: Path, to: Path, *more: nn.Module, **options: Any) -> Path:
+    """A MultiVectorEncoder by the library's own classes: two layers, a bias, an activation."""
+    layers = [
+        Dense(32, 24, activation_function=nn.GELU(), module_input_name="token_embeddings"),
+        Dense(24, 12, activation_function=nn.Identity(), module_input_name="token_embeddings"),
+    ]
+    mask = MultiVectorMask(list(string.punctuation), skiplist_tasks=options.pop("tasks", None))
+    transformer = Transformer(str(folder), query_length=12, document_length=24, **options)
+    modules = [transformer, *layers, Normalize("token_embeddings"), mask, *more]
+    prompts = {"query": "the dogs ", "document": "lists "}
+    MultiVectorEncoder(modules=modules, device="cpu", prompts=prompts).save(str(to), create_model_card=False)
+    return to
+
+
+EXPANSION = {"strategy": "fixed", "attend": True, "length": 12}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("bert", {"query_expansion": EXPANSION}), ("mpnet", {"tasks": ["query", "document"]})],
+    ids=str,
+)
+def test_a_model_of_others_is_taken_over(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    folder = theirs(checkpoint_folder(name, tmp_path / name), tmp_path / "theirs", **options)
+    config = ModelConfig(family="multi-vector", init="pretrained", pretrained=str(folder))
+    tokenizer = load_tokenizer(folder)
+    scorer = build_scorer(config, tokenizer, 1, "32").eval()
+    assert isinstance(scorer, MultiVector)
+    retriever = retriever_of(scorer, tokenizer, config, tmp_path)
+    expected = library_scores(folder, TEXTS, TEXTS)
+    assert own_scores(retriever, TEXTS, TEXTS) == pytest.approx(expected, abs=1e-5)
+    scorer.export(tokenizer, LENGTHS, tmp_path / "again")
+    assert library_scores(tmp_path / "again", TEXTS, TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_plain_checkpoint_gets_a_new_projection(tmp_path: Path) -> None:
+    folder = checkpoint_folder("bert", tmp_path / "bert")
+    config = ModelConfig(family="multi-vector", init="pretrained", pretrained=str(folder))
+    first, second = (build_scorer(config, load_tokenizer(folder), seed, "32") for seed in (1, 2))
+    assert isinstance(first, MultiVector)
+    assert first.dimension == 128
+    differing = [
+        n for (n, a), b in zip(first.named_parameters(), second.parameters(), strict=True) if (a != b).any()
+    ]
+    assert differing == ["layers.0.linear.weight"]
+
+
+def test_what_cannot_be_expressed_is_one_line(tmp_path: Path) -> None:
+    plain = checkpoint_folder("bert", tmp_path / "bert")
+    unseen = theirs(plain, tmp_path / "unseen", query_expansion={**EXPANSION, "attend": False})
+    pooled = theirs(plain, tmp_path / "pooled", HierarchicalTokenPooling(2.0))
+    for folder, message in ((unseen, "attend=False"), (pooled, "module HierarchicalTokenPooling")):
+        config = ModelConfig(family="multi-vector", init="pretrained", pretrained=str(folder))
+        tokenizer = load_tokenizer(folder)
+        with pytest.raises(ConfigError, match=f"cannot express .*{message}") as error:
+            MultiVector.fill_of(config, tokenizer)
+        assert "\n" not in str(error.value)
+    config.pretrained, config.query_expansion = str(unseen), True
+    assert MultiVector.fill_of(config, tokenizer) == tokenizer.mask_token_id
+
+
+def test_expansion_fills_queries_alone(tokens: Any) -> None:
+    lengths = DataConfig(name="local", max_query_length=12, max_passage_length=24)
+    fill = MultiVector.fill_of(model(query_expansion=True), tokens)
+    assert fill == tokens.mask_token_id
+    assert MultiVector.fill_of(model(), tokens) is None
+    stores = TokenStores(lengths, Path("nowhere"), tokens, "", fill=fill)
+    plain = tokens(["belbel", "bel " * 30], truncation=True, max_length=12)["input_ids"]
+    filled = stores.tokenize(["belbel", "bel " * 30], "queries")["input_ids"]
+    assert filled == [plain[0] + [fill] * (12 - len(plain[0])), plain[1]]
+    assert stores.tokenize(["belbel"], "passages")["input_ids"] == [plain[0]]
