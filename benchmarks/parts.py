@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import caching, cells, encoding, search, training, utilisation
+from benchmarks import caching, cells, encoding, late_interaction, search, training, utilisation
 
 ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
 """What the number of passages is divided by on a CPU."""
@@ -88,6 +88,26 @@ def _caching(options: Options) -> Iterator[Match]:
     yield Match("caching", f"mini, batch {caching.LARGE_BATCH:,}", "pairs", entries)
 
 
+def _late_interaction(options: Options) -> Iterator[Match]:
+    scores: Contestants = {
+        "sentence-transformers": partial(late_interaction.their_scores, options.device),
+        "ours": partial(late_interaction.our_scores, options.device),
+    }
+    yield Match("late-interaction", "MaxSim of 64 × 64, forward and backward", "batches", scores)
+    for size in options.sizes:
+        trained: Contestants = {
+            f"sentence-transformers {name}": partial(
+                late_interaction.sentence_transformers, size, name == "bf16", options.device
+            )
+            for name in ("fp32", "bf16")
+        }
+        trained |= {
+            f"ours {name}": partial(late_interaction.ours, size, precision, options.device)
+            for name, precision in (("fp32", "32"), ("bf16", "bf16"))
+        }
+        yield Match("late-interaction", f"training {size}", "pairs", trained)
+
+
 PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "training": _training,
     "encoding": _encoding,
@@ -95,10 +115,11 @@ PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "cells": _cells,
     "utilisation": _utilisation,
     "caching": _caching,
+    "late-interaction": _late_interaction,
 }
 
 OF_DEVICE = {
-    "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching"),
-    "cuda": ("training", "encoding", "utilisation", "caching"),
+    "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching", "late-interaction"),
+    "cuda": ("training", "encoding", "utilisation", "caching", "late-interaction"),
 }
 """What is measured on each."""

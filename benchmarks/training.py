@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from benchmarks.work import BATCH, model_config, texts, tokenizer, training_pairs
-from retrieval.config import StrategyConfig, TrainConfig
+from retrieval.config import ModelConfig, StrategyConfig, TrainConfig
 from retrieval.data.batches import Steps
 from retrieval.models.families import build_scorer
 from retrieval.training.memory import HeapCallback
@@ -85,7 +85,9 @@ class _Lightning(pl.Callback):
         self.clock.tick()
 
 
-class _Transformers(TrainerCallback):
+class Ticking(TrainerCallback):
+    """Tells a clock that a step of transformers' trainer has ended."""
+
     def __init__(self, clock: StepClock) -> None:
         self.clock = clock
 
@@ -101,12 +103,13 @@ def ours(
     batch: int = BATCH,
     mini: int | None = None,
     steps: Effort | None = None,
+    model: ModelConfig | None = None,
 ) -> float:
     """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
     steps = steps or effort(size, device)
     total = steps.total
     pairs = training_pairs(batch * total)
-    model, train = model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
+    model, train = model or model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
     encoder = build_scorer(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
     objective = build_objective(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
@@ -183,7 +186,7 @@ def sentence_transformers(
                 if mini
                 else MultipleNegativesRankingLoss(model)
             ),
-            callbacks=[_Transformers(clock)],
+            callbacks=[Ticking(clock)],
         )
         trainer.train()
     return clock.pairs_per_second(batch)

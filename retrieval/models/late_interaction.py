@@ -18,7 +18,7 @@ PYLATE, STANFORD = "ColBERT", "HF_ColBERT"
 PUNCTUATION = tuple(string.punctuation)
 """Words that do not count in passages, as in ColBERT."""
 
-_CHANGING = ("Dense", "Normalize")
+_CHANGING, MASK = ("Dense", "Normalize"), "MultiVectorMask"
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,15 @@ def late_interaction_of(source: str) -> LateInteraction | None:
     similarity = read_settings(source, "config_sentence_transformers.json").get("similarity_fn_name")
     if similarity not in (None, "maxsim"):
         raise _refused(source, f"similarity {similarity}", "a model scored by maxsim")
-    strange = [name for name in names if name not in (*_CHANGING, "MultiVectorMask")]
+    strange = [name for name in names if name not in (*_CHANGING, MASK)]
     if strange:
         raise _refused(source, f"module {strange[0]}", "a model of Dense, Normalize and MultiVectorMask")
     changing = [part for part in others if part[0] in _CHANGING]
     normalised = names.count("Normalize") == 1 and _scales_at_most(source, changing)
     if not normalised:
         raise _refused(source, "no Normalize after its layers", "a model whose token vectors have length 1")
-    mask = next((read_settings(source, f"{path}/config.json") for name, path in others if _masks(name)), {})
+    masks = [read_settings(source, f"{path}/config.json") for name, path in others if name == MASK]
+    mask: dict[str, Any] = masks[0] if masks else {}
     if mask.get("keep_only_token_ids"):
         raise _refused(source, "keep_only_token_ids", "a model of texts")
     basic = read_settings(source, f"{place}/sentence_bert_config.json".lstrip("/"))
@@ -121,10 +122,6 @@ def skipped_ids(words: tuple[str, ...], tokenizer: Any) -> list[int]:
         for word, index in zip(words, ids, strict=True)
         if index is not None and (index != unknown or word == tokenizer.unk_token)
     ]
-
-
-def _masks(name: str) -> bool:
-    return name == "MultiVectorMask"
 
 
 def _scales_at_most(source: str, changing: list[tuple[str, str]]) -> bool:

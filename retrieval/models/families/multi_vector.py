@@ -27,6 +27,7 @@ PASSAGES_A_BLOCK = 1024
 """Passages whose rows host scores take at a time: 68 MB of 128 tokens each."""
 
 TOKENS = "token_embeddings"
+TINY = np.float32(1e-12)
 
 
 class MultiVector(Scorer):
@@ -224,13 +225,13 @@ class HostMaxSim(Scores):
         quotient of scores as of vectors may be above 1: MaxSim grows with the tokens of the text on its left.
         """
         there, back = self._mean_cosines(first, second), self._mean_cosines(second, first)
-        alike: FloatArray = (there + back) / 2
+        alike: FloatArray = (there + back) * np.float32(0.5)
         return alike
 
     def _mean_cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
         own = first.copy()
         own[..., -2] = own[..., -1]  # what does not count in a passage finds nothing that is equal
-        cosines: FloatArray = self.pairs(own, second) / np.maximum(self.pairs(own, own), 1e-12)
+        cosines: FloatArray = self.pairs(own, second) / np.maximum(self.pairs(own, own), TINY)
         return cosines
 
     def _taken(self, rows: FloatArray) -> Tensor:
