@@ -98,22 +98,7 @@ def test_two_devices_give_the_trace_of_one(small: Compose, tmp_path: Path) -> No
 def test_the_librarys_evaluator_finds_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, corpus = _their_model(tmp_path), tmp_path / "corpus"
     random = np.random.default_rng(0)
-    words = [
-        "the",
-        "dogs",
-        "lists",
-        "of",
-        "numbers",
-        ",",
-        "sorted",
-        "in",
-        "order",
-        ".",
-        "functions",
-        "that",
-        "return",
-        "values",
-    ]
+    words = [*"the dogs lists of numbers sorted in order functions that return values".split(" "), ","]  # noqa: SIM905
     passages = {f"p{n}": " ".join(random.choice(words, random.integers(3, 30))) for n in range(120)}
     queries = {f"q{n}": " ".join(random.choice(words, random.integers(2, 8))) for n in range(30)}
     relevant = {name: {f"p{random.integers(120)}"} for name in queries}
