@@ -110,7 +110,9 @@ def test_the_same_seed_gives_the_same_numbers(small: Compose, tmp_path: Path) ->
     assert first["eff/contrastive_entropy"] != other["eff/contrastive_entropy"]
 
 
-@pytest.mark.parametrize("strategy", ["standard", "pareto strategy.rule=dro"])
+@pytest.mark.parametrize(
+    "strategy", ["standard", "pareto strategy.rule=dro", "standard model.family=multi-vector"]
+)
 @pytest.mark.parametrize("step", [2, 7, 12])
 def test_a_stopped_run_resumes_to_the_same_bits(
     small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, step: int

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.config import EvalConfig
+from retrieval.data.arrays import BYTES_AT_ONCE
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import Side
@@ -77,6 +78,24 @@ def test_one_shard_of_vectors_is_alive_and_each_passage_is_encoded_once(
     assert encoder.most == shard
     assert encoder.alive == 0
     assert encoder.encoded == list(range(PASSAGES))
+
+
+def test_large_rows_come_in_small_shards_and_are_kept_on_disk(
+    sets: SuiteSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Large(Counting):
+        def row_bytes(self, side: Side) -> int:
+            return BYTES_AT_ONCE // 32
+
+    kept: list[np.ndarray] = []
+    rows = KeptRows.rows
+    monkeypatch.setattr(KeptRows, "rows", lambda part: kept.append(rows(part)) or kept[-1])
+    encoder = Large()
+    found = evaluate_suite(encoder, sets, CONFIG, tmp_path)
+    assert (encoder.most, encoder.encoded) == (32, list(range(PASSAGES)))
+    assert isinstance(kept[0], np.memmap)
+    assert found.metrics == evaluate_suite(Counting(), sets, CONFIG, tmp_path).metrics
+    assert not isinstance(kept[-1], np.memmap)
 
 
 def test_what_is_kept_of_a_large_corpus_does_not_grow_with_it(

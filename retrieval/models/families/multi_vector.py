@@ -231,7 +231,8 @@ class HostMaxSim(Scores):
     def _mean_cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
         own = first.copy()
         own[..., -2] = own[..., -1]  # what does not count in a passage finds nothing that is equal
-        cosines: FloatArray = self.pairs(own, second) / np.maximum(self.pairs(own, own), TINY)
+        cosines = self.pairs(own, second)
+        cosines /= np.maximum(self.pairs(own, own), TINY)
         return cosines
 
     def _taken(self, rows: FloatArray) -> Tensor:
