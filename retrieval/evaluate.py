@@ -143,8 +143,8 @@ def evaluate(
         raise ConfigError(f"--qrels {qrels}: no such file; give a TREC qrels file, or leave it out")
     files = Files(scores, attacked, qrels, run_out)
     metrics, warnings = _measure(config, run, model, temperature, batch_size, device, files)
-    for key in sorted(metrics):
-        print(f"{key:48s} {metrics[key]:.6g}")
+    for key, value in sorted(metrics.items()):
+        print(f"{key:48s} {value if isinstance(value, str) else f'{value:.6g}'}")
     if out is not None:
         write_json(out, {**metrics, "warnings": warnings})
 
@@ -195,7 +195,7 @@ def _measure(
     batch_size: int,
     device: str | None,
     files: Files,
-) -> tuple[dict[str, float], list[Finding]]:
+) -> tuple[dict[str, float | str], list[Finding]]:
     """The metrics and their warnings, which are shown; what ``files`` names is read and written."""
     from retrieval.data import sources
     from retrieval.data.collection import open_collection
@@ -231,7 +231,7 @@ def _measure(
     _save(measured, files)
     warnings = [*findings_of(retriever.read), *findings_of_sets(measured, retriever.precision)]
     show(warnings)
-    return measured.metrics, warnings
+    return {**measured.metrics, **measured.about}, warnings
 
 
 def _save(measured: Measured, files: Files) -> None:

@@ -208,8 +208,9 @@ def _evaluate(
     save_scores(measured.scores, directory.path / "scores")
     if measured.attacked is not None:
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
-    costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": trained.encoder.flops(retriever.work)}
+    flops = trained.encoder.flops(retriever.work + measured.work)
+    costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": flops}
     if (asked := measured.metrics.get("adv/queries")) is not None:
-        texts = retriever.work_of_texts
+        texts = retriever.scores.work if retriever.scores.by_pair else retriever.work_of_texts
         costs["cost/attack_flops"] = asked * trained.encoder.flops(texts) / max(texts.sequences, 1)
-    return {**measured.metrics, **costs}, list(findings_of_sets(measured, precision))
+    return {**measured.metrics, **measured.about, **costs}, list(findings_of_sets(measured, precision))

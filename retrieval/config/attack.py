@@ -32,7 +32,8 @@ class AttackConfig:
     last_rank: int = knob(100, "Last rank of the promoted passages.")
     similarity: float = knob(
         0.0,
-        "Least cosine between the vectors of the original and the attacked passage; -1: no constraint.",
+        "Least cosine between the vectors of the original and the attacked passage; -1: no constraint. A "
+        "cross-encoder has no such vectors: above 0 it needs attack.similarity_model.",
         minimum=-1,
         below=1,
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from retrieval.config.knobs import knob
+from retrieval.config.model import PAIR_FAMILIES
 
 
 @dataclass
@@ -23,6 +24,23 @@ class EvalConfig:
     )
     negatives: int = knob(256, "W: irrelevant passages of the contrastive entropy.", minimum=1)
     draws: int = knob(10, "Draws of negatives that the contrastive entropy averages.", minimum=1)
+    pair_queries: int = knob(
+        100,
+        "Test queries of a collection, at most, for a model that scores pairs by a pass each: the first of "
+        "eval.max_queries, with one draw.",
+        minimum=1,
+        families=PAIR_FAMILIES,
+    )
+    first_stage: str = knob(
+        "bm25",
+        "What finds the candidates that such a model ranks: bm25, a run folder, or a folder or hub id of a "
+        "sentence-transformers model.",
+        content=True,
+        families=PAIR_FAMILIES,
+    )
+    rerank_depth: int = knob(
+        100, "Candidates of a query that such a model ranks.", minimum=1, families=PAIR_FAMILIES
+    )
     seed: int = knob(1, "Seed of pool and draws: runs with the same one compare in pairs.")
     bm25: bool = knob(True, "Whether the reference row bm25/… (the lexical baseline) is measured.")
     untrained: bool = knob(

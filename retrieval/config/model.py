@@ -15,6 +15,9 @@ ARCHITECTURES: Registry[type[Any]] = Registry("model.architecture", "retrieval.m
 
 NO_ADAPTER = "none"
 
+PAIR_FAMILIES = ("cross-encoder",)
+"""Families whose every score takes a forward pass of query and passage together."""
+
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
 """Modes of sentence-transformers' Pooling."""
 
@@ -40,7 +43,8 @@ class ModelConfig:
 
     family: str = knob(
         "dual-encoder",
-        "What a text is encoded to and how it scores: dual-encoder (one vector), multi-vector (one a token).",
+        "How a query and a passage score: dual-encoder (a vector each), multi-vector (a vector a token), "
+        "cross-encoder (one pass of both).",
     )
     architecture: str = knob(
         "bert", "Architecture with init=scratch; docs/backbones.md.", choices=ARCHITECTURES.names
@@ -105,6 +109,13 @@ class ModelConfig:
         None,
         "Let no token of a query find punctuation of a passage; null: as the checkpoint says, else yes.",
         families=("multi-vector",),
+    )
+    listed_negatives: int = knob(
+        7,
+        "Passages of the batch that training scores each query with, beside its positive and its own hard "
+        "negatives.",
+        minimum=0,
+        families=PAIR_FAMILIES,
     )
     dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
     adapter: str = knob(

@@ -51,7 +51,7 @@ def validate(config: DictConfig) -> Config:
     for key in ("runs", "cache"):
         if not str(typed[key]).strip():  # type: ignore[index]
             raise ConfigError(f"{key} is empty; name a folder")
-    for rule in (_model, _strategy, _evaluation, _attack, _data):
+    for rule in (_model, _strategy, _evaluation, _attack, _pairs, _data):
         rule(typed)
     return typed
 
@@ -161,6 +161,30 @@ def _attack_search(config: Config) -> None:
         raise ConfigError(
             f"attack.targets={attack.targets} is more than eval.negatives={config.eval.negatives}: attacked "
             "passages count among the negatives"
+        )
+
+
+def _pairs(config: Config) -> None:
+    """What a model that scores pairs by a pass each cannot do."""
+    if config.model.family == ModelConfig.family or not FAMILIES[config.model.family].by_pair:
+        return
+    attack, evaluation, named = config.attack, config.eval, f"model.family={config.model.family}"
+    searched = attack.replay is None and attack.name != "none"
+    if searched and attack.similarity > 0 and attack.similarity_model is None:
+        raise ConfigError(
+            f"attack.similarity={attack.similarity}: {named} gives no vectors that tell how alike two "
+            "passages are; set attack.similarity_model, or leave attack.similarity out"
+        )
+    if searched and attack.last_rank > evaluation.rerank_depth:
+        raise ConfigError(
+            f"attack.last_rank={attack.last_rank} is beyond eval.rerank_depth={evaluation.rerank_depth}, the "
+            f"candidates that {named} ranks; lower the one or raise the other"
+        )
+    mines = STRATEGIES[config.strategy.name](config.strategy).hard_negatives
+    if mines and config.strategy.hard.refresh:
+        raise ConfigError(
+            f"strategy.hard.refresh={config.strategy.hard.refresh}: {named} scores pairs and cannot search a "
+            "corpus for negatives; leave it out, and let strategy.hard.source mine them"
         )
 
 

@@ -7,7 +7,7 @@ differences between runs are paired: same queries, same candidates, same negativ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -53,6 +53,9 @@ class EvaluationSet:
     of ranking and negatives (BEIR's rule for ArguAna and Quora); −1 for none."""
     fingerprint: str
     """SHA-256 over the collection's fingerprint and everything that chose this set."""
+    candidates: IntArray | None = None
+    """int64[q, k], the pool positions that are ranked for each query, −1 where there are fewer; ``None``:
+    the whole pool is."""
 
     def queries(self) -> list[str]:
         """The texts of the queries, in the order of ``query_rows``."""
@@ -122,6 +125,30 @@ def build_evaluation_set(
         identical=identical,
         fingerprint=digest(["evaluation set 1", *choice]),
     )
+
+
+def take_queries(evaluation_set: EvaluationSet, positions: IntArray) -> EvaluationSet:
+    """The set with the queries at some ascending positions int64 only; the pool stays as it is."""
+    counts = np.diff(evaluation_set.indptr)[positions]
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    pairs = np.repeat(evaluation_set.indptr[positions] - indptr[:-1], counts) + np.arange(indptr[-1])
+    candidates = evaluation_set.candidates
+    return replace(
+        evaluation_set,
+        query_rows=evaluation_set.query_rows[positions],
+        indptr=indptr,
+        columns=evaluation_set.columns[pairs],
+        grades=evaluation_set.grades[pairs],
+        identical=evaluation_set.identical[positions],
+        fingerprint=digest(["queries of", evaluation_set.fingerprint, positions.tolist()]),
+        candidates=None if candidates is None else candidates[positions],
+    )
+
+
+def first_queries(evaluation_set: EvaluationSet, count: int, seed: int) -> EvaluationSet:
+    """The set with at most ``count`` queries, those that ``max_queries`` would choose; the pool stays."""
+    rows = _lowest_hashes(evaluation_set.query_rows, count, seed, _QUERY_STREAM)
+    return take_queries(evaluation_set, np.searchsorted(evaluation_set.query_rows, rows))
 
 
 def _choose_pool(relevant_rows: IntArray, passages: int, config: EvalConfig) -> IntArray:

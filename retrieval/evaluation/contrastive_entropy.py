@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.data.arrays import FloatArray
+from retrieval.data.arrays import FloatArray, within
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.errors import ConfigError
 from retrieval.models.scores import INNER_PRODUCTS, Scores
@@ -83,27 +83,82 @@ def contrastive_entropy(
     check_count(passages, len(scored), "passage", evaluation_set)
     check_candidates(evaluation_set, candidates, negatives)
     candidates_scored = np.searchsorted(scored, candidates)
+    entropies = _by_pair if scores.by_pair else _by_matrix
     columns_scored = np.searchsorted(scored, evaluation_set.columns)
     drawn = _draw_negatives(evaluation_set, candidates, negatives, draws, seed)
     pairs = np.empty(len(evaluation_set.columns))
     chunk = max(1, _CHUNK_ELEMENTS // max(len(scored), draws * negatives))
     for start in range(0, len(queries), chunk):
         stop = min(start + chunk, len(queries))
-        values = scores.matrix(queries[start:stop], passages)
-        check_finite(values)
         chosen = candidates_scored[np.stack([next(drawn) for _ in range(start, stop)])]
-        against = _log_sum_exp(values, chosen)
+        counts = np.diff(evaluation_set.indptr[start : stop + 1])
         first, last = evaluation_set.indptr[start], evaluation_set.indptr[stop]
-        query = np.repeat(np.arange(stop - start), np.diff(evaluation_set.indptr[start : stop + 1]))
-        relevant = values[query, columns_scored[first:last]].astype(np.float64)
-        pairs[first:last] = np.logaddexp(0.0, against[query] - relevant[:, None]).mean(axis=1)
+        relevant = columns_scored[first:last]
+        pairs[first:last] = entropies(scores, queries[start:stop], passages, chosen, relevant, counts)
     return pairs
 
 
-def _log_sum_exp(scores: FloatArray, chosen: IntArray) -> NDArray[np.float64]:
-    """ln Σ exp of scores ``[n, columns]`` over the chosen ones ``[n, draws, W]``: float64[n, draws]."""
+def draws_of(scores: Scores, draws: int) -> int:
+    """``draws``, but one where each score takes a forward pass."""
+    return 1 if scores.by_pair else draws
+
+
+def standard_error(pairs: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:
+    """Of the mean over float64[pairs], whose queries are a sample; NaN of a single query.
+
+    By linearisation of the ratio of two means (Cochran 1977, §6.3): relevant pairs of a query count together.
+    """
+    counts = np.diff(evaluation_set.indptr)
+    residuals = (means_by_query(pairs, evaluation_set) - pairs.mean()) * counts
+    if len(counts) < 2:
+        return float("nan")
+    return float(np.sqrt(np.square(residuals).sum() * len(counts) / (len(counts) - 1)) / counts.sum())
+
+
+def _by_matrix(
+    scores: Scores,
+    queries: FloatArray,
+    passages: FloatArray,
+    chosen: IntArray,
+    relevant: IntArray,
+    counts: IntArray,
+) -> NDArray[np.float64]:
+    """Entropies of the ``relevant`` pairs, ``counts[n]`` of each query, with ``chosen[n, draws, W]``."""
+    values = scores.matrix(queries, passages)
+    check_finite(values)
     flat = chosen.reshape(len(chosen), -1)
-    taken = np.take_along_axis(scores, flat, axis=1).reshape(chosen.shape).astype(np.float64)
+    against = _log_sum_exp(np.take_along_axis(values, flat, axis=1).reshape(chosen.shape))
+    query = np.repeat(np.arange(len(counts)), counts)
+    own = values[query, relevant].astype(np.float64)
+    entropies: NDArray[np.float64] = np.logaddexp(0.0, against[query] - own[:, None]).mean(axis=1)
+    return entropies
+
+
+def _by_pair(
+    scores: Scores,
+    queries: FloatArray,
+    passages: FloatArray,
+    chosen: IntArray,
+    relevant: IntArray,
+    counts: IntArray,
+) -> NDArray[np.float64]:
+    """As :func:`_by_matrix`, of a model that is asked for no more pairs than needed."""
+    query, place = np.repeat(np.arange(len(counts)), counts), within(counts)
+    most = int(counts.max())
+    columns = np.full((len(counts), most), -1, dtype=np.int64)
+    columns[query, place] = relevant
+    columns = np.concatenate([columns, chosen.reshape(len(chosen), -1)], axis=1)
+    values = scores.listed(queries, passages, columns)
+    check_finite(values[columns >= 0])
+    against = _log_sum_exp(values[:, most:].reshape(chosen.shape))
+    own = values[query, place].astype(np.float64)
+    entropies: NDArray[np.float64] = np.logaddexp(0.0, against[query] - own[:, None]).mean(axis=1)
+    return entropies
+
+
+def _log_sum_exp(taken: FloatArray) -> NDArray[np.float64]:
+    """ln Σ exp of the scores ``[n, draws, W]`` of negatives: float64[n, draws]."""
+    taken = taken.astype(np.float64)
     highest = taken.max(axis=2)
     sums: NDArray[np.float64] = np.exp(taken - highest[:, :, None]).sum(axis=2)
     logarithms: NDArray[np.float64] = highest + np.log(sums)

@@ -51,6 +51,23 @@ class KeptRows:
         return self._rows
 
 
+def encoded_set(
+    retriever: Retriever, evaluation_set: EvaluationSet, size: int, folder: Path
+) -> tuple[FloatArray, FloatArray]:
+    """Rows of all queries and of the whole pool of a set, these in a nameless file of ``folder``.
+
+    ``size``: passages that are encoded at a time.
+
+    Raises:
+        OSError: The disk has no room for them.
+    """
+    queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
+    kept = KeptRows(np.arange(len(evaluation_set.passage_rows)), folder)
+    for _ in encoded_shards(retriever, evaluation_set, size, [kept]):
+        pass
+    return queries, kept.rows()
+
+
 def encoded_shards(
     retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
 ) -> Iterator[FloatArray]:

@@ -23,10 +23,13 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import TokenStores
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
-from retrieval.evaluation.suite import Measured, Reference, build_sets, evaluate_suite, measure
+from retrieval.evaluation.encoded import encoded_set
+from retrieval.evaluation.one_set import measure
+from retrieval.evaluation.suite import Measured, Reference, build_sets, evaluate_suite
 from retrieval.models.families import build_scorer
 from retrieval.run.identity import canonical, content_hash, model_part
 from retrieval.search.ranking import kept_metrics
+from retrieval.search.reranking import with_candidates
 from retrieval.search.retriever import Attackable, ScorerRetriever
 
 # Part of every cache key: raised whenever initial weights or metrics change.
@@ -64,12 +67,18 @@ def measure_all(
     cache = Path(config.cache)
     suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=attack is not None)
     seconds = time.perf_counter() - start
-    encoded = suite.scores["eff"].encoded
-    if attack is None or encoded is None:
+    if attack is None:
         return replace(suite, seconds=seconds)
-    outcome = attack.run(retriever, sets.eff, encoded, config.eval, progress=config.trainer.progress)
+    encoded = suite.scores["eff"].encoded or encoded_set(retriever, sets.eff, config.eval.shard, cache)
+
+    def candidates(part: EvaluationSet) -> EvaluationSet:
+        return with_candidates(part, config.eval, cache) if retriever.scores.by_pair else part
+
+    outcome = attack.run(
+        retriever, sets.eff, encoded, config.eval, candidates, progress=config.trainer.progress
+    )
     metrics, scores = suite.metrics | outcome.metrics, suite.scores | outcome.scores
-    return Measured(metrics, scores, outcome.attacked, seconds)
+    return replace(suite, metrics=metrics, scores=scores, attacked=outcome.attacked, seconds=seconds)
 
 
 class UntrainedReference:

@@ -14,22 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.config import EvalConfig
-from retrieval.data.arrays import BYTES_AT_ONCE, FloatArray
 from retrieval.data.collection import Collection
-from retrieval.data.testset import EvaluationSet, build_evaluation_set
+from retrieval.data.testset import EvaluationSet, build_evaluation_set, first_queries
 from retrieval.errors import DataError
 from retrieval.evaluation.adversarial.records import Attacked
 from retrieval.evaluation.contrastive_entropy import (
     check_candidates,
-    compared_columns,
-    contrastive_entropy,
-    means_by_query,
+    draws_of,
     negative_candidates,
+    standard_error,
 )
-from retrieval.evaluation.encoded import KeptRows, encoded_shards
-from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, RANKING, REFERENCES
+from retrieval.evaluation.one_set import SetScores, measure
+from retrieval.models.flops import Work
+from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, ENTROPY_ERROR, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
-from retrieval.search.ranking import Ranking, rank, ranking_metrics
+from retrieval.search.reranking import stage_name, with_candidates
 from retrieval.search.retriever import Retriever
 
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
@@ -64,21 +63,6 @@ class SuiteSets:
 
 
 @dataclass(frozen=True)
-class SetScores:
-    """Scores of one evaluation set, query by query."""
-
-    evaluation_set: EvaluationSet
-    queries: dict[str, NDArray[np.float64]]
-    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
-    pairs: NDArray[np.float64]
-    """float64[pairs], contrastive entropy of each relevant pair."""
-    encoded: tuple[FloatArray, FloatArray] | None = None
-    """Its queries float32[q, …] and pool float32[p, …], where they were kept for an attack."""
-    ranking: Ranking | None = None
-    """What ranking metrics are of, where the set was ranked."""
-
-
-@dataclass(frozen=True)
 class Measured:
     """What the suite measured, an attack, or both."""
 
@@ -93,6 +77,10 @@ class Measured:
     """One entry a target, by query; ``None`` without an attack."""
     seconds: float = 0.0
     """Of the suite, without the attack."""
+    about: dict[str, str] = field(default_factory=dict)
+    """What results say beside numbers: ``eval/first_stage`` where candidates were ranked anew."""
+    work: Work = field(default_factory=Work)
+    """Forward passes of pairs, of the suite."""
 
 
 def build_sets(
@@ -180,9 +168,16 @@ def evaluate_suite(
     if untrained is not None:
         references["untrained"] = untrained
     tests = dict(sets.tests())
+    by_pair = retriever.scores.by_pair
     scores = {
         prefix: _with_references(
-            measure(retriever, part, config, cache, keep=keep and prefix == "eff"),
+            measure(
+                retriever,
+                _reranked(part, config, cache) if by_pair else part,
+                config,
+                cache,
+                keep=keep and prefix == "eff",
+            ),
             references if prefix in tests else {},
         )
         for prefix, part in sets.items()
@@ -192,12 +187,21 @@ def evaluate_suite(
         for name, values in part.queries.items():
             metrics[_key(prefix, name)] = _mean(name, values, part.evaluation_set)
         metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
+        if by_pair:
+            metrics[f"{prefix}/{ENTROPY_ERROR}"] = standard_error(part.pairs, part.evaluation_set)
         where = _place_of_counts(prefix)
         metrics[f"{where}/queries"] = float(len(part.evaluation_set.query_rows))
         metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
     metrics |= _means_over_domains(metrics, list(scores))
-    metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(config.draws)}
-    return Measured(metrics, scores)
+    draws = draws_of(retriever.scores, config.draws)
+    metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(draws)}
+    about = {"eval/first_stage": stage_name(config)} if by_pair else {}
+    return Measured(metrics, scores, about=about, work=retriever.scores.work)
+
+
+def _reranked(evaluation_set: EvaluationSet, config: EvalConfig, cache: Path) -> EvaluationSet:
+    """What of a set a model is asked for whose every score takes a pass: fewer queries, fewer candidates."""
+    return with_candidates(first_queries(evaluation_set, config.pair_queries, config.seed), config, cache)
 
 
 def _with_references(own: SetScores, references: Mapping[str, Reference]) -> SetScores:
@@ -205,46 +209,6 @@ def _with_references(own: SetScores, references: Mapping[str, Reference]) -> Set
     for name, reference in references.items():
         queries |= {f"{name}/{metric}": values for metric, values in reference(own.evaluation_set).items()}
     return replace(own, queries=queries)
-
-
-def measure(
-    retriever: Retriever,
-    evaluation_set: EvaluationSet,
-    config: EvalConfig,
-    scratch: Path | None = None,
-    *,
-    keep: bool = False,
-) -> SetScores:
-    """Measure a retriever, which is asked for every text once, on one set.
-
-    Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``scratch``: folder for rows of
-    many bytes, in files without a name; ``None``: all stay in memory. ``keep``: keep the encoded rows of the
-    set, in such a file.
-
-    Raises:
-        OSError: The disk has no room for the rows.
-        ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
-    """
-    queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
-    columns = compared_columns(evaluation_set, config.seed)
-    large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
-    compared = KeptRows(columns, scratch if large else None)
-    whole = [KeptRows(np.arange(len(evaluation_set.passage_rows)), scratch)] if keep else []
-    shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
-    ranking = rank(queries, shards, evaluation_set, retriever.scores)
-    pairs = contrastive_entropy(
-        queries,
-        compared.rows(),
-        evaluation_set,
-        scores=retriever.scores,
-        negatives=config.negatives,
-        draws=config.draws,
-        seed=config.seed,
-    )
-    metrics = {CONTRASTIVE_ENTROPY: means_by_query(pairs, evaluation_set)}
-    metrics |= ranking_metrics(ranking, evaluation_set)
-    encoded = (queries, whole[0].rows()) if whole else None
-    return SetScores(evaluation_set, metrics, pairs, encoded, ranking)
 
 
 def _mean(name: str, values: NDArray[np.float64], evaluation_set: EvaluationSet) -> float:
@@ -267,10 +231,20 @@ def _place_of_counts(prefix: str) -> str:
 
 
 def _means_over_domains(metrics: dict[str, float], prefixes: list[str]) -> dict[str, float]:
-    """``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains."""
+    """``ood/<metric>``, ``dev/ood/<metric>``, ``bm25/ood/<metric>``, …: means over the domains.
+
+    Errors of independent samples add up by their squares.
+    """
     means = {}
     for group in ("ood", f"{DEV}/ood"):
         domains = [prefix for prefix in prefixes if prefix.startswith(f"{group}/")]
+        errors = [
+            metrics[f"{domain}/{ENTROPY_ERROR}"]
+            for domain in domains
+            if f"{domain}/{ENTROPY_ERROR}" in metrics
+        ]
+        if errors:
+            means[f"{group}/{ENTROPY_ERROR}"] = float(np.linalg.norm(errors) / len(errors))
         for start in ("", *(f"{reference}/" for reference in REFERENCES)):
             for name in (CONTRASTIVE_ENTROPY, *RANKING):
                 keys = [f"{start}{domain}/{name}" for domain in domains]

@@ -15,7 +15,8 @@ from retrieval.data.collection import Collection
 from retrieval.data.records import decode, grade, refuse
 from retrieval.data.testset import EvaluationSet
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.suite import SetScores, evaluation_split
+from retrieval.evaluation.one_set import SetScores
+from retrieval.evaluation.suite import evaluation_split
 from retrieval.run.files import write_text
 from retrieval.search.ranking import Ranking
 

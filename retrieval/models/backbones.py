@@ -21,7 +21,7 @@ from retrieval.config.model import ARCHITECTURES
 from retrieval.errors import ConfigError, first_line
 from retrieval.models.adapters import adapted_layers, merge
 from retrieval.models.architecture import CLASSIFICATION, MASKED_WORDS, Architecture, shrink
-from retrieval.models.checkpoint import base_of, read_checkpoint, unreadable
+from retrieval.models.checkpoint import base_of, read_checkpoint, read_settings, unreadable
 
 _HEADED: dict[str, Any] = {
     CLASSIFICATION: AutoModelForSequenceClassification,
@@ -53,6 +53,8 @@ def _scratch(config: ModelConfig, tokenizer: Any, head: str) -> nn.Module:
 
 def _pretrained(config: ModelConfig, head: str) -> nn.Module:
     name = str(config.pretrained)
+    if head == CLASSIFICATION:
+        _check_labels(name)
     try:
         model, report = _loaded(read_checkpoint(name).backbone, head)
     except Exception as error:  # libraries that read weights raise whatever their parsers do
@@ -82,6 +84,18 @@ def check_reads_tokens(backbone: nn.Module, name: str) -> nn.Module:
             f"model.pretrained={name}: a {type(backbone).__name__} does not encode texts; give a text model"
         )
     return backbone
+
+
+def _check_labels(source: str) -> None:
+    """Refuse a classifier of several labels: none of them is the score of a pair."""
+    settings = read_settings(source, "config.json")
+    kinds = settings.get("architectures") or []
+    labels = len(settings.get("id2label") or {}) or int(settings.get("num_labels") or 2)
+    if labels != 1 and any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        raise ConfigError(
+            f"{source}: its classifier has {labels} labels, and none of them is the score of a pair; give a "
+            "cross-encoder with one label, or a checkpoint without a classifier"
+        )
 
 
 def check_weights(source: str, named: str) -> None:

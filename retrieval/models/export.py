@@ -63,6 +63,32 @@ def save_folder(
     temporary.rename(folder)
 
 
+def save_cross_encoder(
+    model: nn.Module, tokenizer: Any, lengths: tuple[int, int], longest: int, folder: Path
+) -> None:
+    """Write ``folder`` so that ``CrossEncoder(folder)`` scores a pair by the one logit of ``model``.
+
+    ``model``: of transformers, for sequence classification; ``longest``: tokens of a pair at most;
+    ``lengths``: those of a query and of a passage, which are written down and which the library cuts no pair
+    to. The folder is written under a temporary name and renamed.
+    """
+    from sentence_transformers import CrossEncoder
+
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    source = temporary / "source"
+    model.save_pretrained(str(source), safe_serialization=True)  # type: ignore[operator]
+    tokenizer.save_pretrained(str(source))
+    # Without an activation a library would take a sigmoid, which changes every difference of scores.
+    written = CrossEncoder(str(source), max_length=longest, activation_fn=nn.Identity(), device="cpu")
+    transformer: Any = written[0]
+    transformer.query_length, transformer.document_length = lengths
+    written.save_pretrained(str(temporary), safe_serialization=True, create_model_card=False)
+    shutil.rmtree(source)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
 def pooling_module(hidden: int, modes: tuple[str, ...]) -> nn.Module:
     """The Pooling module of sentence-transformers, for token vectors of ``hidden`` numbers."""
     from sentence_transformers.sentence_transformer.modules import Pooling

@@ -17,6 +17,7 @@ from transformers import BertModel
 from retrieval.config import ModelConfig
 from retrieval.config.model import FAMILIES, NO_ADAPTER
 from retrieval.data.arrays import FloatArray
+from retrieval.data.batches import RankingBlock
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.data.testset import IntArray
 from retrieval.errors import ConfigError
@@ -105,6 +106,22 @@ class Scorer(nn.Module, ABC):
         """Scores of each query ``[n, …]`` with the passage beside it ``[n, …]``: float32[n]."""
         rows = [slice(row, row + 1) for row in range(len(queries))]
         return torch.cat([self.scores(queries[row], passages[row])[0] for row in rows])
+
+    def columns(self, block: RankingBlock) -> IntArray | None:
+        """Which passages of a block training scores each query with: int64[n, k], the positive first.
+
+        −1 is no passage. ``None``: all passages of the block, as far as they are not excluded.
+        """
+        return None
+
+    def listed_scores(self, queries: Tensor, passages: Tensor, columns: IntArray) -> Tensor:
+        """Scores of each query with the passages at its row of ``columns``, int64[n, k]: float32[n, k].
+
+        A column of −1 is none, and scored −inf.
+        """
+        places = torch.from_numpy(columns).to(queries.device)
+        scores = self.scores(queries, passages).gather(1, places.clamp_min(0))
+        return scores.masked_fill(places < 0, float("-inf"))
 
     @abstractmethod
     def row_shape(self, length: int) -> tuple[int, ...]:

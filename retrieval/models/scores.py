@@ -5,18 +5,25 @@ knows what a row holds. Training takes its scores from the model itself (``Score
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import IntArray
+from retrieval.models.flops import Work
 
 _TINY = np.finfo(np.float32).tiny
 
 
 class Scores(ABC):
     """Scores of rows ``[n, …]`` of queries with rows ``[m, …]`` of passages, float32 all of them."""
+
+    by_pair: ClassVar[bool] = False
+    """Whether each score takes a forward pass: only those that are needed are asked for then."""
+    work: Work = Work()
+    """Forward passes of pairs so far."""
 
     @abstractmethod
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:

@@ -70,6 +70,8 @@ def _encode(scorer: Scorer, tokenizer: Any, longest: int, named: str) -> None:
     try:
         with torch.no_grad():
             rows = scorer(batch)
+            if scorer.by_pair:
+                rows = scorer.pair_scores(rows, rows)
     except Exception as error:  # whatever an architecture of another's raises on its way
         raise ConfigError(
             f"{named}it cannot encode a text ({first_line(error) or type(error).__name__})"

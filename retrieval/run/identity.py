@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from retrieval.config import Config, ModelConfig, model_name
+from retrieval.config import Config, EvalConfig, ModelConfig, model_name
 from retrieval.config.attack import attack_file
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.config.model import NO_ADAPTER, has_own_keys, unread_keys, vectors_of
@@ -61,10 +61,11 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     for role in ROLES:
         # Domains of a local suite are folders: their content is in the fingerprint, their place is not.
         data[role] = [PurePath(str(domain)).name for domain in data.get(role) or []]
+    family = str(chosen["model"]["family"])
     chosen["model"] = model_part(chosen["model"])
     chosen["data"] = {**data, "fingerprint": fingerprint}
     chosen["train"] = _training(chosen["train"])
-    chosen["eval"] = _evaluation(chosen["eval"])
+    chosen["eval"] = _evaluation(chosen["eval"], family)
     chosen["attack"] = _attack(chosen["attack"])
     for *parents, key in content_keys():
         section = chosen
@@ -93,9 +94,14 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
         return "its syntax"
     ours = cast(dict[str, Any], OmegaConf.to_container(as_config(config), resolve=True))
     for whole in (theirs, ours):
-        for section, part in (("eval", _evaluation), ("model", model_part), ("train", _training)):
-            if isinstance(whole.get(section), dict):
-                whole[section] = part(whole[section])
+        model = whole.get("model")
+        if isinstance(whole.get("eval"), dict):
+            named = model.get("family") if isinstance(model, dict) else None
+            whole["eval"] = _evaluation(whole["eval"], str(named or ModelConfig.family))
+        if isinstance(model, dict):
+            whole["model"] = model_part(model)
+        if isinstance(whole.get("train"), dict):
+            whole["train"] = _training(whole["train"])
     found, expected = (
         {key: _comparable(leaf) for key, leaf in leaves({name: whole.get(name) for name in SECTIONS}).items()}
         for whole in (theirs, ours)
@@ -199,9 +205,15 @@ def _training(train: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in train.items() if key != "gradient_checkpointing" or value}
 
 
-def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Without the reference row of the untrained encoder a run is what it was before there was one."""
-    without = MEMORY_KEYS if evaluation.get("untrained") else (*MEMORY_KEYS, "untrained")
+def _evaluation(evaluation: dict[str, Any], family: str) -> dict[str, Any]:
+    """Without the reference row of the untrained encoder a run is what it was before there was one.
+
+    Keys that only other families read are none of it.
+    """
+    readers = {item.name: item.metadata["knob"].families for item in fields(EvalConfig)}
+    without = [*MEMORY_KEYS, *(name for name, read in readers.items() if read and family not in read)]
+    if not evaluation.get("untrained"):
+        without.append("untrained")
     return {key: value for key, value in evaluation.items() if key not in without}
 
 

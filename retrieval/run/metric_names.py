@@ -5,6 +5,9 @@ REFERENCES = ("bm25", "untrained")
 
 CONTRASTIVE_ENTROPY = "contrastive_entropy"
 
+ENTROPY_ERROR = "contrastive_entropy_error"
+"""Standard error of the mean over a sample of queries, where a model is asked for few."""
+
 RANKING = ("ndcg@10", "mrr@10", "recall@100")
 """Metrics of a ranking, which every evaluation of a test set measures."""
 

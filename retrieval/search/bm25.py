@@ -106,20 +106,22 @@ def bm25_index(collection: Collection, cache: Path) -> Bm25Index:
     return Bm25Index.load(build_once(folder, build, describe=f"BM25 index of {collection.name}"))
 
 
+def evaluation_index(evaluation_set: EvaluationSet, cache: Path) -> Bm25Index:
+    """The index of a set's pool, with its statistics: numbers are pool positions."""
+    if len(evaluation_set.passage_rows) == evaluation_set.collection.counts["passages"]:
+        return bm25_index(evaluation_set.collection, cache)
+    return Bm25Index.build(evaluation_set.passages())
+
+
 def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArray[np.float64]]:
     """BM25's nDCG@10, MRR@10 and Recall@100 of every query as float64[q].
 
     Ranks the same candidates as the encoders are ranked on, with the statistics of those candidates.
     Built once into ``cache/bm25``.
     """
-    whole = len(evaluation_set.passage_rows) == evaluation_set.collection.counts["passages"]
 
     def measure() -> dict[str, NDArray[np.float64]]:
-        index = (
-            bm25_index(evaluation_set.collection, cache)
-            if whole
-            else Bm25Index.build(evaluation_set.passages())
-        )
+        index = evaluation_index(evaluation_set, cache)
         found = index.top_k(evaluation_set.queries(), DEPTH + 1)
         return ranking_metrics(without_identical(found, evaluation_set, DEPTH), evaluation_set)
 

@@ -18,6 +18,7 @@ from retrieval.data.arrays import FloatArray, new_array
 from retrieval.data.cache import build_once, digest
 from retrieval.data.collection import Collection
 from retrieval.data.negatives import MANIFEST, Relevance, relevance_of
+from retrieval.errors import ConfigError
 from retrieval.search.bm25 import bm25_index
 from retrieval.search.loading import BM25, TEXTS_A_BLOCK, load_retriever, model_identity
 from retrieval.search.ranking import Ranking, top_k_of_blocks
@@ -54,12 +55,22 @@ def mine(collection: Collection, source: str, depth: int, cache: Path) -> Path:
         found = (
             _bm25(collection, rows, k, cache)
             if source == BM25
-            else search(load_retriever(source), collection, rows, k)
+            else search(_miner(source), collection, rows, k)
         )
         write_lists(target, rows, found, relevance, depth, {"source": source})
 
     describes = f"hard negatives of {collection.name} by {source}"
     return build_once(cache / "negatives" / key[:32], build, describe=describes)
+
+
+def _miner(source: str) -> Retriever:
+    retriever = load_retriever(source)
+    if retriever.scores.by_pair:
+        raise ConfigError(
+            f"strategy.hard.source={source} scores pairs by a pass each and cannot search a corpus; mine by "
+            "bm25, and let it judge what was mined (strategy=denoising strategy.denoise.teacher)"
+        )
+    return retriever
 
 
 def training_queries(collection: Collection) -> NDArray[np.int64]:

@@ -172,6 +172,19 @@ def _scores_of(keys: NDArray[np.uint64]) -> FloatArray:
     return bits.astype(np.uint32).view(np.float32)
 
 
+def ranked(columns: IntArray, scores: FloatArray) -> Ranking:
+    """Some pool positions int64[q, k] of every query by their scores float32[q, k], −1 and −inf where none.
+
+    Ties have the order of :func:`top_k_of_blocks`.
+
+    Raises:
+        ParetrieveError: A score of a passage is NaN or infinite.
+    """
+    check_finite(scores[columns >= 0])
+    order = np.argsort(_keys(scores, columns), axis=1)[:, ::-1]
+    return Ranking(np.take_along_axis(columns, order, 1), np.take_along_axis(scores, order, 1))
+
+
 def rank(
     queries: FloatArray,
     shards: Iterable[FloatArray],

@@ -18,7 +18,7 @@ from retrieval.data.batches import Batch, Shard
 from retrieval.data.layout import OnDevice, TokenBatch
 from retrieval.models.flops import BACKWARD_TO_INPUTS, FORWARD, Work
 from retrieval.models.scorer import Scorer
-from retrieval.training.losses import contrastive_loss, gathered, summed
+from retrieval.training.losses import gathered, ranking_loss, summed
 
 STEP_SHARE = 2.5
 """Step of PGD in bounds per number of steps (Madry et al. 2018, arXiv 1706.06083, §5)."""
@@ -139,9 +139,9 @@ class Adversary:
 
     def loss(self, offset: Tensor) -> Tensor:
         """Loss at the passages' word embeddings plus ``offset[T, hidden]``: 0-d."""
+        # Every process scores all queries: its own passages are negatives of the others'.
         passages = gathered(self.scorer(self.tokens, offset), self.shard)
-        scores = self.scorer.scores(self.queries, passages)
-        return contrastive_loss(scores, self.block.labels, self.block.excluded)
+        return ranking_loss(self.scorer, self.queries, passages, self.block)
 
     def gradient(self, offset: Tensor) -> Tensor:
         """Gradient of :meth:`loss`, float32[T, hidden], zero at tokens that may not be changed."""
@@ -149,7 +149,8 @@ class Adversary:
         with self.scorer.unchanged(), torch.enable_grad():
             point = offset.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(point), point)
-        forward = self.scorer.encoding_work(self.sizes[1]) + self.scorer.scoring_work(*self.sizes)
+        scoring = self.scorer.scoring_work(*self.sizes, self.scorer.columns(self.block))
+        forward = self.scorer.encoding_work(self.sizes[1]) + scoring
         self.work += forward * (FORWARD + BACKWARD_TO_INPUTS)
         return gradient * self.free[:, None]
 

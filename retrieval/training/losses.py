@@ -1,14 +1,15 @@
 """The ranking loss, and the rows of a step that several processes encode for it.
 
-Each process gets all rows, with the gradient of its own.
+Each process gets all rows, with the gradient of its own. Where scores have parameters, too, each process
+scores its own queries alone.
 """
 
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from retrieval.data.batches import Shard
-from retrieval.models.scorer import widened
+from retrieval.data.batches import RankingBlock, Shard
+from retrieval.models.scorer import Scorer, widened
 
 
 def contrastive_loss(
@@ -25,6 +26,41 @@ def contrastive_loss(
     if weights is None:
         return F.cross_entropy(scores, labels)
     return torch.sum(weights * F.cross_entropy(scores, labels, reduction="none"))
+
+
+def ranking_loss(
+    scorer: Scorer, queries: Tensor, passages: Tensor, block: RankingBlock, own: Tensor | None = None
+) -> Tensor:
+    """Contrastive loss of a block's rows ``[n, …]`` and ``[m, …]``: 0-d, the mean over the queries.
+
+    Each query is scored with the passages that the family chooses (:meth:`Scorer.columns`).
+
+    ``own``: int64[k], the queries that this process scores. The loss is that of all processes' queries, and
+    its gradient that of these; ``None``: all.
+    """
+    columns = scorer.columns(block)
+    labels, excluded = block.labels, block.excluded
+    if columns is None:
+        return contrastive_loss(scorer.scores(queries, passages), labels, excluded)
+    places = torch.from_numpy(columns).to(labels.device)
+    labels = torch.zeros_like(labels)
+    excluded = excluded.gather(1, places.clamp_min(0)) | (places < 0)
+    if own is None:
+        return contrastive_loss(scorer.listed_scores(queries, passages, columns), labels, excluded)
+    scores = scorer.listed_scores(queries[own], passages, columns[own.cpu().numpy()])
+    shares = scores.new_full((len(own),), 1 / len(queries))
+    loss = contrastive_loss(scores, labels[own], excluded[own], shares)
+    return summed(loss.detach()) + (loss - loss.detach())
+
+
+def own_queries(scorer: Scorer, block: RankingBlock, shard: Shard | None) -> Tensor | None:
+    """The queries of a block that this process scores, int64[k]; ``None``: all, as scores have no parameters.
+
+    Of scores by pair each process computing all would multiply the gradients of the weights.
+    """
+    if shard is None or not scorer.by_pair:
+        return None
+    return (shard.order[block.queries] // shard.width == shard.rank).nonzero()[:, 0]
 
 
 def processes() -> int:

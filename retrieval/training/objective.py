@@ -21,7 +21,7 @@ from retrieval.data.batches import Batch
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.adversary import AttackedBatch, Perturbed, Vocabulary
-from retrieval.training.losses import contrastive_loss, gathered, processes
+from retrieval.training.losses import gathered, own_queries, processes, ranking_loss
 from retrieval.training.omega.controller import OmegaController
 from retrieval.training.omega.rule import Facts
 from retrieval.training.omega.target import load_target
@@ -184,15 +184,16 @@ def step_work(scorer: Scorer, batch: Batch) -> Work:
     """A forward pass of a step: of its sequences, and of the scores of its blocks."""
     work = scorer.encoding_work(batch.sizes)
     for block in batch.blocks.values():
-        work += scorer.scoring_work(batch.sizes[block.queries], batch.sizes[block.passages])
+        sizes = batch.sizes[block.queries], batch.sizes[block.passages]
+        work += scorer.scoring_work(*sizes, scorer.columns(block))
     return work
 
 
 def block_loss(scorer: Scorer, rows: Tensor, batch: Batch, name: str) -> Tensor:
     """Contrastive loss of one block of a batch whose sequences were encoded to ``rows[n, …]``."""
     block = batch.blocks[name]
-    scores = scorer.scores(rows[block.queries], rows[block.passages])
-    return contrastive_loss(scores, block.labels, block.excluded)
+    own = own_queries(scorer, block, batch.shard)
+    return ranking_loss(scorer, rows[block.queries], rows[block.passages], block, own)
 
 
 def mixed(mixture: Mixture, blocks: Mapping[str, Tensor]) -> Tensor:

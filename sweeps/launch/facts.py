@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config, ModelConfig, model_name
-from retrieval.config.model import NO_ADAPTER, TOKEN_DIMENSION, vectors_of
+from retrieval.config.model import NO_ADAPTER, PAIR_FAMILIES, TOKEN_DIMENSION, vectors_of
 from retrieval.config.strategy import PERTURBATIONS
 from retrieval.data.arrays import BYTES_AT_ONCE
 from retrieval.run.identity import data_label, leaves
@@ -56,11 +56,12 @@ class Shape:
     weights: int
     """Weights of the linear layers that see every token."""
     after: int = 0
-    """Weights of those that see each text once."""
+    """Weights of those that see each text, or pair, once."""
     dimension: int = 0
     """Numbers in a vector."""
     interaction: int = 0
     """Multiply-adds of a score for each pair of tokens, where a text has a vector a token."""
+    biases_after: int = 0
 
     @classmethod
     def of(cls, model: Model) -> Shape:
@@ -90,8 +91,10 @@ def _of_size(model: Model) -> Shape:
     if model.family == MULTI_VECTOR:
         size = int(model.token_dimension or TOKEN_DIMENSION)
         return Shape(layers, hidden, weights + hidden * size, 0, size + FLAGS, size)
+    if str(model.family) in PAIR_FAMILIES:  # a pooler and a classifier of one label
+        return Shape(layers, hidden, weights, hidden**2 + hidden, 1, biases_after=hidden + 1)
     projection = vectors_of(cast(ModelConfig, model)).projection or 0
-    return Shape(layers, hidden, weights, hidden * projection, projection or hidden)
+    return Shape(layers, hidden, weights, hidden * projection, projection or hidden, biases_after=projection)
 
 
 def parameters(model: Model, vocabulary: int) -> dict[str, int]:
@@ -101,9 +104,8 @@ def parameters(model: Model, vocabulary: int) -> dict[str, int]:
     shape = _of_size(model)
     # Biases and norms: 12H² + 13H parameters a layer where intermediate = 4H.
     biases = shape.layers * (9 * shape.hidden + int(model.intermediate or 4 * shape.hidden))
-    projected = shape.dimension if shape.after else 0
     tables = (vocabulary + POSITIONS + SEGMENTS + NORM) * shape.hidden
-    return _sizes(shape.weights + biases + shape.after + projected, tables)
+    return _sizes(shape.weights + biases + shape.after + shape.biases_after, tables)
 
 
 def vocabulary(config: DictConfig) -> int:
@@ -225,6 +227,53 @@ def assumed_contents(config: DictConfig) -> Contents:
     )
 
 
+def training_passes(config: DictConfig, backward_passes: int) -> int:
+    """What a step costs in forward passes."""
+    backward = 2 if config.model.adapter == NO_ADAPTER else 1
+    again = bool(config.train.get("mini_batch_size")) + bool(config.train.gradient_checkpointing)
+    return 1 + (backward + again) * backward_passes
+
+
+def activation_bytes(config: DictConfig, precision: str) -> int:
+    """Bytes that are kept per token, layer and hidden unit for the backward pass of ``config``."""
+    return ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
+
+
+def pair_workload(config: DictConfig, contents: Contents, shape: Shape, precision: str) -> Workload:
+    """:func:`workload` of a family whose every score is a pass of query and passage, of independent lengths.
+
+    The pair is taken as one special token shorter than both, as BERT joins them.
+    """
+    strategy, perturbation = strategy_of(cast(Config, config).strategy), config.strategy.perturbation
+    both = contents.query + contents.passage
+    tokens = both - 1
+    square = contents.query_square + contents.passage_square + 2 * contents.query * contents.passage
+    pair = shape.flops(tokens, square - 2 * both + 1)
+    mini_batch_size = config.train.get("mini_batch_size")
+    passes = training_passes(config, strategy.backward_passes)
+    ascent = 2 * PERTURBATIONS[perturbation.kind].gradients(perturbation)
+    batch, omega = int(config.train.batch_size), config.strategy.omega
+    counts = strategy.expected_counts(batch, 0.5 if omega is None else float(omega))
+    scored = {
+        block: 1
+        + strategy.negatives_of(block)
+        + min(int(config.model.listed_negatives), (batch if strategy.by_steps else int(count)) - 1)
+        for block, count in counts.items()
+    }
+    listed = sum(count * scored[block] for block, count in counts.items())
+    step_flops = passes * listed * pair
+    if PERTURBED in counts:
+        step_flops += ascent * counts[PERTURBED] * scored[PERTURBED] * pair
+    sets = _sets(config) if "data" in config else 1
+    of_set = min(int(config.eval.pair_queries), contents.test_queries / sets)
+    measured = sets * of_set * (1 + int(config.eval.negatives) + int(config.eval.rerank_depth)) * pair
+    if config.eval.get("untrained"):
+        measured *= 2
+    at_once = min(1.0, (mini_batch_size or listed) / listed)
+    kept = activation_bytes(config, precision) * at_once * listed * tokens * shape.layers * shape.hidden
+    return Workload(listed * tokens, step_flops, measured, kept)
+
+
 def _sets(config: DictConfig) -> int:
     """Evaluation sets: the in-domain and the OOD tests, and the dev sets beside them."""
     return 2 + len(config.data.ood) + len(config.data.get("robust_dev") or [])
@@ -236,13 +285,13 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     ``precision``: ``bf16`` or ``32``, of the activations.
     """
     shape, strategy = Shape.of(config.model), strategy_of(cast(Config, config).strategy)
+    if str(config.model.family) in PAIR_FAMILIES:
+        return pair_workload(config, contents, shape, precision)
     query = shape.flops(contents.query, contents.query_square)
     passage = shape.flops(contents.passage, contents.passage_square)
     mini_batch_size = config.train.get("mini_batch_size")
     # A frozen backbone takes gradients of its inputs alone.
-    backward = 2 if config.model.adapter == NO_ADAPTER else 1
-    again = bool(mini_batch_size) + bool(config.train.gradient_checkpointing)
-    passes = 1 + (backward + again) * strategy.backward_passes
+    passes = training_passes(config, strategy.backward_passes)
     perturbation = config.strategy.perturbation
     # Each gradient is a pass forward, and one backward for the inputs alone.
     ascent = 2 * PERTURBATIONS[perturbation.kind].gradients(perturbation)
@@ -268,7 +317,7 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     most_passages = 1 + strategy.hard_negatives
     most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
     at_once = min(1.0, (mini_batch_size or sequences) / sequences)
-    kept = ACTIVATION_BYTES[precision] + (DROPOUT_BYTES if config.model.dropout else 0)
+    kept = activation_bytes(config, precision)
     texts = (contents.test_queries + contents.test_passages) / sets
     longest = int(config.data.max_passage_length) if "data" in config else 0
     return Workload(

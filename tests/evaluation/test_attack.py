@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from retrieval.config import EvalConfig
+from retrieval.data.testset import take_queries
 from retrieval.errors import ConfigError, DataError
-from retrieval.evaluation.adversarial.adversarial_set import Target, choose_queries, take_queries
+from retrieval.evaluation.adversarial.adversarial_set import Target, choose_queries
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Attacked, Edit, load_attacked, save_attacked

@@ -12,10 +12,10 @@ import pytest
 from retrieval.data.collection import Collection, open_collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import ConfigError, DataError
+from retrieval.evaluation.one_set import measure
 from retrieval.evaluation.suite import (
     build_sets,
     evaluate_suite,
-    measure,
     save_scores,
 )
 from tests.evaluation.conftest import load_scores

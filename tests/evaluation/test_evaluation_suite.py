@@ -13,12 +13,12 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import Side
 from retrieval.errors import ConfigError, DataError
+from retrieval.evaluation.one_set import measure
 from retrieval.evaluation.suite import (
     SuiteSets,
     build_sets,
     evaluate_suite,
     evaluation_split,
-    measure,
     save_scores,
 )
 from retrieval.models.scores import INNER_PRODUCTS

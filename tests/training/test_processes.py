@@ -16,7 +16,7 @@ from torch import distributed, multiprocessing
 from retrieval.config import ModelConfig, StrategyConfig
 from retrieval.data.batches import TrainingPairs, collate
 from retrieval.data.collection import Judgements
-from retrieval.data.tokens import TokenStore, write_store
+from retrieval.data.tokens import TokenStore, load_tokenizer, write_store
 from retrieval.models.families import build_scorer
 from retrieval.training.losses import gathered
 from retrieval.training.objective import Objective, Setting, build_objective
@@ -25,6 +25,7 @@ from retrieval.training.streams import TrainingData, streams
 
 STEPS, BATCH = 4, 18
 PAIRS = 40
+DUAL = ModelConfig.family
 
 
 class _Lists:
@@ -43,6 +44,7 @@ class _Lists:
 def folder(texts: list[str], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Token stores that other processes can open."""
     root = tmp_path_factory.mktemp("stores")
+    tokenizer.save_pretrained(str(root / "tokenizer"))
     for domain in range(2):
         own = texts[2 * domain * PAIRS : 2 * (domain + 1) * PAIRS]
         for side, part, length in (("q", own[:PAIRS], 12), ("p", own[PAIRS:], 32)):
@@ -63,7 +65,7 @@ class _Tokenizer:
 
 
 def setting(
-    folder: Path, name: str, mixing: str = "steps"
+    folder: Path, name: str, mixing: str = "steps", family: str = DUAL
 ) -> tuple[Objective, TrainingData, torch.nn.Module]:
     rows = np.arange(PAIRS, dtype=np.int64)
     judged = Judgements(rows, rows, np.ones(PAIRS, np.int32))
@@ -85,13 +87,17 @@ def setting(
         config.robust, config.perturbation.kind = "both", kind
     objective = build_objective(config, Setting(7, _Tokenizer()))
     shape = ModelConfig(layers=2, hidden=32, heads=2, init="scratch", projection=24)
-    encoder = build_scorer(shape, _Tokenizer(), seed=3, precision="32")
+    tokenizer: Any = _Tokenizer()
+    if family != DUAL:
+        shape.family, shape.projection = family, None
+        tokenizer = load_tokenizer(folder / "tokenizer")
+    encoder = build_scorer(shape, tokenizer, seed=3, precision="32")
     return objective, TrainingData(sources[0], (sources[1],)), encoder
 
 
-def run(folder: Path, name: str, mixing: str, rank: int = 0, world: int = 1) -> dict[str, Any]:
+def run(folder: Path, name: str, mixing: str, family: str, rank: int = 0, world: int = 1) -> dict[str, Any]:
     """A few steps of gradient descent: losses, ω before each step, gradients of each step, work."""
-    objective, data, encoder = setting(folder, name, mixing)
+    objective, data, encoder = setting(folder, name, mixing, family)
     sampler = Sampler(objective, data, BATCH, 5, rank, world)
     parameters = list(encoder.parameters())
     seen: dict[str, Any] = {"losses": [], "omega": [], "gradients": [], "work": []}
@@ -117,31 +123,35 @@ def run(folder: Path, name: str, mixing: str, rank: int = 0, world: int = 1) -> 
     return seen
 
 
-def _process(rank: int, world: int, port: int, folder: Path, name: str, mixing: str, results: Path) -> None:
+def _process(
+    rank: int, world: int, port: int, folder: Path, name: str, mixing: str, family: str, results: Path
+) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=world)
-    torch.save(run(folder, name, mixing, rank, world), results / f"{rank}.pt")
+    torch.save(run(folder, name, mixing, family, rank, world), results / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(
-    ("name", "mixing"),
+    ("name", "mixing", "family"),
     [
-        ("hard-negative", "steps"),
-        ("pooled", "steps"),
-        *(("pareto", mixing) for mixing in ("steps", "loss")),
-        *(("pareto/pgd", mixing) for mixing in ("steps", "loss")),
-        ("adversarial/fgsm", "steps"),
-        ("adversarial/substitution", "steps"),
+        ("hard-negative", "steps", DUAL),
+        ("pooled", "steps", DUAL),
+        *(("pareto", mixing, DUAL) for mixing in ("steps", "loss")),
+        *(("pareto/pgd", mixing, DUAL) for mixing in ("steps", "loss")),
+        ("adversarial/fgsm", "steps", DUAL),
+        ("adversarial/substitution", "steps", DUAL),
+        ("hard-negative", "steps", "cross-encoder"),
+        ("pareto/fgsm", "loss", "cross-encoder"),
     ],
 )
-def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str, mixing: str) -> None:
+def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str, mixing: str, family: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    alone = run(folder, name, mixing)
-    arguments = (2, port, folder, name, mixing, tmp_path)
+    alone = run(folder, name, mixing, family)
+    arguments = (2, port, folder, name, mixing, family, tmp_path)
     multiprocessing.spawn(_process, arguments, nprocs=2)  # type: ignore[no-untyped-call]
     both = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
     assert both[0]["losses"] == both[1]["losses"]

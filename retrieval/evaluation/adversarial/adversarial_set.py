@@ -1,13 +1,12 @@
 """What is attacked: test queries, passages at set ranks for each of them, their texts before and after."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from retrieval.config import AttackConfig
-from retrieval.data.cache import digest
-from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.data.testset import EvaluationSet, IntArray, take_queries
 from retrieval.errors import DataError
 from retrieval.evaluation.adversarial.records import Attacked, Edit, Moment
 from retrieval.search.ranking import Ranking
@@ -98,22 +97,6 @@ def choose_queries(evaluation_set: EvaluationSet, count: int, seed: int) -> IntA
     """The ascending positions int64 of at most ``count`` queries; fewer are a subset of more."""
     order = np.random.default_rng((seed, _QUERY_STREAM)).permutation(len(evaluation_set.query_rows))
     return np.sort(order[:count])
-
-
-def take_queries(evaluation_set: EvaluationSet, positions: IntArray) -> EvaluationSet:
-    """The set with the queries at some ascending positions int64 only; the pool stays as it is."""
-    counts = np.diff(evaluation_set.indptr)[positions]
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    pairs = np.repeat(evaluation_set.indptr[positions] - indptr[:-1], counts) + np.arange(indptr[-1])
-    return replace(
-        evaluation_set,
-        query_rows=evaluation_set.query_rows[positions],
-        indptr=indptr,
-        columns=evaluation_set.columns[pairs],
-        grades=evaluation_set.grades[pairs],
-        identical=evaluation_set.identical[positions],
-        fingerprint=digest(["queries of", evaluation_set.fingerprint, positions.tolist()]),
-    )
 
 
 def choose_targets(ranking: Ranking, evaluation_set: EvaluationSet, config: AttackConfig) -> list[Target]:

@@ -6,15 +6,16 @@ docs/attack.md describes the protocol.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeAlias, cast
 
 import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
 from retrieval.config.attack import ATTACKS, attack_file
 from retrieval.data.arrays import FloatArray
-from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.data.testset import EvaluationSet, IntArray, take_queries
 from retrieval.errors import ConfigError
 from retrieval.evaluation.adversarial.adversarial_set import (
     AdversarialSet,
@@ -22,7 +23,6 @@ from retrieval.evaluation.adversarial.adversarial_set import (
     choose_targets,
     columns_of,
     replayed_set,
-    take_queries,
     target_texts,
 )
 from retrieval.evaluation.adversarial.attack import Attack, Scene, Similarity
@@ -33,7 +33,11 @@ from retrieval.evaluation.substitution.words import Words
 from retrieval.evaluation.suite import Measured
 from retrieval.search.loading import load_retriever
 from retrieval.search.ranking import top_k, without_identical
+from retrieval.search.reranking import rerank
 from retrieval.search.retriever import Attackable
+
+Candidates: TypeAlias = Callable[[EvaluationSet], EvaluationSet]
+"""Gives a set the passages that are ranked for each query."""
 
 PREFIX = "adv"
 CLEAN = "adv/clean"
@@ -62,14 +66,16 @@ class AttackEvaluation:
         evaluation_set: EvaluationSet,
         encoded: tuple[FloatArray, FloatArray],
         evaluation: EvalConfig,
+        candidates: Candidates = lambda queries: queries,
         *,
         progress: bool = True,
     ) -> Measured:
         """Attack (or replay), then measure.
 
         ``encoded``: float32[q, …] and float32[p, …] of the in-domain test set by the model; may be
-        memory-mapped. ``evaluation``: how contrastive entropy is drawn. ``progress``: show a bar when the
-        search takes more than two seconds.
+        memory-mapped. ``evaluation``: how contrastive entropy is drawn. ``candidates``: gives the attacked
+        queries their candidates, where a model does not rank the whole pool. ``progress``: show a bar when
+        the search takes more than two seconds.
 
         Raises:
             ConfigError: There is nothing to attack, or the model cannot be attacked as configured.
@@ -80,9 +86,12 @@ class AttackEvaluation:
         if self._attack is None:
             source = str(attack_file(str(self._config.replay)))
             adversarial = replayed_set(self._replayed, evaluation_set, source)
+            adversarial = replace(adversarial, queries=candidates(adversarial.queries))
         else:
+            positions = choose_queries(evaluation_set, self._config.queries, self._config.seed)
+            queries = candidates(take_queries(evaluation_set, positions))
             adversarial, asked = _attacked(
-                self._attack, self._config, model, judge, evaluation_set, encoded, progress
+                self._attack, self._config, model, judge, queries, positions, encoded, progress
             )
         outcome = _measure(model, judge, adversarial, encoded, evaluation)
         if adversarial.traces and outcome.attacked and self._attack and self._attack.budget:
@@ -98,6 +107,21 @@ class _Judge:
     def __init__(self, config: AttackConfig, model: Attackable) -> None:
         self._named = load_retriever(config.similarity_model) if config.similarity_model is not None else None
         self.scores = (self._named or model).scores
+        self.judges = not self.scores.by_pair
+        """Whether there is a cosine of two passages; a score of two passages by a cross-encoder is none."""
+        if not self.judges and config.similarity > 0:
+            raise ConfigError(
+                f"attack.similarity={config.similarity}: a model that scores pairs cannot say how alike two "
+                "passages are; set attack.similarity_model, or leave attack.similarity out"
+            )
+
+    def cosines(self, adversarial: AdversarialSet, old: FloatArray, new: FloatArray) -> FloatArray | None:
+        """Cosines float32[t] of the texts before and after, with rows ``old`` and ``new`` by the model."""
+        if not self.judges:
+            return None
+        return self.scores.cosines(
+            self.rows(adversarial.old_texts, old), self.rows(adversarial.new_texts, new)
+        )
 
     def rows(self, texts: Sequence[str], own: FloatArray) -> FloatArray:
         """Rows float32[n, …] of texts, of which the attacked model has its ``own``."""
@@ -118,23 +142,27 @@ def _attacked(
     config: AttackConfig,
     model: Attackable,
     judge: _Judge,
-    evaluation_set: EvaluationSet,
+    queries: EvaluationSet,
+    positions: IntArray,
     encoded: tuple[FloatArray, FloatArray],
     progress: bool,
 ) -> tuple[AdversarialSet, int]:
-    positions = choose_queries(evaluation_set, config.queries, config.seed)
-    queries, rows, passages = take_queries(evaluation_set, positions), encoded[0][positions], encoded[1]
-    # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
-    found = top_k(rows, passages, config.last_rank + 2, scores=model.scores)
-    ranking = without_identical(found, queries, config.last_rank + 1)
+    rows, passages = encoded[0][positions], encoded[1]
+    if queries.candidates is not None:
+        ranking = rerank(rows, passages, np.arange(len(passages)), queries.candidates, model.scores)
+    else:
+        # One deeper than the last rank: a target is compared with the others, one deeper for the query's own.
+        found = top_k(rows, passages, config.last_rank + 2, scores=model.scores)
+        ranking = without_identical(found, queries, config.last_rank + 1)
     targets = choose_targets(ranking, queries, config)
     if not targets:
+        count = len(passages) if queries.candidates is None else queries.candidates.shape[1]
         raise ConfigError(
             f"{queries.name}: nothing irrelevant at ranks {config.first_rank} to {config.last_rank} "
-            f"of {len(passages)} candidates; lower attack.first_rank and attack.last_rank"
+            f"of {count} candidates; lower attack.first_rank and attack.last_rank"
         )
     texts = target_texts(queries, targets)
-    limited = config.similarity > -1
+    limited = config.similarity > -1 and judge.judges
     limit = judge.cosines_with(texts, passages[columns_of(targets)]) if limited else None
     scene = Scene(model, queries, rows, ranking, targets, texts, limit, progress)
     edits, asked = attack.edits(scene)
@@ -162,9 +190,7 @@ def _measure(
         new[changed] = model.encode_texts([adversarial.new_texts[index] for index in changed], "passages")
     reached = target_scores(pool, old), target_scores(pool, new)
     before, after = ranks_of(pool, reached)
-    similarity = judge.scores.cosines(
-        judge.rows(adversarial.old_texts, old), judge.rows(adversarial.new_texts, new)
-    )
+    similarity = judge.cosines(adversarial, old, new)
     clean, attacked = measured(pool, reached, evaluation)
     metrics = _attack_metrics(adversarial, before, after, similarity)
     for prefix, result in ((CLEAN, clean), (PREFIX, attacked)):
@@ -179,7 +205,7 @@ def _measure(
 
 
 def _attack_metrics(
-    adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray
+    adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray | None
 ) -> dict[str, float]:
     changed = np.array([sum(map(_words, edits)) for edits in adversarial.edits])
     lengths = np.array([len(Words(text)) for text in adversarial.old_texts])
@@ -191,14 +217,14 @@ def _attack_metrics(
         "adv/rank_after": float(after.mean()),
         "adv/words_changed": float(changed.mean()),
         "adv/words_share": float((changed / np.maximum(lengths, 1)).mean()),
-        "adv/similarity": float(similarity.mean()),
+        **({} if similarity is None else {"adv/similarity": float(similarity.mean())}),
         "adv/attacked_queries": float(len(adversarial.positions)),
         "adv/targets": float(len(adversarial.targets)),
     }
 
 
 def _records(
-    adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray
+    adversarial: AdversarialSet, before: IntArray, after: IntArray, similarity: FloatArray | None
 ) -> list[Attacked]:
     query_ids = adversarial.queries.query_ids()
     passage_ids = adversarial.queries.passage_ids(columns_of(adversarial.targets))
@@ -208,7 +234,7 @@ def _records(
             passage_id=passage_ids[index],
             rank_before=int(before[index]),
             rank_after=int(after[index]),
-            similarity=float(similarity[index]),
+            similarity=None if similarity is None else float(similarity[index]),
             words=adversarial.edits[index],
             old_text=adversarial.old_texts[index],
             new_text=adversarial.new_texts[index],

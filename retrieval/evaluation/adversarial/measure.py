@@ -6,6 +6,7 @@ attacked for other queries are as they were.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -15,11 +16,12 @@ from retrieval.config import EvalConfig
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.adversarial.adversarial_set import Target, columns_of
-from retrieval.evaluation.contrastive_entropy import means_by_query, negative_candidates
-from retrieval.evaluation.suite import SetScores
+from retrieval.evaluation.contrastive_entropy import draws_of, means_by_query, negative_candidates
+from retrieval.evaluation.one_set import SetScores
 from retrieval.models.scores import Scores
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
 from retrieval.search.ranking import DEPTH, Ranking, check_finite, ranking_metrics, top_k
+from retrieval.search.reranking import rerank
 
 _BLOCK_ELEMENTS = 8_000_000
 
@@ -37,6 +39,14 @@ class AttackedPool:
     scores: Scores
     targets: Sequence[Target]
     """By ascending query."""
+
+    @cached_property
+    def ranked(self) -> Ranking | None:
+        """The candidates of every query, where not the whole pool is ranked, in their order."""
+        candidates = self.evaluation_set.candidates
+        if candidates is None:
+            return None
+        return rerank(self.queries, self.passages, np.arange(len(self.passages)), candidates, self.scores)
 
     def owners(self) -> list[int]:
         """Position of each target's query."""
@@ -61,11 +71,14 @@ def target_scores(pool: AttackedPool, rows: FloatArray) -> FloatArray:
 def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray]:
     """Ranks int64[t] that the targets would have, for each of the scores float32[t] in ``reached``.
 
-    Counted over the whole pool, one block of rows at a time. A rank is one more than the number of other
+    Counted over the whole pool, one block of rows at a time, or over the query's candidates where these alone
+    are ranked; a target that is none of them is added to them. A rank is one more than the number of other
     candidates with at least the same score: ties count against the attacker. Every target is judged
     against the original texts of the others.
     """
     targets, identical = pool.targets, pool.evaluation_set.identical
+    if pool.ranked is not None:
+        return _ranks_among(pool.ranked, targets, reached)
     above = [np.zeros(len(targets), dtype=np.int64) for _ in reached]
     rows = max(1, _BLOCK_ELEMENTS // max(1, len(targets)))
     excluded = np.array([[target.column, identical[target.query]] for target in targets])
@@ -79,6 +92,16 @@ def ranks_of(pool: AttackedPool, reached: Sequence[FloatArray]) -> list[IntArray
     return [1 + counts for counts in above]
 
 
+def _ranks_among(
+    ranking: Ranking, targets: Sequence[Target], reached: Sequence[FloatArray]
+) -> list[IntArray]:
+    owners = [target.query for target in targets]
+    others = np.where(
+        ranking.columns[owners] == columns_of(targets)[:, None], -np.inf, ranking.scores[owners]
+    )
+    return [1 + (others >= own[:, None]).sum(axis=1) for own in reached]
+
+
 def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConfig) -> list[SetScores]:
     """The metrics of the attacked queries for each float32[t] of the targets' scores.
 
@@ -88,7 +111,7 @@ def measured(pool: AttackedPool, reached: Sequence[FloatArray], config: EvalConf
     evaluation_set, spans = pool.evaluation_set, pool.spans()
     entropies = _contrastive_entropies(pool, spans, reached, config)
     most = max((len(range(*span.indices(len(pool.targets)))) for span in spans), default=0)
-    ranking = top_k(pool.queries, pool.passages, DEPTH + most + 1, scores=pool.scores)
+    ranking = pool.ranked or top_k(pool.queries, pool.passages, DEPTH + most + 1, scores=pool.scores)
     results = []
     for own, pairs in zip(reached, entropies, strict=True):
         replaced = _with_targets(ranking, evaluation_set, pool.targets, spans, own)
@@ -131,6 +154,7 @@ def _contrastive_entropies(
     """
     evaluation_set = pool.evaluation_set
     candidates = negative_candidates(evaluation_set, config.seed)
+    draws = draws_of(pool.scores, config.draws)
     results = [np.empty(len(evaluation_set.columns)) for _ in reached]
     for query, span in enumerate(spans):
         pairs = slice(evaluation_set.indptr[query], evaluation_set.indptr[query + 1])
@@ -139,10 +163,7 @@ def _contrastive_entropies(
         allowed = candidates[~np.isin(candidates, forbidden)]
         generator = np.random.default_rng((config.seed, int(evaluation_set.query_rows[query])))
         drawn = np.stack(
-            [
-                generator.choice(allowed, config.negatives - len(own), replace=False)
-                for _ in range(config.draws)
-            ]
+            [generator.choice(allowed, config.negatives - len(own), replace=False) for _ in range(draws)]
         )
         row = pool.queries[query : query + 1]
         used, positions = np.unique(drawn, return_inverse=True)
@@ -151,7 +172,7 @@ def _contrastive_entropies(
         against = np.logaddexp.reduce(negatives[positions.reshape(drawn.shape)], axis=1)
         for entropies, own_scores in zip(results, reached, strict=True):
             total = np.logaddexp.reduce(
-                [against, *np.broadcast_to(own_scores[span, None], (len(own), config.draws))]
+                [against, *np.broadcast_to(own_scores[span, None], (len(own), draws))]
             )
             entropies[pairs] = np.logaddexp(0.0, total - relevant[:, None]).mean(axis=1)
     return results

@@ -44,8 +44,8 @@ class Attacked:
     rank_before: int
     """Rank among the query's candidates, 1 = best; ties count against the attacker."""
     rank_after: int
-    similarity: float
-    """Cosine of the vectors of the two texts."""
+    similarity: float | None
+    """Cosine of the vectors of the two texts; ``None`` where nothing judges it."""
     words: tuple[Edit, ...]
     """In text order."""
     old_text: str
@@ -105,7 +105,7 @@ def _parse(line: str, where: str) -> Attacked:
             passage_id=str(value["passage_id"]),
             rank_before=int(value["rank_before"]),
             rank_after=int(value["rank_after"]),
-            similarity=float(value["similarity"]),
+            similarity=None if value["similarity"] is None else float(value["similarity"]),
             words=words,
             old_text=str(value["old_text"]),
             new_text=str(value["new_text"]),

@@ -1,0 +1,115 @@
+"""One retriever on one evaluation set: contrastive entropy and a ranking, query by query."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.config import EvalConfig
+from retrieval.data.arrays import BYTES_AT_ONCE, FloatArray
+from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.evaluation.contrastive_entropy import (
+    compared_columns,
+    contrastive_entropy,
+    draws_of,
+    means_by_query,
+)
+from retrieval.evaluation.encoded import KeptRows, encoded_shards
+from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
+from retrieval.search.ranking import Ranking, check_count, rank, ranking_metrics
+from retrieval.search.reranking import rerank
+from retrieval.search.retriever import Retriever
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Scores of one evaluation set, query by query."""
+
+    evaluation_set: EvaluationSet
+    queries: dict[str, NDArray[np.float64]]
+    """Metric (``bm25/…``, ``untrained/…`` for the references') -> float64[q]."""
+    pairs: NDArray[np.float64]
+    """float64[pairs], contrastive entropy of each relevant pair."""
+    encoded: tuple[FloatArray, FloatArray] | None = None
+    """Its queries float32[q, …] and pool float32[p, …], where they were kept for an attack."""
+    ranking: Ranking | None = None
+    """What ranking metrics are of, where the set was ranked."""
+
+
+def measure(
+    retriever: Retriever,
+    evaluation_set: EvaluationSet,
+    config: EvalConfig,
+    scratch: Path | None = None,
+    *,
+    keep: bool = False,
+) -> SetScores:
+    """Measure a retriever, which is asked for every text once, on one set.
+
+    Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``scratch``: folder for rows of
+    many bytes, in files without a name; ``None``: all stay in memory. ``keep``: keep the encoded rows of the
+    set, in such a file; not of a set with candidates, of which alone the ranking is.
+
+    Raises:
+        OSError: The disk has no room for the rows.
+        ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
+    """
+    queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
+    if evaluation_set.candidates is not None:
+        return _measure_candidates(retriever, queries, evaluation_set, evaluation_set.candidates, config)
+    columns = compared_columns(evaluation_set, config.seed)
+    large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
+    compared = KeptRows(columns, scratch if large else None)
+    whole = [KeptRows(np.arange(len(evaluation_set.passage_rows)), scratch)] if keep else []
+    shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
+    ranking = rank(queries, shards, evaluation_set, retriever.scores)
+    pairs = _entropies(retriever, queries, compared.rows(), evaluation_set, config)
+    encoded = (queries, whole[0].rows()) if whole else None
+    return _set_scores(evaluation_set, pairs, ranking, encoded)
+
+
+def _measure_candidates(
+    retriever: Retriever,
+    queries: FloatArray,
+    evaluation_set: EvaluationSet,
+    candidates: IntArray,
+    config: EvalConfig,
+) -> SetScores:
+    compared = compared_columns(evaluation_set, config.seed)
+    columns = np.union1d(compared, candidates[candidates >= 0])
+    rows = evaluation_set.passage_rows[columns]
+    passages = retriever.encode(evaluation_set.collection, "passages", rows)
+    check_count(passages, len(columns), "passage", evaluation_set)
+    ranking = rerank(queries, passages, columns, candidates, retriever.scores)
+    own = passages[np.searchsorted(columns, compared)]
+    return _set_scores(evaluation_set, _entropies(retriever, queries, own, evaluation_set, config), ranking)
+
+
+def _entropies(
+    retriever: Retriever,
+    queries: FloatArray,
+    compared: FloatArray,
+    evaluation_set: EvaluationSet,
+    config: EvalConfig,
+) -> NDArray[np.float64]:
+    return contrastive_entropy(
+        queries,
+        compared,
+        evaluation_set,
+        scores=retriever.scores,
+        negatives=config.negatives,
+        draws=draws_of(retriever.scores, config.draws),
+        seed=config.seed,
+    )
+
+
+def _set_scores(
+    evaluation_set: EvaluationSet,
+    pairs: NDArray[np.float64],
+    ranking: Ranking,
+    encoded: tuple[FloatArray, FloatArray] | None = None,
+) -> SetScores:
+    metrics = {CONTRASTIVE_ENTROPY: means_by_query(pairs, evaluation_set)}
+    metrics |= ranking_metrics(ranking, evaluation_set)
+    return SetScores(evaluation_set, metrics, pairs, encoded, ranking)
