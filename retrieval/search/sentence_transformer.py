@@ -196,27 +196,11 @@ def sentence_transformer_retriever(
     Raises:
         ConfigError: The model cannot be loaded, or its scores are not inner products of its vectors.
     """
-    from sentence_transformers import SentenceTransformer
-
     check_folder(model)
     check_parts(str(model))
     if kind_of(str(model)) != VECTORS:
         raise ConfigError(f"{model}: a {kind_of(str(model))} gives texts no dense vectors; give a bi-encoder")
-    try:
-        loaded = SentenceTransformer(str(model), device=device)
-    except Exception as error:  # libraries that read weights raise whatever their parsers do
-        reason = first_line(error) or type(error).__name__
-        raise ConfigError(f"{model}: not loadable as a sentence-transformers model: {reason}") from error
-    check_weights(str(model), str(model))
-    if hasattr(loaded.tokenizer, "pad_token"):
-        give_padding(loaded.tokenizer, str(model))
-        check_words(loaded.tokenizer, str(model))
-        transformer = loaded.transformers_model
-        table = None if transformer is None else transformer.get_input_embeddings()
-        rows = getattr(table, "num_embeddings", None)
-        if rows is not None:
-            check_vocabulary(loaded.tokenizer, rows, f"{model}: ")
-    _check_encoding(loaded, str(model))
+    loaded = _loaded(str(model), device)
     measure = similarity or loaded.similarity_fn_name or "cosine"
     if measure not in SIMILARITIES:
         raise ConfigError(
@@ -231,6 +215,32 @@ def sentence_transformer_retriever(
         block=block,
         precision=precision,
     )
+
+
+def _loaded(source: str, device: str | None) -> Any:
+    """The model, once its weights, its tokenizer and its vectors have been found sound.
+
+    Raises:
+        ConfigError: It cannot be loaded, or one of them is not.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        loaded = SentenceTransformer(source, device=device)
+    except Exception as error:  # libraries that read weights raise whatever their parsers do
+        reason = first_line(error) or type(error).__name__
+        raise ConfigError(f"{source}: not loadable as a sentence-transformers model: {reason}") from error
+    check_weights(source, source)
+    if hasattr(loaded.tokenizer, "pad_token"):
+        give_padding(loaded.tokenizer, source)
+        check_words(loaded.tokenizer, source)
+        transformer = loaded.transformers_model
+        table = None if transformer is None else transformer.get_input_embeddings()
+        rows = getattr(table, "num_embeddings", None)
+        if rows is not None:
+            check_vocabulary(loaded.tokenizer, rows, f"{source}: ")
+    _check_encoding(loaded, source)
+    return loaded
 
 
 def _check_encoding(model: Any, named: str) -> None:

@@ -14,6 +14,7 @@ from sweeps.fitting.laws import law_help
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeps.fitting.groups import FitFile
     from sweeps.fitting.points import Columns
     from sweeps.table.cells import LeftOut
 
@@ -94,33 +95,24 @@ def run(
     strict: StrictOption = False,
 ) -> None:
     """Fit a scaling law: parameters, intervals, hold-out error, diagnostics."""
-    from retrieval.errors import ConfigError
-    from sweeps.fitting.attack_cost import is_attack_cost, with_attack_cost
     from sweeps.fitting.groups import ALONE, fit_groups, split
-    from sweeps.fitting.laws import growing
     from sweeps.fitting.points import Columns
     from sweeps.fitting.present import describe_file
     from sweeps.fitting.result import FitOptions
 
-    if grows and chance is not None:
-        raise ConfigError(f"--chance {chance:g}: what --grows has no chance level; leave one of the two out")
-    law = growing(law) if grows else law
+    law = _growing(law, chance) if grows else law
     wanted = [(*shared.sizes(text), None) for text in predict or []]
     loaded, source = shared.load(runs, table, wandb, where)
     frame, metric = _complemented(loaded, y or metric) if complement else (loaded, y or metric)
-    unreached: list[LeftOut] = []
-    if is_attack_cost(metric):
-        frame, unreached = with_attack_cost(frame, metric, drop_invalid)
+    frame, unreached = _with_costs(frame, metric, drop_invalid)
     columns = shared.columns_of(frame, [metric], Columns(n, d, seed_column, run_column))
-    frame, dropped = _valid(frame, metric, law, columns) if drop_invalid else (frame, [])
-    dropped = [*unreached, *dropped]
-    shared.tell(dropped)
+    frame, invalid = _valid(frame, metric, law, columns) if drop_invalid else (frame, [])
+    shared.tell(dropped := [*unreached, *invalid])
     apart = _held_out(frame, held_out)
     options = FitOptions(loss, huber_scale, unit, starts, level, bootstrap, seed, chance)
     groups = {ALONE: frame} if by is None else split(frame, by)[0]
-    observed = {
-        name: _observed(rows[apart[rows.index]], metric, law, columns) for name, rows in groups.items()
-    }
+    rest = {name: rows[apart[rows.index]] for name, rows in groups.items()}
+    observed = {name: _observed(rows, metric, law, columns) for name, rows in rest.items()}
     with shared.progress_bar("bootstrap") as step:
         file = fit_groups(
             frame, by, law=law, metric=metric, columns=columns, options=options, progress=step, held_out=apart
@@ -131,11 +123,35 @@ def run(
     }
     file = replace(file, groups=fits, source=replace(source, held_out=held_out)).without(dropped)
     shared.write(out, file, describe_file(file))
-    found = {warning.code for fit in fits.values() for warning in fit.warnings if warning.level == "error"}
-    if strict and (found or file.refused):
+    if strict:
+        _exit_if_unsound(file)
+
+
+def _exit_if_unsound(file: FitFile) -> None:
+    """Exit with 1 on a diagnostic of level error or a refused group."""
+    warnings = (warning for fit in file.groups.values() for warning in fit.warnings)
+    found = {warning.code for warning in warnings if warning.level == "error"}
+    if found or file.refused:
         reasons = [*sorted(found), *(f"{name} refused" for name in file.refused)]
         typer.echo(f"--strict: {', '.join(reasons)}", err=True)
         raise typer.Exit(1)
+
+
+def _growing(law: str, chance: float | None) -> str:
+    """The law of what grows over the axes of ``law``."""
+    from retrieval.errors import ConfigError
+    from sweeps.fitting.laws import growing
+
+    if chance is not None:
+        raise ConfigError(f"--chance {chance:g}: what --grows has no chance level; leave one of the two out")
+    return growing(law)
+
+
+def _with_costs(frame: pd.DataFrame, metric: str, drop_invalid: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The table with the cost of an attack, where ``metric`` is one, and the rows that have none."""
+    from sweeps.fitting.attack_cost import is_attack_cost, with_attack_cost
+
+    return with_attack_cost(frame, metric, drop_invalid) if is_attack_cost(metric) else (frame, [])
 
 
 def _complemented(frame: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
