@@ -17,6 +17,7 @@ from retrieval.data.testset import EvaluationSet, IntArray, build_evaluation_set
 from retrieval.errors import ParetrieveError
 from retrieval.evaluation.adversarial.adversarial_set import Target
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of
+from retrieval.evaluation.adversarial.records import Attacked, load_attacked, save_attacked
 from retrieval.evaluation.contrastive_entropy import (
     compared_columns,
     contrastive_entropy,
@@ -124,6 +125,13 @@ def test_all_candidates_ranked_anew_are_the_whole_ranking(make_set: MakeSet) -> 
     assert (np.diff(found.scores) <= 0).all()
     with pytest.raises(ParetrieveError, match="NaN or infinity"):
         rerank(queries, passages, np.arange(60), some, ByPair(constant=math.nan))
+
+
+def test_a_passage_without_a_similarity_is_read_as_it_was_written(tmp_path: Path) -> None:
+    entry = Attacked("q", "p", 7, 5, None, (), "a text", "a text")
+    save_attacked([entry], tmp_path / "attack.jsonl")
+    assert "similarity" not in (tmp_path / "attack.jsonl").read_text()
+    assert load_attacked(tmp_path / "attack.jsonl") == [entry]
 
 
 def test_ranks_of_an_attack_are_among_the_candidates(make_set: MakeSet) -> None:

@@ -129,6 +129,36 @@ def test_a_roberta_joins_pairs_its_own_way(texts: list[str], tokenizer: Any, tmp
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["distilbert", "llama", "modernbert"])
+def test_other_architectures_score_by_their_own_classifier(
+    texts: list[str], tokenizer: Any, architecture: str
+) -> None:
+    config = ModelConfig(
+        family="cross-encoder", architecture=architecture, layers=2, hidden=32, heads=2, init="scratch"
+    )
+    scorer: CrossEncoder = build_scorer(config, tokenizer, seed=3, precision="32").eval()  # type: ignore[assignment]
+    queries, passages = split(texts)
+    batch = batch_of(passages, tokenizer, LENGTHS[1])
+    offset = torch.zeros(len(batch.ids), 32, requires_grad=True)
+    query = scorer(batch_of(queries, tokenizer, LENGTHS[0]))
+    found = scorer.pair_scores(query, scorer(batch, offset))
+    (gradient,) = torch.autograd.grad(found.sum(), offset)
+    assert float(gradient[batch.real].abs().sum()) > 0
+    joining = scorer.template.joining(tokenizer)
+    with torch.no_grad():
+        expected = [
+            # One pair at a time: padding cannot matter.
+            scorer.model(
+                **joining(*pair, truncation="only_second", max_length=53, return_tensors="pt")
+            ).logits  # type: ignore[operator]
+            for pair in zip(queries, passages, strict=True)
+        ]
+    assert max(len(ids) for ids in joining(queries)["input_ids"]) <= LENGTHS[0]
+    shorter = [row for row, ids in enumerate(tokenizer(passages)["input_ids"]) if len(ids) <= LENGTHS[1]]
+    assert len(shorter) > 4
+    assert found.detach()[shorter].numpy() == pytest.approx(torch.cat(expected)[shorter, 0].numpy(), abs=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_offsets_move_scores_with_a_gradient(texts: list[str], tokenizer: Any, precision: str) -> None:
     scorer = cross_encoder(tokenizer, precision)

@@ -56,7 +56,7 @@ class Attacked:
 
 
 def save_attacked(attacked: list[Attacked], path: Path) -> None:
-    """Write one JSON object a line, with the fields of :class:`Attacked`; ``trace`` where there is one."""
+    """Write one JSON object a line, with the fields of :class:`Attacked` that are not ``None``."""
     objects = (asdict(entry) for entry in attacked)
     kept = ({name: value for name, value in each.items() if value is not None} for each in objects)
     lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in kept)
@@ -105,7 +105,7 @@ def _parse(line: str, where: str) -> Attacked:
             passage_id=str(value["passage_id"]),
             rank_before=int(value["rank_before"]),
             rank_after=int(value["rank_after"]),
-            similarity=None if value["similarity"] is None else float(value["similarity"]),
+            similarity=None if value.get("similarity") is None else float(value["similarity"]),
             words=words,
             old_text=str(value["old_text"]),
             new_text=str(value["new_text"]),
