@@ -89,7 +89,7 @@ class ModelConfig:
     )
     temperature: float | None = knob(
         None,
-        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products and for "
+        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products, 0.3 for "
         "multi-vector. 1 with similarity=dot is the setting of arXiv 2403.18684.",
         above=0,
     )
@@ -144,6 +144,9 @@ TEMPERATURE = 0.1
 
 TOKEN_DIMENSION = 128
 """Numbers in the vector of a token, as in ColBERT."""
+
+TOKEN_TEMPERATURE = 0.3
+"""Of sums of cosines (docs/logbook/2026-11-27-multi-vector.md)."""
 
 
 class Vectors(NamedTuple):

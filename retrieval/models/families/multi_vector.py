@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import TOKEN_DIMENSION
+from retrieval.config.model import TOKEN_DIMENSION, TOKEN_TEMPERATURE
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.data.testset import IntArray
@@ -43,7 +43,7 @@ class MultiVector(Scorer):
 
     def __init__(self, backbone: nn.Module, config: ModelConfig, precision: str = "32") -> None:
         super().__init__(backbone, config, precision)
-        self.temperature = config.temperature or 1.0
+        self.temperature = config.temperature or TOKEN_TEMPERATURE
         self.dimension = config.token_dimension or TOKEN_DIMENSION
         weight = torch.randn(self.dimension, self.hidden) * self.hidden**-0.5
         self.layers = nn.ModuleList([dense(weight, None, TOKENS)])
