@@ -145,6 +145,23 @@ def test_passages_that_fooled_a_dual_encoder_are_replayed(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_run_judges_negatives_and_is_no_miner(tmp_path: Path) -> None:
+    places = (f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}", "train.precision=32")
+    config = composed(*SMALL, *SHORT, *places, *FAMILY, "eval=none")
+    run_cell(config)
+    folder = directory_of(config).path
+    judging = ("strategy=denoising", f"strategy.denoise.teacher={folder}", "eval=none")
+    result = run_cell(composed(*SMALL, *SHORT, *places, *judging))
+    assert result["negatives/judged"] > 0
+    with pytest.raises(ConfigError, match="scores pairs by a pass each and cannot search a corpus"):
+        run_cell(
+            composed(*SMALL, *SHORT, *places, "strategy=hard-negative", f"strategy.hard.source={folder}")
+        )
+    with pytest.raises(ConfigError, match="scores pairs by a pass each and cannot search; use bm25"):
+        run_cell(composed(*SMALL, *SHORT, *places, *FAMILY, f"eval.first_stage={folder}", "train.steps=2"))
+
+
+@pytest.mark.slow
 def test_a_librarys_own_model_is_measured_as_the_library_measures_it(tmp_path: Path) -> None:
     config = composed(*SMALL, f"cache={tmp_path / 'cache'}", *FAMILY)
     suite = sources.prepare(config.data, tmp_path / "cache")
