@@ -44,7 +44,7 @@ class ModelConfig:
     family: str = knob(
         "dual-encoder",
         "How a query and a passage score: dual-encoder (a vector each), multi-vector (a vector a token), "
-        "cross-encoder (one pass of both).",
+        "sparse (a weight a word), cross-encoder (one pass of both).",
     )
     architecture: str = knob(
         "bert", "Architecture with init=scratch; docs/backbones.md.", choices=ARCHITECTURES.names
@@ -89,8 +89,8 @@ class ModelConfig:
     )
     temperature: float | None = knob(
         None,
-        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products, 0.3 for "
-        "multi-vector. 1 with similarity=dot is the setting of arXiv 2403.18684.",
+        "Scores are divided by it; null: 0.1, but 1 for a checkpoint that scores by inner products and for "
+        "sparse, 0.3 for multi-vector. 1 with similarity=dot is the setting of arXiv 2403.18684.",
         above=0,
     )
     token_dimension: int | None = knob(
@@ -116,6 +116,25 @@ class ModelConfig:
         "negatives.",
         minimum=0,
         families=PAIR_FAMILIES,
+    )
+    regulariser: str = knob(
+        "flops",
+        "What keeps weights of words few: flops, Σ of squared mean weights; l1, Σ of mean weights.",
+        choices=("flops", "l1", "none"),
+        families=("sparse",),
+    )
+    query_regularisation: float = knob(
+        3e-4, "Weight of the regulariser of queries.", minimum=0, families=("sparse",)
+    )
+    passage_regularisation: float = knob(
+        1e-4, "Weight of the regulariser of passages.", minimum=0, families=("sparse",)
+    )
+    regularisation_steps: float = knob(
+        1 / 3,
+        "Share of the steps over which these weights rise, with its square, from 0.",
+        minimum=0,
+        maximum=1,
+        families=("sparse",),
     )
     dropout: float = knob(0.0, "Share of activations that training drops.", minimum=0, below=1)
     adapter: str = knob(

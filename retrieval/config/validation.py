@@ -59,7 +59,7 @@ def validate(config: DictConfig) -> Config:
 def _model(config: Config) -> None:
     model = config.model
     if model.family != ModelConfig.family:
-        FAMILIES[model.family]
+        FAMILIES[model.family].check(model)
     if has_own_keys(model.family):
         for key, default in unread_keys(model.family).items():
             if getattr(model, key) != default:

@@ -131,6 +131,13 @@ class TokenBatch(OnDevice, Counted):
             blocks.append(Block(own, mask, int(self.sizes[group.first + group.count - 1])))
         return blocks
 
+    def packed(self, blocks: list[Block]) -> Tensor:
+        """Values by token, ``[T, …]``, of what :meth:`blocks` gives; blank ones are zero.
+
+        Gradients are passed on.
+        """
+        return self._route.to_tokens(torch.cat([block.values.flatten(0, 1) for block in blocks]))
+
     def per_sequence(self, function: Callable[..., Tensor], *values: Tensor) -> Tensor:
         """Values by token, ``[T]``, that follow from those of its whole sequence; blank ones are zero.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from retrieval.data.arrays import FloatArray, scratch_array
 from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.models.scores import Statistics
 from retrieval.search.ranking import check_count
 from retrieval.search.retriever import Retriever, texts_at_once
 
@@ -40,11 +41,15 @@ class KeptRows:
         if start == 0:
             shape = (len(self._columns), *shard.shape[1:])
             if self._folder is None:
-                self._rows = np.empty(shape, dtype=np.float32)
+                self._rows = np.zeros(shape, dtype=np.float32)
             else:
                 self._rows = scratch_array(self._folder, np.float32, shape)
         if first < last:
-            self._rows[first:last] = shard[self._columns[first:last] - start]
+            wanted = shard[self._columns[first:last] - start]
+            wider = wanted.shape[1] - self._rows.shape[1] if wanted.ndim > 2 else 0
+            if wider > 0:  # how long a row is may be known only when texts are encoded
+                self._rows = np.pad(self._rows, [(0, 0), (0, wider), (0, 0)])
+            self._rows[(slice(first, last), *map(slice, wanted.shape[1:]))] = wanted
 
     def rows(self) -> FloatArray:
         """The rows, float32[n, …], once all shards have been taken."""
@@ -69,7 +74,7 @@ def encoded_set(
 
 
 def encoded_shards(
-    retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows]
+    retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows | Statistics]
 ) -> Iterator[FloatArray]:
     """Rows float32[n, …] of a pool in its order, encoded ``size`` passages at a time, or fewer large ones.
 

@@ -1,6 +1,6 @@
 """One retriever on one evaluation set: contrastive entropy and a ranking, query by query."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from retrieval.evaluation.contrastive_entropy import (
     means_by_query,
 )
 from retrieval.evaluation.encoded import KeptRows, encoded_shards
+from retrieval.models.scores import Statistics
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
 from retrieval.search.ranking import Ranking, check_count, rank, ranking_metrics
 from retrieval.search.reranking import rerank
@@ -35,6 +36,8 @@ class SetScores:
     """Its queries float32[q, …] and pool float32[p, …], where they were kept for an attack."""
     ranking: Ranking | None = None
     """What ranking metrics are of, where the set was ranked."""
+    statistics: dict[str, float] = field(default_factory=dict)
+    """What the family tells of the rows."""
 
 
 def measure(
@@ -62,11 +65,16 @@ def measure(
     large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
     compared = KeptRows(columns, scratch if large else None)
     whole = [KeptRows(np.arange(len(evaluation_set.passage_rows)), scratch)] if keep else []
-    shards = encoded_shards(retriever, evaluation_set, config.shard, [compared, *whole])
+    statistics = retriever.scores.statistics()
+    takers: list[KeptRows | Statistics] = [compared, *whole]
+    if statistics is not None:
+        takers.append(statistics)
+    shards = encoded_shards(retriever, evaluation_set, config.shard, takers)
     ranking = rank(queries, shards, evaluation_set, retriever.scores)
     pairs = _entropies(retriever, queries, compared.rows(), evaluation_set, config)
     encoded = (queries, whole[0].rows()) if whole else None
-    return _set_scores(evaluation_set, pairs, ranking, encoded)
+    found = _set_scores(evaluation_set, pairs, ranking, encoded)
+    return found if statistics is None else replace(found, statistics=statistics.metrics(queries))
 
 
 def _measure_candidates(

@@ -194,6 +194,7 @@ def evaluate_suite(
         metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
     metrics |= _means_over_domains(metrics, list(scores))
     draws = draws_of(retriever.scores, config.draws)
+    metrics |= scores["eff"].statistics
     metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(draws)}
     about = {"eval/first_stage": stage_name(config)} if by_pair else {}
     return Measured(metrics, scores, about=about, work=retriever.scores.work)

@@ -26,6 +26,9 @@ VECTORS = "SentenceTransformer"
 ADAPTER = "adapter_config.json"
 """The file that makes a folder one of an adapter, by peft's name."""
 
+TRANSFORMERS = ("Transformer", "MLMTransformer")
+"""First modules that are a model of transformers; the second is an old name of one with its head."""
+
 WITH_FILES = ("Transformer", "Pooling", "Dense", "LayerNorm")
 """Modules that are nothing without their folder."""
 
@@ -47,6 +50,8 @@ class Checkpoint:
     similarity: str | None = None
     lengths: tuple[int | None, int | None] | None = None
     """Tokens that a query and a passage keep, ``None`` where that is left to the tokenizer."""
+    listed: tuple[tuple[str, str], ...] = ()
+    """Names and folders of all modules after the transformer."""
     left: tuple[str, ...] = ()
     """What the folder has and no run can express, in words."""
 
@@ -171,7 +176,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         return Checkpoint(source, place, _plain_pooling(source), left=tuple(_head(source)))
     modules = [(str(each["type"]).rsplit(".", 1)[-1], str(each.get("path") or "")) for each in listed]
     (first, place), *others = modules
-    if first != "Transformer":
+    if first not in TRANSFORMERS:
         raise ConfigError(
             f"{source}: its first module is {first}, no transformer that can be trained; "
             "give another checkpoint"
@@ -204,6 +209,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         _prompts(own),
         own.get("similarity_fn_name"),
         _lengths(basic),
+        tuple(others),
         tuple(left),
     )
 

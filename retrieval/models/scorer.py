@@ -75,6 +75,14 @@ class Scorer(nn.Module, ABC):
         self.prompts = prompts_of(config, None)
         """Text before each query and each passage; the tokens that are encoded have it already."""
 
+    @classmethod
+    def check(cls, model: ModelConfig) -> None:
+        """Refuse a configuration that the family cannot train.
+
+        Raises:
+            ConfigError: Names the key, the value, the valid ones.
+        """
+
     def adopt(self, checkpoint: Checkpoint) -> list[str]:
         """Take over what a checkpoint holds beside its backbone, and return in words what is left out.
 

@@ -17,6 +17,18 @@ from retrieval.models.flops import Work
 _TINY = np.finfo(np.float32).tiny
 
 
+class Statistics(ABC):
+    """What a family tells of the rows of an evaluation set beside their scores."""
+
+    @abstractmethod
+    def take(self, rows: FloatArray, start: int) -> None:
+        """Take rows float32[m, …] of passages, the next ones of the pool, from position ``start`` on."""
+
+    @abstractmethod
+    def metrics(self, queries: FloatArray) -> dict[str, float]:
+        """Keys and values for ``result.json``, of rows of queries and of all passages that were taken."""
+
+
 class Scores(ABC):
     """Scores of rows ``[n, …]`` of queries with rows ``[m, …]`` of passages, float32 all of them."""
 
@@ -47,6 +59,10 @@ class Scores(ABC):
     def search(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """What :meth:`matrix` gives, in an exact search: large blocks, all threads."""
         return self.matrix(queries, passages)
+
+    def statistics(self) -> Statistics | None:
+        """A new collector of what the family tells of rows; ``None``: nothing."""
+        return None
 
     def cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """How alike the passages of two lists are, pair by pair, at most 1: ``[n]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -62,11 +63,16 @@ class Shape:
     interaction: int = 0
     """Multiply-adds of a score for each pair of tokens, where a text has a vector a token."""
     biases_after: int = 0
+    words: int = 0
+    """Logits of a token, where the head of the model gives one for each word."""
 
     @classmethod
-    def of(cls, model: Model) -> Shape:
-        """The shape that a configuration means: its checkpoint's, where that is in a local folder."""
-        return _described(model, _ANY)[0] if _is_built(model) else _of_size(model)
+    def of(cls, model: Model, words: int) -> Shape:
+        """The shape that a configuration means: its checkpoint's, where that is in a local folder.
+
+        ``words``: those of a tokenizer trained on the collection.
+        """
+        return _described(model, words)[0] if _is_built(model) else _of_size(model)
 
     def scoring(self, query: float, passages: float) -> float:
         """FLOPs of the scores of a query with passages of so many tokens together."""
@@ -120,7 +126,10 @@ _ANY = 1
 
 
 def _described(model: Model, words: int) -> tuple[Shape, dict[str, int], int]:
-    values = asdict(model) if isinstance(model, ModelConfig) else OmegaConf.to_container(model, resolve=True)
+    built = asdict(model) if isinstance(model, ModelConfig) else OmegaConf.to_container(model, resolve=True)
+    values = cast(dict[str, Any], built)
+    if not _is_local(model):
+        values["init"] = "scratch"  # what is on the hub is not looked at
     return _counted(json.dumps(values, sort_keys=True), words)
 
 
@@ -129,6 +138,7 @@ def _counted(model: str, words: int) -> tuple[Shape, dict[str, int], int]:
     """Shape, sizes and words of a model (as JSON) of any architecture, counted as a run counts them."""
     import numpy as np
 
+    from retrieval.models.architecture import MASKED_WORDS
     from retrieval.models.families import unloaded_scorer
     from retrieval.models.flops import Work
 
@@ -138,10 +148,12 @@ def _counted(model: str, words: int) -> tuple[Shape, dict[str, int], int]:
     # FLOPs of a token without attention, and of a text without tokens, at two a weight.
     weights, after = (int(scorer.flops(work)) // 2 for work in (Work(tokens=1), Work(sequences=1)))
     layers, hidden = int(backbone.num_hidden_layers), scorer.hidden  # type: ignore[union-attr, arg-type]
-    (*_, dimension) = scorer.row_shape(1)
+    first, *others = scorer.row_shape(1)
+    dimension = (first or ASSUMED_ROWS) * math.prod(others)
     token = np.ones(1, np.int64)
     interaction = int(scorer.scoring_work(token, token).other) // 2
-    shape = Shape(layers, hidden, weights, after, dimension, interaction)
+    with_logits = len(scorer.word_table) if scorer.head == MASKED_WORDS else 0
+    shape = Shape(layers, hidden, weights, after, dimension, interaction, with_logits)
     sizes = {f"size/params_{part}": number for part, number in counted.items()}
     return shape, sizes, len(scorer.word_table)
 
@@ -156,6 +168,8 @@ def _sizes(non_embedding: int, embedding: int) -> dict[str, int]:
 
 def _is_built(model: Model) -> bool:
     """Whether a model is built without its weights: one that is no BERT from scratch, where that can be."""
+    if str(model.family) not in (ModelConfig.family, MULTI_VECTOR, *PAIR_FAMILIES):
+        return True
     if model.init == "scratch":
         return str(model.architecture) != ModelConfig.architecture or str(model.adapter) != NO_ADAPTER
     return _is_local(model)
@@ -178,6 +192,14 @@ ACTIVATION_BYTES = {"bf16": 48, "32": 80}
 DROPOUT_BYTES = 24
 """More of them with dropout: masks and room (0.06 to 0.1 GiB for BERT-mini, before halves of layers became
 operations of their own, which keep the masks alone)."""
+
+
+LOGIT_BYTES = 24
+"""Kept per text and word in a training step where a text has a weight for each word: maxima, their tokens,
+functions of them and gradients."""
+
+ASSUMED_ROWS = 256
+"""First number of the shape of a text's row in host memory, where it is known only when texts are encoded."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +306,8 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
 
     ``precision``: ``bf16`` or ``32``, of the activations.
     """
-    shape, strategy = Shape.of(config.model), strategy_of(cast(Config, config).strategy)
+    shape = Shape.of(config.model, contents.vocabulary)
+    strategy = strategy_of(cast(Config, config).strategy)
     if str(config.model.family) in PAIR_FAMILIES:
         return pair_workload(config, contents, shape, precision)
     query = shape.flops(contents.query, contents.query_square)
@@ -316,6 +339,7 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
         measured *= 2  # once for all runs that start from the same weights; which is first is not known
     most_passages = 1 + strategy.hard_negatives
     most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
+    most_texts = sum(counts.values()) * (1 + most_passages)
     at_once = min(1.0, (mini_batch_size or sequences) / sequences)
     kept = activation_bytes(config, precision)
     texts = (contents.test_queries + contents.test_passages) / sets
@@ -324,6 +348,6 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
         step_tokens,
         step_flops,
         measured,
-        kept * at_once * most_tokens * shape.layers * shape.hidden,
+        kept * at_once * most_tokens * shape.layers * shape.hidden + LOGIT_BYTES * most_texts * shape.words,
         shape.rows(texts, longest),
     )

@@ -228,9 +228,9 @@ def estimate(
     ``contents``: what its data are like, ``None`` = typical; ``calibration``: what a probe of the cores
     found, ``None`` = :data:`RATES` as they are.
     """
-    shape, train = Shape.of(config.model), config.train
-    on_cores = device is None and not gpu
     contents = contents or assumed_contents(config)
+    shape, train = Shape.of(config.model, contents.vocabulary), config.train
+    on_cores = device is None and not gpu
     work = workload(config, contents, core_precision(train) if on_cores else "bf16")
     embedding = contents.vocabulary * shape.hidden
     if on_cores:
