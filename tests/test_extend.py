@@ -134,7 +134,7 @@ def test_a_family_trains_and_is_measured(distribution: Path) -> None:
         "train.steps=30",
     )
     refused = python(distribution, "train.py", *common, "model.family=oracle", status=2)
-    assert "model.family=oracle is not known; valid: distance, dual-encoder" in refused
+    assert "model.family=oracle is not known; valid: cross-encoder, distance, dual-encoder" in refused
     results = []
     for family in ("distance", "dual-encoder"):
         python(distribution, "train.py", *common, f"model.family={family}")
