@@ -80,7 +80,9 @@ def _separated(file: IO[str], separator: str, path: Path) -> pd.DataFrame:
     names = pd.read_csv(StringIO(text), header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
     twice = names[names.str.strip().duplicated()]
     if len(twice):
-        raise TableError(f"{path}: column {twice.iloc[0].strip()!r} stands in the table twice; rename or remove one")
+        raise TableError(
+            f"{path}: column {twice.iloc[0].strip()!r} stands in the table twice; rename or remove one"
+        )
     frame: pd.DataFrame = pd.read_csv(StringIO(text), **options)
     return frame
 
