@@ -22,7 +22,8 @@ from retrieval.run.manifest import cpu_model
 from retrieval.run.processor import CPUINFO, bfloat16_is_fast, instruction_sets
 from retrieval.run.resources import available_cores
 from retrieval.training.strategy import strategy_of
-from sweeps.launch.facts import Contents, Shape, assumed_contents, parameters, workload
+from sweeps.launch.facts import Shape, parameters
+from sweeps.launch.workload import Contents, assumed_contents, workload
 
 POINTS = "points.json"
 WIDTHS = (128, 256, 512)

@@ -18,11 +18,12 @@ from retrieval.run.resources import available_cores, available_gpus, available_m
 from retrieval.training.prepared import TRAIN, PreparedData, prepare
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
-from sweeps.launch.facts import Contents, assumed_contents, facts, parameters, workload
+from sweeps.launch.facts import facts, parameters
 from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration, estimate
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate
 from sweeps.launch.sweep import Options, make_cells
+from sweeps.launch.workload import Contents, assumed_contents, workload
 
 ENCODER_BYTES, CHECKPOINT_BYTES = 4, 12
 """A parameter in ``model/``, and in a checkpoint with both moments of AdamW; while a run goes on, in two."""

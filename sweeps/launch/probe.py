@@ -25,8 +25,8 @@ from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
 from sweeps.launch import need
-from sweeps.launch.facts import Contents
 from sweeps.launch.need import PAIRS, START_SECONDS, Calibration, Point, estimate
+from sweeps.launch.workload import Contents
 
 LENGTHS = (13, 36)
 """Tokens of a query and of a passage."""

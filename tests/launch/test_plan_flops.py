@@ -10,9 +10,9 @@ from retrieval.config import StrategyConfig
 from retrieval.config.knobs import choices
 from retrieval.config.strategy import STRATEGIES
 from retrieval.pipeline import run_cell
-from sweeps.launch.facts import workload
 from sweeps.launch.need import PROXY_SECONDS, estimate
 from sweeps.launch.plan import read_contents
+from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import Compose, cache, small  # noqa: F401
 
 # Every text is longer than these, so all are of one length and the plan can be exact.

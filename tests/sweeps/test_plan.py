@@ -22,10 +22,10 @@ from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
 from sweeps.launch.compose import compose_command
-from sweeps.launch.facts import Contents, workload
 from sweeps.launch.need import ACCELERATORS, Calibration, Point, estimate, known_calibration
 from sweeps.launch.plan import critical, plan_sweep, read_contents
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
+from sweeps.launch.workload import Contents, workload
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
 
