@@ -56,3 +56,11 @@ def contained(keys: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[
     places = np.searchsorted(ascending, keys)
     found: NDArray[np.bool_] = ascending[np.minimum(places, len(ascending) - 1)] == keys
     return found
+
+
+def wider(rows: FloatArray, width: int) -> FloatArray:
+    """``rows`` float32[n, k, …], their second dimension filled up with zeros where it is below ``width``."""
+    missing = width - rows.shape[1]
+    if missing <= 0:
+        return rows
+    return np.pad(rows, [(0, 0), (0, missing), *[(0, 0)] * (rows.ndim - 2)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.data.arrays import FloatArray, scratch_array
+from retrieval.data.arrays import FloatArray, scratch_array, wider
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.models.scores import Statistics
 from retrieval.search.ranking import check_count
@@ -46,9 +46,8 @@ class KeptRows:
                 self._rows = scratch_array(self._folder, np.float32, shape)
         if first < last:
             wanted = shard[self._columns[first:last] - start]
-            wider = wanted.shape[1] - self._rows.shape[1] if wanted.ndim > 2 else 0
-            if wider > 0:  # how long a row is may be known only when texts are encoded
-                self._rows = np.pad(self._rows, [(0, 0), (0, wider), (0, 0)])
+            if wanted.ndim > 2:  # how long a row is may be known only when texts are encoded
+                self._rows = wider(self._rows, wanted.shape[1])
             self._rows[(slice(first, last), *map(slice, wanted.shape[1:]))] = wanted
 
     def rows(self) -> FloatArray:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from retrieval.data.arrays import FloatArray
+from retrieval.data.arrays import FloatArray, wider
 from retrieval.data.layout import COUNT_MULTIPLE, group_tokens
 from retrieval.data.tokens import TokenStore
 from retrieval.models.scorer import Scorer
@@ -37,10 +37,7 @@ def encode_rows(
             for own in tqdm(batches, desc=describe, disable=describe is None, leave=False, mininterval=1.0):
                 batch = group_tokens(*store.gather(rows[own])).to(device)
                 encoded = scorer.to_host(scorer(batch))
-                if encoded.shape[1] > found.shape[1]:
-                    found = np.pad(
-                        found, [(0, 0), (0, encoded.shape[1] - found.shape[1])] + (found.ndim - 2) * [(0, 0)]
-                    )
+                found = wider(found, encoded.shape[1])
                 found[own, : encoded.shape[1]] = encoded
     finally:
         scorer.train(training)

@@ -14,7 +14,7 @@ import numpy as np
 
 from retrieval.config import AttackConfig, EvalConfig
 from retrieval.config.attack import ATTACKS, attack_file
-from retrieval.data.arrays import FloatArray
+from retrieval.data.arrays import FloatArray, wider
 from retrieval.data.testset import EvaluationSet, IntArray, take_queries
 from retrieval.errors import ConfigError
 from retrieval.evaluation.adversarial.adversarial_set import (
@@ -187,7 +187,9 @@ def _measure(
     changed = [index for index, edits in enumerate(adversarial.edits) if edits]
     new = np.array(old, dtype=np.float32)
     if changed:
-        new[changed] = model.encode_texts([adversarial.new_texts[index] for index in changed], "passages")
+        rows = model.encode_texts([adversarial.new_texts[index] for index in changed], "passages")
+        new = wider(new, rows.shape[1])
+        new[changed] = wider(rows, new.shape[1])
     reached = target_scores(pool, old), target_scores(pool, new)
     before, after = ranks_of(pool, reached)
     similarity = judge.cosines(adversarial, old, new)
