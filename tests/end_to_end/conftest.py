@@ -31,6 +31,17 @@ SMALL = (
     "logger=none",
 )
 
+ATTACK = (
+    "attack=wsra",
+    "attack.queries=3",
+    "attack.first_rank=21",
+    "attack.last_rank=50",
+    "attack.min_cosine=-1",
+    "attack.candidates=3",
+    "attack.tries=5",
+)
+"""An attack on so small a suite."""
+
 Compose = Callable[..., DictConfig]
 
 

@@ -20,7 +20,7 @@ from retrieval.evaluation.adversarial.records import load_attacked
 from retrieval.pipeline import run_cell
 from retrieval.run.identity import identity
 from tests.checkpoints import checkpoint_folder
-from tests.end_to_end.conftest import SMALL, Compose, composed
+from tests.end_to_end.conftest import ATTACK, SMALL, Compose, composed
 from tests.end_to_end.test_devices import trace
 from tests.end_to_end.test_run import directory_of
 
@@ -31,15 +31,6 @@ FAMILY = (
     "data.max_passage_length=20",
     "train.precision=32",
     "trainer.threads=1",
-)
-ATTACK = (
-    "attack=wsra",
-    "attack.queries=3",
-    "attack.first_rank=21",
-    "attack.last_rank=50",
-    "attack.min_cosine=-1",
-    "attack.candidates=3",
-    "attack.tries=5",
 )
 
 

@@ -16,21 +16,12 @@ from retrieval.run.directory import RunDirectory
 from sweeps.launch.facts import facts
 from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
-from tests.end_to_end.conftest import Compose
+from tests.end_to_end.conftest import ATTACK, Compose
 from tests.end_to_end.test_run import directory_of
 
 FAMILY = ("model.family=sparse", "trainer.threads=1", "train.precision=32")
 # Every text is longer than these, so all are of one length and the plan can be exact.
 LENGTHS = ("data.max_query_length=4", "data.max_passage_length=8")
-ATTACK = (
-    "attack=wsra",
-    "attack.queries=3",
-    "attack.first_rank=21",
-    "attack.last_rank=50",
-    "attack.min_cosine=-1",
-    "attack.candidates=3",
-    "attack.tries=5",
-)
 
 
 def test_a_run_is_planned_and_says_how_sparse_it_is(small: Compose) -> None:

@@ -29,22 +29,13 @@ from retrieval.pipeline import run_cell
 from retrieval.run.identity import identity
 from retrieval.search.ranking import top_k
 from retrieval.training.losses import contrastive_loss
-from tests.end_to_end.conftest import SMALL, composed
+from tests.end_to_end.conftest import ATTACK, SMALL, composed
 from tests.end_to_end.test_run import directory_of
 
 SIZE = 8
 FAMILY = "model.family=max-sim"
 SHORT = ("data.max_query_length=10", "data.max_passage_length=20", "trainer.threads=1")
 """Scores of a step are a number for every pair of tokens."""
-ATTACK = (
-    "attack=wsra",
-    "attack.queries=3",
-    "attack.first_rank=21",
-    "attack.last_rank=50",
-    "attack.min_cosine=-1",
-    "attack.candidates=3",
-    "attack.tries=5",
-)
 
 
 class MaxSim(Scorer):
