@@ -1,0 +1,1 @@
+"""Variations of queries, one file each; each registers itself."""
