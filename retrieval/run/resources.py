@@ -31,9 +31,18 @@ def available_gpus() -> list[str]:
         return [device.strip() for device in visible.split(",") if device.strip() not in ("", "-1")]
     if not Path("/proc/driver/nvidia").exists():
         return []
+    return _nvidia("index")
+
+
+def gpu_model() -> str:
+    """Names of this machine's NVIDIA GPUs, each once; empty where the driver does not tell them."""
+    return ", ".join(dict.fromkeys(_nvidia("name")))
+
+
+def _nvidia(field: str) -> list[str]:
     try:
         listing = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=20,

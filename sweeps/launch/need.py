@@ -4,97 +4,18 @@ Rough by design (a factor of two): what a probe of this machine (:mod:`sweeps.la
 it, and so does the scheduler, by what running cells report. Nothing here needs PyTorch.
 """
 
-import hashlib
-import json
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig
 
-import retrieval
 from retrieval.config import Config
-from retrieval.data.cache import digest, is_complete
-from retrieval.run.manifest import cpu_model
 from retrieval.run.processor import CPUINFO, bfloat16_is_fast, instruction_sets
-from retrieval.run.resources import available_cores
 from retrieval.training.strategy import strategy_of
+from sweeps.launch.calibration import Calibration
 from sweeps.launch.facts import Shape, parameters
 from sweeps.launch.workload import Contents, assumed_contents, workload
-
-POINTS = "points.json"
-WIDTHS = (128, 256, 512)
-LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 3, 16384
-MOST_THREADS = 8
-"""Threads whose speed-up is measured: all cores of the machine, but no more than these."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """Measured over estimated time on one core, at one width."""
-
-    hidden: int
-    train: float
-    encode: float
-    exponent: float | None = None
-    """t threads train t**exponent times as fast as one; ``None`` = not measured, the machine was busy."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a probe of this machine found, by ascending width."""
-
-    points: Sequence[Point]
-
-    def train(self, hidden: int) -> float:
-        """Factor on the estimated time of training."""
-        return math.exp(self._between(hidden, [math.log(point.train) for point in self.points]))
-
-    def encode(self, hidden: int) -> float:
-        """Factor on the estimated time of evaluation."""
-        return math.exp(self._between(hidden, [math.log(point.encode) for point in self.points]))
-
-    def exponent(self, hidden: int) -> float | None:
-        """Of the speed-up by threads in training; ``None`` where it was not measured."""
-        found = [point.exponent for point in self.points if point.exponent is not None]
-        return self._between(hidden, found) if len(found) == len(self.points) else None
-
-    def _between(self, hidden: int, values: Sequence[float]) -> float:
-        """Interpolated over the logarithm of the width; the outermost point's beyond the range."""
-        import numpy as np  # not when a sweep starts, which need not be calibrated
-
-        return float(np.interp(math.log(hidden), [math.log(point.hidden) for point in self.points], values))
-
-
-def calibration_folder(config: DictConfig) -> Path:
-    """Where the findings about this machine are: one folder a processor, PyTorch, precision and code."""
-    machine = [cpu_model(), probed_threads(), metadata.version("torch"), str(config.train.precision)]
-    key = digest([*machine, _code(), WIDTHS, LAYERS, PAIRS, STEPS])
-    return Path(config.cache) / "machine" / f"probe-{key[:16]}"
-
-
-def probed_threads() -> int:
-    """Threads whose speed-up over one a probe measures."""
-    return min(available_cores(), MOST_THREADS)
-
-
-def known_calibration(config: DictConfig) -> Calibration | None:
-    """What an earlier probe found; ``None`` where there was none."""
-    found = calibration_folder(config)
-    if not is_complete(found):
-        return None
-    points = json.loads((found / POINTS).read_text(encoding="utf-8"))
-    return Calibration([Point(**point) for point in points])
-
-
-def _code() -> str:
-    root = Path(retrieval.__file__).parent
-    files = sorted(path for part in ("models", "training") for path in (root / part).rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
 
 RATES = (("amx_bf16", 2e11), ("avx512f", 8e10), ("avx2", 4e10))
 """Sustained FLOP/s of one core in training at BERT-mini's width, by the best instruction set it has:
@@ -201,6 +122,10 @@ class Need:
     """GPUs that it takes, where it runs on GPUs."""
     exponent: float | None = None
     """t threads are t**exponent times as fast as one; ``None`` = :data:`EXPONENTS`."""
+    held: int = 0
+    """Bytes of parameters, optimiser state and activations: what it takes of a GPU's memory."""
+    busy: float | None = None
+    """Share of its time in which it keeps a GPU busy; ``None``: not measured."""
 
     @property
     def seconds(self) -> float:
@@ -226,8 +151,8 @@ def estimate(
 ) -> Need:
     """Need of the cell ``config`` on a GPU of this machine (``gpu``), on another ``device``, or on its cores.
 
-    ``contents``: what its data are like, ``None`` = typical; ``calibration``: what a probe of the cores
-    found, ``None`` = :data:`RATES` as they are.
+    ``contents``: what its data are like, ``None`` = typical; ``calibration``: what a probe of the cores, or
+    of the GPU, found; ``None`` = rates as they are assumed.
     """
     contents = contents or assumed_contents(config)
     shape, train = Shape.of(config.model, contents.vocabulary), config.train
@@ -246,7 +171,7 @@ def estimate(
     training, measuring, exponent = step * int(train.steps), work.evaluation_flops / rate, None
     proxies = strategy_of(cast(Config, config).strategy).trains_proxies(cast(Config, config))
     before = PROXY_SECONDS * int(train.batch_size) * int(train.steps) if proxies else 0.0
-    if calibration is not None and on_cores:
+    if calibration is not None and device is None:
         exponent = calibration.exponent(shape.hidden)
         training *= calibration.train(shape.hidden)
         measuring *= calibration.encode(shape.hidden)
@@ -261,6 +186,8 @@ def estimate(
         before=before,
         devices=int(config.trainer.devices),
         exponent=exponent,
+        held=int(held),
+        busy=None if calibration is None else calibration.busy(shape.hidden),
     )
 
 

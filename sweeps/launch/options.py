@@ -9,7 +9,7 @@ from retrieval.errors import ConfigError
 
 T = TypeVar("T")
 
-HOOKS = frozenset(("open", "worker", "prepare", "probe", "preload", "environment"))
+HOOKS = frozenset(("open", "worker", "prepare", "probe", "gpu_probe", "preload", "environment"))
 """Fields that are no keys of a configuration: what programs set."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from sweeps.launch.cells import Cell
+from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import Need
 
 SEARCH_BUDGET = 200_000
@@ -22,9 +23,9 @@ class Plan:
     threads: tuple[int, ...]
     """CPU threads of each cell."""
     units: tuple[int, ...]
-    """What each cell takes of ``capacity``: cores, or GPUs."""
+    """What each cell takes of ``capacity``: cores, or places on GPUs."""
     capacity: int
-    """Cores, or GPUs, that can be taken at any time."""
+    """Cores, or places on GPUs, that can be taken at any time."""
     starts: tuple[float, ...]
     """Estimated seconds from the start of the sweep to that of each cell."""
     durations: tuple[float, ...]
@@ -49,7 +50,7 @@ def plan_slots(
     works: Sequence[Need],
     cores: int,
     *,
-    gpus: int = 0,
+    sharing: Sharing | None = None,
     memory: int | None = None,
     slots: int | None = None,
     threads: int | None = None,
@@ -58,18 +59,19 @@ def plan_slots(
 
     Without GPUs, the longest cells may get several threads and the others one; how many get how many is
     found by simulating each choice. Side by side wins while there are enough cells, because t threads are
-    less than t times as fast; several threads win for the last and largest cells. With GPUs, a cell takes
-    as many as it trains on (one, if not told) and an equal part of the cores.
+    less than t times as fast; several threads win for the last and largest cells. On GPUs (``sharing``), a
+    cell takes some places of one, or all places of as many as it trains on, and a like part of the cores.
 
     ``memory``: bytes that all running cells may use together, ``None`` = no limit; ``slots``: cells side by
     side, and ``threads``: those of every cell, if the user fixed it.
     """
     order = tuple(sorted(range(len(works)), key=lambda cell: (-works[cell].seconds, cell)))
-    if gpus:
-        capacity = min(gpus, slots or gpus)
-        each = threads or max(1, cores // capacity)
-        units = [work.devices for work in works]
-        return _finish(works, order, [each] * len(works), units, capacity, memory, cpu=False)
+    if sharing is not None:
+        whole = any(work.devices > 1 for work in works)
+        capacity = sharing.capacity if whole else min(sharing.capacity, slots or sharing.capacity)
+        units = [min(sharing.units(work), capacity) for work in works]
+        beside = [threads or max(1, cores * unit // capacity) for unit in units]
+        return _finish(works, order, beside, units, capacity, memory, cpu=False)
     if slots or threads:
         each = threads or max(1, cores // (slots or 1))
         capacity = slots or max(1, cores // each)

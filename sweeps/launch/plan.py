@@ -16,12 +16,14 @@ from retrieval.data.tokens import TokenStore
 from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.run.resources import available_cores, available_gpus, available_memory
 from retrieval.training.prepared import TRAIN, PreparedData, prepare
+from sweeps.launch.calibration import Calibration
 from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
 from sweeps.launch.facts import facts, parameters
-from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, Calibration, estimate
+from sweeps.launch.gpus import Sharing
+from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, estimate
 from sweeps.launch.packing import plan_slots
-from sweeps.launch.probe import calibrate
+from sweeps.launch.probe import calibrate, calibrate_gpu
 from sweeps.launch.sweep import Options, make_cells
 from sweeps.launch.workload import Contents, assumed_contents, workload
 
@@ -113,7 +115,7 @@ def plan_sweep(
     cells = list({cell.run.name: cell for cell in make_cells(composed, Options(), "plan")}.values())
     here = device is None
     gpus = available_gpus() if here else []
-    calibration = calibrate(cells[0].config) if here and not gpus else None
+    calibration = (calibrate_gpu if gpus else calibrate)(cells[0].config) if here else None
     read = read_contents if with_data else assumed_contents
     first = {cell.data: cell.config for cell in reversed(cells)}
     contents = {key: read(config) for key, config in first.items()}
@@ -123,7 +125,7 @@ def plan_sweep(
     schedule = plan_slots(
         [cell.work for cell in waiting],
         available_cores(),
-        gpus=len(gpus) if here else count,
+        sharing=_sharing(gpus, calibration, slots) if here else Sharing(count),
         memory=available_memory() if here else None,
         slots=slots,
     )
@@ -133,7 +135,7 @@ def plan_sweep(
     place = f"this machine, {len(gpus)} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
     return SweepPlan(
         target=place if device is None else f"{count} × {device.name}",
-        assumptions=_assumptions(device, bool(gpus), calibration, contents, with_data),
+        assumptions=_assumptions(device, calibration, contents, with_data),
         slots=schedule.capacity,
         cells=[
             _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
@@ -230,9 +232,13 @@ def _disk(parameters: int, each: int) -> int:
     return RECORD_BYTES + each * parameters
 
 
+def _sharing(gpus: Sequence[str], calibration: Calibration | None, slots: int | None) -> Sharing | None:
+    memory = None if calibration is None else calibration.memory
+    return Sharing.of(len(gpus), available_cores(), slots, memory) if gpus else None
+
+
 def _assumptions(
     device: Accelerator | None,
-    gpus: bool,
     calibration: Calibration | None,
     contents: dict[str, Contents],
     with_data: bool,
@@ -246,8 +252,6 @@ def _assumptions(
     elif calibration is not None:
         factors = ", ".join(f"{point.hidden}: {point.train:.2f}" for point in calibration.points)
         said.append(f"times corrected by a probe of this machine (factor by width {factors})")
-    elif gpus:
-        said.append("times assume 5e13 FLOP/s a GPU; not measured")
     if not with_data:
         said.append("data not read: lengths are typical shares of their limits, D is not known")
     elif len(contents) > 1:

@@ -1,13 +1,12 @@
 """A few training steps and encodings of small models on this machine: how far off the estimates are here."""
 
-import json
 import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -24,8 +23,16 @@ from retrieval.run.hardware import quiet
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
-from sweeps.launch import need
-from sweeps.launch.need import PAIRS, START_SECONDS, Calibration, Point, estimate
+from sweeps.launch import calibration
+from sweeps.launch.calibration import (
+    PAIRS,
+    Calibration,
+    Point,
+    calibration_folder,
+    known_calibration,
+    write_calibration,
+)
+from sweeps.launch.need import START_SECONDS, estimate
 from sweeps.launch.workload import Contents
 
 LENGTHS = (13, 36)
@@ -35,6 +42,9 @@ BUSY = 0.25
 """Share of the cores that others may use while speed-ups by threads are measured."""
 
 LOOK_SECONDS = 0.2
+
+GPU_CALLS = 10
+"""Calls before the clock starts, and calls that it counts, on a GPU."""
 
 DISTURBED = 1.2
 """Time over processor time of one thread beyond which others have taken the core in between."""
@@ -47,7 +57,7 @@ class _Tokenizer:
     pad_token_id: int = 0
 
     def __len__(self) -> int:
-        return need.VOCABULARY
+        return calibration.VOCABULARY
 
 
 def calibrate(config: DictConfig) -> Calibration:
@@ -58,46 +68,75 @@ def calibrate(config: DictConfig) -> Calibration:
 
     ``config``: ``cache`` and ``train.precision`` are read.
     """
-    quiet()
-    found = need.known_calibration(config)
-    if found is not None:
-        return found
-    made: list[Calibration] = []
+    return _found_once(config, _measure_cores, gpu=False)
 
-    def build(into: Path) -> None:
-        made.append(_measure_all(str(config.train.precision)))
-        points = [asdict(point) for point in made[0].points]
-        if any(point["exponent"] is None for point in points):
-            raise _Busy
-        (into / need.POINTS).write_text(json.dumps(points), encoding="utf-8")
 
-    with suppress(_Busy):
-        build_once(need.calibration_folder(config), build, describe="the probe of this machine")
-    return need.known_calibration(config) or made[0]
+def calibrate_gpu(config: DictConfig) -> Calibration:
+    """The same of the first GPU that is visible: how fast it trains, and how much of a step it computes."""
+    return _found_once(config, _measure_gpu, gpu=True)
 
 
 class _Busy(Exception):
     """Others use the machine."""
 
 
-def _measure_all(precision: str) -> Calibration:
+def _found_once(config: DictConfig, measured: Callable[[str], Calibration], gpu: bool) -> Calibration:
+    quiet()
+    found = known_calibration(config, gpu)
+    if found is not None:
+        return found
+    made: list[Calibration] = []
+
+    def build(into: Path) -> None:
+        made.append(measured(str(config.train.precision)))
+        if not gpu and any(point.exponent is None for point in made[0].points):
+            raise _Busy
+        write_calibration(made[0], into)
+
+    with suppress(_Busy):
+        build_once(calibration_folder(config, gpu), build, describe="the probe of this machine")
+    return known_calibration(config, gpu) or made[0]
+
+
+def _measure_cores(precision: str) -> Calibration:
     chosen = hardware.choose_precision(precision, torch.device("cpu"))
     threads = torch.get_num_threads()
     psutil.cpu_percent()
     time.sleep(LOOK_SECONDS)
-    many = need.probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
+    many = calibration.probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
     try:
-        return Calibration([_probe(hidden, chosen, many) for hidden in need.WIDTHS])
+        return Calibration([_probe(hidden, chosen, many) for hidden in calibration.WIDTHS])
     finally:
         torch.set_num_threads(threads)
 
 
+def _measure_gpu(precision: str) -> Calibration:
+    device = torch.device("cuda", 0)
+    chosen = hardware.choose_precision(precision, device)
+    points = [_probe_gpu(hidden, chosen, device) for hidden in calibration.WIDTHS]
+    return Calibration(points, torch.cuda.get_device_properties(device).total_memory)
+
+
 def _probe(hidden: int, precision: str, threads: int) -> Point:
-    model = ModelConfig(layers=need.LAYERS, hidden=hidden, init="scratch")
+    cell = _cell(hidden, precision)
+    expected = estimate(cell, contents=_contents())
+    trained, encoded, exponent = _measure(_work(cell, precision, torch.device("cpu")), threads)
+    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), exponent)
+
+
+def _probe_gpu(hidden: int, precision: str, device: torch.device) -> Point:
+    cell = _cell(hidden, precision)
+    expected = estimate(cell, gpu=True, contents=_contents())
+    work = _work(cell, precision, device)
+    trained, busy = _on_gpu(work.step)
+    encoded, _ = _on_gpu(work.encode)
+    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), busy=busy)
+
+
+def _cell(hidden: int, precision: str) -> DictConfig:
+    model = ModelConfig(layers=calibration.LAYERS, hidden=hidden, init="scratch")
     train = TrainConfig(steps=1, batch_size=PAIRS, precision=precision)
-    query, passage = LENGTHS
-    contents = Contents(query, query**2, passage, passage**2, PAIRS, PAIRS, need.VOCABULARY)
-    config = OmegaConf.create(
+    return OmegaConf.create(
         {
             "model": OmegaConf.structured(model),
             "strategy": OmegaConf.structured(StrategyConfig()),
@@ -106,17 +145,26 @@ def _probe(hidden: int, precision: str, threads: int) -> Point:
             "trainer": OmegaConf.structured(TrainerConfig()),
         }
     )
-    expected = estimate(config, contents=contents)
-    trained, encoded, exponent = _measure(model, train, precision, threads)
-    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), exponent)
 
 
-def _measure(
-    model: ModelConfig, train: TrainConfig, precision: str, threads: int
-) -> tuple[float, float, float | None]:
-    """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
-    torch.set_num_threads(1)
-    encoder = build_scorer(model, _Tokenizer(), 0, precision)
+def _contents() -> Contents:
+    query, passage = LENGTHS
+    return Contents(query, query**2, passage, passage**2, PAIRS, PAIRS, calibration.VOCABULARY)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is timed."""
+
+    step: Callable[[], None]
+    """A training step."""
+    encode: Callable[[], None]
+    """Encoding its batch."""
+
+
+def _work(cell: DictConfig, precision: str, device: torch.device) -> _Work:
+    model, train = cast(ModelConfig, cell.model), cast(TrainConfig, cell.train)
+    encoder = build_scorer(model, _Tokenizer(), 0, precision).to(device)
     objective = build_objective(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]
@@ -124,9 +172,10 @@ def _measure(
     block = RankingBlock(slice(0, PAIRS), slice(PAIRS, 2 * PAIRS), torch.arange(PAIRS), own)
     tokens = _tokens()
     sizes = tokens.sizes[tokens.inverse.numpy()]
-    batch = Batch(0, tokens, sizes, {IN_DOMAIN: block}, PAIRS)
+    batch = Batch(0, tokens, sizes, {IN_DOMAIN: block}, PAIRS).to(device)
 
     def step() -> None:
+        encoder.train()
         optimizer.zero_grad()
         module.backward(module.training_step(batch, 0))
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), train.clip)
@@ -134,25 +183,31 @@ def _measure(
 
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def encode() -> None:
+        encoder.eval()
         encoder(batch.tokens)
 
-    trained, alone = _seconds(step)
+    return _Work(step, encode)
+
+
+def _measure(work: _Work, threads: int) -> tuple[float, float, float | None]:
+    """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
+    torch.set_num_threads(1)
+    trained, alone = _seconds(work.step)
     exponent = None
     if threads > 1:
         torch.set_num_threads(threads)
-        _, together = _seconds(step)
+        _, together = _seconds(work.step)
         torch.set_num_threads(1)
         if alone < DISTURBED * trained:
             exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
-    encoder.eval()
-    return trained, _seconds(encode)[0], exponent
+    return trained, _seconds(work.encode)[0], exponent
 
 
 def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
     """Least processor time of a few calls, to which others on the machine do not add, and least time."""
     work()
     taken, passed = [], []
-    for _ in range(need.STEPS):
+    for _ in range(calibration.STEPS):
         begun, start = time.perf_counter(), time.process_time()
         work()
         taken.append(time.process_time() - start)
@@ -160,7 +215,27 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
     return min(taken), min(passed)
 
 
+def _on_gpu(work: Callable[[], Any]) -> tuple[float, float | None]:
+    """Seconds of a call, and the share of them in which the GPU computes, at most 1.
+
+    The share is ``None`` where PyTorch cannot time kernels here.
+    """
+    for _ in range(GPU_CALLS):
+        work()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(GPU_CALLS):
+        work()
+    torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) / GPU_CALLS
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        work()
+        torch.cuda.synchronize()
+    computed = sum(event.self_device_time_total for event in profiler.key_averages()) * 1e-6
+    return seconds, min(1.0, computed / seconds) if computed else None
+
+
 def _tokens() -> TokenBatch:
     lengths = np.repeat(LENGTHS, PAIRS)
-    ids = np.random.default_rng(0).integers(5, need.VOCABULARY, int(lengths.sum()))
+    ids = np.random.default_rng(0).integers(5, calibration.VOCABULARY, int(lengths.sum()))
     return group_tokens(ids, lengths)

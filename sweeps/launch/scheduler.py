@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeps.launch.cells import Cell, CellState, SweepRecord
 from sweeps.launch.display import Display
+from sweeps.launch.gpus import Places
 from sweeps.launch.packing import Pace, Plan, fits
 from sweeps.launch.process import Child, Job, on_request_to_end
 
@@ -35,6 +36,8 @@ class Scheduler:
     display: Display
     memory: int | None = None
     gpus: Sequence[str] = ()
+    places: int = 1
+    """Of each GPU; see :class:`sweeps.launch.gpus.Sharing`."""
     fail_fast: bool = False
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     """Environment variables of every cell."""
@@ -44,7 +47,7 @@ class Scheduler:
         """Ctrl-C or termination signals received: one stops gently, two at once."""
         self._told = 0
         self._stopping = False
-        self._free_gpus = list(self.gpus)
+        self._gpus = Places(self.gpus, self.places)
         self._looked = float("-inf")
         self._pace = Pace(self.plan, self.memory, bool(self.gpus))
 
@@ -97,6 +100,10 @@ class Scheduler:
                 return  # in order: a smaller cell that overtakes could starve a large one
             if self._taken(cell):
                 continue
+            devices = self._gpus.take(cell.units) if self.gpus else []
+            if devices is None:
+                return
+            cell.devices = devices
             self._start(cell)
             busy, used = busy + cell.units, used + cell.work.memory
 
@@ -125,7 +132,6 @@ class Scheduler:
     def _start(self, cell: Cell) -> None:
         environment = dict(self.environment)
         if self.gpus:
-            cell.devices = [self._free_gpus.pop(0) for _ in range(cell.units)]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(cell.devices)
         cell.started = time.monotonic()
         job = Job(self.worker, cell.config, cell.threads, cell.run.log, environment)
@@ -140,7 +146,7 @@ class Scheduler:
             if child.told_at is not None and time.monotonic() - child.told_at > EXIT_SECONDS:
                 child.kill()
             return
-        self._free_gpus += cell.devices
+        self._gpus.give_back(cell.devices, cell.units)
         cell.devices = []
         message = child.message
         kind = message.kind if message else None

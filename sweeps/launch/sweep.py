@@ -12,10 +12,12 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from retrieval.run.resources import available_cores, available_gpus, available_memory
+from sweeps.launch.calibration import Calibration, known_calibration
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
-from sweeps.launch.need import Calibration, estimate, known_calibration
+from sweeps.launch.gpus import Sharing
+from sweeps.launch.need import estimate
 from sweeps.launch.packing import Plan, plan_slots
 from sweeps.launch.process import Child, Job, start_server
 from sweeps.launch.scheduler import Scheduler
@@ -42,7 +44,9 @@ class Options:
     prepare: str | None = "retrieval.pipeline:prepare_data"
     """Called with one configuration of each distinct data before the first cell; ``None``: not at all."""
     probe: str | None = "sweeps.launch.probe:calibrate"
-    """Measures once how fast this machine trains; ``None``: speeds are assumed."""
+    """Measures once how fast this machine's cores train; ``None``: speeds are assumed."""
+    gpu_probe: str | None = "sweeps.launch.probe:calibrate_gpu"
+    """The same of a GPU; ``None``: speeds are assumed, and each cell has a GPU of its own."""
     preload: Sequence[str] = (
         "torch",
         "pytorch_lightning",
@@ -122,15 +126,19 @@ def _run(
     on_cpu = any(OmegaConf.select(cell.config, "trainer.accelerator") == "cpu" for cell in waiting)
     gpus = [] if on_cpu else available_gpus()
 
-    def plan_of(some: Sequence[Cell]) -> Plan:
-        works = [cell.work for cell in some]
-        threads = options.threads or _wanted_threads(some)
-        return plan_slots(works, cores, gpus=len(gpus), memory=memory, slots=options.slots, threads=threads)
-
     record.write(cells, force=True)
     start_server(options.preload)
     display = Display()
-    _calibrate(waiting, options, cores, gpus, environment, display)
+    found = _calibrate(waiting, options, cores, gpus, environment, display)
+    sharing = None
+    if gpus:
+        sharing = Sharing.of(len(gpus), cores, options.slots, None if found is None else found.memory)
+
+    def plan_of(some: Sequence[Cell]) -> Plan:
+        works = [cell.work for cell in some]
+        threads = options.threads or _wanted_threads(some)
+        return plan_slots(works, cores, sharing=sharing, memory=memory, slots=options.slots, threads=threads)
+
     done = f", {len(cells) - len(waiting)} done already" if len(waiting) < len(cells) else ""
     where = f"{len(gpus)} GPUs" if gpus else f"{cores} CPU cores"
     first = duration(plan_of(waiting).seconds)
@@ -150,6 +158,7 @@ def _run(
         display=display,
         memory=memory,
         gpus=gpus,
+        places=1 if sharing is None else sharing.places,
         fail_fast=any(bool(cell.config.get("fail_fast")) for cell in ready),
         environment=environment,
     )
@@ -164,19 +173,26 @@ def _calibrate(
     gpus: Sequence[str],
     environment: Mapping[str, str],
     display: Display,
-) -> None:
-    """Estimate ``cells`` anew by a probe of this machine, where there is a choice of slots and threads."""
-    decided = options.slots or options.threads or _wanted_threads(cells) or len(cells) == 1 or cores == 1
-    if gpus or decided:
-        return
+) -> Calibration | None:
+    """Estimate ``cells`` anew by a probe of this machine, where there is a choice of slots and threads.
+
+    Returns what the probe found, ``None`` without one.
+    """
+    gpu = bool(gpus)
+    decided = options.slots or options.threads or _wanted_threads(cells) or cores == 1
+    if len(cells) == 1 or (decided and not gpu) or (gpu and options.slots):
+        return None
     config = cells[0].config  # says where the cache is and which precision is meant
-    found = known_calibration(config)
-    if found is None and options.probe is not None:
-        child = Child(Job(options.probe, config, 1, environment=environment))
+    found = known_calibration(config, gpu)
+    probe = options.gpu_probe if gpu else options.probe
+    if found is None and probe is not None:
+        if gpu:
+            environment = {**environment, "CUDA_VISIBLE_DEVICES": gpus[0]}
+        child = Child(Job(probe, config, 1, environment=environment))
         child.wait(PROBE_PATIENCE)
         if child.message is not None and child.message.kind == "done":
             found = cast(Calibration, child.message.result)
-            if any(point.exponent is None for point in found.points):
+            if not gpu and any(point.exponent is None for point in found.points):
                 display.say(
                     "other programs keep this machine busy: threads by assumed speed-ups, not by a probe"
                 )
@@ -184,7 +200,8 @@ def _calibrate(
             why = child.reason()["message"].splitlines()[0]
             display.say(f"cannot probe this machine ({why}); slots and threads by assumed speeds", "yellow")
     for cell in cells:
-        cell.work = estimate(cell.config, calibration=found)
+        cell.work = estimate(cell.config, gpu, calibration=found)
+    return found
 
 
 def _prepare(

@@ -26,6 +26,7 @@ def options(**changes: Any) -> Options:
             "prepare": "stub_cells:prepare",
             "open": "stub_cells:open_run",
             "probe": None,
+            "gpu_probe": None,
             "preload": (),
             **changes,
         }

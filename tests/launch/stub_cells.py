@@ -17,7 +17,7 @@ from retrieval.errors import DataError, TrainingError
 from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import read_json
-from sweeps.launch.need import Calibration, Point
+from sweeps.launch.calibration import Calibration, Point
 
 
 def open_run(config: DictConfig, fingerprint: str | None = None) -> Run:
@@ -38,6 +38,11 @@ def probe(config: DictConfig) -> Calibration:
     with Path(config.cache).open("a") as handle:
         handle.write("probed\n")
     return Calibration([Point(128, 1.0, 1.0, 0.0), Point(512, 1.0, 1.0, 1.0)])
+
+
+def gpu_probe(config: DictConfig) -> Calibration:
+    """A GPU that a cell of any width keeps busy for two fifths of the time."""
+    return Calibration([Point(128, 1.0, 1.0, busy=0.4), Point(512, 1.0, 1.0, busy=0.4)], 80 * 10**9)
 
 
 def endless_probe(config: DictConfig) -> None:

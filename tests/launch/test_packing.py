@@ -14,6 +14,7 @@ from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.training import memory
 from sweeps.launch import facts
 from sweeps.launch.compose import compose_command
+from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import (
     HEAP_ALLOWANCE,
     HEAP_GROWTH,
@@ -83,13 +84,15 @@ def test_a_user_decides() -> None:
 
 
 def test_gpus_take_one_cell_each() -> None:
-    plan = plan_slots([Need(10, 10**6)] * 4, cores=16, gpus=2)
+    plan = plan_slots([Need(10, 10**6)] * 4, cores=16, sharing=Sharing(2))
     assert (plan.capacity, plan.units, plan.threads) == (2, (1,) * 4, (8,) * 4)
     assert plan.seconds == 20
 
 
 def test_a_cell_on_two_gpus_takes_two() -> None:
-    plan = plan_slots([Need(10, 10**6, devices=2), Need(4, 10**6), Need(4, 10**6)], cores=16, gpus=2)
+    plan = plan_slots(
+        [Need(10, 10**6, devices=2), Need(4, 10**6), Need(4, 10**6)], cores=16, sharing=Sharing(2)
+    )
     assert plan.units == (2, 1, 1)
     assert plan.seconds == 14
 

@@ -125,6 +125,19 @@ def test_gpus_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert set(devices) == {"4", "7"}
 
 
+def test_cells_share_a_gpu_that_one_does_not_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    monkeypatch.setattr(sweep, "available_cores", lambda: 8)
+    cells, status = run_sweep(
+        composed(tmp_path, ["a", "b", "c"], trainer__accelerator="auto"),
+        options(gpu_probe="stub_cells:gpu_probe"),
+        tmp_path / "sweep",
+    )
+    assert status == 0
+    assert [(cell.result or {})["devices"] for cell in cells] == ["4"] * 3
+    assert [(cell.units, cell.threads) for cell in cells] == [(4, 4)] * 3  # .4 of 8 places, rounded up
+
+
 def test_invalid_cell_stops_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(config: Any, fingerprint: str | None) -> Run:
         if config.model.pretrained == "b":

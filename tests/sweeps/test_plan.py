@@ -21,8 +21,9 @@ from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
+from sweeps.launch.calibration import Calibration, Point, known_calibration
 from sweeps.launch.compose import compose_command
-from sweeps.launch.need import ACCELERATORS, Calibration, Point, estimate, known_calibration
+from sweeps.launch.need import ACCELERATORS, estimate
 from sweeps.launch.plan import critical, plan_sweep, read_contents
 from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
@@ -204,9 +205,9 @@ def test_calibration_is_interpolated() -> None:
 
 
 def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.launch.need.WIDTHS", (32, 64))
-    monkeypatch.setattr("sweeps.launch.need.STEPS", 1)
-    monkeypatch.setattr("sweeps.launch.need.probed_threads", lambda: 2)
+    monkeypatch.setattr("sweeps.launch.calibration.WIDTHS", (32, 64))
+    monkeypatch.setattr("sweeps.launch.calibration.STEPS", 1)
+    monkeypatch.setattr("sweeps.launch.calibration.probed_threads", lambda: 2)
     monkeypatch.setattr("psutil.cpu_percent", lambda: 90.0)
     threads = torch.get_num_threads()
     config = OmegaConf.create({"cache": str(tmp_path), "train": {"precision": "auto"}})
