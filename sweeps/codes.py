@@ -187,6 +187,26 @@ RHO_UNDEFINED warning: ρ* is defined for two losses, and the metrics are not bo
 """)
 """Of frontiers."""
 
+ROBUSTNESS = _read("""
+SCORES_MISSING warning: runs have no per-query scores, so they are in no statistic
+    → evaluate them again (python -m sweeps rerun), or leave them out with --where
+QUERIES_NOT_SHARED warning: some queries of a set have no score in some runs, and are left out
+    → evaluate all runs alike (eval.max_queries, eval.pair_queries), or keep runs of one evaluation by --where
+QUERIES_SAMPLED warning: a set has more queries than are analysed, so some were drawn
+    → raise --max-queries to analyse all of them
+EFFECTS_ALIASED warning: an effect is left out of the mixed model, because others determine it in these runs
+    → vary it apart from the others, or keep one value of the others with --where
+NO_MIXED_MODEL warning: the runs of a kind do not give a mixed model
+    → run more seeds or sizes than there are effects; the paired statistics do not need the model
+MIXED_MODEL_NOT_CONVERGED error: no optimiser says that it reached the optimum of the mixed model
+    → do not report its variances; keep fewer effects or fewer collections with --where
+VARIANCE_AT_ZERO info: a variance of the mixed model is estimated as 0
+    → nothing to do: the runs, or the collections, differ by no more than the residual explains
+FEW_DOMAINS warning: an interval over collections is drawn from fewer than five of them
+    → read it as a lower limit of what new collections may bring; measure more of them (data.ood)
+""")
+"""Of statistics over per-query scores."""
+
 REPORTS = _read("""
 NO_PARETO_RUNS info: no run has a moving ω
     → add some with python train.py -m strategy=standard,pareto …
@@ -212,7 +232,11 @@ NO_COST info: the runs recorded no cost
 """Of what a report lacks."""
 
 CODES = by_name(
-    *(code for part in (RUN_CODES, FITS, MIXTURES, COMPARISONS, FRONTIERS, REPORTS) for code in part.values())
+    *(
+        code
+        for part in (RUN_CODES, FITS, MIXTURES, COMPARISONS, FRONTIERS, ROBUSTNESS, REPORTS)
+        for code in part.values()
+    )
 )
 """Every code of runs and of the analysis by its name."""
 
@@ -232,6 +256,7 @@ _SECTIONS = {
     "Mixture laws": ("See [mixture.md](mixture.md).", MIXTURES),
     "Comparisons": ("See [comparing.md](comparing.md).", COMPARISONS),
     "Frontiers": ("See [comparing.md](comparing.md#frontiers-for-reporting-and-for-training).", FRONTIERS),
+    "Robustness statistics": ("See [robustness.md](robustness.md#statistics).", ROBUSTNESS),
     "Reports": ("They stand in the sections of a report that lack something.", REPORTS),
 }
 """Heading -> sentence below it, codes."""

@@ -36,6 +36,7 @@ SWEEPS = (
     "comparison",
     "efficiency",
     "mixture",
+    "robustness",
     "report",
     "launch",
     "commands",
