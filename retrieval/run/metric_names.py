@@ -14,6 +14,9 @@ RANKING = ("ndcg@10", "mrr@10", "recall@100")
 _RISING = ("ndcg", "mrr", "map", "recall", "precision", "success@", "accuracy", "hit")
 """How the names of metrics begin that rise with quality; an attack's ``success_rate`` does not."""
 
+_SHARES = ("auc", "success_rate", "top10_rate")
+"""How the names of an attack's measures begin that are shares, of which 1 is the worst."""
+
 _SPEEDS = ("pairs_per_second", "mfu")
 """What is better when it is more, and is no quality of a model."""
 
@@ -21,6 +24,11 @@ _SPEEDS = ("pairs_per_second", "mfu")
 def rises_with_quality(metric: str) -> bool:
     """Whether a better model has a higher ``metric``; contrastive entropy, losses and costs fall."""
     return _last(metric).startswith(_RISING)
+
+
+def is_harm_share(metric: str) -> bool:
+    """Whether ``metric`` is the share of an attack's attempts that did harm: from 0 to 1, lower is better."""
+    return _last(metric).startswith(_SHARES)
 
 
 def larger_is_better(metric: str) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.config import DEFAULT_RULES
 from retrieval.errors import ConfigError
-from retrieval.run.metric_names import larger_is_better
+from retrieval.run.metric_names import is_harm_share, larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.table.cells import LeftOut, cell_text, is_blank, numbers, texts_of, with_sound
 from sweeps.table.families import FAMILY, with_families
@@ -38,10 +38,14 @@ IDENTITY = (FAMILY, "model", "data", "frac", "strategy", "base_strategy", SIZE, 
 def worst_by_chance(metric: str, negatives: int = W) -> float | None:
     """Value of ``metric`` without any knowledge: ln(W+1) for contrastive entropy, 0 for rank metrics.
 
+    1 for the share of an attack's attempts that do harm.
+
     ``None`` where no such value exists (losses, costs).
     """
     if metric.endswith("contrastive_entropy"):
         return math.log(negatives + 1)
+    if is_harm_share(metric):
+        return 1.0
     return 0.0 if larger_is_better(metric) else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from retrieval.run.metric_names import rises_with_quality
+from retrieval.run.metric_names import is_harm_share, rises_with_quality
 from sweeps.diagnostics import Diagnostic, TableError, diagnose, require_columns
 from sweeps.fitting.agreement import NEGATIVES, judged, refuse_mixtures, unstated
 from sweeps.fitting.laws import Floats, Points, chance_level
@@ -132,7 +132,8 @@ def prepare(
         metric: column to fit; positive, lower is better.
         axes: axes of the law; a law in one axis gets a slice at one value of the other (noted).
         columns: column names.
-        chance: chance level of the metric; by default ln(W+1) for a contrastive entropy with known W.
+        chance: chance level of the metric; by default ln(W+1) for a contrastive entropy with known W, and 1
+            for the share of an attack's attempts that do harm.
         rising: take metrics that rise with quality too; no law describes them, but they can be interpolated.
         average: whether the rows of one N and D will be averaged; then they must be replicates.
 
@@ -260,6 +261,9 @@ def _sound_chance(chance: float, y: Floats, metric: str) -> float:
 
 
 def _chance(frame: pd.DataFrame, metric: str) -> float | None:
+    """Of no knowledge: ln(W+1) of a contrastive entropy; of a share of harm 1, if all runs are below."""
+    if is_harm_share(metric):
+        return 1.0 if float(positive(frame, metric).max()) < 1 else None
     if "contrastive_entropy" not in metric or NEGATIVES not in frame:
         return None
     stated = frame[~is_blank(frame[NEGATIVES])]

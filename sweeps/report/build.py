@@ -21,6 +21,7 @@ from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
 from sweeps.report.page import Finding, Page, Section, fits_table, runs_table, write_csv, write_page
 from sweeps.report.provenance import checklist, commands
+from sweeps.report.robustness import kinds_section, statistics_section
 from sweeps.report.scaling import (
     OBJECTIVES,
     cost_section,
@@ -173,6 +174,8 @@ def analyse(
             _omega(runs, folder),
             ranking_section(runs),
             domains_section(runs),
+            kinds_section(runs),
+            statistics_section(written),
             cost_section(runs),
         )
         if section is not None
@@ -185,7 +188,7 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     return label_runs(with_sound(table, [name for name in map(str, table) if name.startswith(_MEASURED)]))
 
 
-_MEASURED = ("eff/", "ood/", "adv/", "dev/", "bm25/", "cost/", "omega/final")
+_MEASURED = ("eff/", "ood/", "adv/", "var/", "bias/", "dev/", "bm25/", "cost/", "omega/final")
 """How the names of columns begin that hold numbers."""
 
 _UNKNOWN = ("another version of this project recorded this code", "see the warnings in the run's result.json")
