@@ -228,7 +228,8 @@ def _on_gpu(work: Callable[[], Any]) -> tuple[float, float | None]:
         work()
     torch.cuda.synchronize()
     seconds = (time.perf_counter() - start) / GPU_CALLS
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profiler:
         work()
         torch.cuda.synchronize()
     computed = sum(event.self_device_time_total for event in profiler.key_averages()) * 1e-6

@@ -226,7 +226,8 @@ def _enough(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, list[D
 def _sample(rows: pd.DataFrame, eff: str, rob: str, by: Sequence[str], conditions: Conditions) -> Sample:
     n, d = levels_of(positive(rows, SIZE)), levels_of(positive(rows, PAIRS))
     columns = [texts_of(rows[name]) for name in by]
-    keys = pd.Series(["\0".join(row) for row in zip(*columns)] if by else "", index=rows.index)
+    # pandas 2 groups texts by what stands before a NUL.
+    keys = pd.Series(["\x1f".join(row) for row in zip(*columns)] if by else "", index=rows.index)
     _one_size(rows, keys, n, d, by)
     seeds = texts_of(rows["seed"]) if "seed" in rows else np.full(len(rows), "", dtype=object)
     order = np.lexsort((positive(rows, eff), seeds, rows["omega"], d, n))
@@ -256,7 +257,7 @@ def _one_size(rows: pd.DataFrame, keys: pd.Series, n: Floats, d: Floats, by: Seq
         spread = pd.Series(values).groupby(keys.to_numpy()).agg(["min", "max"])
         wide = spread[spread["max"] > spread["min"] * (1 + points.SAME_LEVEL)]
         if len(wide):
-            cell, low, high = wide.index[0].replace("\0", " "), *wide.iloc[0]
+            cell, low, high = wide.index[0].replace("\x1f", " "), *wide.iloc[0]
             raise FitRefusedError(
                 "MIXED_CELL",
                 f"cell {cell or 'all'} (--by {','.join(by) or '…'}) holds several {name} ({low:g}, {high:g})"
