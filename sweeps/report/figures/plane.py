@@ -196,6 +196,7 @@ def _finish(axes: Axes, points: pd.DataFrame, front: Front, title: str) -> None:
         values = points[which].tolist()
         if not larger_is_better(metric) and min(values) > 0:
             log_axis(axes, which, values)
-        text = f"{objective_name(metric)}: {metric_name(metric)}"
+        # Two lines: one is longer than small axes are high.
+        text = f"{objective_name(metric)}:\n{metric_name(metric)}"
         (axes.set_xlabel if which == "x" else axes.set_ylabel)(text)
     axes.set_title(title)

@@ -9,7 +9,6 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -130,7 +129,6 @@ def small_multiples(count: int, size: float = 3.1) -> Iterator[tuple[Figure, lis
         grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
         for unused in grid[count:]:
             unused.set_axis_off()
-        figure.subplots_adjust(wspace=0.3, hspace=0.35)
         yield figure, grid[:count]
         _legend_below(figure, grid[0])
 
@@ -154,9 +152,10 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
     span = max(positive) / min(positive)
     if span < 1.02:
-        middle = float(np.sqrt(max(positive) * min(positive)))
-        (axes.set_xlim if which == "x" else axes.set_ylim)(middle / 3, middle * 3)
-        span = 9.0
+        room = 3.0 if span == 1 else span**2
+        low, high = min(positive) / room, max(positive) * room
+        (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+        span = high / low
     if span < 2:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return
