@@ -30,6 +30,8 @@ PARTS = (
     "retrieval/training/strategies/even.py",
     "retrieval/training/omega/rules/ramp.py",
     "retrieval/evaluation/attacks/stuffing.py",
+    "retrieval/evaluation/variations/shouting.py",
+    "retrieval/evaluation/probes/shouted.py",
     "retrieval/models/families/distance.py",
 )
 
@@ -91,7 +93,8 @@ def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path
     assert "pareto" in planned
     stuffing = ("attack=stuffing", "attack.queries=4", "attack.first_rank=21", "attack.last_rank=50")
     ramp = ("strategy=pareto-ramp", "strategy.peak=1", "trainer.log_every=1")
-    for options in (("strategy=even", *stuffing), ramp):
+    varied = ("eval.variations=[shouting]", "eval.probes=[shouted]")
+    for options in (("strategy=even", *stuffing, *varied), ramp):
         python(distribution, "train.py", *common, *options)
     table = distribution / "runs.csv"
     runs = ("--runs", str(distribution / "runs"))
@@ -100,6 +103,8 @@ def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path
     assert rows.loc["even", "train/rob/steps"] == 2
     assert rows.loc["even", "adv/words_changed"] > 1
     assert rows.loc["even", "adv/rank_after"] != rows.loc["even", "adv/rank_before"]
+    assert rows.loc["even", "var/shouting/changed"] == 1.0
+    assert rows.loc["even", "bias/shouted/pairs"] == rows.loc["even", "eval/queries"]
     assert rows.loc["pareto", "omega/rule"] == "ramp"
     assert rows.loc["pareto", "omega/final"] == 1.0
     python(distribution, "-m", "sweeps", "report", "--out", str(distribution / "report"), *runs)

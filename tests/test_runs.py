@@ -95,12 +95,31 @@ def test_identity_ignores(change: dict[str, Any]) -> None:
         {"train__steps": 201},
         {"train__lr": 1e-3},
         {"eval__draws": 11},
+        {"eval__variations": ["typo"]},
+        {"eval__probes": ["length"]},
         {"seed": 2},
     ],
 )
 def test_identity_sees(change: dict[str, Any]) -> None:
     base = identity_hash(identity(make_config(), "f"))
     assert identity_hash(identity(make_config(**change), "f")) != base
+
+
+def test_variations_and_probes_count_by_what_they_are_asked_for() -> None:
+    def of(**changes: Any) -> dict[str, Any]:
+        found: dict[str, Any] = identity(make_config(**changes), "f")["eval"]
+        return found
+
+    assert not {"variations", "variation_rate", "synonyms", "probes"} & set(of())
+    assert of(eval__variation_rate=0.5) == of()
+    both = of(eval__variations=["typo", "case"])
+    assert both == of(eval__variations=["case", "typo", "case"])
+    assert both != of(eval__variations=["typo", "case"], eval__variation_rate=0.5)
+    old = OmegaConf.to_container(make_config(), resolve=True)
+    assert isinstance(old, dict)
+    for key in ("variations", "variation_rate", "synonyms", "probes"):
+        del old["eval"][key]
+    assert identity_hash(identity(make_config(), "f")) == identity_hash(identity(OmegaConf.create(old), "f"))
 
 
 @pytest.mark.parametrize("role", ROLES)

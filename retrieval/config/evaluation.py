@@ -1,9 +1,17 @@
 """Group ``eval``: measurement."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from retrieval.config.knobs import knob
 from retrieval.config.model import PAIR_FAMILIES
+from retrieval.config.registry import Registry
+
+VARIATIONS: Registry[type[Any]] = Registry("eval.variations", "retrieval.evaluation.variations")
+"""Every variation of queries: a class of :class:`retrieval.evaluation.variation.Variation`."""
+
+PROBES: Registry[type[Any]] = Registry("eval.probes", "retrieval.evaluation.probes")
+"""Every bias probe: a class of :class:`retrieval.evaluation.probe.Probe`."""
 
 
 @dataclass
@@ -45,4 +53,20 @@ class EvalConfig:
     bm25: bool = knob(True, "Whether the reference row bm25/… (the lexical baseline) is measured.")
     untrained: bool = knob(
         False, "Whether the reference row untrained/… (the initial weights of the run) is measured."
+    )
+    variations: list[str] = knob(
+        [],
+        "Ways in which the in-domain test queries are varied, each measured beside them.",
+        choices=VARIATIONS.names,
+    )
+    variation_rate: float = knob(
+        0.2, "Share of a query's words that typo and synonyms change, one at least.", above=0, maximum=1
+    )
+    synonyms: str | None = knob(
+        None, "JSON file of synonyms that the variation synonyms reads, as attack.synonyms.", content=True
+    )
+    probes: list[str] = knob(
+        [],
+        "Biases that the model is probed for, by edited relevant passages of the in-domain test set.",
+        choices=PROBES.names,
     )

@@ -5,7 +5,7 @@ Closed sets of values are tuples of strings, not ``enum.Enum``: Hydra spells a m
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, cast, get_type_hints
@@ -53,9 +53,11 @@ class Knob:
         return f"{text}, or null" if text and self.optional else text
 
     def accepts(self, value: Any) -> bool:
-        """Whether ``value`` is valid."""
+        """Whether ``value`` is valid; of a list, whether each of its items is."""
         if value is None:
             return self.optional
+        if self.names and _is_list(value):
+            return all(str(item) in self.names for item in value)
         if self.names:
             return str(value) in self.names
         return not any(
@@ -68,14 +70,20 @@ class Knob:
         )
 
     def check(self, key: str, value: Any) -> None:
-        """Refuse a value that is not valid.
+        """Refuse a value that is not valid; of a list, name the first item that is not.
 
         Raises:
             ConfigError: the key, the value and the valid ones.
         """
         if not self.accepts(value):
+            if self.names and _is_list(value):
+                value = next(item for item in value if str(item) not in self.names)
             reason = "is not known; valid:" if self.names else "is out of range; it must be"
             raise ConfigError(f"{key}={value} {reason} {self.valid or 'given'}")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def knob(default: Any, help: str, **more: Any) -> Any:

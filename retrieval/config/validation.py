@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
 from retrieval.config.data import ROLES
+from retrieval.config.evaluation import VARIATIONS
 from retrieval.config.model import (
     ARCHITECTURES,
     FAMILIES,
@@ -116,6 +117,18 @@ def _evaluation(config: Config) -> None:
         raise ConfigError(
             f"eval.pool={pool} cannot give eval.negatives={config.eval.negatives} irrelevant passages; "
             f"use eval.pool={2 * config.eval.negatives} or more, or fewer negatives"
+        )
+    for key in ("variations", "probes"):
+        if config.eval.name == "none" and getattr(config.eval, key):
+            raise ConfigError(
+                f"eval=none measures nothing, so no eval.{key} either; use eval=quick or eval=full"
+            )
+    for name in config.eval.variations:
+        VARIATIONS[name].check(config.eval)
+    if config.eval.synonyms is not None and "synonyms" not in config.eval.variations:
+        raise ConfigError(
+            f"eval.synonyms={config.eval.synonyms} would not be used: eval.variations lacks synonyms; add "
+            "it, or drop the key"
         )
 
 

@@ -25,7 +25,9 @@ from retrieval.data.tokens import TokenStores
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.encoded import encoded_set
 from retrieval.evaluation.one_set import measure
+from retrieval.evaluation.probing import with_probes
 from retrieval.evaluation.suite import Measured, Reference, build_sets, evaluate_suite
+from retrieval.evaluation.varied import with_variations
 from retrieval.models.families import build_scorer
 from retrieval.run.identity import canonical, content_hash, model_part
 from retrieval.search.ranking import kept_metrics
@@ -52,7 +54,7 @@ def measure_all(
     attack: AttackEvaluation | None,
     untrained: Reference | None,
 ) -> Measured:
-    """Measure a retriever on a suite of collections, then attack it in-domain.
+    """Measure a retriever on a suite of collections, vary and probe it in-domain, then attack it there.
 
     Of ``config``, ``eval``, ``cache`` and ``trainer.progress`` are read. ``untrained``: the model before
     training; ``None`` leaves its row out.
@@ -65,10 +67,14 @@ def measure_all(
     start = time.perf_counter()
     sets = build_sets(collections.in_domain, collections.ood, config.eval, collections.robust_dev)
     cache = Path(config.cache)
-    suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=attack is not None)
+    again = bool(config.eval.variations or config.eval.probes or attack is not None)
+    suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=again)
+    suite = with_variations(retriever, suite, config.eval, cache)
+    suite = with_probes(retriever, suite, config.eval)
     seconds = time.perf_counter() - start
+    suite = replace(suite, seconds=seconds, work=retriever.scores.work + retriever.take_work_of_texts())
     if attack is None:
-        return replace(suite, seconds=seconds)
+        return suite
     encoded = suite.scores["eff"].encoded or encoded_set(retriever, sets.eff, config.eval.shard, cache)
 
     def candidates(part: EvaluationSet) -> EvaluationSet:
@@ -78,7 +84,7 @@ def measure_all(
         retriever, sets.eff, encoded, config.eval, candidates, progress=config.trainer.progress
     )
     metrics, scores = suite.metrics | outcome.metrics, suite.scores | outcome.scores
-    return replace(suite, metrics=metrics, scores=scores, attacked=outcome.attacked, seconds=seconds)
+    return replace(suite, metrics=metrics, scores=scores, attacked=outcome.attacked)
 
 
 class UntrainedReference:

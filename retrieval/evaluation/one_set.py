@@ -1,5 +1,6 @@
 """One retriever on one evaluation set: contrastive entropy and a ranking, query by query."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from retrieval.models.scores import Statistics
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
 from retrieval.search.ranking import Ranking, check_count, rank, ranking_metrics
 from retrieval.search.reranking import rerank
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import Retriever, texts_at_once
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,46 @@ def measure(
     encoded = (queries, whole[0].rows()) if whole else None
     found = _set_scores(evaluation_set, pairs, ranking, encoded)
     return found if statistics is None else replace(found, statistics=statistics.metrics(queries))
+
+
+def measure_others(
+    retriever: Retriever,
+    queries: Mapping[str, FloatArray],
+    measured: SetScores,
+    config: EvalConfig,
+    scratch: Path,
+) -> dict[str, SetScores]:
+    """Measure a set with other rows in the place of its queries': by name, float32[q, …].
+
+    Judgements, candidates, draws and negatives are those of the set, whose passages are not encoded again:
+    ``measured`` holds their rows, but where a set has candidates. ``scratch``: see :func:`measure`.
+
+    Raises:
+        ParetrieveError: There are too few or too many rows, or scores are not finite.
+    """
+    own = measured.evaluation_set
+    if measured.encoded is None:
+        assert own.candidates is not None
+        return {
+            name: _measure_candidates(retriever, rows, own, own.candidates, config)
+            for name, rows in queries.items()
+        }
+    pool, columns = measured.encoded[1], compared_columns(own, config.seed)
+    size = texts_at_once(retriever.row_bytes("passages"), config.shard)
+    starts = range(0, len(pool), size)
+    compared = pool
+    if len(columns) < len(pool):
+        large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
+        kept = KeptRows(columns, scratch if large else None)
+        for start in starts:
+            kept.take(pool[start : start + size], start)
+        compared = kept.rows()
+    found = {}
+    for name, rows in queries.items():
+        shards = (pool[start : start + size] for start in starts)
+        ranking = rank(rows, shards, own, retriever.scores)
+        found[name] = _set_scores(own, _entropies(retriever, rows, compared, own, config), ranking)
+    return found
 
 
 def _measure_candidates(

@@ -68,19 +68,20 @@ class Measured:
 
     metrics: dict[str, float]
     """Flat: ``eff/…``, ``ood/…`` (mean over domains), ``ood/<domain>/…``, the same under ``bm25/…``,
-    ``untrained/…`` and (own metrics alone) ``dev/…``, and ``eval/…``; of an attack ``adv/…``,
-    ``cost/attack_seconds`` and ``cost/attack_queries``."""
+    ``untrained/…`` and (own metrics alone) ``dev/…``, and ``eval/…``; of varied queries ``var/…`` and
+    ``bm25/var/…``, of probes ``bias/…``; of an attack ``adv/…``, ``cost/attack_seconds`` and
+    ``cost/attack_queries``."""
     scores: dict[str, SetScores]
     """Scores by metric prefix (``eff``, ``ood/<domain>``, ``dev/eff``, ``dev/ood/<domain>``; of the attacked
-    queries ``adv`` with the attacked passages, ``adv/clean`` without)."""
+    queries ``adv`` with the attacked passages, ``adv/clean`` without; of varied ones ``var/<kind>``)."""
     attacked: list[Attacked] | None = None
     """One entry a target, by query; ``None`` without an attack."""
     seconds: float = 0.0
-    """Of the suite, without the attack."""
+    """Of the suite, its variations and its probes, without the attack."""
     about: dict[str, str] = field(default_factory=dict)
     """What results say beside numbers: ``eval/first_stage`` where candidates were ranked anew."""
     work: Work = field(default_factory=Work)
-    """Forward passes of pairs, of the suite."""
+    """Forward passes of pairs, and of texts that are in no collection, of the suite."""
 
 
 def build_sets(
@@ -182,13 +183,9 @@ def evaluate_suite(
         )
         for prefix, part in sets.items()
     }
-    metrics = {}
+    metrics: dict[str, float] = {}
     for prefix, part in scores.items():
-        for name, values in part.queries.items():
-            metrics[_key(prefix, name)] = _mean(name, values, part.evaluation_set)
-        metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
-        if by_pair:
-            metrics[f"{prefix}/{ENTROPY_ERROR}"] = standard_error(part.pairs, part.evaluation_set)
+        metrics |= set_metrics(prefix, part, by_pair)
         where = _place_of_counts(prefix)
         metrics[f"{where}/queries"] = float(len(part.evaluation_set.query_rows))
         metrics[f"{where}/pool"] = float(len(part.evaluation_set.passage_rows))
@@ -198,6 +195,17 @@ def evaluate_suite(
     metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(draws)}
     about = {"eval/first_stage": stage_name(config)} if by_pair else {}
     return Measured(metrics, scores, about=about, work=retriever.scores.work)
+
+
+def set_metrics(prefix: str, part: SetScores, sampled: bool) -> dict[str, float]:
+    """The means of a set's scores by key; ``sampled``: and the error of a mean over a sample of queries."""
+    metrics = {
+        _key(prefix, name): _mean(name, values, part.evaluation_set) for name, values in part.queries.items()
+    }
+    metrics[f"{prefix}/{CONTRASTIVE_ENTROPY}"] = float(part.pairs.mean())
+    if sampled:
+        metrics[f"{prefix}/{ENTROPY_ERROR}"] = standard_error(part.pairs, part.evaluation_set)
+    return metrics
 
 
 def _reranked(evaluation_set: EvaluationSet, config: EvalConfig, cache: Path) -> EvaluationSet:

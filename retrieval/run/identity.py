@@ -206,7 +206,7 @@ def _training(train: dict[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(evaluation: dict[str, Any], family: str) -> dict[str, Any]:
-    """Without the reference row of the untrained encoder a run is what it was before there was one.
+    """Without an untrained row, variations or probes a run is what it was before there were any.
 
     Keys that only other families read are none of it.
     """
@@ -214,7 +214,13 @@ def _evaluation(evaluation: dict[str, Any], family: str) -> dict[str, Any]:
     without = [*MEMORY_KEYS, *(name for name, read in readers.items() if read and family not in read)]
     if not evaluation.get("untrained"):
         without.append("untrained")
-    return {key: value for key, value in evaluation.items() if key not in without}
+    if not evaluation.get("variations"):
+        without += ["variations", "variation_rate", "synonyms"]
+    if not evaluation.get("probes"):
+        without.append("probes")
+    kept = {key: value for key, value in evaluation.items() if key not in without}
+    # What is asked for counts, not in which order.
+    return kept | {key: sorted(set(kept[key])) for key in ("variations", "probes") if key in kept}
 
 
 def _attack(attack: dict[str, Any]) -> dict[str, Any]:

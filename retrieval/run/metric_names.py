@@ -17,13 +17,22 @@ _RISING = ("ndcg", "mrr", "map", "recall", "precision", "success@", "accuracy", 
 _SHARES = ("auc", "success_rate", "top10_rate")
 """How the names of an attack's measures begin that are shares, of which 1 is the worst."""
 
+VARIED, BIAS = "var", "bias"
+"""First parts of the keys of varied queries and of probes; the second is the kind."""
+
+DROP = "drop"
+"""Part of the keys of what a change costs: the clean value less the other one, so less is better."""
+
 _SPEEDS = ("pairs_per_second", "mfu")
 """What is better when it is more, and is no quality of a model."""
 
 
 def rises_with_quality(metric: str) -> bool:
-    """Whether a better model has a higher ``metric``; contrastive entropy, losses and costs fall."""
-    return _last(metric).startswith(_RISING)
+    """Whether a better model has a higher ``metric``; contrastive entropy, losses and costs fall.
+
+    What a change costs falls, too, whatever it is measured in.
+    """
+    return _last(metric).startswith(_RISING) and DROP not in metric.split("/")
 
 
 def is_harm_share(metric: str) -> bool:
@@ -33,7 +42,7 @@ def is_harm_share(metric: str) -> bool:
 
 def larger_is_better(metric: str) -> bool:
     """Whether a higher value of ``metric`` is better: one that rises with quality, or a speed."""
-    return _last(metric).startswith(_RISING + _SPEEDS)
+    return rises_with_quality(metric) or _last(metric).startswith(_SPEEDS)
 
 
 def _last(metric: str) -> str:

@@ -113,19 +113,22 @@ def evaluation_index(evaluation_set: EvaluationSet, cache: Path) -> Bm25Index:
     return Bm25Index.build(evaluation_set.passages())
 
 
-def bm25_metrics(evaluation_set: EvaluationSet, cache: Path) -> dict[str, NDArray[np.float64]]:
+def bm25_metrics(
+    evaluation_set: EvaluationSet, cache: Path, queries: Sequence[str] | None = None
+) -> dict[str, NDArray[np.float64]]:
     """BM25's nDCG@10, MRR@10 and Recall@100 of every query as float64[q].
 
     Ranks the same candidates as the encoders are ranked on, with the statistics of those candidates.
-    Built once into ``cache/bm25``.
+    Built once into ``cache/bm25``. ``queries``: texts in the place of the set's.
     """
 
     def measure() -> dict[str, NDArray[np.float64]]:
         index = evaluation_index(evaluation_set, cache)
-        found = index.top_k(evaluation_set.queries(), DEPTH + 1)
+        found = index.top_k(evaluation_set.queries() if queries is None else queries, DEPTH + 1)
         return ranking_metrics(without_identical(found, evaluation_set, DEPTH), evaluation_set)
 
-    folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint])
+    asked = [] if queries is None else [list(queries)]
+    folder = cache / "bm25" / digest([VERSION, evaluation_set.fingerprint, *asked])
     return kept_metrics(folder, measure, f"BM25 baseline of {evaluation_set.name}")
 
 

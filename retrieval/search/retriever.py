@@ -78,12 +78,24 @@ class TextScorer(Retriever, Scores):
         return rows
 
 
-class Attackable(Retriever):
-    """A retriever whose inside is open: it encodes any text, and tells gradients at its word embeddings."""
+class TextRetriever(Retriever):
+    """A retriever that encodes any text."""
+
+    work_of_texts: Work = Work()
+    """Texts that are in no collection and were put through the model since this was last taken."""
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str], side: Side) -> FloatArray:
         """float32[n, …] of texts that are in no collection, cut as those of ``side``."""
+
+    def take_work_of_texts(self) -> Work:
+        """:attr:`work_of_texts`, which begins anew, so that every measurement has its own."""
+        taken, self.work_of_texts = self.work_of_texts, Work()
+        return taken
+
+
+class Attackable(TextRetriever):
+    """A retriever whose inside is open: it tells gradients at its word embeddings, too."""
 
     @abstractmethod
     def tokens(self, texts: Sequence[str]) -> list[bytes]:
@@ -150,9 +162,7 @@ class ScorerRetriever(Attackable):
         self._progress = progress
         self._trim = heap_trimmer()
         self.work = Work()
-        """Texts of collections that were put through the scorer so far, ..."""
-        self.work_of_texts = Work()
-        """... and texts that are in no collection, such as those of an attack."""
+        """Texts of collections that were put through the scorer so far."""
 
     @property
     def read(self) -> Sequence[ReadTexts]:

@@ -121,9 +121,18 @@ def pair_workload(config: DictConfig, contents: Contents, shape: Shape, precisio
     measured = sets * of_set * (1 + int(config.eval.negatives) + int(config.eval.rerank_depth)) * pair
     if config.eval.get("untrained"):
         measured *= 2
+    variations, probes = varied(config)
+    measured += variations * of_set * (1 + int(config.eval.negatives) + int(config.eval.rerank_depth)) * pair
+    measured += probes * of_set * 2 * pair
     at_once = min(1.0, (mini_batch_size or listed) / listed)
     kept = activation_bytes(config, precision) * at_once * listed * tokens * shape.layers * shape.hidden
     return Workload(listed * tokens, step_flops, measured, kept)
+
+
+def varied(config: DictConfig) -> tuple[int, int]:
+    """How many ways the in-domain test queries are varied in, and probes there are."""
+    variations, probes = (len(set(config.eval.get(key) or ())) for key in ("variations", "probes"))
+    return variations, probes
 
 
 def _sets(config: DictConfig) -> int:
@@ -167,6 +176,10 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     measured += 2 * contents.test_queries * found
     if config.eval.get("untrained"):
         measured *= 2  # once for all runs that start from the same weights; which is first is not known
+    variations, probes = varied(config)
+    measured += variations * contents.test_queries / sets * (query + 2 * found)
+    edited = passage + shape.scoring(contents.query, contents.passage)
+    measured += probes * contents.test_queries / sets * 2 * edited
     most_passages = 1 + strategy.hard_negatives
     most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
     most_texts = sum(counts.values()) * (1 + most_passages)

@@ -6,6 +6,7 @@ The kinds are those that dense retrievers were tested with first (Zhuang and Zuc
 import re
 
 from retrieval.evaluation.draws import Draws, allowed
+from retrieval.evaluation.variation import Variation
 
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 """The keyboard; each row stands half a key to the right of the one above."""
@@ -72,3 +73,13 @@ def typo(text: str, seed: int, rate: float) -> str:
         parts += [text[position:start], draws.one(kinds[draws.one(list(kinds))])]
         position = end
     return "".join([*parts, text[position:]])
+
+
+class Typo(Variation):
+    """:func:`typo` at the rate of ``eval.variation_rate``."""
+
+    name = "typo"
+
+    def __call__(self, text: str, seed: int) -> str:
+        """See :class:`Variation`."""
+        return typo(text, seed, self.config.variation_rate)

@@ -1,0 +1,1 @@
+"""Bias probes, one file each; each registers itself."""

@@ -1,0 +1,48 @@
+"""A whole run whose test queries are varied and that is probed for biases."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from retrieval.opened import Run
+from retrieval.pipeline import run_cell
+from sweeps.launch.plan import read_contents
+from sweeps.launch.workload import workload
+from tests.end_to_end.conftest import Compose
+
+METRICS = ("contrastive_entropy", "ndcg@10", "mrr@10", "recall@100")
+OPTIONS = ("eval.variations=[typo,case]", "eval.probes=[literal,repetition]")
+
+
+@pytest.mark.slow
+def test_a_run_is_varied_and_probed(small: Compose) -> None:
+    plain, config = small(), small(*OPTIONS)
+    before, result = run_cell(plain), run_cell(config)
+    assert result["run"] != before["run"]
+    own = {key: value for key, value in result.items() if key.startswith(("var/", "bias/", "bm25/var/"))}
+    assert all(math.isfinite(value) for value in own.values())
+    for kind in ("typo", "case"):
+        assert {f"var/{kind}/{name}" for name in METRICS} < set(own)
+        assert {f"bm25/var/{kind}/{name}" for name in METRICS[1:]} < set(own)
+    for key in (f"{place}/{name}" for place in ("eff", "ood") for name in METRICS):
+        assert result[key] == pytest.approx(before[key], rel=1e-12), key
+    # The tokenizer of the collection writes all in small letters, and a mark is a token.
+    assert own["var/case/changed"] == own["var/typo/changed"] == 1.0
+    assert own["var/typo/contrastive_entropy"] != result["eff/contrastive_entropy"]
+    assert own["bias/repetition/pairs"] == result["eval/queries"]
+    for kind in ("literal", "repetition"):
+        low, high = (own[f"bias/{kind}/preference/{end}"] for end in ("low", "high"))
+        assert 0 <= low <= own[f"bias/{kind}/preference"] <= high <= 1
+    directory = Run.open(config).directory
+    queries = pd.read_parquet(directory.path / "scores" / "queries.parquet")
+    varied = queries[queries["set"] == "var/typo"].set_index("query_id")["ndcg@10"]
+    clean = queries[queries["set"] == "eff"].set_index("query_id")["ndcg@10"]
+    assert (clean - varied).mean() == pytest.approx(own["var/typo/drop/ndcg@10"], abs=1e-6)
+    assert run_cell(small("eval.variations=[case,typo]", OPTIONS[1])) == result
+    planned = workload(config, read_contents(config)).evaluation_flops
+    assert 0.5 < planned / result["cost/eval_flops"] < 2
+    more = planned - workload(plain, read_contents(plain)).evaluation_flops
+    assert 0.5 < more / (result["cost/eval_flops"] - before["cost/eval_flops"]) < 2
