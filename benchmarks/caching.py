@@ -13,8 +13,9 @@ import numpy as np
 import psutil
 import torch
 
+from benchmarks.peer import Effort
 from benchmarks.stages import peak_resident_bytes
-from benchmarks.training import Effort, ours, sentence_transformers
+from benchmarks.training import ours, sentence_transformers
 from benchmarks.work import model_config, tokenizer, training_pairs
 from retrieval.data.layout import group_tokens
 from retrieval.models.families import build_scorer

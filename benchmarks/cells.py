@@ -11,7 +11,8 @@ import sys
 
 import torch
 
-from benchmarks.training import Effort, ours
+from benchmarks.peer import Effort
+from benchmarks.training import ours
 
 EFFORTS = {"tiny": Effort(20, 60), "mini": Effort(10, 20)}
 

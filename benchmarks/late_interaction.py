@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks import training
-from benchmarks.training import StepClock, Ticking, effort
-from benchmarks.work import BATCH, PASSAGE_LENGTH, QUERY_LENGTH, SHAPES, texts, tokenizer
+from benchmarks.peer import Kind, pairs_per_second
+from benchmarks.training import effort
+from benchmarks.work import BATCH, PASSAGE_LENGTH, QUERY_LENGTH, SHAPES
 from retrieval.config import ModelConfig
-from retrieval.models.families import build_scorer
 from retrieval.models.maxsim import max_sim
 
 DIMENSION = 128
@@ -35,41 +34,15 @@ def ours(size: str, precision: str, device: str = "cpu") -> float:
 
 def sentence_transformers(size: str, bf16: bool, device: str = "cpu") -> float:
     """Pairs per second of ``MultiVectorEncoderTrainer`` with MultiVectorMultipleNegativesRankingLoss."""
-    from datasets import Dataset
-    from sentence_transformers import (
-        MultiVectorEncoder,
-        MultiVectorEncoderTrainer,
-        MultiVectorEncoderTrainingArguments,
+    return pairs_per_second(
+        Kind("MultiVectorEncoder", _loss), _model(size), effort(size, device), bf16, device
     )
+
+
+def _loss(model: Any) -> Any:
     from sentence_transformers.multi_vector_encoder.losses import MultiVectorMultipleNegativesRankingLoss
 
-    steps = effort(size, device)
-    data = texts(BATCH * steps.total)
-    with tempfile.TemporaryDirectory() as folder:
-        scorer = build_scorer(_model(size), tokenizer(), 1, "32")
-        scorer.export(tokenizer(), (QUERY_LENGTH, PASSAGE_LENGTH), Path(folder) / "model")
-        model = MultiVectorEncoder(str(Path(folder) / "model"), device=device)
-        clock = StepClock(steps, device)
-        arguments = MultiVectorEncoderTrainingArguments(
-            output_dir=folder,
-            max_steps=steps.total,
-            per_device_train_batch_size=BATCH,
-            bf16=bf16,
-            use_cpu=device == "cpu",
-            report_to="none",
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-        )
-        trainer = MultiVectorEncoderTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_dict({"query": data.queries, "passage": data.passages}),
-            loss=MultiVectorMultipleNegativesRankingLoss(model),
-            callbacks=[Ticking(clock)],
-        )
-        trainer.train()
-    return clock.pairs_per_second()
+    return MultiVectorMultipleNegativesRankingLoss(model)
 
 
 def our_scores(device: str = "cpu") -> float:

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import caching, cells, encoding, late_interaction, search, training, utilisation
+from benchmarks import (
+    caching,
+    cells,
+    encoding,
+    late_interaction,
+    other_families,
+    search,
+    training,
+    utilisation,
+)
 
 ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
 """What the number of passages is divided by on a CPU."""
@@ -108,6 +117,23 @@ def _late_interaction(options: Options) -> Iterator[Match]:
         yield Match("late-interaction", f"training {size}", "pairs", trained)
 
 
+def _other_family(family: str, options: Options) -> Iterator[Match]:
+    for size in options.sizes:
+        if size not in other_families.EFFORTS[family]:
+            continue
+        entries: Contestants = {
+            f"sentence-transformers {name}": partial(
+                other_families.sentence_transformers, family, size, name == "bf16", options.device
+            )
+            for name in ("fp32", "bf16")
+        }
+        entries |= {
+            f"ours {name}": partial(other_families.ours, family, size, precision, options.device)
+            for name, precision in (("fp32", "32"), ("bf16", "bf16"))
+        }
+        yield Match(family, f"training {size}", "pairs", entries)
+
+
 PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "training": _training,
     "encoding": _encoding,
@@ -116,10 +142,14 @@ PARTS: dict[str, Callable[[Options], Iterator[Match]]] = {
     "utilisation": _utilisation,
     "caching": _caching,
     "late-interaction": _late_interaction,
+    "sparse": partial(_other_family, "sparse"),
+    "cross-encoder": partial(_other_family, "cross-encoder"),
 }
 
+OTHER = ("sparse", "cross-encoder")
+
 OF_DEVICE = {
-    "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching", "late-interaction"),
-    "cuda": ("training", "encoding", "utilisation", "caching", "late-interaction"),
+    "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching", "late-interaction", *OTHER),
+    "cuda": ("training", "encoding", "utilisation", "caching", "late-interaction", *OTHER),
 }
 """What is measured on each."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
 
-from benchmarks.work import BATCH, model_config, texts, tokenizer, training_pairs
+from benchmarks.peer import Effort, Kind, StepClock, pairs_per_second
+from benchmarks.work import BATCH, model_config, tokenizer, training_pairs
 from retrieval.config import ModelConfig, StrategyConfig, TrainConfig
 from retrieval.data.batches import Steps
 from retrieval.models.families import build_scorer
@@ -24,20 +21,6 @@ from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Steps before the clock starts, and steps it counts."""
-
-    warm: int
-    timed: int
-
-    @property
-    def total(self) -> int:
-        """All steps of a training."""
-        return self.warm + self.timed
-
 
 CPU_EFFORT = {
     "tiny": Effort(40, 40),
@@ -56,42 +39,11 @@ def effort(size: str, device: str) -> Effort:
     return CPU_EFFORT[size] if device == "cpu" else GPU_EFFORT
 
 
-class StepClock:
-    """Runs from the end of the last warm-up step to that of the last step."""
-
-    def __init__(self, effort: Effort, device: str) -> None:
-        self.effort, self.device = effort, device
-        self.ticks = 0
-        self.started = self.stopped = 0.0
-
-    def tick(self) -> None:
-        """A step has ended; a GPU is waited for at the two ends only."""
-        self.ticks += 1
-        if self.ticks in (self.effort.warm, self.effort.total):
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            self.started, self.stopped = self.stopped, time.perf_counter()
-
-    def pairs_per_second(self, batch: int = BATCH) -> float:
-        """Over the counted steps."""
-        return batch * self.effort.timed / (self.stopped - self.started)
-
-
 class _Lightning(pl.Callback):
     def __init__(self, clock: StepClock) -> None:
         self.clock = clock
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.clock.tick()
-
-
-class Ticking(TrainerCallback):
-    """Tells a clock that a step of transformers' trainer has ended."""
-
-    def __init__(self, clock: StepClock) -> None:
-        self.clock = clock
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
         self.clock.tick()
 
 
@@ -144,52 +96,22 @@ def sentence_transformers(
 
     ``mini``: texts encoded at a time by CachedMultipleNegativesRankingLoss in its place.
     """
-    from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.sentence_transformer.losses import (
-        CachedMultipleNegativesRankingLoss,
-        MultipleNegativesRankingLoss,
+    return pairs_per_second(
+        Kind("SentenceTransformer", partial(_ranking_loss, mini=mini)),
+        model_config(size, dropout),
+        steps or effort(size, device),
+        bf16,
+        device,
+        batch,
     )
 
-    steps = steps or effort(size, device)
-    total = steps.total
-    data = texts(batch * total)
-    with tempfile.TemporaryDirectory() as folder:
-        encoder = build_scorer(model_config(size, dropout), tokenizer(), 1, "32")
-        encoder.export(tokenizer(), (32, 128), Path(folder) / "model")
-        model = SentenceTransformer(str(Path(folder) / "model"), device=device)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = dropout
-        clock = StepClock(steps, device)
-        arguments = SentenceTransformerTrainingArguments(
-            output_dir=folder,
-            max_steps=total,
-            per_device_train_batch_size=batch,
-            bf16=bf16,
-            use_cpu=device == "cpu",
-            report_to="none",
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-        )
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_dict({"query": data.queries, "passage": data.passages}),
-            loss=(
-                CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini)
-                if mini
-                else MultipleNegativesRankingLoss(model)
-            ),
-            callbacks=[Ticking(clock)],
-        )
-        trainer.train()
-    return clock.pairs_per_second(batch)
+
+def _ranking_loss(model: Any, mini: int | None) -> Any:
+    from sentence_transformers.sentence_transformer import losses
+
+    if mini:
+        return losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini)
+    return losses.MultipleNegativesRankingLoss(model)
 
 
 Contestant = Callable[[str, str], float]

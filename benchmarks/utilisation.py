@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.training import Effort, ours
+from benchmarks.peer import Effort
+from benchmarks.training import ours
 from benchmarks.work import BATCH, model_config, tokenizer, training_pairs
 from retrieval.data.layout import group_tokens
 from retrieval.models.families import build_scorer
