@@ -7,9 +7,11 @@ RUNS ?= runs
 REPORT ?= report
 FRONTIER ?= frontier
 BASE ?= HEAD
+NUMERIC := tests/models $(addprefix tests/training/test_,losses.py gradient_rules.py module.py perturbation.py) \
+	$(addprefix tests/evaluation/test_,ranking.py contrastive_entropy.py bm25.py reranking.py packed.py against_beir.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep frontier report test test-slow bench bench-gpu same codes lint sync clean
+.PHONY: help setup sweep frontier report test test-lesser test-slow bench bench-gpu same codes lint sync clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +60,10 @@ report: $(READY)  ## fit the laws and write the report of all runs so far
 
 test: $(READY)  ## the test suite without the slow tests
 	$(BIN)/python -m pytest
+
+# oneDNN and ATen read these variables when they are loaded; train.precision=auto is then 32.
+test-lesser: $(READY)  ## the tests of what is computed again, as a processor without AVX-512 computes, on one thread
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(NUMERIC)
 
 test-slow: $(READY)  ## every test
 	$(BIN)/python -m pytest -m ''
