@@ -123,37 +123,44 @@ def run(folder: Path, name: str, mixing: str, family: str, rank: int = 0, world:
     return seen
 
 
-def _process(
-    rank: int, world: int, port: int, folder: Path, name: str, mixing: str, family: str, results: Path
-) -> None:
+CASES = [
+    ("hard-negative", "steps", DUAL),
+    ("pooled", "steps", DUAL),
+    *(("pareto", mixing, DUAL) for mixing in ("steps", "loss")),
+    *(("pareto/pgd", mixing, DUAL) for mixing in ("steps", "loss")),
+    ("adversarial/fgsm", "steps", DUAL),
+    ("adversarial/substitution", "steps", DUAL),
+    ("hard-negative", "steps", "cross-encoder"),
+    ("pareto/fgsm", "loss", "cross-encoder"),
+]
+
+
+def _process(rank: int, world: int, port: int, folder: Path, results: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=world)
-    torch.save(run(folder, name, mixing, family, rank, world), results / f"{rank}.pt")
+    for number, case in enumerate(CASES):
+        torch.save(run(folder, *case, rank, world), results / f"{number}-{rank}.pt")
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(
-    ("name", "mixing", "family"),
-    [
-        ("hard-negative", "steps", DUAL),
-        ("pooled", "steps", DUAL),
-        *(("pareto", mixing, DUAL) for mixing in ("steps", "loss")),
-        *(("pareto/pgd", mixing, DUAL) for mixing in ("steps", "loss")),
-        ("adversarial/fgsm", "steps", DUAL),
-        ("adversarial/substitution", "steps", DUAL),
-        ("hard-negative", "steps", "cross-encoder"),
-        ("pareto/fgsm", "loss", "cross-encoder"),
-    ],
-)
-def test_two_halves_are_one_whole(folder: Path, tmp_path: Path, name: str, mixing: str, family: str) -> None:
+@pytest.fixture(scope="module")
+def halves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes saw in each case; they are started once, since each has to import PyTorch."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    alone = run(folder, name, mixing, family)
-    arguments = (2, port, folder, name, mixing, family, tmp_path)
-    multiprocessing.spawn(_process, arguments, nprocs=2)  # type: ignore[no-untyped-call]
-    both = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
+    results = tmp_path_factory.mktemp("halves")
+    multiprocessing.spawn(_process, (2, port, folder, results), nprocs=2)  # type: ignore[no-untyped-call]
+    return results
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_two_halves_are_one_whole(folder: Path, halves: Path, case: tuple[str, str, str]) -> None:
+    name, mixing, _ = case
+    alone = run(folder, *case)
+    files = (halves / f"{CASES.index(case)}-{rank}.pt" for rank in range(2))
+    both = [torch.load(file, weights_only=False) for file in files]
     assert both[0]["losses"] == both[1]["losses"]
     assert both[0]["omega"] == both[1]["omega"]
     assert both[0]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
