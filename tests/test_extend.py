@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +14,7 @@ from sweeps.fitting.fit import fit_law
 from sweeps.fitting.laws import LAWS
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions
+from tests import commands
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import SMALL
 
@@ -58,18 +57,12 @@ def distribution(tmp_path: Path) -> Path:
 
 def python(distribution: Path, *arguments: str, status: int = 0) -> str:
     paths = os.pathsep.join((str(distribution), str(REPOSITORY)))
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+    done = commands.run(*arguments, folder=REPOSITORY, environment={**os.environ, "PYTHONPATH": paths})
     assert done.returncode == status, done.stderr[-3000:]
     return done.stdout + done.stderr
 
 
-def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path) -> None:
+def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path, cache: Path) -> None:
     shown = python(distribution, "train.py", "--help", "strategy")
     assert re.search(r"adversarial, denoising, even, hard-negative", " ".join(shown.split()))
     assert re.search(r"proxy, ramp, repeats", " ".join(shown.split()))
@@ -79,7 +72,7 @@ def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path
         *(option for option in SMALL if not option.startswith("trainer")),
         f"hydra.searchpath=[file://{distribution / 'conf'}]",
         f"runs={distribution / 'runs'}",
-        f"cache={distribution / 'cache'}",
+        f"cache={cache}",
         "train.steps=4",
     )
     refused = python(distribution, "train.py", *common, "strategy=pareto-ramp", "strategy.peak=2", status=2)
@@ -131,11 +124,11 @@ def test_a_law_is_fitted() -> None:
         del LAWS["exponential"]
 
 
-def test_a_family_trains_and_is_measured(distribution: Path) -> None:
+def test_a_family_trains_and_is_measured(distribution: Path, cache: Path) -> None:
     common = (
         *(option for option in SMALL if not option.startswith("trainer")),
         f"runs={distribution / 'runs'}",
-        f"cache={distribution / 'cache'}",
+        f"cache={cache}",
         "train.steps=30",
     )
     refused = python(distribution, "train.py", *common, "model.family=oracle", status=2)

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from retrieval.config import register_schema
-from tests.conftest import REPOSITORY
+from tests.conftest import composed
 
 SMALL = (
     "data=synthetic",
@@ -42,20 +40,9 @@ ATTACK = (
 )
 """An attack on so small a suite."""
 
+__all__ = ["ATTACK", "SMALL", "Compose", "composed"]
+
 Compose = Callable[..., DictConfig]
-
-
-def composed(*overrides: str) -> DictConfig:
-    """The configuration that ``train.py`` would get for these overrides."""
-    register_schema()
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        return compose("config", list(overrides))
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all runs of the session, as a user has."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

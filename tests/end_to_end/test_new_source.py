@@ -106,12 +106,13 @@ def test_its_values_are_checked(tree: Path) -> None:
     assert "data.digits=7 is out of range; it must be from 2 to 3" in said(
         tree, "train.py", "data=numbers", "data.digits=7", status=2
     )
-    assert "hub, local, numbers, pydocs" in said(tree, "train.py", "data.name=nothing", status=2)
+    assert "hub, local, mteb, numbers, pydocs" in said(tree, "train.py", "data.name=nothing", status=2)
 
 
-def test_it_is_planned_trained_and_swept(tree: Path) -> None:
-    assert "numbers" in said(tree, "-m", "sweeps", "plan", *CELL)
-    said(tree, "train.py", *CELL)
-    said(tree, "train.py", "-m", *CELL, "seed=1,2")
+def test_it_is_planned_trained_and_swept(tree: Path, cache: Path) -> None:
+    cell = (*CELL, f"cache={cache}")
+    assert "numbers" in said(tree, "-m", "sweeps", "plan", *cell)
+    said(tree, "train.py", *cell)
+    said(tree, "train.py", "-m", *cell, "seed=1,2")
     results = sorted((tree / "runs").glob("*_numbers_*/result.json"))
     assert [json.loads(path.read_text())["size/train_pairs"] for path in results] == [80, 80]

@@ -86,9 +86,9 @@ def test_a_run_is_attacked_and_its_attack_replayed_on_others(
 
 
 def test_a_corpus_in_shards_is_measured_and_attacked_as_the_whole(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = (*SMALL, f"cache={tmp_path / 'cache'}", *ATTACK, "eval.pool=null", "train.precision=32")
+    options = (*SMALL, f"cache={cache}", *ATTACK, "eval.pool=null", "train.precision=32")
     whole, parted = (composed(*options, f"runs={tmp_path / str(n)}", f"eval.shard={n}") for n in (65536, 37))
     expected, found = run_cell(whole), run_cell(parted)
     # The size of a shard bounds memory: the run is the same run.

@@ -1,5 +1,5 @@
 """Faults are done to the same small runs as the end-to-end tests make."""
 
-from tests.end_to_end.conftest import cache, small
+from tests.end_to_end.conftest import small
 
-__all__ = ["cache", "small"]
+__all__ = ["small"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ from retrieval.errors import StorageError
 from retrieval.pipeline import prepare_data, run_cell
 from retrieval.run.directory import RunDirectory
 from retrieval.run.storage import storage_reason
+from tests import commands
 from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import SMALL, Compose, composed
 
@@ -56,14 +56,9 @@ def fill(disk: Path, free: int) -> None:
 
 
 def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "train.py"), *overrides, *SMALL],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    arguments = (str(REPOSITORY / "train.py"), *overrides, *SMALL)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return commands.run(*arguments, folder=folder, environment=environment)
 
 
 def result_of(config: object) -> dict[str, object]:

@@ -53,9 +53,9 @@ def finish(campaign: Campaign) -> dict[str, Any]:
     return outcome(campaign.runs)
 
 
-def test_a_few_kills_change_nothing(tmp_path: Path) -> None:
+def test_a_few_kills_change_nothing(tmp_path: Path, cache: Path) -> None:
     for strategy in STRATEGIES:
-        where = (f"runs={tmp_path / 'whole'}", f"cache={tmp_path / 'cache-of-whole'}", "trainer.threads=1")
+        where = (f"runs={tmp_path / 'whole'}", f"cache={cache}", "trainer.threads=1")
         run_cell(composed(*OPTIONS, f"strategy={strategy}", *where))
     campaign = Campaign(tmp_path, "1", random.Random(1))
     disturb(campaign, 2, "kill_everything", ["checkpoint", "training", "evaluation"], 60)

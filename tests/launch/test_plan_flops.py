@@ -13,7 +13,7 @@ from retrieval.pipeline import run_cell
 from sweeps.launch.need import PROXY_SECONDS, estimate
 from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
-from tests.end_to_end.conftest import Compose, cache, small  # noqa: F401
+from tests.end_to_end.conftest import Compose, small  # noqa: F401
 
 # Every text is longer than these, so all are of one length and the plan can be exact.
 STEPS, LENGTHS = 4, ("data.max_query_length=4", "data.max_passage_length=8")

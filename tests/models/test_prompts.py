@@ -18,12 +18,12 @@ from retrieval.search.loading import run_stores
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
 from retrieval.training.prepared import prepare
 from tests.checkpoints import TEXTS, checkpoint_folder
-from tests.end_to_end.conftest import Compose, cache, small
+from tests.end_to_end.conftest import Compose, small
 from tests.end_to_end.test_run import directory_of
 from tests.models.test_foreign_checkpoints import assert_equal_to_the_library
 from tests.test_runs import make_config
 
-__all__ = ["cache", "small"]
+__all__ = ["small"]
 
 
 def folder_with(prompts: dict[str, str], architecture: str, folder: Path, pooling: str = "mean") -> Path:

@@ -13,7 +13,7 @@ from retrieval import pipeline
 from retrieval.data.negatives import NegativeLists
 from retrieval.training.callbacks import CheckpointCallback
 from retrieval.training.refresh import RefreshCallback
-from tests.end_to_end.conftest import cache, composed, small  # noqa: F401
+from tests.end_to_end.conftest import composed, small  # noqa: F401
 
 HARD = (
     "strategy.hard.depth=6",
