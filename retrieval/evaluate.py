@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retrieval.codes import Finding
 from retrieval.config import Config, register_schema
+from retrieval.config.attack import attack_names
 from retrieval.config.unknown import unknown_key
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
@@ -137,7 +138,7 @@ def evaluate(
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
     config = _compose(overrides or [], run)
-    if attacked is not None and config.attack.name == "none" and config.attack.replay is None:
+    if attacked is not None and not attack_names(config.attack) and config.attack.replay is None:
         raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
     if qrels is not None and not qrels.is_file():
         raise ConfigError(f"--qrels {qrels}: no such file; give a TREC qrels file, or leave it out")

@@ -11,7 +11,7 @@ from retrieval.config import Config, ModelConfig, model_name
 from retrieval.config.attack import ATTACK_FILE
 from retrieval.config.validation import validate
 from retrieval.data.quality import findings_of
-from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation, attack_flops
 from retrieval.evaluation.adversarial.records import save_attacked
 from retrieval.evaluation.findings import findings_of_sets
 from retrieval.evaluation.measuring import Collections, UntrainedReference, measure_all
@@ -210,7 +210,6 @@ def _evaluate(
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
     flops = trained.encoder.flops(retriever.work + measured.work)
     costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": flops}
-    if (asked := measured.metrics.get("adv/queries")) is not None:
-        texts = retriever.scores.work if retriever.scores.by_pair else retriever.work_of_texts
-        costs["cost/attack_flops"] = asked * trained.encoder.flops(texts) / max(texts.sequences, 1)
+    if measured.attack_passes:
+        costs |= attack_flops(measured.attack_passes, trained.encoder.flops)
     return {**measured.metrics, **measured.about, **costs}, list(findings_of_sets(measured, precision))

@@ -66,7 +66,7 @@ def test_the_sweep_of_an_experiment_is_a_multirun() -> None:
 
 @pytest.mark.parametrize("source", [*SOURCES, "unknown"])
 def test_every_key_has_a_help_and_a_valid_default(source: str) -> None:
-    for setting in settings_of(source, "none"):
+    for setting in settings_of(source, ()):
         text = setting.knob.help
         assert re.fullmatch(r".{8,}\.", text), setting
         if not str(setting.default).startswith(("${", MISSING)):
@@ -94,7 +94,9 @@ def test_valid_values_in_words(valid: dict[str, Any], words: str, bad: object) -
 
 
 def test_files_hold_only_what_differs_from_the_defaults() -> None:
-    defaults = {setting.key: setting.default for source in SOURCES for setting in settings_of(source, "wsra")}
+    defaults = {
+        setting.key: setting.default for source in SOURCES for setting in settings_of(source, ("wsra",))
+    }
     repeated = [
         f"{path.relative_to(CONF)}: {name}"
         for group in ("attack", "data", "eval", "logger", "model", "strategy", "trainer")

@@ -94,8 +94,8 @@ def test_a_strategy_a_rule_and_an_attack_are_known_everywhere(distribution: Path
     python(distribution, "-m", "sweeps", "collect", "--out", str(table), *runs)
     rows = pd.read_csv(table).set_index("strategy")
     assert rows.loc["even", "train/rob/steps"] == 2
-    assert rows.loc["even", "adv/words_changed"] > 1
-    assert rows.loc["even", "adv/rank_after"] != rows.loc["even", "adv/rank_before"]
+    assert rows.loc["even", "adv/stuffing/words_changed"] > 1
+    assert rows.loc["even", "adv/stuffing/rank_after"] != rows.loc["even", "adv/stuffing/rank_before"]
     assert rows.loc["even", "var/shouting/changed"] == 1.0
     assert rows.loc["even", "bias/shouted/pairs"] == rows.loc["even", "eval/queries"]
     assert rows.loc["pareto", "omega/rule"] == "ramp"

@@ -19,7 +19,7 @@ TOPICS = [*groups(Config), "suite", "experiment", "hydra/launcher", "hydra/sweep
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_key_stands_with_its_help_default_and_valid_values(source: str) -> None:
     plain = " ".join(OVERVIEW.split())
-    for setting in settings_of(source, "wsra"):
+    for setting in settings_of(source, ("wsra",)):
         key, valid = setting.key, setting.knob.valid
         assert f" {key}=" in plain
         assert " ".join(setting.knob.help.split()) in plain
@@ -43,7 +43,7 @@ def test_a_group_is_explained_with_all_its_options_and_keys(topic: str) -> None:
     for path in (CONF / topic).glob("*.yaml"):
         assert f"  {topic}={path.stem}\n      " in text
     if topic in groups(Config):
-        for setting in settings_of("synthetic", "wsra"):
+        for setting in settings_of("synthetic", ("wsra",)):
             assert (f"\n  {setting.key}=" in text) == setting.key.startswith(f"{topic}.")
 
 

@@ -53,12 +53,14 @@ class Config:
 
 
 @cache
-def settings_of(source: str, attack: str) -> tuple[Setting, ...]:
-    """Every key of a configuration with these ``data.name`` and ``attack.name``, where they are known."""
+def settings_of(source: str, attacks: tuple[str, ...]) -> tuple[Setting, ...]:
+    """Every key of a configuration with this ``data.name`` and these attacks, where they are known."""
     shared = (each for each in settings(Config) if not each.key.startswith(("data.", "attack.")))
     data = SOURCES[source].schema if source in SOURCES else DataConfig
-    attacking = ATTACKS[attack].options if attack in ATTACKS else AttackConfig
-    return (*shared, *settings(data, "data."), *settings(attacking, "attack."))
+    schemas = (AttackConfig, *(ATTACKS[name].options for name in attacks if name in ATTACKS))
+    attacking = {each.key: each for schema in schemas for each in settings(schema, "attack.")}
+    del attacking["attack.chosen"]  # by the group alone
+    return (*shared, *settings(data, "data."), *attacking.values())
 
 
 def option_schemas() -> dict[str, dict[str, type]]:
@@ -87,7 +89,7 @@ def content_keys() -> tuple[tuple[str, ...], ...]:
     """Paths of the keys whose value may be a local file or folder."""
     own = (keys for group in option_schemas() for keys in own_keys(group).values())
     every = itertools.chain(settings(Config), *own)
-    return tuple(tuple(each.key.split(".")) for each in every if each.knob.content)
+    return tuple(dict.fromkeys(tuple(each.key.split(".")) for each in every if each.knob.content))
 
 
 def register_schema() -> None:
@@ -101,7 +103,9 @@ def register_schema() -> None:
         store.store(group="model", name=name, node={"layers": layers, "hidden": hidden})
     for group, schemas in option_schemas().items():
         for name, schema in schemas.items():
-            store.store(group=group, name=f"{name}_schema", node=schema)
+            # Of several attacks the last one sets the name; what is chosen adds up.
+            node = schema(chosen={name: True}) if group == "attack" else schema
+            store.store(group=group, name=f"{name}_schema", node=node)
     for part in SOURCES.values():
         for option, node in part.options.items():
             folder, _, name = f"data/{option}".rpartition("/")

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from omegaconf import DictConfig, OmegaConf
 
+from retrieval.config.attack import attack_names
 from retrieval.config.knobs import groups
 from retrieval.config.schema import Config, option_schemas, own_keys
 
@@ -16,9 +17,12 @@ def unread_key(config: DictConfig, schema: type = Config, path: str = "") -> str
     """
     options = option_schemas().get(path, {})
     # Keys of a strategy's plug-ins may be those of its rule, which it names by itself.
-    chosen = options.values() if path == "strategy" else [options.get(str(config.get("name")), schema)]
+    chosen = list(options.values())
+    if path != "strategy":
+        names = attack_names(config) if path == "attack" else (str(config.get("name")),)
+        chosen = [options[name] for name in names if name in options]
     known = {item.name for each in (schema, *chosen) for item in fields(each)}
-    nested = groups(schema)
+    nested = {name: part for each in (schema, *chosen) for name, part in groups(each).items()}
     for name in map(str, config):
         key = f"{path}.{name}" if path else name
         if name not in known and key != "hydra":
@@ -33,10 +37,11 @@ def unread_key(config: DictConfig, schema: type = Config, path: str = "") -> str
 def unknown_key(key: str) -> str:
     """The line for a dotted key that the chosen options do not have."""
     parent, _, name = key.rpartition(".")
+    group = key.partition(".")[0]
     owners = [
-        f"{parent}={option}"
-        for option, keys in own_keys(parent).items()
-        if key in (each.key for each in keys)
+        f"{group}={option}"
+        for option, keys in own_keys(group).items()
+        if any(f"{each.key}.".startswith(f"{key}.") for each in keys)
     ]
     if owners:
         return f"{key} is a key of {' and '.join(owners)} only; choose that, or drop the key"
@@ -52,7 +57,9 @@ def suggestion(value: str, valid: list[str]) -> str:
 
 def _names(path: str) -> list[str]:
     """Names of the keys and groups at a dotted path, with those that only some options of it have."""
-    own = {each.key.removeprefix(f"{path}.") for keys in own_keys(path).values() for each in keys}
+    below = f"{path}."
+    every = (each.key for keys in own_keys(path.partition(".")[0]).values() for each in keys)
+    own = {key.removeprefix(below) for key in every if key.startswith(below)}
     node: type | None = Config
     for part in path.split(".") if path else []:
         node = groups(node).get(part) if node else None

@@ -9,7 +9,7 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from retrieval.config.attack import ATTACKS, AttackConfig, attack_file
+from retrieval.config.attack import ATTACKS, AttackConfig, attack_file, attack_names
 from retrieval.config.data import ROLES
 from retrieval.config.evaluation import VARIATIONS
 from retrieval.config.model import (
@@ -40,10 +40,15 @@ ONE_ROLE = {
 def validate(config: DictConfig) -> Config:
     """Check a composed configuration and return it (typed view, all interpolations resolvable).
 
+    Where there are several attacks, ``attack.name`` becomes their list.
+
     Raises:
         ConfigError: names the key, the bad value, the valid ones and, where it helps, the fix.
     """
-    for setting in settings_of(str(config.data.name), str(config.attack.name)):
+    names = attack_names(config.attack)
+    if len(names) > 1:
+        config.attack.name = list(names)
+    for setting in settings_of(str(config.data.name), names):
         setting.knob.check(setting.key, OmegaConf.select(config, setting.key, throw_on_missing=True))
     unread = unread_key(config)
     if unread is not None:
@@ -138,11 +143,11 @@ def _attack(config: Config) -> None:
         if not attack_file(attack.replay).is_file():
             raise ConfigError(
                 f"attack.replay={attack.replay}: no attacked passages there ({attack_file(attack.replay)} is "
-                "missing); give a run that had attack=wsra, or its attack.jsonl"
+                "missing); give a run that had an attack, or its attack.jsonl"
             )
-    elif attack.name == "none":
+    elif not attack_names(attack):
         defaults = AttackConfig()
-        for name in (field.name for field in fields(AttackConfig)):
+        for name in (field.name for field in fields(AttackConfig) if field.name != "chosen"):
             value = getattr(attack, name)
             if value != getattr(defaults, name):
                 raise ConfigError(
@@ -158,7 +163,10 @@ def _attack(config: Config) -> None:
 
 def _attack_search(config: Config) -> None:
     attack = config.attack
-    ATTACKS[attack.name].check(config)
+    for name in attack_names(attack):
+        ATTACKS[name].check(config)
+    if not _promotes(attack):
+        return
     width = attack.last_rank - attack.first_rank + 1
     if width < attack.targets:
         raise ConfigError(
@@ -177,12 +185,17 @@ def _attack_search(config: Config) -> None:
         )
 
 
+def _promotes(attack: AttackConfig) -> bool:
+    """Whether passages of the corpus are to be promoted, by one attack at least."""
+    return any(ATTACKS[name].promotes for name in attack_names(attack))
+
+
 def _pairs(config: Config) -> None:
     """What a model that scores pairs by a pass each cannot do."""
     if config.model.family == ModelConfig.family or not FAMILIES[config.model.family].by_pair:
         return
     attack, evaluation, named = config.attack, config.eval, f"model.family={config.model.family}"
-    searched = attack.replay is None and attack.name != "none"
+    searched = attack.replay is None and _promotes(attack)
     if searched and attack.similarity > 0 and attack.similarity_model is None:
         raise ConfigError(
             f"attack.similarity={attack.similarity}: {named} gives no vectors that tell how alike two "

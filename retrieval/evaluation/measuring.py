@@ -84,7 +84,13 @@ def measure_all(
         retriever, sets.eff, encoded, config.eval, candidates, progress=config.trainer.progress
     )
     metrics, scores = suite.metrics | outcome.metrics, suite.scores | outcome.scores
-    return replace(suite, metrics=metrics, scores=scores, attacked=outcome.attacked)
+    return replace(
+        suite,
+        metrics=metrics,
+        scores=scores,
+        attacked=outcome.attacked,
+        attack_passes=outcome.attack_passes,
+    )
 
 
 class UntrainedReference:

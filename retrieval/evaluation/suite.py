@@ -17,7 +17,7 @@ from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set, first_queries
 from retrieval.errors import DataError
-from retrieval.evaluation.adversarial.records import Attacked
+from retrieval.evaluation.adversarial.records import Record
 from retrieval.evaluation.contrastive_entropy import (
     check_candidates,
     draws_of,
@@ -74,14 +74,16 @@ class Measured:
     scores: dict[str, SetScores]
     """Scores by metric prefix (``eff``, ``ood/<domain>``, ``dev/eff``, ``dev/ood/<domain>``; of the attacked
     queries ``adv`` with the attacked passages, ``adv/clean`` without; of varied ones ``var/<kind>``)."""
-    attacked: list[Attacked] | None = None
-    """One entry a target, by query; ``None`` without an attack."""
+    attacked: list[Record] | None = None
+    """One entry a target, by query, and one an inserted passage; ``None`` without an attack."""
     seconds: float = 0.0
     """Of the suite, its variations and its probes, without the attack."""
     about: dict[str, str] = field(default_factory=dict)
     """What results say beside numbers: ``eval/first_stage`` where candidates were ranked anew."""
     work: Work = field(default_factory=Work)
     """Forward passes of pairs, and of texts that are in no collection, of the suite."""
+    attack_passes: dict[str, tuple[float, Work]] = field(default_factory=dict)
+    """Attack -> forward passes that it asked for, and the work of the texts of which these are."""
 
 
 def build_sets(

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from retrieval.config import Config, EvalConfig, ModelConfig, model_name
-from retrieval.config.attack import attack_file
+from retrieval.config.attack import attack_file, attack_names
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.config.model import NO_ADAPTER, has_own_keys, unread_keys, vectors_of
 from retrieval.config.schema import content_keys
@@ -108,7 +108,8 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
     )
     ignored = [f"data.{key}" for key in (*WITHOUT_INFLUENCE, *ROLES)]
     ignored += [".".join(key) for key in content_keys()] + ["attack.replay"]
-    if ours["attack"]["name"] == "none":
+    ignored.append("attack.chosen")
+    if not attack_names(ours["attack"]):
         ignored.append("attack")
     places = tuple(f"{place}." for place in ignored)
     keys = (key for key in sorted(found.keys() | expected.keys()) if not f"{key}.".startswith(places))
@@ -228,7 +229,11 @@ def _attack(attack: dict[str, Any]) -> dict[str, Any]:
     if attack["replay"]:
         passages = content_hash(str(attack_file(attack["replay"])))
         return {"replay": passages, "similarity_model": attack["similarity_model"]}
-    return {"name": "none"} if attack["name"] == "none" else attack
+    names = attack_names(attack)
+    if not names:
+        return {"name": "none"}
+    named = names[0] if len(names) == 1 else list(names)
+    return {**{key: value for key, value in attack.items() if key != "chosen"}, "name": named}
 
 
 def content_hash(value: str) -> str:

@@ -268,7 +268,10 @@ def _as_dictionaries(
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
     """The run and the qrels as pytrec_eval wants them; queries are named by their position."""
     used = np.union1d(ranking.columns[ranking.columns >= 0], evaluation_set.columns)
-    names = np.array(evaluation_set.passage_ids(used), dtype=object)
+    inside = used[used < len(evaluation_set.passage_rows)]
+    # An attack's own passages stand behind the pool.
+    inserted = [f"inserted passage {column}" for column in used[len(inside) :]]
+    names = np.array([*evaluation_set.passage_ids(inside), *inserted], dtype=object)
     indptr = evaluation_set.indptr.tolist()
     relevant = names[np.searchsorted(used, evaluation_set.columns)].tolist()
     grades = evaluation_set.grades.tolist()

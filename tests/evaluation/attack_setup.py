@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,10 @@ def retriever_of(encoder: Scorer, tokenizer: Any, length: int = PASSAGE_LENGTH) 
     return ScorerRetriever(encoder, TokenStores(data, Path("nowhere"), tokenizer, ""))
 
 
-def make_setup(folder: Path) -> Setup:
+def make_setup(folder: Path, words: Sequence[str] = WORDS) -> Setup:
     random = np.random.default_rng(5)
-    passages = [" ".join(random.choice(WORDS, random.integers(3, 30))) for _ in range(150)]
-    queries = [" ".join(random.choice(WORDS, 4)) for _ in range(8)]
+    passages = [" ".join(random.choice(words, random.integers(3, 30))) for _ in range(150)]
+    queries = [" ".join(random.choice(words, 4)) for _ in range(8)]
     (folder / "qrels").mkdir(parents=True)
     corpus = (json.dumps({"_id": f"p{i}", "title": "", "text": text}) for i, text in enumerate(passages))
     (folder / "corpus.jsonl").write_text("\n".join(corpus) + "\n")

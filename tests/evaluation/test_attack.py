@@ -18,7 +18,7 @@ from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured, ranks_of, target_scores
 from retrieval.evaluation.adversarial.records import Attacked, Edit, load_attacked, save_attacked
 from retrieval.evaluation.contrastive_entropy import contrastive_entropy
-from retrieval.evaluation.substitution import search
+from retrieval.evaluation.substitution import greedy
 from retrieval.evaluation.suite import Measured
 from retrieval.models.scores import INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
@@ -115,7 +115,7 @@ def test_the_same_configuration_gives_the_same_passages(setup: Setup, outcome: M
 def test_together_or_one_by_one_is_the_same(
     setup: Setup, outcome: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr(greedy, "_TEXTS_AT_ONCE", 1)
     alone = setup.attack()
     assert [entry.new_text for entry in alone.attacked] == [entry.new_text for entry in outcome.attacked]
     assert alone.metrics["adv/queries"] == outcome.metrics["adv/queries"]
@@ -135,7 +135,8 @@ def test_replay_repeats_every_bit_without_asking_the_model(
     save_attacked(reached, tmp_path / "attack.jsonl")
     again = replay(setup, tmp_path)
     assert again.attacked == reached
-    way = {key for key in outcome.metrics if key.startswith("adv/curve/")} | {"adv/auc"}
+    way = {key for key in outcome.metrics if key.startswith(("adv/curve/", "adv/wsra/random/"))}
+    way |= {"adv/auc", "adv/wsra/auc"}
     assert without_cost(again) == {k: v for k, v in without_cost(outcome).items() if k not in way}
     assert again.metrics["cost/attack_queries"] == 0
     for prefix in ("adv", "adv/clean"):

@@ -130,7 +130,10 @@ def test_a_malformed_replay_is_refused_before_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["attack.queries=9"], "attack.queries=9 would not be used with attack=none; add attack=wsra"),
+        (
+            ["attack.queries=9"],
+            "attack.queries=9 would not be used with attack=none; add attack=paragraph or poison or ",
+        ),
         (["attack=wsra", "eval=none"], "eval=none measures nothing"),
         (["attack=wsra", "attack.synonyms=wordnet"], "attack.synonyms=wordnet: no such file"),
         (["attack.replay=nowhere"], "attack.replay=nowhere: no attacked passages there"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from retrieval.data.arrays import FloatArray
     from retrieval.data.testset import EvaluationSet
     from retrieval.evaluation.adversarial.adversarial_set import Target
-    from retrieval.evaluation.adversarial.records import Edit, Moment
+    from retrieval.evaluation.adversarial.records import Edit, Inserted, Moment
     from retrieval.search.ranking import Ranking
     from retrieval.search.retriever import Attackable
 
@@ -47,10 +47,24 @@ class Scene:
     """Whether to show a bar when it takes more than two seconds."""
     traces: list[tuple[Moment, ...]] = field(default_factory=list)
     """Filled by an attack with a budget: the way of each target, from its start to its end."""
+    controls: list[tuple[Edit, ...]] = field(default_factory=list)
+    """Filled by an attack that has a control: for each target as many edits as it made, chosen at random."""
 
 
-class Attack(Registered, ABC, registry=ATTACKS):
-    """Rewrites passages that are irrelevant to a query so that they rank higher for it.
+@dataclass(frozen=True)
+class Corpus:
+    """What an attack finds that puts passages of its own into the corpus."""
+
+    model: Attackable
+    """The attacked model."""
+    evaluation_set: EvaluationSet
+    """The test set: its pool is known to the attacker, its queries are not."""
+    progress: bool
+    """Whether to show a bar when it takes more than two seconds."""
+
+
+class AnyAttack(Registered, ABC, registry=ATTACKS):
+    """What all attacks have; one of them is an :class:`Attack` or a :class:`CorpusAttack`.
 
     A subclass with a ``name`` registers itself. Its module imports nothing heavy before it attacks, because
     ``--help`` and the plan of a sweep import it.
@@ -60,6 +74,8 @@ class Attack(Registered, ABC, registry=ATTACKS):
     """Value of ``attack.name``."""
     options: ClassVar[type[AttackConfig]] = AttackConfig
     """Its keys; those beyond the common ones are its own."""
+    promotes: ClassVar[bool]
+    """Whether passages of the corpus are promoted, which ``attack.first_rank`` and others choose."""
 
     @classmethod
     def check(cls, cell: Config) -> None:
@@ -70,20 +86,29 @@ class Attack(Registered, ABC, registry=ATTACKS):
         """
         return
 
-    @property
-    def budget(self) -> int | None:
-        """Words that it may change in a passage; ``None``: it does not record the way of its targets."""
-        return None
-
     def __init__(self, config: Any) -> None:
         """Read the files that the attack needs, so that mistakes in them show before training.
 
-        ``config``: an object of ``options``.
+        ``config``: an object of ``options``, which may have the keys of other attacks, too.
 
         Raises:
             ConfigError, DataError: A file cannot be read or is malformed.
         """
         self.config = config
+
+
+class Attack(AnyAttack):
+    """Rewrites passages that are irrelevant to a query so that they rank higher for it."""
+
+    promotes = True
+
+    @property
+    def budget(self) -> int | None:
+        """Units that it may change in a passage; ``None``: it does not record the way of its targets.
+
+        A unit is what its ``Moment.words`` count: a word, a character, a sentence.
+        """
+        return None
 
     @abstractmethod
     def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
@@ -91,4 +116,28 @@ class Attack(Registered, ABC, registry=ATTACKS):
 
         Raises:
             ConfigError: The model cannot be attacked as configured.
+        """
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What an attack asked the attacked model for."""
+
+    asked: int
+    """Texts, a gradient being a text."""
+    passes: float
+    """The same in forward passes."""
+
+
+class CorpusAttack(AnyAttack):
+    """Puts passages of its own into the corpus, so that they rank high for queries it has never seen."""
+
+    promotes = False
+
+    @abstractmethod
+    def passages(self, corpus: Corpus) -> tuple[list[Inserted], Spent]:
+        """The passages in the order in which a smaller budget would take them, and what they took.
+
+        Raises:
+            ConfigError: The model cannot be attacked as configured, or there are no queries but the test's.
         """

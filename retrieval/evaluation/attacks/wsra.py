@@ -46,6 +46,24 @@ class Wsra(Attack):
 
     def edits(self, scene: Scene) -> tuple[list[tuple[Edit, ...]], int]:
         """The replaced words of each target, and how many texts the model was asked for."""
-        from retrieval.evaluation.substitution.search import search
+        from retrieval.evaluation.substitution.search import Rules, search
+        from retrieval.evaluation.substitution.words import embedding_synonyms, match_case
+        from retrieval.search.loading import load_retriever
 
-        return search(scene, self.config, self._listed)
+        config = self.config
+        surrogate = load_retriever(config.surrogate) if config.surrogate else None
+        synonyms = self._listed
+        if synonyms is None:
+            guide = surrogate or scene.model
+            synonyms = embedding_synonyms(*guide.word_embeddings(), config.candidates, config.min_cosine)
+        rules = Rules(
+            words=config.words,
+            tries=config.tries,
+            importance=config.importance,
+            accept=config.accept,
+            similarity=config.similarity,
+            seed=config.seed,
+        )
+        return search(
+            scene, rules, lambda word: [match_case(each, word) for each in synonyms(word)], surrogate
+        )

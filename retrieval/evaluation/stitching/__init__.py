@@ -1,0 +1,1 @@
+"""Sentences about a query, made without a generator, and the search that puts them into passages."""
