@@ -7,15 +7,18 @@
     python -m retrieval.evaluate --run runs/RUN data=local data.path=FOLDER --qrels qrels.txt --run-out run
     python -m retrieval.evaluate --run runs/RUN attack=wsra --attacked attack.jsonl
     python -m retrieval.evaluate --run runs/OTHER attack.replay=attack.jsonl
+    python -m retrieval.evaluate --model FOLDER-OR-HUB-ID suite=robustness --card card
+    python -m retrieval.evaluate --compare card-a card-b
 
 prints the metrics of ``result.json`` under the same keys, reference rows included (``untrained/…`` of a run
 alone: the initial weights of any other model are not known), and its ``warnings``. Nothing in a run directory
-is changed.
+is changed. With ``suite=robustness`` or ``--card`` the robustness card stands in place of the list.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +49,9 @@ CONFIGURATION = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("data", "eval", "attack")
 """Parts of the configuration that a measurement depends on."""
 
+CARD_SUITE = "suite=robustness"
+"""The override that asks for the card."""
+
 MISSING_KEY = "no such key"
 
 
@@ -57,6 +63,14 @@ class Files:
     attacked: Path | None
     qrels: Path | None
     run_out: Path | None
+    card: Path | None
+    card_suite: bool
+    """Whether the suite is the card's."""
+
+    @property
+    def shows_card(self) -> bool:
+        """Whether the card is printed, in place of the metrics."""
+        return self.card is not None or self.card_suite
 
 
 Overrides = Annotated[
@@ -114,6 +128,20 @@ RunFile = Annotated[
     ),
 ]
 
+CardFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--card",
+        help="Folder for the robustness card: JSON, Markdown, HTML and scores by query.",
+        show_default=False,
+        callback=writable_folder,
+    ),
+]
+TwoCards = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--compare", help="Two cards (folders of --card, or their card.json).", show_default=False),
+]
+
 
 def evaluate(
     overrides: Overrides = None,
@@ -127,8 +155,16 @@ def evaluate(
     attacked: AttackedFile = None,
     qrels: QrelsFile = None,
     run_out: RunFile = None,
+    card: CardFolder = None,
+    compare: TwoCards = None,
 ) -> None:
-    """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections."""
+    """Measure a run (--run) or any sentence-transformers model (--model) on a suite of collections.
+
+    Two cards are held against each other by --compare A B; nothing is measured then.
+    """
+    if compare is not None:
+        _compare(compare, out, measured=run is not None or model is not None or bool(overrides))
+        return
     if (run is None) == (model is None):
         raise ConfigError("give either --run RUN or --model FOLDER-OR-HUB-ID")
     if model is not None:
@@ -142,12 +178,21 @@ def evaluate(
         raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
     if qrels is not None and not qrels.is_file():
         raise ConfigError(f"--qrels {qrels}: no such file; give a TREC qrels file, or leave it out")
-    files = Files(scores, attacked, qrels, run_out)
+    files = Files(scores, attacked, qrels, run_out, card, CARD_SUITE in (overrides or []))
     metrics, warnings = _measure(config, run, model, temperature, batch_size, device, files)
-    for key, value in sorted(metrics.items()):
+    for key, value in sorted(metrics.items()) if not files.shows_card else ():
         print(f"{key:48s} {value if isinstance(value, str) else f'{value:.6g}'}")
     if out is not None:
         write_json(out, {**metrics, "warnings": warnings})
+
+
+def _compare(cards: tuple[Path, Path], out: Path | None, *, measured: bool) -> None:
+    """Hold two cards against each other, where nothing is to be ``measured``, too."""
+    from retrieval.evaluation.card.command import tell_comparison
+
+    if measured:
+        raise ConfigError("--compare A B takes two cards and measures nothing; leave out the rest")
+    tell_comparison(*cards, out)
 
 
 def _compose(overrides: list[str], run: Path | None) -> Config:
@@ -203,8 +248,10 @@ def _measure(
     from retrieval.data.quality import findings_of, show
     from retrieval.evaluation import trec
     from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
+    from retrieval.evaluation.card.command import card_of, tell_card
     from retrieval.evaluation.findings import findings_of_sets
     from retrieval.evaluation.measuring import Collections, measure_all
+    from retrieval.evaluation.progress import shown_steps
     from retrieval.run import hardware
     from retrieval.search.loading import model_retriever, run_retriever
     from retrieval.training.prepared import open_domains
@@ -227,11 +274,16 @@ def _measure(
             str(model), config, device, temperature=temperature, batch_size=batch_size
         )
     untrained = _untrained(run, config, device) if run is not None and config.eval.untrained else None
-    measured = measure_all(retriever, collections, config, attack, untrained)
+    start = time.perf_counter()
+    with shown_steps() as steps:
+        measured = measure_all(retriever, collections, config, attack, untrained, steps)
     trec.save_runs(measured.scores, runs, (run or Path(str(model))).resolve().name)
     _save(measured, files)
     warnings = [*findings_of(retriever.read), *findings_of_sets(measured, retriever.precision)]
     show(warnings)
+    if files.shows_card:
+        card = card_of(measured, str(run or model), warnings, time.perf_counter() - start)
+        tell_card(card, measured, files.card)
     return {**measured.metrics, **measured.about}, warnings
 
 

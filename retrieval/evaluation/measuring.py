@@ -26,10 +26,12 @@ from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.encoded import encoded_set
 from retrieval.evaluation.one_set import measure
 from retrieval.evaluation.probing import with_probes
+from retrieval.evaluation.progress import Steps
 from retrieval.evaluation.suite import Measured, Reference, build_sets, evaluate_suite
 from retrieval.evaluation.varied import with_variations
 from retrieval.models.families import build_scorer
 from retrieval.run.identity import canonical, content_hash, model_part
+from retrieval.run.metric_names import BIAS, VARIED
 from retrieval.search.ranking import kept_metrics
 from retrieval.search.reranking import with_candidates
 from retrieval.search.retriever import Attackable, ScorerRetriever
@@ -53,11 +55,12 @@ def measure_all(
     config: Config,
     attack: AttackEvaluation | None,
     untrained: Reference | None,
+    steps: Steps | None = None,
 ) -> Measured:
     """Measure a retriever on a suite of collections, vary and probe it in-domain, then attack it there.
 
     Of ``config``, ``eval``, ``cache`` and ``trainer.progress`` are read. ``untrained``: the model before
-    training; ``None`` leaves its row out.
+    training; ``None`` leaves its row out. ``steps``: is told how far the measurement is.
 
     Raises:
         ConfigError: The collections are too small for the configuration, or the model cannot be attacked so.
@@ -66,11 +69,19 @@ def measure_all(
     """
     start = time.perf_counter()
     sets = build_sets(collections.in_domain, collections.ood, config.eval, collections.robust_dev)
-    cache = Path(config.cache)
+    cache, steps = Path(config.cache), steps or Steps()
+    parts = {VARIED: config.eval.variations, BIAS: config.eval.probes}
+    steps.expect([*(prefix for prefix, _ in sets.items()), *(name for name in parts if parts[name])])
     again = bool(config.eval.variations or config.eval.probes or attack is not None)
-    suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=again)
-    suite = with_variations(retriever, suite, config.eval, cache)
-    suite = with_probes(retriever, suite, config.eval)
+    suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=again, steps=steps)
+    if parts[VARIED]:
+        steps.begin(VARIED)
+        suite = with_variations(retriever, suite, config.eval, cache)
+    if parts[BIAS]:
+        steps.begin(BIAS)
+        suite = with_probes(retriever, suite, config.eval)
+    # An attack shows its own progress.
+    steps.close()
     seconds = time.perf_counter() - start
     suite = replace(suite, seconds=seconds, work=retriever.scores.work + retriever.take_work_of_texts())
     if attack is None:

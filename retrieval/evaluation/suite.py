@@ -25,6 +25,7 @@ from retrieval.evaluation.contrastive_entropy import (
     standard_error,
 )
 from retrieval.evaluation.one_set import SetScores, measure
+from retrieval.evaluation.progress import Steps
 from retrieval.models.flops import Work
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, ENTROPY_ERROR, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
@@ -155,12 +156,14 @@ def evaluate_suite(
     untrained: Reference | None = None,
     *,
     keep: bool = False,
+    steps: Steps | None = None,
 ) -> Measured:
     """Measure a retriever on all sets, in memory that does not grow with the corpora.
 
     Of ``config``, ``bm25`` and what :func:`measure` needs are read. The BM25 baseline is kept in ``cache``.
     ``untrained``: the model before training, asked for the test sets alone; ``None`` leaves its row out.
     ``keep``: keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
+    ``steps``: is told each set's prefix as its measurement begins.
 
     Raises:
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
@@ -172,19 +175,19 @@ def evaluate_suite(
         references["untrained"] = untrained
     tests = dict(sets.tests())
     by_pair = retriever.scores.by_pair
-    scores = {
-        prefix: _with_references(
+    scores: dict[str, SetScores] = {}
+    for prefix, asked in sets.items():
+        (steps or Steps()).begin(prefix)
+        scores[prefix] = _with_references(
             measure(
                 retriever,
-                _reranked(part, config, cache) if by_pair else part,
+                _reranked(asked, config, cache) if by_pair else asked,
                 config,
                 cache,
                 keep=keep and prefix == "eff",
             ),
             references if prefix in tests else {},
         )
-        for prefix, part in sets.items()
-    }
     metrics: dict[str, float] = {}
     for prefix, part in scores.items():
         metrics |= set_metrics(prefix, part, by_pair)

@@ -1,0 +1,1 @@
+"""The robustness card of a model: all that was measured on one page; and two cards compared."""
