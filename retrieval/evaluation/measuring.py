@@ -71,7 +71,8 @@ def measure_all(
     sets = build_sets(collections.in_domain, collections.ood, config.eval, collections.robust_dev)
     cache, steps = Path(config.cache), steps or Steps()
     parts = {VARIED: config.eval.variations, BIAS: config.eval.probes}
-    steps.expect([*(prefix for prefix, _ in sets.items()), *(name for name in parts if parts[name])])
+    attacks = ["adv"] if attack is not None else []
+    steps.expect([*(prefix for prefix, _ in sets.items()), *filter(parts.get, parts), *attacks])
     again = bool(config.eval.variations or config.eval.probes or attack is not None)
     suite = evaluate_suite(retriever, sets, config.eval, cache, untrained, keep=again, steps=steps)
     if parts[VARIED]:
@@ -80,12 +81,11 @@ def measure_all(
     if parts[BIAS]:
         steps.begin(BIAS)
         suite = with_probes(retriever, suite, config.eval)
-    # An attack shows its own progress.
-    steps.close()
     seconds = time.perf_counter() - start
     suite = replace(suite, seconds=seconds, work=retriever.scores.work + retriever.take_work_of_texts())
     if attack is None:
         return suite
+    steps.begin("adv")
     encoded = suite.scores["eff"].encoded or encoded_set(retriever, sets.eff, config.eval.shard, cache)
 
     def candidates(part: EvaluationSet) -> EvaluationSet:

@@ -213,7 +213,7 @@ def test_the_command_compares_two_cards(tmp_path: Path, capsys: pytest.CaptureFi
         with_scores(tmp_path / name, {"eff": np.random.default_rng(ord(name)).random(30)}, f"model {name}")
     folders, out = [str(tmp_path / name) for name in "ab"], tmp_path / "out.json"
     assert main(["--compare", *folders, "--out", str(out)]) == 0
-    assert "A: model a\nB: model b\n30 queries in common." in capsys.readouterr().out
+    assert "A: model a\nB: model b\n30 scored queries in common, over all sets." in capsys.readouterr().out
     assert json.loads(out.read_text())["lines"][0]["metric"] == "eff/ndcg@10"
     assert main(["--compare", *folders, "seed=1"]) == 2
     assert "takes two cards and measures nothing" in capsys.readouterr().err
@@ -238,7 +238,9 @@ def test_a_model_has_a_card(
     assert found.metrics["eff/ndcg@10"] > 0.9
     assert found.scores is not None
     assert (out / "card.html").read_text().startswith("<!DOCTYPE html>")
-    assert compare(found, found).queries == 60
+    # As they are, and in six variations.
+    assert compare(found, found).queries == 7 * 60
+    assert {"var/typo/drop/ndcg@10", "bias/literal/preference"} <= set(found.metrics)
 
 
 def test_a_card_leaves_out_what_steers() -> None:
@@ -246,3 +248,19 @@ def test_a_card_leaves_out_what_steers() -> None:
 
     measured = Measured({"eff/ndcg@10": 0.5, "dev/eff/ndcg@10": 0.4}, {})
     assert card_of(measured, "m", [], 1.0).metrics == {"eff/ndcg@10": 0.5}
+
+
+def test_the_bar_counts_parts_that_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    from tqdm import tqdm
+
+    from retrieval.evaluation.progress import BarOfSteps
+
+    with tqdm(disable=False) as bar:
+        steps = BarOfSteps(bar)
+        steps.expect(["eff", "ood/far", "adv"])
+        counts = []
+        for name in ("eff", "ood/far", "adv"):
+            steps.begin(name)
+            counts.append(bar.n)
+        assert (counts, bar.total) == ([0, 1, 2], 3)
+    assert "adv" in capsys.readouterr().err

@@ -79,7 +79,12 @@ def terminal(page: Layout) -> list[str]:
 
 def compared(found: Comparison) -> list[str]:
     """Two cards side by side as lines for a terminal."""
-    lines = [f"A: {found.first}", f"B: {found.second}", f"{found.queries} queries in common.", ""]
+    lines = [
+        f"A: {found.first}",
+        f"B: {found.second}",
+        f"{found.queries} scored queries in common, over all sets.",
+        "",
+    ]
     rows = [["metric", "A", "B", "B less A, 95 % interval", "decided"]]
     for one in found.lines:
         ends = "" if one.low is None or one.high is None else f" [{_signed(one.low)}, {_signed(one.high)}]"
