@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from retrieval.config.evaluation import PROBES, VARIATIONS
 from retrieval.errors import DataError
 from retrieval.evaluate import main
 from retrieval.evaluation.card.command import card_of
@@ -19,6 +20,7 @@ from retrieval.evaluation.card.compare import compare
 from retrieval.evaluation.card.layout import layout
 from retrieval.evaluation.card.render import html, markdown, save_card
 from retrieval.evaluation.card.store import Card, load_card
+from sweeps.launch.compose import compose_command
 
 METRICS = {
     "eff/ndcg@10": 0.5,
@@ -248,6 +250,13 @@ def test_a_card_leaves_out_what_steers() -> None:
 
     measured = Measured({"eff/ndcg@10": 0.5, "dev/eff/ndcg@10": 0.4}, {})
     assert card_of(measured, "m", [], 1.0).metrics == {"eff/ndcg@10": 0.5}
+
+
+def test_the_suite_asks_for_every_kind_that_needs_no_file() -> None:
+    config = compose_command(["suite=robustness"])[0].config
+    assert set(config.eval.variations) == set(VARIATIONS) - {"synonyms"}
+    assert set(config.eval.probes) == set(PROBES)
+    assert config.attack.name != "none"
 
 
 def test_the_bar_counts_parts_that_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
