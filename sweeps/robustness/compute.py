@@ -17,11 +17,10 @@ from sweeps.diagnostics import Diagnostic, TableError, diagnose, require_columns
 from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.configurations import label_runs, labelled_only
-from sweeps.fitting.sensitivity import two_sided
 from sweeps.robustness.model import mixed_model
 from sweeps.robustness.pairs import RUN, Pairs, group_column, groups, ordered, pair
 from sweeps.robustness.record import Difference, KindStatistics, Robustness, Win
-from sweeps.robustness.resampling import Contrast, Draws, draw, run_weights
+from sweeps.robustness.resampling import Contrast, Draws, draw, p_value, run_weights
 from sweeps.robustness.scores import MAX_QUERIES, Kind, Progress, load_scores
 from sweeps.robustness.words import effect_words
 from sweeps.table.cells import Floats
@@ -192,8 +191,9 @@ class _Compared:
             if contrast is not None:
                 drawn = self._drawn(contrast, pairs, moving=False)
                 low, high = interval(drawn[:, None], level)
-                p = two_sided(drawn - 0.5)
-                found.append(Win(*two, contrast.mean(), float(low[0]), float(high[0]), p, p))
+                probability = contrast.mean()
+                p = p_value(probability - 0.5, drawn - 0.5)
+                found.append(Win(*two, probability, float(low[0]), float(high[0]), p, p))
         adjusted = holm([one.p for one in found])
         return [replace(one, p_holm=1.0 if p is None else p) for one, p in zip(found, adjusted)]
 
@@ -241,7 +241,7 @@ class _Compared:
         if len(contrast.values) == len(self._kind.scores) > 1:
             wide = interval(self._drawn(contrast, pairs, moving=True)[:, None], level)
             ends = float(wide[0][0]), float(wide[1][0])
-        p = two_sided(drawn)
+        p = p_value(contrast.mean(), drawn)
         return Difference(
             first, second, contrast.mean(), low, high, p, p, ends, len(pairs.first), pairs.cells, ""
         )

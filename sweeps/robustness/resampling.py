@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
+from sweeps.fitting.sensitivity import two_sided
 from sweeps.table.cells import Floats
 
 
@@ -46,6 +48,15 @@ class Draws:
     def count(self) -> int:
         """Number of draws."""
         return len(next(iter(self.fixed.values())))
+
+
+def p_value(estimate: float, draws: Floats) -> float:
+    """Two-sided, of an estimate of 0: normal, with the standard deviation of its draws [r].
+
+    Counting draws beyond 0 could not go below 2/(r+1), which Holm's method multiplies by the number of tests.
+    """
+    spread = float(draws.std(ddof=1))
+    return float(2 * norm.sf(abs(estimate) / spread)) if spread > 0 else two_sided(draws)
 
 
 def draw(queries: Mapping[str, int], count: int, seed: int) -> Draws:

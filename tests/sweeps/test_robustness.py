@@ -20,7 +20,7 @@ from sweeps.robustness.components import cells_of, within
 from sweeps.robustness.compute import RobustnessOptions, robustness, statistics
 from sweeps.robustness.model import mixed_model
 from sweeps.robustness.record import KindStatistics, Robustness
-from sweeps.robustness.resampling import Contrast, draw, drawn_weights, run_weights
+from sweeps.robustness.resampling import Contrast, draw, drawn_weights, p_value, run_weights
 from sweeps.robustness.scores import Kind, load_scores, place
 from sweeps.robustness.words import size_word
 
@@ -144,6 +144,13 @@ def test_weights_have_the_unbiased_variance_at_every_level() -> None:
     drawn_queries = draw({"a": 4, "b": 7}, 50, seed=0)
     total = sum(part.sum(axis=1) for part in drawn_queries.moving.values())
     assert total == pytest.approx(np.ones(50))
+
+
+def test_p_values_are_normal_with_the_spread_of_the_draws() -> None:
+    draws = np.array([0.9, 1.0, 1.1, 1.2, 1.3])
+    assert p_value(1.1, draws) == pytest.approx(2 * stats.norm.sf(1.1 / draws.std(ddof=1)))
+    assert p_value(0.0, np.zeros(9)) == 1.0
+    assert p_value(1.0, np.ones(9)) == pytest.approx(2 / 10)
 
 
 def test_a_contrast_without_noise_has_no_width() -> None:
