@@ -61,19 +61,33 @@ class DenoiseConfig:
 
 @dataclass
 class PerturbationConfig:
-    """Adversarial inputs of the ``adversarial`` strategy and objective."""
+    """Perturbed inputs of the ``adversarial`` strategy and objective."""
 
     kind: str = knob(
         "fgsm",
-        "How passages are perturbed: one gradient step, several, words replaced by gradient, random words.",
+        "How passages are perturbed: one gradient step, several, words replaced by gradient (by near ones or "
+        "synonyms of a list), random words, queries put into them; or queries, by typing errors.",
         choices=PERTURBATIONS.names,
     )
     epsilon: float = knob(
         0.3, "Norm bound of a passage's perturbation, in mean norms of a word embedding.", above=0
     )
     steps: int = knob(3, "Ascent steps of pgd.", minimum=1)
-    rate: float = knob(0.15, "Share of the words that substitution and noise replace.", above=0, maximum=1)
-    neighbours: int = knob(20, "Nearest words by embedding that substitution chooses among.", minimum=1)
+    rate: float = knob(
+        0.15, "Share of the words that substitution, synonyms, noise and typo change.", above=0, maximum=1
+    )
+    neighbours: int = knob(
+        20, "Nearest words that substitution chooses among, and first ones of a list for synonyms.", minimum=1
+    )
+    side: str = knob("queries", "Texts that typo mistypes.", choices=("queries", "passages", "both"))
+    inserted: str = knob(
+        "query",
+        "What insertion puts into a passage: a query that it does not answer, or its content words shuffled.",
+        choices=("query", "keywords"),
+    )
+    synonyms: str | None = knob(
+        None, "JSON file of synonyms that synonyms reads, as attack.synonyms.", content=True
+    )
 
 
 @dataclass

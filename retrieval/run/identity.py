@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from retrieval.config import Config, EvalConfig, ModelConfig, model_name
+from retrieval.config import Config, EvalConfig, ModelConfig, PerturbationConfig, model_name
 from retrieval.config.attack import attack_file, attack_names
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.config.model import NO_ADAPTER, has_own_keys, unread_keys, vectors_of
@@ -42,6 +42,9 @@ MEMORY_KEYS = ("shard",)
 
 LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt", "adapter")
 """Keys of ``model`` that came after there were runs, and count where they are set."""
+
+LATER_PERTURBATION_KEYS = ("side", "inserted", "synonyms")
+"""Keys of ``strategy.perturbation`` of which the same is true."""
 
 SIGNIFICANT_DIGITS = 12
 """Floats are compared to this many digits: ``range(0.1,0.4,0.1)`` yields 0.30000000000000004 for 0.3."""
@@ -64,6 +67,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     family = str(chosen["model"]["family"])
     chosen["model"] = model_part(chosen["model"])
     chosen["data"] = {**data, "fingerprint": fingerprint}
+    chosen["strategy"] = _strategy(chosen["strategy"])
     chosen["train"] = _training(chosen["train"])
     chosen["eval"] = _evaluation(chosen["eval"], family)
     chosen["attack"] = _attack(chosen["attack"])
@@ -100,6 +104,8 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
             whole["eval"] = _evaluation(whole["eval"], str(named or ModelConfig.family))
         if isinstance(model, dict):
             whole["model"] = model_part(model)
+        if isinstance(whole.get("strategy"), dict):
+            whole["strategy"] = _strategy(whole["strategy"])
         if isinstance(whole.get("train"), dict):
             whole["train"] = _training(whole["train"])
     found, expected = (
@@ -199,6 +205,20 @@ def model_part(model: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value for key, value in (model | settled).items() if key not in ignored or value != ignored[key]
     }
+
+
+def _strategy(strategy: dict[str, Any]) -> dict[str, Any]:
+    """Keys of a perturbation that came after there were runs count where they are set."""
+    perturbation = strategy.get("perturbation")
+    if not isinstance(perturbation, dict):
+        return strategy
+    defaults = PerturbationConfig()
+    kept = {
+        key: value
+        for key, value in perturbation.items()
+        if key not in LATER_PERTURBATION_KEYS or value != getattr(defaults, key)
+    }
+    return {**strategy, "perturbation": kept}
 
 
 def _training(train: dict[str, Any]) -> dict[str, Any]:

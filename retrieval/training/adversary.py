@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,6 +122,12 @@ class Perturbed:
     offset: Tensor | None
     """float32[T, hidden], added to the word embeddings; ``None``: nothing is."""
     work: Work
+    sizes: np.ndarray | None = None
+    """Tokens of each sequence in the caller's order, int64[N], where they are not those of the batch."""
+
+    def sized(self, batch: Batch) -> Batch:
+        """``batch``, with the sizes of what the scorer is given."""
+        return batch if self.sizes is None else replace(batch, sizes=self.sizes)
 
 
 class Adversary:

@@ -43,7 +43,8 @@ def dev_loss(encoder: Scorer, batch: Batch, perturbation: Perturbation | None) -
     if isinstance(batch, AttackedBatch):
         assert perturbation is not None
         seen = perturbation(encoder, batch)
-        tokens, offset, work = seen.tokens, seen.offset, work + seen.work
+        tokens, offset = seen.tokens, seen.offset
+        work = step_work(encoder, seen.sized(batch)) * FORWARD + seen.work
     with torch.no_grad():
         vectors = encoder(tokens, offset)
         losses = [block_loss(encoder, vectors, batch, name) for name in batch.blocks]

@@ -74,7 +74,9 @@ class Objective:
         if PERTURBED in strategy.shares:
             vocabulary = Vocabulary.of(setting.tokenizer)
             options = self.config.perturbation
-            self.perturbation = PERTURBATIONS[options.kind](options, vocabulary, setting.seed)
+            self.perturbation = PERTURBATIONS[options.kind](
+                options, vocabulary, setting.seed, setting.tokenizer
+            )
         self.control: OmegaController | None = None
         """What moves ω; ``None``: it is ½."""
         if strategy.has_omega:
@@ -101,7 +103,7 @@ class Objective:
         added = self._regularisation(encoder, vectors, batch)
         backward = self.strategy.backward_passes if backward_passes is None else backward_passes
         passes = FORWARD + backward * encoder.backward_cost
-        work = seen.work + step_work(encoder, batch) * passes
+        work = seen.work + step_work(encoder, seen.sized(batch)) * passes
         if batch.term:
             ((name, loss),) = blocks.items()
             eff, rob = (loss, None) if batch.term == EFF else (None, loss)

@@ -1,13 +1,14 @@
 """What a perturbation of training inputs is. Each registers itself.
 
-Perturbed are the passages alone, positive and negative; queries, special tokens and padding stay as they
-are. Everything follows from (seed, step).
+Perturbed are the passages alone, positive and negative, but where a kind says otherwise; special tokens stay
+as they are. Everything follows from (seed, step).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from retrieval.config import PerturbationConfig
 from retrieval.config.registry import Registered
@@ -17,6 +18,7 @@ from retrieval.errors import ConfigError
 if TYPE_CHECKING:
     from retrieval.models.scorer import Scorer
     from retrieval.training.adversary import AttackedBatch, Perturbed, Vocabulary
+    from retrieval.training.rewriting import Spelling
 
 
 class Perturbation(Registered, ABC, registry=PERTURBATIONS):
@@ -35,8 +37,8 @@ class Perturbation(Registered, ABC, registry=PERTURBATIONS):
     one_device: ClassVar[bool] = False
     """Whether it cannot run on several devices."""
 
-    def __init__(self, config: PerturbationConfig, vocabulary: Vocabulary, seed: int) -> None:
-        """A perturbation of a run.
+    def __init__(self, config: PerturbationConfig, vocabulary: Vocabulary, seed: int, tokenizer: Any) -> None:
+        """A perturbation of a run; ``vocabulary``: of its ``tokenizer``.
 
         Raises:
             ConfigError: words are to be replaced and the vocabulary has none.
@@ -47,6 +49,22 @@ class Perturbation(Registered, ABC, registry=PERTURBATIONS):
                 "none; use fgsm or pgd"
             )
         self.config, self.vocabulary, self.seed = config, vocabulary, seed
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def check(cls, config: PerturbationConfig) -> None:
+        """Refuse a configuration that the perturbation cannot work with.
+
+        Raises:
+            ConfigError: names the key, the bad value and the fix.
+        """
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """The words that token ids spell."""
+        from retrieval.training.rewriting import Spelling
+
+        return Spelling(self.tokenizer, self.vocabulary)
 
     @classmethod
     def gradients(cls, config: PerturbationConfig) -> int:

@@ -134,6 +134,8 @@ class Strategy(Registered, ABC, registry=STRATEGIES):
             check_margin(self.config.denoise)
         if self.rob is not None:
             self._check_budget(cell.train.batch_size)
+        if PERTURBED in self.shares:
+            PERTURBATIONS[self.config.perturbation.kind].check(self.config.perturbation)
         if cell.trainer.devices > 1:
             self._check_devices(cell.train.batch_size, cell.trainer.devices)
         for key in () if self.has_omega else ("omega", "frontier", "mixture", "recalibrate"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import signal
 from importlib.util import find_spec
@@ -92,13 +93,22 @@ def test_every_strategy_runs(small: Compose, strategy: str) -> None:
 
 
 @pytest.mark.parametrize("kind", choices(StrategyConfig, "perturbation.kind"))
-def test_every_perturbation_runs_and_costs_what_it_takes(small: Compose, kind: str) -> None:
+def test_every_perturbation_runs_and_costs_what_it_takes(small: Compose, kind: str, tmp_path: Path) -> None:
     clean = check(small, "strategy=standard")
-    perturbed = check(small, "strategy=adversarial", f"strategy.perturbation.kind={kind}")
+    options = [f"strategy.perturbation.kind={kind}"]
+    if kind == "synonyms":
+        run = directory_of(small(*TWO_STEPS, "strategy=standard"))
+        vocabulary = json.loads((run.model / "tokenizer.json").read_text())["model"]["vocab"]
+        words = [word for word in vocabulary if word.isalpha()]
+        (tmp_path / "list.json").write_text(json.dumps(dict.fromkeys(words, words[:3])))
+        options.append(f"strategy.perturbation.synonyms={tmp_path / 'list.json'}")
+    perturbed = check(small, "strategy=adversarial", *options)
     assert perturbed["perturbation/kind"] == kind
     # Same pairs a step; a gradient of half of the passages is two passes on top of the three of all texts.
+    # Typing errors change the number of tokens, and inserted queries make passages longer.
     ratio = perturbed["cost/train_flops"] / clean["cost/train_flops"]
-    lower, upper = {"noise": (0.9, 1.1), "pgd": (1.7, 2.2)}.get(kind, (1.2, 1.6))
+    bounds = {"noise": (0.9, 1.1), "typo": (0.9, 1.2), "insertion": (1.0, 1.3), "pgd": (1.7, 2.2)}
+    lower, upper = bounds.get(kind, (1.2, 1.6))
     assert lower < ratio < upper
 
 
@@ -195,7 +205,10 @@ def test_a_rule_that_runs_into_its_bound_is_named(small: Compose) -> None:
             r"strategy\.omegas=\[0\.5\] must be a low and a high",
         ),
         (("strategy=standard", "strategy.recalibrate=5"), r"strategy\.recalibrate=5 .*strategy=pareto"),
-        (("strategy=adversarial", "strategy.perturbation.kind=flip"), r"kind=flip .*fgsm, noise, pgd"),
+        (
+            ("strategy=adversarial", "strategy.perturbation.kind=flip"),
+            r"kind=flip .*fgsm, insertion, noise, pgd",
+        ),
         (("strategy=pareto", "strategy.base=pareto"), r"strategy\.base=pareto .*valid: adversarial"),
         (
             ("strategy=denoising", "strategy.denoise.margin=percentile"),

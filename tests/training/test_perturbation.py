@@ -27,7 +27,8 @@ from retrieval.training.strategy import IN_DOMAIN, PERTURBED
 from retrieval.training.streams import TrainingData
 from tests.rounding import gamma, product_bound
 
-KINDS = PERTURBATIONS.names()
+KINDS = ("fgsm", "noise", "pgd", "substitution")
+"""Those that keep the tokens of a batch in their places, and read no list."""
 
 
 @pytest.fixture
@@ -44,8 +45,10 @@ def batch(data: TrainingData) -> AttackedBatch:
 def perturb(
     kind: str, encoder: DualEncoder, batch: AttackedBatch, words: Vocabulary, **options: Any
 ) -> Perturbed:
-    seed = options.pop("seed", 7)
-    return PERTURBATIONS[kind](PerturbationConfig(kind=kind, **options), words, seed)(encoder, batch)
+    seed, tokenizer = options.pop("seed", 7), options.pop("tokenizer", None)
+    config = PerturbationConfig(kind=kind, **options)
+    found: Perturbed = PERTURBATIONS[kind](config, words, seed, tokenizer)(encoder, batch)
+    return found
 
 
 def table(encoder: DualEncoder) -> Tensor:
@@ -224,4 +227,4 @@ def test_a_vocabulary_without_words_is_refused() -> None:
         *(torch.zeros(3, dtype=torch.bool) for _ in range(3)), torch.zeros(0, dtype=torch.int64)
     )
     with pytest.raises(ConfigError, match=r"strategy\.perturbation\.kind=noise"):
-        PERTURBATIONS["noise"](PerturbationConfig(kind="noise"), nothing, 1)
+        PERTURBATIONS["noise"](PerturbationConfig(kind="noise"), nothing, 1, None)
