@@ -14,7 +14,9 @@ from sentence_transformers.sentence_transformer import modules as library
 
 from retrieval.data.tokens import train_wordpiece
 
-TEXTS = ["the lists of a module are sorted", "dogs", "", "sorting keeps the order of equal items " * 4]
+KNOWN = ["the lists of a module are sorted", "dogs", "", "sorting keeps the order of equal items " * 4]
+TEXTS = [*KNOWN, "the ☃ of ☃ dogs"]
+"""The last one has words that no tokenizer here knows."""
 
 SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 WIDE = {**SMALL, "intermediate_size": 64}
@@ -38,7 +40,7 @@ ARCHITECTURES: dict[str, Callable[..., Any]] = {
 
 @cache
 def vocabulary() -> Any:
-    return train_wordpiece([text for text in TEXTS for _ in range(3)], 120)
+    return train_wordpiece([text for text in KNOWN for _ in range(3)], 120)
 
 
 def checkpoint_folder(name: str, folder: Path) -> Path:

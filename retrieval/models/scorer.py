@@ -21,7 +21,7 @@ from retrieval.data.batches import RankingBlock
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.data.testset import IntArray
 from retrieval.errors import ConfigError
-from retrieval.models import bert
+from retrieval.models import bert, inputs
 from retrieval.models.adapters import add_adapters, merge
 from retrieval.models.checkpoint import Checkpoint, prompts_of
 from retrieval.models.flops import BACKWARD, BACKWARD_TO_INPUTS, FORWARD, Work, backbone_flops
@@ -212,18 +212,12 @@ class Scorer(nn.Module, ABC):
 
     def _plain(self, words: nn.Module, ids: Block, offset: Block | None) -> Block:
         """One block through the backbone's own forward: the path of every other architecture than BERT."""
-        # Widths are rounded up for attention alone; here every token of padding costs a whole layer.
-        width = ids.longest
-        embedded = words(ids.values[:, :width])
-        if offset is not None:
-            embedded = embedded + offset.values[:, :width]
-        mask = torch.ones_like(ids.values) if ids.mask is None else ids.mask.long()
+        given = inputs.of_block(ids, self.backbone.config)
         enabled = self.precision == "bf16"
-        with torch.autocast(embedded.device.type, dtype=torch.bfloat16, enabled=enabled):
-            states: Tensor = self.backbone(
-                inputs_embeds=embedded, attention_mask=mask[:, :width]
-            ).last_hidden_state
-        whole = F.pad(states, (0, 0, 0, ids.values.shape[1] - width))
+        autocast = torch.autocast(ids.values.device.type, dtype=torch.bfloat16, enabled=enabled)
+        with inputs.moved(words, offset), autocast:
+            states: Tensor = self.backbone(**given).last_hidden_state
+        whole = F.pad(states, (0, 0, 0, ids.values.shape[1] - ids.longest))
         return Block(whole, ids.mask, ids.longest)
 
     @contextlib.contextmanager

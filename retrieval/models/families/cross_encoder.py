@@ -18,7 +18,7 @@ from retrieval.config import ModelConfig
 from retrieval.data.batches import RankingBlock
 from retrieval.data.layout import TokenBatch
 from retrieval.data.testset import IntArray
-from retrieval.models import bert
+from retrieval.models import bert, inputs
 from retrieval.models.architecture import CLASSIFICATION
 from retrieval.models.checkpoint import Checkpoint, read_settings
 from retrieval.models.encoding import batches_of
@@ -220,35 +220,17 @@ class CrossEncoder(Scorer):
     def _by_blocks(self, batch: TokenBatch, types: Tensor, offset: Tensor | None) -> Tensor:
         """Logits in layout order, by the model's own forward: every other architecture than BERT."""
         takes_types = "token_type_ids" in inspect.signature(self.model.forward).parameters
-        config: Any = self.backbone.config
-        padding = int(config.pad_token_id or 0)
+        words: nn.Module = self.backbone.get_input_embeddings()  # type: ignore[operator]
         kinds = batch.blocks(types)
         offsets = [None] * len(kinds) if offset is None else batch.blocks(offset)
         found = []
         for ids, kind, beside in zip(batch.blocks(batch.ids), kinds, offsets, strict=True):
-            width = ids.longest
-            mask = torch.ones_like(ids.values) if ids.mask is None else ids.mask.long()
-            inputs = {"attention_mask": mask[:, :width]}
+            given = inputs.of_block(ids, self.backbone.config)
             if takes_types:
-                inputs["token_type_ids"] = (kind.values * mask)[:, :width]
-            # Positions of RoBERTa and the last token of a decoder are found by the id of padding.
-            inputs["input_ids"] = ids.values.masked_fill(mask == 0, padding)[:, :width]
-            with self._moved(None if beside is None else beside.values[:, :width]), self._lowered():
-                found.append(self.model(**inputs).logits[:, 0].float())
+                given["token_type_ids"] = kind.values[:, : ids.longest] * given["attention_mask"]
+            with inputs.moved(words, beside), self._lowered():
+                found.append(self.model(**given).logits[:, 0].float())
         return torch.cat(found)
-
-    @contextlib.contextmanager
-    def _moved(self, offset: Tensor | None) -> Iterator[None]:
-        """Within, ``offset[k, width, hidden]`` is added to the word embeddings."""
-        if offset is None:
-            yield
-            return
-        words: nn.Module = self.backbone.get_input_embeddings()  # type: ignore[operator]
-        hook = words.register_forward_hook(lambda _module, _inputs, embedded: embedded + offset)
-        try:
-            yield
-        finally:
-            hook.remove()
 
     @contextlib.contextmanager
     def _lowered(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from retrieval.config.model import NO_ADAPTER
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.errors import ConfigError
-from retrieval.models import bert
+from retrieval.models import bert, inputs
 from retrieval.models.architecture import MASKED_WORDS
 from retrieval.models.checkpoint import Checkpoint, read_settings
 from retrieval.models.export import save_folder
@@ -213,14 +213,11 @@ class Sparse(Scorer):
 
     def _plain(self, words: nn.Module, ids: Block, offset: Block | None) -> Block:
         """One block through the whole model but for the logits."""
-        width = ids.longest
-        embedded = words(ids.values[:, :width])
-        if offset is not None:
-            embedded = embedded + offset.values[:, :width]
-        mask = torch.ones_like(ids.values) if ids.mask is None else ids.mask.long()
-        with self._autocast(embedded.device), _skipped(self._decoder):
-            states: Tensor = self.model(inputs_embeds=embedded, attention_mask=mask[:, :width]).logits
-        whole = F.pad(states, (0, 0, 0, ids.values.shape[1] - width))
+        given = inputs.of_block(ids, self.backbone.config)
+        lowered = self._autocast(ids.values.device)
+        with inputs.moved(words, offset), lowered, _skipped(self._decoder):
+            states: Tensor = self.model(**given).logits
+        whole = F.pad(states, (0, 0, 0, ids.values.shape[1] - ids.longest))
         return Block(whole, ids.mask, ids.longest)
 
     def _autocast(self, device: torch.device) -> Any:
