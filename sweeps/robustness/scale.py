@@ -90,7 +90,10 @@ def measures(runs: pd.DataFrame) -> list[Measure]:
 def _others(columns: list[str]) -> Iterator[Measure]:
     for column in columns:
         if column == "adv/auc":
-            yield Measure("attack", column)
+            yield Measure("attack: wsra", column)
+        # The same as adv/auc.
+        elif column == "adv/wsra/auc" and "adv/auc" in columns:
+            continue
         elif match := re.fullmatch(r"adv/([^/]+)/auc", column):
             yield Measure(f"attack: {match[1]}", column)
         elif match := re.fullmatch(rf"var/([^/]+)/{CONTRASTIVE_ENTROPY}", column):

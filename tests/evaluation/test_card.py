@@ -42,6 +42,9 @@ METRICS = {
     "bias/position/preference/low": 0.44,
     "bias/position/preference/high": 0.54,
     "adv/auc": 0.3,
+    "adv/wsra/auc": 0.3,
+    "adv/wsra/random/top10_rate": 0.05,
+    "bm25/adv/wsra/top10_rate": 0.1,
     "adv/curve/top10_rate@3": 0.2,
     "adv/clean/ndcg@10": 0.2,
     "eval/queries": 100.0,
@@ -76,7 +79,9 @@ def test_the_layout_has_a_table_of_every_kind_that_was_measured() -> None:
     biases = rows(page, "biases")
     assert biases["length"] == ["0.700 [0.650, 0.750]", "the biased text is preferred", "", "300"]
     assert biases["position"][1] == "no preference shown"
-    assert list(rows(page, "attacks")) == ["attack"]
+    assert rows(page, "attacks")["wsra"][0] == "0.300"
+    assert rows(page, "attacks")["wsra"][-2:] == ["0.050", "0.100"]
+    assert len(rows(page, "attacks")) == 1
     assert "Of the variations of queries, typo costs most: 0.120 [0.100, 0.140] nDCG@10." in page.sentences
     assert "In-domain nDCG@10 is 0.500, above BM25 (0.400)." in page.sentences
 

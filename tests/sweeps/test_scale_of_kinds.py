@@ -148,12 +148,12 @@ def test_report_shows_written_statistics(tmp_path: Path) -> None:
 
 
 def test_report_of_runs_with_kinds_has_table_and_figure(tmp_path: Path) -> None:
-    extra = {"var/typo/contrastive_entropy": 2.0, "adv/auc": 0.3}
+    extra = {"var/typo/contrastive_entropy": 2.0, "adv/auc": 0.3, "adv/wsra/auc": 0.3}
     sweep = Sweep(strategies=("standard",), models=("bert-tiny",), fractions=(0.1, 0.3, 1.0), extra=extra)
     assert len(rows(sweep)) == 3
     write_runs(tmp_path / "runs", sweep)
     folder = tmp_path / "report"
     assert main(["report", "--runs", str(tmp_path / "runs"), "--out", str(folder), "--formats", "svg"]) == 0
     kinds = pd.read_csv(folder / "tables" / "kinds.csv")
-    assert set(kinds["kind"]) == {"effectiveness", "OOD", "attack", "queries: typo"}
+    assert set(kinds["kind"]) == {"effectiveness", "OOD", "attack: wsra", "queries: typo"}
     assert (folder / "figures" / "kinds-D.svg").is_file()

@@ -29,7 +29,22 @@ SHOWN = (CONTRASTIVE_ENTROPY, *RANKING)
 UNSCORED = ("eff/", "ood/", "var/", "bias/", "adv/")
 """Beginnings of the keys that are compared without scores by query."""
 
-_LEFT_OUT = ("/low", "/high", "/pairs", "/changed", "/curve/", "/clean/", "/targets", "/attacked_queries")
+_LEFT_OUT = (
+    *(
+        "/low",
+        "/high",
+        "/pairs",
+        "/changed",
+        "/curve/",
+        "/clean/",
+        "/random/",
+        "/targets",
+        "queries",
+        "/flops",
+    ),
+    *("/words_", "/passages", "/rank_before", "adv/wsra/"),
+)
+"""Parts of keys of counts, costs, controls and ends of intervals; the keys of wsra stand twice."""
 
 NO_PREFERENCE = 0.5
 

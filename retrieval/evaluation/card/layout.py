@@ -12,6 +12,9 @@ from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
 Metrics = Mapping[str, float]
 
 RANKING = (("nDCG@10", "ndcg@10"), ("MRR@10", "mrr@10"), ("Recall@100", "recall@100"))
+FIRST = "wsra"
+"""The attack whose keys have no name of their own."""
+
 ENTROPY = ("contrastive entropy", CONTRASTIVE_ENTROPY)
 
 
@@ -128,24 +131,35 @@ ATTACKED = (
 )
 
 
+CONTROLS = (
+    ("top 10, random edits", "adv/{}/random/top10_rate"),
+    ("top 10 of BM25", "bm25/adv/{}/top10_rate"),
+)
+"""What the same budget reaches without aim, and what the same texts reach at BM25."""
+
+
+def attacked_prefixes(metrics: Metrics) -> dict[str, str]:
+    """Attack -> first part of its keys; those of the first attack stand under ``adv/…`` itself."""
+    found = {FIRST: "adv"} if "adv/auc" in metrics or "adv/success_rate" in metrics else {}
+    names = [name for name in kinds(metrics, "adv") if f"adv/{name}/auc" in metrics]
+    return found | {name: f"adv/{name}" for name in names if name not in found}
+
+
 def attacks(card: Card) -> Table:
-    """Attacks: one under ``adv/…``, or each under its name."""
-    metrics = card.metrics
-    own = [("attack", "adv")] if "adv/auc" in metrics or "adv/success_rate" in metrics else []
-    names = [name for name in kinds(metrics, "adv") if name not in ("clean", "curve")]
-    own += [(name, f"adv/{name}") for name in names if f"adv/{name}/auc" in metrics]
-    rows = []
-    for name, prefix in own:
+    """Attacks, each beside its controls."""
+    metrics, rows = card.metrics, []
+    for name, prefix in attacked_prefixes(metrics).items():
         values = [
             with_ends(metrics, f"{prefix}/{key}") if key == "auc" else number(metrics, f"{prefix}/{key}")
             for _, key in ATTACKED
         ]
-        rows.append([name, *values])
+        rows.append([name, *values, *(number(metrics, key.format(name)) for _, key in CONTROLS)])
     note = (
-        "Passages that do not answer the query are changed to rank higher. Area: under the share of them in "
-        "the top 10 against the attack's budget, 1 at worst."
+        "Passages that do not answer the query are changed, or made, to rank higher. Area: under the share "
+        "of them (of poison: of queries) in the top 10 against the attack's budget, 1 at worst."
     )
-    return Table("attacks", "Attacks", note, ["attack", *(heading for heading, _ in ATTACKED)], rows)
+    headings = ["attack", *(heading for heading, _ in (*ATTACKED, *CONTROLS))]
+    return Table("attacks", "Attacks", note, headings, rows)
 
 
 def sentences(metrics: Metrics) -> list[str]:
@@ -164,11 +178,8 @@ def sentences(metrics: Metrics) -> list[str]:
         key = f"bias/{kind}/preference"
         if key in metrics and (said := preferred(metrics, key)) not in ("", "no preference shown"):
             found.append(f"Bias {kind}: {said} ({with_ends(metrics, key)}).")
-    areas = {
-        name: metrics[f"adv/{name}/auc"] for name in kinds(metrics, "adv") if f"adv/{name}/auc" in metrics
-    }
-    if not areas and "adv/auc" in metrics:
-        areas = {"attack": metrics["adv/auc"]}
+    prefixes = attacked_prefixes(metrics).items()
+    areas = {name: metrics[f"{prefix}/auc"] for name, prefix in prefixes if f"{prefix}/auc" in metrics}
     if areas:
         worst = max(areas, key=lambda name: areas[name])
         found.append(f"The attack that lifts passages most: {worst}, area {areas[worst]:.3f} of 1.")
