@@ -5,6 +5,7 @@ knows what a row holds. Training takes its scores from the model itself (``Score
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,9 @@ import torch
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import IntArray
 from retrieval.models.flops import Work
+
+INDEX_BYTES = "cost/index_bytes"
+"""Size of an exact index of the in-domain test set's candidates."""
 
 _TINY = np.finfo(np.float32).tiny
 
@@ -27,6 +31,23 @@ class Statistics(ABC):
     @abstractmethod
     def metrics(self, queries: FloatArray) -> dict[str, float]:
         """Keys and values for ``result.json``, of rows of queries and of all passages that were taken."""
+
+
+class IndexBytes(Statistics):
+    """How large an exact index of the passages is: their numbers as float32, without padding."""
+
+    def __init__(self, numbers: Callable[[FloatArray], int]) -> None:
+        """``numbers``: of rows, how many numbers of theirs an index holds."""
+        self._numbers = numbers
+        self._held = 0
+
+    def take(self, rows: FloatArray, start: int) -> None:
+        """See :class:`Statistics`."""
+        self._held += self._numbers(rows)
+
+    def metrics(self, queries: FloatArray) -> dict[str, float]:
+        """``cost/index_bytes``."""
+        return {INDEX_BYTES: float(np.dtype(np.float32).itemsize * self._held)}
 
 
 class Scores(ABC):
@@ -88,6 +109,10 @@ class InnerProducts(Scores):
         """By PyTorch, with the threads that it may use; both must be writable memory."""
         scores: FloatArray = (torch.from_numpy(queries) @ torch.from_numpy(passages).T).numpy()
         return scores
+
+    def statistics(self) -> Statistics:
+        """The size of the index."""
+        return IndexBytes(np.size)
 
     def cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """See :class:`Scores`; zero vectors are like nothing."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from retrieval.data.arrays import FloatArray, within
 from retrieval.data.testset import IntArray
-from retrieval.models.scores import Scores, Statistics
+from retrieval.models.scores import INDEX_BYTES, Scores, Statistics
 
 MOST_WORDS = 2**24 - 1
 
@@ -122,7 +122,7 @@ class SparseStatistics(Statistics):
             "sparse/query_active": float(by_query.sum()) / queried,
             "sparse/passage_active": active / texts,
             "sparse/flops": float((by_query / queried) @ (self._by_word / texts)),
-            "cost/index_bytes": float(BYTES_A_WEIGHT * active),
+            INDEX_BYTES: float(BYTES_A_WEIGHT * active),
         }
 
 

@@ -19,9 +19,9 @@ from retrieval.models.checkpoint import Checkpoint
 from retrieval.models.export import dense, save_folder, without_scale
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.late_interaction import PUNCTUATION, LateInteraction, late_interaction_of, skipped_ids
-from retrieval.models.maxsim import FLAGS, max_sim, paired_max_sim
+from retrieval.models.maxsim import AS_PASSAGE, FLAGS, max_sim, paired_max_sim
 from retrieval.models.scorer import Scorer
-from retrieval.models.scores import Scores
+from retrieval.models.scores import IndexBytes, Scores, Statistics
 
 PASSAGES_A_BLOCK = 1024
 """Passages whose rows host scores take at a time: 68 MB of 128 tokens each."""
@@ -217,6 +217,10 @@ class HostMaxSim(Scores):
                 own, others = self._taken(queries[span]), self._taken(passages[span])
                 found[span] = paired_max_sim(own, others).cpu().numpy()
         return found
+
+    def statistics(self) -> Statistics:
+        """The size of the index: vectors of tokens that count in a passage."""
+        return IndexBytes(lambda rows: int((rows[..., AS_PASSAGE] > 0).sum()) * (rows.shape[-1] - FLAGS))
 
     def cosines(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """The mean of both directions of the mean cosine of each token with its most similar one: ``[n]``.
