@@ -5,7 +5,8 @@ Modules are imported to build the command line, so they import numerics and plot
 
 COMMANDS = (
     *("plan", "status", "retry", "rerun", "clean", "export", "collect"),
-    *("fit", "frontier", "mixture", "efficiency", "compare", "families", "domains", "robustness"),
+    *("fit", "frontier", "mixture", "efficiency", "compare", "families", "domains"),
+    *("robustness", "transfer"),
     *("report", "dashboard", "sensitivity", "allocate"),
 )
 """Names of the commands and of their modules, in the order of ``python -m sweeps --help``."""

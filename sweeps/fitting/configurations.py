@@ -24,8 +24,8 @@ FLOPS = "cost/train_flops"
 W = 256
 """Negatives of the contrastive entropy where a table does not state ``eval/negatives``."""
 
-DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood"}
-"""Settings of ``pareto`` that change what is trained: column -> value of a run that does not state it."""
+DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood", "perturbation/kind": ""}
+"""Settings that change what is trained: column -> value of a run that does not state it, empty for none."""
 
 NO_STRATEGY = "(no strategy)"
 """Label of a run that does not state its strategy, in a table where others do."""
@@ -56,7 +56,7 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
     keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
     """
     label = "all" if "strategy" not in row else cell_text(row["strategy"]) or NO_STRATEGY
-    details = [distinction(row.get(column), column) for column in named]
+    details = [text for column in named if (text := distinction(row.get(column), column))]
     if label != "pareto":
         return f"{label} ({', '.join(details)})" if details else label
     rule = row.get("omega/rule")
@@ -119,7 +119,7 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Copy of the runs table with columns ``label`` (of the strategy) and ``configuration``.
 
     A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
-    data, names them (:data:`DISTINCTIONS`); others stay short.
+    data or of perturbations, names them (:data:`DISTINCTIONS`); others stay short.
     Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; family and
     collection are part of it only where the table holds several. Every row has its family.
 

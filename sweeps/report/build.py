@@ -34,6 +34,7 @@ from sweeps.report.scaling import (
 )
 from sweeps.report.summary import facts, lead
 from sweeps.report.tradeoff import frontier_section, mixture_section, sensitivity_section
+from sweeps.report.transfer import transfer_section
 from sweeps.report.written import Written
 from sweeps.table.cells import cell_text, with_sound
 from sweeps.table.families import FAMILY, families_of, in_order
@@ -175,6 +176,7 @@ def analyse(
             ranking_section(runs),
             domains_section(runs),
             kinds_section(runs),
+            transfer_section(runs, written),
             statistics_section(written),
             cost_section(runs),
         )
