@@ -21,7 +21,7 @@ from retrieval.evaluation.suite import (
     evaluation_split,
     save_scores,
 )
-from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.models.scores import INDEX_BYTES, INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
 from retrieval.search.retriever import Retriever
 from tests.evaluation.conftest import load_scores
@@ -72,7 +72,7 @@ def test_measures_every_set_under_its_keys(sets: SuiteSets, tmp_path: Path) -> N
     expected |= {f"bm25/{place}/{name}" for place in places for name in RANKING}
     expected |= {f"eval/{name}" for name in ("negatives", "draws", "queries", "pool")}
     expected |= {f"eval/{domain}/{name}" for domain in ("far", "near") for name in ("queries", "pool")}
-    assert set(metrics) == expected
+    assert set(metrics) == expected | {INDEX_BYTES}
     assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
     counts = {key: value for key, value in metrics.items() if key.startswith("eval/")}
     assert counts == {
