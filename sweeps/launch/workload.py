@@ -8,6 +8,7 @@ from typing import cast
 from omegaconf import DictConfig
 
 from retrieval.config import Config
+from retrieval.config.attack import ATTACKS, attack_names
 from retrieval.config.model import NO_ADAPTER, PAIR_FAMILIES
 from retrieval.config.strategy import PERTURBATIONS
 from retrieval.training.strategy import PERTURBED, strategy_of
@@ -123,7 +124,7 @@ def pair_workload(config: DictConfig, contents: Contents, shape: Shape, precisio
         measured *= 2
     variations, probes = varied(config)
     measured += variations * of_set * (1 + int(config.eval.negatives) + int(config.eval.rerank_depth)) * pair
-    measured += probes * of_set * 2 * pair
+    measured += probes * of_set * 2 * pair + attacked(config, shape, pair)
     at_once = min(1.0, (mini_batch_size or listed) / listed)
     kept = activation_bytes(config, precision) * at_once * listed * tokens * shape.layers * shape.hidden
     return Workload(listed * tokens, step_flops, measured, kept)
@@ -133,6 +134,21 @@ def varied(config: DictConfig) -> tuple[int, int]:
     """How many ways the in-domain test queries are varied in, and probes there are."""
     variations, probes = (len(set(config.eval.get(key) or ())) for key in ("variations", "probes"))
     return variations, probes
+
+
+def attacked(config: DictConfig, shape: Shape, passage: float) -> float:
+    """FLOPs that the attacks on the model are expected to take; those of a replay are not counted.
+
+    ``passage``: FLOPs of a text as long as passages are, or of a pair.
+    """
+    attack = config.get("attack")
+    if attack is None or attack.replay is not None:
+        return 0.0
+    every = [each for name in attack_names(attack) for each in ATTACKS[name].passes(attack)]
+    each = (
+        count * (passage if tokens is None else shape.flops(tokens, tokens**2)) for count, tokens in every
+    )
+    return float(sum(each))
 
 
 def _sets(config: DictConfig) -> int:
@@ -179,7 +195,7 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     variations, probes = varied(config)
     measured += variations * contents.test_queries / sets * (query + 2 * found)
     edited = passage + shape.scoring(contents.query, contents.passage)
-    measured += probes * contents.test_queries / sets * 2 * edited
+    measured += probes * contents.test_queries / sets * 2 * edited + attacked(config, shape, passage)
     most_passages = 1 + strategy.hard_negatives
     most_tokens = sum(counts.values()) * (contents.query + most_passages * contents.passage)
     most_texts = sum(counts.values()) * (1 + most_passages)

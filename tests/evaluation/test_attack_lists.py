@@ -20,6 +20,9 @@ from retrieval.evaluation.adversarial.records import load_attacked
 from retrieval.pipeline import run_cell
 from retrieval.run.identity import identity
 from sweeps.launch.compose import compose_command
+from sweeps.launch.facts import Shape
+from sweeps.launch.plan import read_contents
+from sweeps.launch.workload import attacked
 from tests.end_to_end.conftest import ATTACK, SMALL, composed
 from tests.evaluation.test_attack_run import directory_of
 
@@ -134,6 +137,14 @@ def test_two_attacks_in_one_run_are_those_of_two_runs_and_replay_together(
     flops = result["adv/wsra/flops"] + result["adv/poison/flops"]
     assert result["cost/attack_flops"] == pytest.approx(flops)
     assert alone["cost/attack_flops"] == alone["adv/wsra/flops"] == result["adv/wsra/flops"]
+
+    # The plan knew it within a factor of two, attack by attack.
+    contents, shape = read_contents(both), Shape.of(both.model, 400)
+    for name, where in (("wsra", alone), ("poison", result)):
+        only = copy.deepcopy(both)
+        only.attack.name, only.attack.chosen = name, {}
+        planned = attacked(only, shape, shape.flops(contents.passage, contents.passage_square))
+        assert 0.5 < planned / where[f"adv/{name}/flops"] < 2, name
 
     folder = directory_of(both).path
     records = load_attacked(folder / "attack.jsonl")

@@ -48,6 +48,28 @@ def test_costs_by_hand() -> None:
     assert cost("attack-cost/words@0.8", attacked(), attacked(a_word=1.0)) == pytest.approx([3.0, 3.0])
 
 
+def test_the_cost_of_another_attack_is_that_of_its_own_curve() -> None:
+    other = {"adv/typo/targets": 5, "adv/typo/flops": 3e9, "adv/typo/queries": 100}
+    for m, rate in enumerate((0.0, 0.3, 0.7)):
+        other |= {f"adv/typo/curve/top10_rate@{m}": rate, f"adv/typo/curve/queries@{m}": 5.0 + 40 * m}
+    poison = {f"adv/poison/curve/top10_rate@{m}": rate for m, rate in enumerate((0.0, 0.25, 0.75))}
+    poison |= {f"adv/poison/curve/queries@{m}": 10.0 + 100 * m for m in range(3)}
+    row = attacked(**other, **poison)
+    assert cost("attack-cost/typo/budget@0.5", row) == pytest.approx([1.5])
+    assert cost("attack-cost/typo/queries@0.5", row) == pytest.approx([(5 + 40 * 1.5) / 5])
+    assert cost("attack-cost/typo/flops@0.5", row) == pytest.approx([13 * 3e9 / 100])
+    # What is put into the corpus is for all queries: no target shares its cost.
+    assert cost("attack-cost/poison/queries@0.5", row) == pytest.approx([160.0])
+    assert cost("attack-cost/wsra/words@0.5", row) == cost("attack-cost/words@0.5", row)
+    # One of two attacks: its own FLOPs, not those of both together.
+    both = attacked(**{"adv/wsra/flops": 1e9, "adv/queries": 190.0})
+    assert cost("attack-cost/flops@0.5", both) == pytest.approx([14.5 * 1e9 / 190])
+    with pytest.raises(ConfigError, match="words is no unit; choose one of budget, queries, flops"):
+        cost("attack-cost/typo/words@0.5", row)
+    with pytest.raises(TableError, match=r"no column adv/paragraph/curve/top10_rate@0, …: runs record it"):
+        cost("attack-cost/paragraph/budget@0.5", row)
+
+
 curve = st.lists(st.floats(0, 1), min_size=2, max_size=9)
 
 

@@ -86,6 +86,14 @@ class AnyAttack(Registered, ABC, registry=ATTACKS):
         """
         return
 
+    @classmethod
+    def passes(cls, config: Any) -> list[tuple[float, int | None]]:
+        """Forward passes that it takes as a rule, each number with the tokens of a text, for ``sweeps plan``.
+
+        ``None``: texts as long as passages are. ``config``: an object of ``options``.
+        """
+        return []
+
     def __init__(self, config: Any) -> None:
         """Read the files that the attack needs, so that mistakes in them show before training.
 

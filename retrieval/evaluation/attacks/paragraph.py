@@ -6,7 +6,7 @@ IDEM (Chen et al., Findings of ACL 2023) put in generated text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.evaluation.adversarial.attack import Attack, Scene
 from retrieval.evaluation.stitching.options import ParagraphConfig
@@ -20,6 +20,14 @@ class Paragraph(Attack):
 
     name = "paragraph"
     options = ParagraphConfig
+
+    @classmethod
+    def passes(cls, config: Any) -> list[tuple[float, int | None]]:
+        """See :class:`Attack`; most passages end after a step or two."""
+        own = config.paragraph
+        places = 3 if own.position == "any" else 1
+        steps = min(own.sentences, 1.5)
+        return [(config.queries * config.targets * steps * places * (2 + own.candidates), None)]
 
     @property
     def budget(self) -> int:

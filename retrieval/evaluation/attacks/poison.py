@@ -7,7 +7,7 @@ test queries, which it has never seen, have one of its passages at the top.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.config import AttackConfig, Config
 from retrieval.config.knobs import knob
@@ -80,6 +80,15 @@ class Poison(CorpusAttack):
                 f"attack.poison.passages={attack.poison.passages} is more than "
                 f"eval.negatives={cell.eval.negatives}: inserted passages count among the negatives"
             )
+
+    @classmethod
+    def passes(cls, config: Any) -> list[tuple[float, int | None]]:
+        """See :class:`CorpusAttack`; of a model whose scores are inner products of single vectors."""
+        if config.surrogate is not None:
+            return []
+        own = config.poison
+        # A gradient is two passes; the passage itself is encoded beside its candidates.
+        return [(own.passages * own.iterations * (3 + own.candidates), own.tokens + 2)]
 
     def passages(self, corpus: Corpus) -> tuple[list[Inserted], Spent]:
         """The passage of the largest cluster first; see :class:`CorpusAttack`."""

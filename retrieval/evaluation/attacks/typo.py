@@ -8,11 +8,12 @@ One error a word, of the kinds that dense retrievers were first tested with on q
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.config import AttackConfig
 from retrieval.config.knobs import knob
 from retrieval.evaluation.adversarial.attack import Attack, Scene
+from retrieval.evaluation.substitution.options import texts_of
 
 if TYPE_CHECKING:
     from retrieval.evaluation.adversarial.records import Edit
@@ -57,6 +58,18 @@ class Typo(Attack):
 
     name = "typo"
     options = TypoConfig
+
+    @classmethod
+    def passes(cls, config: Any) -> list[tuple[float, int | None]]:
+        """See :class:`Attack`."""
+        return [
+            (
+                config.queries
+                * config.targets
+                * texts_of(config.typo.characters, config.typo.tries, config.typo.candidates),
+                None,
+            )
+        ]
 
     @property
     def budget(self) -> int:

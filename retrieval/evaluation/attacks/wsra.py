@@ -6,12 +6,12 @@ docs/attack.md describes the protocol and how it differs from PRADA's.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.config import Config
 from retrieval.errors import ConfigError
 from retrieval.evaluation.adversarial.attack import Attack, Scene
-from retrieval.evaluation.substitution.options import EMBEDDING, WsraConfig
+from retrieval.evaluation.substitution.options import EMBEDDING, WsraConfig, texts_of
 
 if TYPE_CHECKING:
     from retrieval.evaluation.adversarial.records import Edit
@@ -31,6 +31,13 @@ class Wsra(Attack):
             raise ConfigError(
                 f"attack.synonyms={synonyms}: no such file; valid: embedding, or a JSON file of synonyms"
             )
+
+    @classmethod
+    def passes(cls, config: Any) -> list[tuple[float, int | None]]:
+        """See :class:`Attack`."""
+        return [
+            (config.queries * config.targets * texts_of(config.words, config.tries, config.candidates), None)
+        ]
 
     def __init__(self, config: WsraConfig) -> None:
         from retrieval.evaluation.substitution.words import load_synonyms
