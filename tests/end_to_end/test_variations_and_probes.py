@@ -46,3 +46,21 @@ def test_a_run_is_varied_and_probed(small: Compose) -> None:
     assert 0.5 < planned / result["cost/eval_flops"] < 2
     more = planned - workload(plain, read_contents(plain)).evaluation_flops
     assert 0.5 < more / (result["cost/eval_flops"] - before["cost/eval_flops"]) < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["multi-vector", "sparse", "cross-encoder"])
+def test_every_family_is_varied_and_probed(small: Compose, family: str) -> None:
+    options = ("eval.pair_queries=20", "train.steps=2") if family == "cross-encoder" else ("train.steps=2",)
+    config = small(f"model.family={family}", *options, *OPTIONS)
+    result = run_cell(config)
+    for kind in ("typo", "case"):
+        assert math.isfinite(result[f"var/{kind}/contrastive_entropy"])
+        low, drop, high = (result[f"var/{kind}/drop/ndcg@10{end}"] for end in ("/low", "", "/high"))
+        assert low <= drop <= high
+        assert drop == pytest.approx(result["eff/ndcg@10"] - result[f"var/{kind}/ndcg@10"])
+    for kind in ("literal", "repetition"):
+        assert 0 <= result[f"bias/{kind}/preference"] <= 1
+    if family != "multi-vector":  # the plan has the scores of its token vectors, too, for the time they take
+        planned = workload(config, read_contents(config)).evaluation_flops
+        assert 0.5 < planned / result["cost/eval_flops"] < 2
