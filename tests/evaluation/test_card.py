@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from retrieval.config.attack import ATTACKS, attack_names
 from retrieval.config.evaluation import PROBES, VARIATIONS
 from retrieval.errors import DataError
 from retrieval.evaluate import main
@@ -261,7 +262,7 @@ def test_the_suite_asks_for_every_kind_that_needs_no_file() -> None:
     config = compose_command(["suite=robustness"])[0].config
     assert set(config.eval.variations) == set(VARIATIONS) - {"synonyms"}
     assert set(config.eval.probes) == set(PROBES)
-    assert config.attack.name != "none"
+    assert set(attack_names(config.attack)) == set(ATTACKS)
 
 
 def test_the_bar_counts_parts_that_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
