@@ -10,8 +10,11 @@ BASE ?= HEAD
 NUMERIC := tests/models $(addprefix tests/training/test_,losses.py gradient_rules.py module.py perturbation.py) \
 	$(addprefix tests/evaluation/test_,ranking.py contrastive_entropy.py bm25.py reranking.py packed.py against_beir.py)
 
+STUDY ?= pydocs
+SCALE ?= smoke
+
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep frontier report test test-lesser test-slow bench bench-gpu same codes lint sync clean
+.PHONY: help setup sweep frontier study study-plan results report test test-lesser test-slow bench bench-gpu same codes lint sync clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +57,20 @@ $(FRONTIER)/.traced: | $(READY)
 	$(BIN)/python train.py -m experiment=frontier strategy=pareto strategy.rule=fixed \
 		strategy.omega=0.1,0.25,0.5,0.75 runs=$(FRONTIER)/runs
 	@touch $@
+
+# COLLECTIONS=folder of BEIR folders; STUDY_MODEL=folder or hub id of a pretrained encoder.
+STUDY_WORDS = $(STUDY) --scale $(SCALE) $(if $(COLLECTIONS),--collections $(COLLECTIONS))
+STUDY_OVERRIDES = $(if $(STUDY_MODEL),-- model.pretrained=$(STUDY_MODEL))
+
+study: $(READY)  ## a study: STUDY=pydocs|collections|families SCALE=smoke|laptop|gpu; plan, sweeps, table, page; resumes
+	$(BIN)/python -m sweeps study $(STUDY_WORDS) $(STUDY_OVERRIDES)
+
+study-plan: $(READY)  ## what that study would run, and how long
+	$(BIN)/python -m sweeps study $(STUDY_WORDS) --plan $(STUDY_OVERRIDES)
+
+results: $(READY)  ## every record, table and page of docs/results anew from its runs.csv
+	@set -e; for table in docs/results/*/runs.csv; do name=$$(basename $$(dirname $$table)); \
+		echo "$$name"; $(BIN)/python -m sweeps study $$name --table $$table; done
 
 report: $(READY)  ## fit the laws and write the report of all runs so far
 	$(BIN)/python -m sweeps report --runs $(RUNS) --out $(REPORT)

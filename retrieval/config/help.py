@@ -140,7 +140,7 @@ def _options() -> dict[str, dict[str, str]]:
         found["model"][name] = f"{layers} layers of width {hidden}."
     for path in sorted(CONF.rglob("*.yaml")):
         group = path.parent.relative_to(CONF).as_posix()
-        if group != ".":
+        if group not in (".", "study"):  # studies are no options of a run
             found.setdefault(group, {})[path.stem] = _comment(path.read_text(encoding="utf-8"))
     for source, part in SOURCES.items():
         if part.options:

@@ -4,7 +4,7 @@ Modules are imported to build the command line, so they import numerics and plot
 """
 
 COMMANDS = (
-    *("plan", "status", "retry", "rerun", "clean", "export", "collect"),
+    *("study", "plan", "status", "retry", "rerun", "clean", "export", "collect"),
     *("fit", "frontier", "mixture", "efficiency", "compare", "families", "domains"),
     *("robustness", "transfer"),
     *("report", "dashboard", "sensitivity", "allocate"),

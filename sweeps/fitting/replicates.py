@@ -25,7 +25,19 @@ _REPLICATES = {"seed", "seeds", "run", "rerun", "rep", "repeat", "replicate", "t
 _SETTINGS = {"lr", "learning_rate", "batch_size", "optimizer", "optimiser", "weight_decay", "epochs", "steps"}
 """Last parts of the names of columns that count replicates, and of those that are set before a run."""
 
-_MEASURED = ("eff/", "ood/", "adv/", "dev/", "bm25/", "untrained/", "cost/", "size/", "eval/", "warnings")
+_MEASURED = (
+    "eff/",
+    "ood/",
+    "adv/",
+    "dev/",
+    "bm25/",
+    "untrained/",
+    "cost/",
+    "size/",
+    "eval/",
+    "provenance/",
+    "warnings",
+)
 _SHARE = 8
 """A column of numbers with one distinct value for this many rows, or more rows, holds no measurement."""
 

@@ -1,0 +1,99 @@
+"""``python -m sweeps study``: the sweeps of a study in their order, its table, its analyses and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.commands import options as shared
+
+if TYPE_CHECKING:
+    from sweeps.study.places import Places
+    from sweeps.study.spec import Scale, Study
+
+SMOKE, LAPTOP = "smoke", "laptop"
+
+
+def run(
+    name: Annotated[str, typer.Argument(help="A file of conf/study/.", metavar="NAME", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="After --: overrides of train.py for every stage.", metavar="OVERRIDES"),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            help="smoke, laptop or gpu. Default: smoke; with --table: laptop, where there is one.",
+            metavar="NAME",
+        ),
+    ] = None,
+    runs: Annotated[
+        Path | None,
+        shared.folder("--runs", "Folder of run directories. Default: studies/NAME-SCALE/runs."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        shared.folder("--out", "Folder for table and page. Default: studies/NAME-SCALE/results."),
+    ] = None,
+    table: shared.TableOption = None,
+    collections: Annotated[
+        Path | None,
+        typer.Option(
+            "--collections", help="Folder of BEIR folders, for studies that need it.", metavar="DIR"
+        ),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Run the stages, or read what is done already.")
+    ] = True,
+) -> None:
+    """Run a study: its plan, its sweeps, one table of all runs, the analyses, one page."""
+    from retrieval.errors import ConfigError
+    from sweeps.study.places import Places
+    from sweeps.study.spec import load
+
+    study = load(name)
+    if table is not None:
+        if plan or runs is not None or collections is not None or overrides:
+            raise ConfigError(
+                "--table reads runs that are done: drop --plan, --runs, --collections, overrides"
+            )
+        raise typer.Exit(_again(study, scale, table, out or table.parent))
+    chosen = study.scale(scale or SMOKE)
+    base = Path("studies") / f"{study.name}-{chosen.name}"
+    out = out or base / "results"
+    places = Places(runs or base / "runs", out, out / "runs.csv", collections)
+    places.check(study, chosen)
+    raise typer.Exit(_whole(study, chosen, places, overrides or [], plan, train))
+
+
+def _again(study: Study, scale: str | None, table: Path, out: Path) -> int:
+    """Analyse a table whose runs are done; the exit status."""
+    from sweeps.study.places import Places
+    from sweeps.study.run import analyse
+    from sweeps.table.files import read_table
+
+    read_table(table)  # what is wrong with it is said once, and not by every command
+    known = LAPTOP if scale is None and LAPTOP in study.scales else scale
+    name = study.scale(known).name if known else None
+    return analyse(study, name, Places(Path("runs"), out, table), typer.echo)
+
+
+def _whole(study: Study, scale: Scale, places: Places, overrides: list[str], plan: bool, train: bool) -> int:
+    """Plan, run, collect and analyse as far as asked for; the exit status."""
+    from sweeps.study.run import analyse, collect_runs, run_stages
+
+    if plan or train:
+        from sweeps.study.plan import plan_study
+
+        for line in plan_study(study, scale, places, overrides).lines(study, scale):
+            typer.echo(line)
+    if plan:
+        return 0
+    if train and (status := run_stages(scale, places, overrides, typer.echo)):
+        return status
+    collect_runs(places, typer.echo)
+    return analyse(study, scale.name, places, typer.echo)

@@ -1,0 +1,306 @@
+"""Studies: their files, plans, stages and analyses."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import typer
+import yaml
+from synthetic_runs import Sweep, table, write_runs
+
+from retrieval.config.validation import validate
+from retrieval.errors import ConfigError, ParetrieveError
+from sweeps.cli import build, main
+from sweeps.launch import plan as planning
+from sweeps.launch.calibration import Calibration, Point
+from sweeps.study import process
+from sweeps.study.places import Places
+from sweeps.study.plan import StagePlan, StudyPlan, compose_stages
+from sweeps.study.provenance import collect_study
+from sweeps.study.run import analyse, run_stages
+from sweeps.study.spec import Scale, Study, load, names
+from tests.conftest import REPOSITORY
+
+RESULTS = REPOSITORY / "docs" / "results"
+SCALES = [(name, scale) for name in names() for scale in load(name).scales]
+
+SMALL = {
+    "title": "A study",
+    "question": "What?",
+    "scales": {
+        "smoke": {
+            "about": "little",
+            "stages": [
+                {"name": "fixed", "overrides": ["strategy=pareto", "strategy.rule=fixed", "seed=1,2"]},
+                {
+                    "name": "mixture",
+                    "command": "mixture --runs {runs} --out {steer}/mixture.json",
+                    "makes": "{steer}/mixture.json",
+                },
+                {
+                    "name": "law",
+                    "overrides": ["strategy.rule=law", "strategy.mixture={steer}/mixture.json", "seed=1,2"],
+                    "stand_in": ["strategy.rule=fixed", "strategy.omega=0.3"],
+                    "keeps": ["model.pretrained"],
+                },
+            ],
+        }
+    },
+    "analyses": {
+        "frontier": "frontier --table {table} --bootstrap 20 --out {records}/frontier.json",
+        "fit": "fit --table {table} --metric adv/nothing --out {records}/fit.json",
+    },
+}
+
+
+def written(folder: Path, data: Any = SMALL) -> Study:
+    (folder / "small.yaml").write_text(yaml.safe_dump(data))
+    return load("small", folder)
+
+
+def places(folder: Path, collections: Path | None = None) -> Places:
+    out = folder / "out"
+    return Places(folder / "runs", out, out / "runs.csv", collections)
+
+
+class Processes:
+    """In place of processes: keeps the words, and ends as it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *statuses: int, makes: Path | None = None) -> None:
+        self.trained: list[list[str]] = []
+        self.commands: list[list[str]] = []
+        self._statuses, self._makes = list(statuses), makes
+        monkeypatch.setattr(process, "train", self._train)
+        monkeypatch.setattr(process, "sweeps", self._sweeps)
+
+    def _train(self, overrides: list[str]) -> int:
+        self.trained.append(list(overrides))
+        return self._statuses.pop(0) if self._statuses else 0
+
+    def _sweeps(self, words: list[str]) -> tuple[int, str]:
+        self.commands.append(list(words))
+        if self._makes is not None:
+            self._makes.write_text("{}")
+        return 0, ""
+
+
+def test_stages_run_in_their_order_and_steering_files_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale, where = written(tmp_path).scale("smoke"), places(tmp_path)
+    mixture = where.steer / "mixture.json"
+    ran = Processes(monkeypatch, makes=mixture)
+    assert run_stages(scale, where, ["seed=3", "model.pretrained=x"], print) == 0
+    assert ran.trained == [
+        ["strategy=pareto", "strategy.rule=fixed", "seed=3", "model.pretrained=x", f"runs={where.runs}"],
+        ["strategy.rule=law", f"strategy.mixture={mixture}", "seed=3", f"runs={where.runs}"],
+    ]
+    assert ran.commands == [["mixture", "--runs", str(where.runs), "--out", str(mixture)]]
+    assert run_stages(scale, where, [], print) == 0
+    assert len(ran.commands) == 1
+
+
+def test_the_status_of_a_failed_stage_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    ran = Processes(monkeypatch, 130)
+    assert run_stages(written(tmp_path).scale("smoke"), places(tmp_path), [], said.append) == 130
+    assert (len(ran.trained), len(ran.commands)) == (1, 0)
+    assert said[-1] == "stage fixed ended with exit status 130; the same command goes on from there"
+
+
+def test_a_command_that_makes_nothing_stops_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Processes(monkeypatch)
+    with pytest.raises(ParetrieveError, match=r"stage mixture did not write .*mixture\.json"):
+        run_stages(written(tmp_path).scale("smoke"), places(tmp_path), [], print)
+
+
+def test_a_plan_has_a_stand_in_for_what_is_not_there_yet(tmp_path: Path) -> None:
+    where, stage = places(tmp_path), written(tmp_path).scale("smoke").stages[2]
+    assert where.overrides(stage, planned=True)[:-1] == [
+        "seed=1,2",
+        "strategy.rule=fixed",
+        "strategy.omega=0.3",
+    ]
+    where.steer.mkdir(parents=True)
+    (where.steer / "mixture.json").write_text("{}")
+    assert where.overrides(stage, planned=True) == where.overrides(stage)
+    assert where.waits_for(stage) == []
+
+
+def test_a_plan_counts_what_is_done() -> None:
+    study = Study("s", "S", "Why?", {}, [])
+    plan = StudyPlan([StagePlan("one", 4, 1, 90.0), StagePlan("two", 0, 0, 0.0)], 60.0, 2, "here", ["so"])
+    lines = list(plan.lines(study, Scale("smoke", "little", [])))
+    assert lines[1].split() == ["one", "4", "cells,", "1", "done,", "1:30", "of", "cells", "left"]
+    assert lines[2].split() == ["two", "command"]
+    assert lines[3] == "4 cells, 1 done; on here, 2 slots: about 1:00 for what is left"
+    assert lines[4] == "so"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": None}, "question is no text"),
+        ({"colour": "red"}, "unknown key colour"),
+        ({"analyses": {"a": "fit --out {where}/a.json"}}, r"\{where\} stands for nothing"),
+        ({"analyses": {"a": {"command": "fit", "scales": ["huge"]}}}, "scale huge does not exist"),
+        ({"scales": {"smoke": {"about": "x", "stages": [{"name": "a"}]}}}, "either overrides, or command"),
+        ({"scales": {"smoke": {"about": "x", "stages": [], "device": "x"}}}, "no list of stages"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refused:
+        written(tmp_path, SMALL | change)
+    assert "small.yaml" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "study nothing does not exist; choose among "),
+        (
+            ["pydocs", "--scale", "huge"],
+            "--scale huge: study pydocs has no such scale; valid: smoke, laptop, gpu",
+        ),
+        (["pareto-by-steps"], "valid: none: it reads a table alone, give --table"),
+        (["collections", "--plan"], "needs --collections DIR, a folder that holds these collections"),
+        (["collections", "--plan", "--collections", "no"], "there is no wikiqa/corpus.jsonl"),
+        (["pydocs", "--plan", "--runs", "a b"], "folder a b: a sweep would misread"),
+        (["pydocs", "--plan", "--table", "x.csv"], "--table reads runs that are done"),
+        (["pydocs", "--table", "absent.csv"], "absent.csv: no such file"),
+    ],
+)
+def test_errors_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_process_passes_its_status_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import os, sys\nos.kill(os.getpid(), 9) if 'die' in sys.argv else sys.exit(3)\n")
+    monkeypatch.setattr(process, "TRAIN", script)
+    assert process.train(["seed=1"]) == 3
+    assert process.train(["die"]) == 128 + 9
+
+
+def test_the_table_says_where_each_run_comes_from(tmp_path: Path) -> None:
+    sweep = Sweep(models=("bert-tiny",), fractions=(0.1,), strategies=("standard",), seeds=(1, 2))
+    frame = collect_study(write_runs(tmp_path, sweep)).frame
+    assert list(frame["provenance/commit"]) == ["0123456789abcdef"] * 2
+    assert list(frame["provenance/torch"]) == ["2.13.0"] * 2
+    assert list(frame["eff/contrastive_entropy"]) == list(
+        table(sweep).sort_values("run")["eff/contrastive_entropy"]
+    )
+
+
+def test_every_analysis_is_a_command_that_there_is() -> None:
+    group = typer.main.get_command(build())
+    for name in names():
+        stages = [stage.command for scale in load(name).scales.values() for stage in scale.stages]
+        for words in [*(analysis.words for analysis in load(name).analyses), *filter(None, stages)]:
+            chosen = group.commands[words[0]]  # type: ignore[attr-defined]
+            parser = chosen.make_parser(chosen.context_class(chosen, info_name=words[0]))
+            _, left, _ = parser.parse_args(list(words[1:]))
+            assert left == [], shlex.join(words)
+
+
+def test_every_registered_page_is_there() -> None:
+    for name in names():
+        page = load(name).registered
+        assert page is None or (REPOSITORY / page).is_file()
+
+
+def test_every_committed_table_has_a_study() -> None:
+    assert {path.parent.name for path in RESULTS.glob("*/runs.csv")} <= set(names())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "scale"), SCALES)
+def test_every_stage_composes(name: str, scale: str, tmp_path: Path) -> None:
+    study = load(name)
+    narrow = ["model=bert-tiny", "data.frac=0.05", "seed=1", "model.pretrained=folder"]
+    narrow = narrow if name == "collections" else narrow[:-1]
+    found = compose_stages(study, study.scale(scale), places(tmp_path, tmp_path / "collections"), narrow)
+    for stage, cells in found:
+        assert bool(cells) == bool(stage.overrides)
+        assert [validate(cell.config).runs for cell in cells] == [str(tmp_path / "runs")] * len(cells)
+
+
+@pytest.mark.slow
+def test_a_plan_reads_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(planning, "calibrate", lambda *_: Calibration([Point(128, 2.0, 3.0)]))
+    command = f"study families --scale smoke --plan --runs {tmp_path}/runs --out {tmp_path}/out"
+    assert main([*command.split(), "--", f"cache={tmp_path}/cache", "seed=1"]) == 0
+    said = capsys.readouterr().out
+    assert "8 cells, 0 done; on this machine" in said
+    assert "data not read" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_what_a_table_lacks_is_named_and_does_not_fail(tmp_path: Path) -> None:
+    sweep = Sweep(
+        models=("bert-tiny",), fractions=(0.1, 1.0), strategies=("standard", "pareto"), seeds=(1, 2)
+    )
+    where = places(tmp_path)
+    where.out.mkdir()
+    table(sweep).to_csv(where.table, index=False)
+    assert analyse(written(tmp_path), "smoke", where, print) == 0
+    outcomes = pd.read_csv(where.out / "analyses.csv").set_index("analysis")
+    assert dict(outcomes["outcome"]) == {"frontier": "done", "fit": "refused", "report": "done"}
+    assert "adv/nothing" in outcomes.loc["fit", "reason"]
+    assert (where.records / "frontier.json").is_file()
+    assert (where.out / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_committed_table_gives_its_committed_files(tmp_path: Path) -> None:
+    committed = RESULTS / "adversarial-by-steps"
+    assert (
+        main(["study", committed.name, "--table", str(committed / "runs.csv"), "--out", str(tmp_path)]) == 0
+    )
+    kept = ["index.html", "analyses.csv", "records/compare.json", "records/compare-loss.json"]
+    kept += ["records/frontier.json", "tables/compare.csv"]
+    for name in kept:
+        assert (tmp_path / name).read_bytes() == (committed / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_study_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = SMALL | {
+        "scales": {
+            "smoke": {
+                "about": "two cells",
+                "stages": [
+                    {
+                        "name": "standard",
+                        "overrides": [
+                            *("model=bert-tiny", "data=synthetic", "data.passages=300", "data.queries=200"),
+                            *("data.words=300", "data.vocabulary=400", "train.steps=3", "train.batch_size=8"),
+                            *("eval.pool=150", "eval.negatives=32", "eval.draws=1", "logger=none"),
+                            *("seed=1,2", f"cache={tmp_path}/cache", "hydra.launcher.slots=1"),
+                        ],
+                    }
+                ],
+            }
+        }
+    }
+    study, where = written(tmp_path, data), places(tmp_path)
+    assert run_stages(study.scale("smoke"), where, [], print) == 0
+    finished = {path: path.stat().st_mtime_ns for path in where.runs.glob("*/result.json")}
+    assert len(finished) == 2
+    assert run_stages(study.scale("smoke"), where, [], print) == 0
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    frame = collect_study(where.runs).frame
+    assert len(frame) == 2
+    assert frame["provenance/torch"].notna().all()
