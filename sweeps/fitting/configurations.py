@@ -5,6 +5,7 @@ that draws or compares runs does it on the means of configurations.
 """
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def _without_rule(runs: pd.DataFrame) -> NDArray[np.bool_]:
 def label_order(label: str) -> tuple[int, str, float]:
     """Sort key of strategies: ``standard`` first, ``pareto`` next, fixed ω last and by value."""
     kind, _, value = label.partition("ω=")
-    number = value.split(" ")[0]
+    number = re.split(r"[ ,]", value)[0]  # what tells labels apart follows in parentheses, or after a comma
     if kind.startswith("fixed"):
         return 3, "", float(number) if number else math.inf
     return {"standard": 0, "pareto": 1}.get(label, 2), label, 0.0

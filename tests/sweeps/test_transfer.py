@@ -12,7 +12,7 @@ import pytest
 from retrieval.errors import ConfigError, DataError
 from sweeps.cli import main
 from sweeps.diagnostics import FitRefusedError
-from sweeps.fitting.configurations import label_runs
+from sweeps.fitting.configurations import label_order, label_runs
 from sweeps.report.transfer import transfer_section
 from sweeps.report.written import Written
 from sweeps.robustness.transfer import Transfer, measures_of, rows_of, transfer
@@ -151,3 +151,8 @@ def test_a_law_of_varied_queries_has_the_level_of_guessing(tmp_path: Path) -> No
     found = json.loads((tmp_path / "fit.json").read_text())
     assert found["chance"] == pytest.approx(np.log(257))
     assert found["metric"] == "var/typo/contrastive_entropy"
+
+
+def test_a_fixed_omega_has_its_place_whatever_follows_it() -> None:
+    labels = ["fixed ω=0.75, typo", "fixed ω=0.25 (steps), typo", "standard", "fixed ω=0.5"]
+    assert sorted(labels, key=label_order) == [labels[2], labels[1], labels[3], labels[0]]
