@@ -46,6 +46,9 @@ def run(
         ),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Read the data for the plan, preparing what is missing.")
+    ] = False,
     train: Annotated[
         bool, typer.Option("--train/--no-train", help="Run the stages, or read what is done already.")
     ] = True,
@@ -67,7 +70,7 @@ def run(
     out = out or base / "results"
     places = Places(runs or base / "runs", out, out / "runs.csv", collections)
     places.check(study, chosen)
-    raise typer.Exit(_whole(study, chosen, places, overrides or [], plan, train))
+    raise typer.Exit(_whole(study, chosen, places, overrides or [], (plan, data, train)))
 
 
 def _again(study: Study, scale: str | None, table: Path, out: Path) -> int:
@@ -82,14 +85,17 @@ def _again(study: Study, scale: str | None, table: Path, out: Path) -> int:
     return analyse(study, name, Places(Path("runs"), out, table), typer.echo)
 
 
-def _whole(study: Study, scale: Scale, places: Places, overrides: list[str], plan: bool, train: bool) -> int:
-    """Plan, run, collect and analyse as far as asked for; the exit status."""
+def _whole(
+    study: Study, scale: Scale, places: Places, overrides: list[str], asked: tuple[bool, bool, bool]
+) -> int:
+    """Plan, run, collect and analyse as far as asked for (plan alone, with data, stages); the exit status."""
+    plan, data, train = asked
     from sweeps.study.run import analyse, collect_runs, run_stages
 
     if plan or train:
         from sweeps.study.plan import plan_study
 
-        for line in plan_study(study, scale, places, overrides).lines(study, scale):
+        for line in plan_study(study, scale, places, overrides, data).lines(study, scale):
             typer.echo(line)
     if plan:
         return 0

@@ -20,6 +20,9 @@ from sweeps.report.scaling import domains
 from sweeps.table.cells import is_blank, numbers, texts_of
 from sweeps.table.runs import Collected
 
+STATED = "provenance/"
+"""How the names of columns begin that say which code and machine made a row (``sweeps study``)."""
+
 Answers = list[tuple[str, str | None]]
 
 
@@ -52,7 +55,7 @@ def checklist(collected: Collected, fits: Sequence[FitResult], folder: Path | No
 
 def _records(runs: pd.DataFrame, folder: Path | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     if folder is None or "run" not in runs:
-        return [], []
+        return _stated(runs), []
     paths = [folder / str(run) for run in runs["run"]]
     manifests = [record for path in paths if (record := read_json(path / "manifest.json")) is not None]
     settings = []
@@ -62,6 +65,23 @@ def _records(runs: pd.DataFrame, folder: Path | None) -> tuple[list[dict[str, An
         if isinstance(loaded, dict):
             settings.append(loaded)
     return manifests, settings
+
+
+def _stated(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the table itself says of code and machine, as far as the checklist asks: one record a row."""
+    rows = runs[[name for name in map(str, runs) if name.startswith(STATED)]]
+    rows = rows.rename(columns=lambda name: str(name).removeprefix(STATED)).astype(object)
+    found = rows.where(rows.notna(), None).drop_duplicates().to_dict(orient="records")
+    return [
+        {
+            "git": {"commit": row.get("commit"), "dirty": row.get("dirty")},
+            "versions": {"torch": row.get("torch")},
+            "cpu": {"model": row.get("cpu")},
+            "device": row.get("device"),
+            "precision": row.get("precision"),
+        }
+        for row in found
+    ]
 
 
 def _range(runs: pd.DataFrame, column: str) -> str:

@@ -68,10 +68,14 @@ def compose_stages(
     return found
 
 
-def plan_study(study: Study, scale: Scale, places: Places, extra: Sequence[str] = ()) -> StudyPlan:
-    """Compose and check every cell, and estimate what is left; the data are not read.
+def plan_study(
+    study: Study, scale: Scale, places: Places, extra: Sequence[str] = (), with_data: bool = False
+) -> StudyPlan:
+    """Compose and check every cell, and estimate what is left.
 
-    Raises ConfigError: a stage cannot be composed, or a cell is not valid.
+    ``with_data``: read the data, and prepare what is missing of them; else sizes and lengths are typical.
+
+    Raises ConfigError: a stage cannot be composed, or a cell is not valid; DataError: data cannot be read.
     """
     composed = compose_stages(study, scale, places, extra)
     from sweeps.launch.plan import plan_sweep  # PyTorch waits until every cell is composed
@@ -81,7 +85,7 @@ def plan_study(study: Study, scale: Scale, places: Places, extra: Sequence[str] 
         for number, (stage, cell) in enumerate((stage, cell) for stage, cells in composed for cell in cells)
     ]
     accelerator = ACCELERATORS[scale.device] if scale.device else None
-    plan = plan_sweep([cell for _, cell in numbered], accelerator, with_data=False)
+    plan = plan_sweep([cell for _, cell in numbered], accelerator, with_data=with_data)
     # One run may be a cell of two stages; the plan has it once, for the first.
     of_cells = {tuple(cell.overrides): cell for cell in plan.cells}
     stages = []

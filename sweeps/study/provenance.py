@@ -9,10 +9,8 @@ from typing import Any
 import pandas as pd
 
 from retrieval.run.files import read_json
+from sweeps.report.provenance import STATED
 from sweeps.table.runs import Collected, collect_runs
-
-PREFIX = "provenance/"
-"""How the names of these columns begin."""
 
 
 def collect_study(runs: Path) -> Collected:
@@ -42,4 +40,4 @@ def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "precision": manifest.get("precision"),
         "lock": (manifest.get("lock") or "")[:16] or None,
     }
-    return {f"{PREFIX}{key}": value for key, value in found.items()}
+    return {f"{STATED}{key}": value for key, value in found.items()}

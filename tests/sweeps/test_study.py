@@ -15,14 +15,17 @@ from synthetic_runs import Sweep, table, write_runs
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError, ParetrieveError
 from sweeps.cli import build, main
+from sweeps.fitting.configurations import label_runs
 from sweeps.launch import plan as planning
 from sweeps.launch.calibration import Calibration, Point
+from sweeps.report.provenance import checklist
 from sweeps.study import process
 from sweeps.study.places import Places
 from sweeps.study.plan import StagePlan, StudyPlan, compose_stages
 from sweeps.study.provenance import collect_study
 from sweeps.study.run import analyse, run_stages
 from sweeps.study.spec import Scale, Study, load, names
+from sweeps.table.runs import Collected
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "docs" / "results"
@@ -52,7 +55,7 @@ SMALL = {
     },
     "analyses": {
         "frontier": "frontier --table {table} --bootstrap 20 --out {records}/frontier.json",
-        "fit": "fit --table {table} --metric adv/nothing --out {records}/fit.json",
+        "fit": "fit --table {table} --by strategy --metric adv/nothing --out {records}/fit.json",
     },
 }
 
@@ -222,6 +225,14 @@ def test_every_committed_table_has_a_study() -> None:
     assert {path.parent.name for path in RESULTS.glob("*/runs.csv")} <= set(names())
 
 
+def test_the_page_says_what_the_table_says_of_its_code(tmp_path: Path) -> None:
+    sweep = Sweep(models=("bert-tiny",), fractions=(0.1,), strategies=("standard",), seeds=(1, 2))
+    runs = label_runs(collect_study(write_runs(tmp_path, sweep)).frame)
+    answers = dict(checklist(Collected(runs), [], None))
+    assert answers["Code"] == "commit 0123456789ab, torch 2.13.0"
+    assert answers["Hardware"] == "A processor, cpu"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), SCALES)
 def test_every_stage_composes(name: str, scale: str, tmp_path: Path) -> None:
@@ -304,3 +315,16 @@ def test_a_study_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Monkey
     frame = collect_study(where.runs).frame
     assert len(frame) == 2
     assert frame["provenance/torch"].notna().all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_smallest_scale_of_pydocs_runs(tmp_path: Path) -> None:
+    words = ["study", "pydocs", "--scale", "smoke", "--runs", str(tmp_path / "runs")]
+    assert main([*words, "--out", str(tmp_path / "out"), "--", f"cache={tmp_path / 'cache'}"]) == 0
+    runs = pd.read_csv(tmp_path / "out" / "runs.csv")
+    assert len(runs) == 60
+    assert set(runs["strategy"]) == {
+        *("standard", "pooled", "pareto", "hard-negative", "denoising", "adversarial")
+    }
+    assert set(pd.read_csv(tmp_path / "out" / "analyses.csv")["outcome"]) == {"done"}
