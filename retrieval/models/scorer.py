@@ -49,6 +49,8 @@ class Scorer(nn.Module, ABC):
     """What of transformers stands on the backbone, see :func:`retrieval.models.backbones.load_backbone`."""
     by_pair: ClassVar[bool] = False
     """Whether a score takes a forward pass of the pair, so that :meth:`scores` has parameters."""
+    temperature: float
+    """Scores are divided by it."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

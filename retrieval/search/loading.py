@@ -149,11 +149,11 @@ def model_retriever(source: str, cell: Config, device: str | None, **options: An
             f"{source}: a {kind} is of no family that can be measured; give a folder of "
             f"{', '.join([VECTORS, *families])}"
         )
-    temperature = options.get("temperature")
-    model = ModelConfig(family=families[kind], init="pretrained", pretrained=source, temperature=temperature)
+    model = ModelConfig(family=families[kind], init="pretrained", pretrained=source)
     checkpoint = read_checkpoint(source)
     tokenizer = load_tokenizer(checkpoint.backbone)
     scorer = build_scorer(model, tokenizer, cell.seed, precision)
+    scorer.temperature *= options.get("temperature") or 1.0  # the folder's scores, divided by it
     data = cast(DictConfig, cell.data).copy()
     lengths = checkpoint.lengths or (tokenizer.model_max_length,) * 2
     most = positions(scorer.backbone)

@@ -19,7 +19,7 @@ from retrieval.models.checkpoint import Checkpoint
 from retrieval.models.export import dense, save_folder, without_scale
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.late_interaction import PUNCTUATION, LateInteraction, late_interaction_of, skipped_ids
-from retrieval.models.maxsim import AS_PASSAGE, FLAGS, max_sim, paired_max_sim
+from retrieval.models.maxsim import AS_PASSAGE, AS_QUERY, FLAGS, max_sim, paired_max_sim
 from retrieval.models.scorer import Scorer
 from retrieval.models.scores import IndexBytes, Scores, Statistics
 
@@ -192,14 +192,22 @@ class MultiVector(Scorer):
         )
 
 
+def _counting(rows: FloatArray, side: int) -> IntArray:
+    """Tokens of each text that count on a side, int64[n]."""
+    counted: IntArray = (rows[..., side] > 0).sum(axis=1)
+    return counted
+
+
 class HostMaxSim(Scores):
     """MaxSim of rows ``[n, L, d + 2]`` in host memory, which may be memory-mapped."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
+        self.work = Work()
 
     def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
         """See :class:`Scores`."""
+        self.work += self._scorer.scoring_work(_counting(queries, AS_QUERY), _counting(passages, AS_PASSAGE))
         found = np.empty((len(queries), len(passages)), np.float32)
         with torch.inference_mode():
             own = self._taken(queries)

@@ -58,7 +58,7 @@ class Sparse(Scorer):
                 f"each of at most {MOST_WORDS} words; choose another architecture or checkpoint"
             )
         self.words = len(found.weight)
-        self.scale = (config.temperature or 1.0) ** -0.5
+        self.temperature = config.temperature or 1.0
         """Of the weights, so that inner products are scores."""
         self.activation = "relu"
         if config.init == "scratch":
@@ -112,7 +112,7 @@ class Sparse(Scorer):
         weights = F.relu(weights)
         for _ in range(ACTIVATIONS[self.activation]):
             weights = torch.log1p(weights)
-        return weights if self.scale == 1 else weights * self.scale
+        return weights if self.temperature == 1 else weights * self.temperature**-0.5
 
     def scores(self, queries: Tensor, passages: Tensor) -> Tensor:
         """Inner products."""
