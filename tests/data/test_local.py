@@ -128,6 +128,6 @@ def test_a_folder_without_the_files_is_a_data_error(write_collection: Write, tmp
 def test_unknown_source() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"data\.name=msmarkov is not known; valid: beir, hub, local, pydocs, synthetic",
+        match=r"data\.name=msmarkov is not known; valid: beir, hub, local, mteb, pydocs, synthetic",
     ):
         sources.fingerprint(DataConfig(name="msmarkov"))
