@@ -156,9 +156,6 @@ def _finish(
 BEFORE_EVALUATION = ("data", "proxies", "train")
 """Phases of :meth:`retrieval.run.directory.RunDirectory.progress` that come before the measuring."""
 
-ENDING = "ends"
-"""What is shown of a cell whose result is written."""
-
 SMALLEST_SHARE = 0.02
 """A cell says something about the pace once it has trained this share."""
 
@@ -226,10 +223,9 @@ class Pace:
         process = cell.child.process if cell.child else None
         if process is None or status.get("pid") != process.pid:
             return  # of an earlier attempt
-        # A finished run has no phase any more while its process still ends.
-        first = "data" if status.get("state") == "running" else ENDING
-        phase = status.get("phase") or first
-        progress = Progress(int(status.get("step") or 0), int(status.get("steps") or 0), phase)
+        progress = Progress(
+            int(status.get("step") or 0), int(status.get("steps") or 0), status.get("phase") or "data"
+        )
         self.progress[cell.index] = progress
         if progress.phase != "train" and progress.phase in BEFORE_EVALUATION:
             return

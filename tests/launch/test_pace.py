@@ -109,15 +109,3 @@ def test_progress_line(tmp_path: Path) -> None:
     line = progress_line(cells, pace.progress, 65, 3725)
     assert line == "sweep 1/3 done · 1 running · 1:05, about 1:02:05 left | model_1 40/100"
     assert duration(None) == ""
-
-
-def test_a_cell_whose_result_is_written_is_not_at_its_start(tmp_path: Path, clock: Clock) -> None:
-    cells = make_cells(tmp_path, 1, Need(train=50, parameters=10**6, evaluate=10))
-    pace = Pace(plan_slots([cell.work for cell in cells], 1), None, gpu=False)
-    begin(cells[0])
-    report(cells[0], 100, "evaluate")
-    pace.observe(cells)
-    cast(Any, cells[0].run)._update(state="done", pid=7, step=100, steps=100, phase=None)
-    pace.observe(cells)
-    assert pace.progress[0].phase == module.ENDING
-    assert pace.progress[0].trained == 1
