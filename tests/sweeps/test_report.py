@@ -30,7 +30,12 @@ from sweeps.table.runs import Collected, collect_runs
 TINY = Sweep(models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard",))
 LITTLE = Sweep(models=("bert-tiny", "bert-mini"), fractions=(0.1, 1.0), strategies=("standard",))
 DEMO = Sweep(fractions=(0.05, 0.2, 1.0), models=("bert-tiny", "bert-small"))
-WHOLE = Sweep(fractions=(0.03, 0.1, 0.3, 1.0), seeds=(1, 2), strategies=("standard", "pareto", "fixed-0.5"))
+WHOLE = Sweep(
+    fractions=(0.03, 0.1, 0.3, 1.0),
+    seeds=(1, 2),
+    strategies=("standard", "pareto", "fixed-0.25", "fixed-0.5", "fixed-0.75"),
+    extra={"train/steps": 600, "train/pairs_per_step": 64},
+)
 
 
 class Outline(HTMLParser):
