@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import TypeAlias
 
@@ -171,11 +172,11 @@ class AttackEvaluation:
     def _searches(self, place: _Place) -> list[tuple[str, Callable[[], _Found]]]:
         """Each attack by name, and what carries it out."""
         if self._attacks:
-            return [(attack.name, lambda own=attack: place.searched(own)) for attack in self._attacks]  # type: ignore[misc]
+            return [(attack.name, partial(place.searched, attack)) for attack in self._attacks]
         source = str(attack_file(str(self._config.replay)))
         ordered = sorted(self._replayed, key=lambda entry: entry.attack)
         groups = [(name, list(own)) for name, own in groupby(ordered, key=lambda entry: entry.attack)]
-        return [(name, lambda n=name, own=own: place.replayed(n, own, source)) for name, own in groups]  # type: ignore[misc]
+        return [(name, partial(place.replayed, name, own, source)) for name, own in groups]
 
 
 def _of_bm25(name: str, ranks: dict[str, float]) -> dict[str, float]:
