@@ -16,6 +16,9 @@ from retrieval.config.strategy import PERTURBATIONS
 from retrieval.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from retrieval.data.batches import RankingBlock
     from retrieval.models.scorer import Scorer
     from retrieval.training.adversary import AttackedBatch, Perturbed, Vocabulary
     from retrieval.training.rewriting import Spelling
@@ -79,3 +82,32 @@ class Perturbation(Registered, ABC, registry=PERTURBATIONS):
     @abstractmethod
     def perturbed(self, scorer: Scorer, batch: AttackedBatch) -> Perturbed:
         """The batch as the scorer is to see it; the vocabulary is on the batch's device."""
+
+
+class Rewriting(Perturbation):
+    """Writes texts of the block anew, by random choices alone; sequences may change their lengths."""
+
+    one_device = True
+
+    @classmethod
+    def gradients(cls, config: PerturbationConfig) -> int:
+        """None."""
+        return 0
+
+    def perturbed(self, scorer: Scorer, batch: AttackedBatch) -> Perturbed:
+        """The batch with the sequences that :meth:`rewrite` leaves."""
+        import numpy as np
+
+        from retrieval.data.batches import NOISE, step_seed
+        from retrieval.training.rewriting import sequences_of, with_sequences
+
+        generator = np.random.default_rng(step_seed(self.seed, batch.step, NOISE))
+        sequences = sequences_of(batch)
+        self.rewrite(sequences, batch.blocks[batch.attacked], generator)
+        return with_sequences(batch, sequences)
+
+    @abstractmethod
+    def rewrite(
+        self, sequences: list[list[int]], block: RankingBlock, generator: np.random.Generator
+    ) -> None:
+        """Replace some of the token ids of all ``sequences`` of a batch, those of ``block``'s texts."""

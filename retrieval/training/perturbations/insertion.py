@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from retrieval.config import PerturbationConfig
-from retrieval.training.perturbation import Perturbation
+from retrieval.training.perturbation import Rewriting
 
 if TYPE_CHECKING:
     import numpy as np
 
     from retrieval.data.batches import RankingBlock
-    from retrieval.models.scorer import Scorer
-    from retrieval.training.adversary import AttackedBatch, Perturbed
     from retrieval.training.rewriting import Frame
 
 
-class Insertion(Perturbation):
+class Insertion(Rewriting):
     """Puts a query of the batch into each passage that is not relevant to it.
 
     The passage of one query gets another query's text, each text once; a mined negative gets that of its own
@@ -26,22 +23,13 @@ class Insertion(Perturbation):
 
     name = "insertion"
     strength = "inserted"
-    one_device = True
 
-    @classmethod
-    def gradients(cls, config: PerturbationConfig) -> int:
-        """None."""
-        return 0
+    def rewrite(
+        self, sequences: list[list[int]], block: RankingBlock, generator: np.random.Generator
+    ) -> None:
+        """Passages grow."""
+        from retrieval.training.rewriting import Frame
 
-    def perturbed(self, scorer: Scorer, batch: AttackedBatch) -> Perturbed:
-        """The batch with longer passages."""
-        import numpy as np
-
-        from retrieval.data.batches import NOISE, step_seed
-        from retrieval.training.rewriting import Frame, sequences_of, with_sequences
-
-        generator = np.random.default_rng(step_seed(self.seed, batch.step, NOISE))
-        block, sequences = batch.blocks[batch.attacked], sequences_of(batch)
         queries, passages = (
             [Frame.of(ids, self.spelling.special) for ids in sequences[side]]
             for side in (block.queries, block.passages)
@@ -53,7 +41,6 @@ class Insertion(Perturbation):
                 own = self._inserted(queries[query].body, generator)
                 body = self._with(passage, own, generator)
                 sequences[block.passages.start + place] = passage.around(body, longest)
-        return with_sequences(batch, sequences)
 
     def _inserted(self, query: list[int], generator: np.random.Generator) -> list[int]:
         if self.config.inserted == "query":

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from retrieval.config import PerturbationConfig
-from retrieval.training.perturbation import Perturbation
+from retrieval.training.perturbation import Rewriting
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from retrieval.models.scorer import Scorer
-    from retrieval.training.adversary import AttackedBatch, Perturbed
+    from retrieval.data.batches import RankingBlock
 
 
-class Typo(Perturbation):
+class Typo(Rewriting):
     """One typing error in each of a share ``rate`` of the words, one word of a text at least.
 
     Errors and words are those of the variation of that name, of ASCII letters. With ``side=queries`` this is
@@ -23,26 +21,14 @@ class Typo(Perturbation):
 
     name = "typo"
     strength = "rate"
-    one_device = True
 
-    @classmethod
-    def gradients(cls, config: PerturbationConfig) -> int:
-        """None."""
-        return 0
-
-    def perturbed(self, scorer: Scorer, batch: AttackedBatch) -> Perturbed:
-        """The batch with other words, of as many tokens as they take."""
-        import numpy as np
-
-        from retrieval.data.batches import NOISE, step_seed
-        from retrieval.training.rewriting import sequences_of, with_sequences
-
-        generator = np.random.default_rng(step_seed(self.seed, batch.step, NOISE))
-        block, sequences = batch.blocks[batch.attacked], sequences_of(batch)
+    def rewrite(
+        self, sequences: list[list[int]], block: RankingBlock, generator: np.random.Generator
+    ) -> None:
+        """Words give way to others, of as many tokens as they take."""
         sides = {"queries": [block.queries], "passages": [block.passages]}
         for span in sides.get(self.config.side, [block.queries, block.passages]):
             sequences[span] = self._mistyped(sequences[span], generator)
-        return with_sequences(batch, sequences)
 
     def _mistyped(self, sequences: list[list[int]], generator: np.random.Generator) -> list[list[int]]:
         from retrieval.evaluation.draws import allowed
