@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.config import EvalConfig
-from retrieval.errors import ConfigError
+from retrieval.config.word_lists import need_synonyms
 from retrieval.evaluation.draws import Draws, allowed
 from retrieval.evaluation.variation import Variation
 
@@ -30,13 +30,7 @@ class Synonyms(Variation):
     @classmethod
     def check(cls, config: EvalConfig) -> None:
         """The list must be there."""
-        if config.synonyms is None:
-            raise ConfigError(
-                "eval.variations=synonyms needs a list of words; set eval.synonyms to a JSON file, word -> "
-                "list of synonyms"
-            )
-        if not Path(config.synonyms).is_file():
-            raise ConfigError(f"eval.synonyms={config.synonyms}: no such file; give a JSON file of synonyms")
+        need_synonyms("eval.variations=synonyms", "eval.synonyms", config.synonyms)
 
     def __call__(self, text: str, seed: int) -> str:
         """See :class:`Variation`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.config import PerturbationConfig
+from retrieval.config.word_lists import need_synonyms
 from retrieval.errors import ConfigError
 from retrieval.training.perturbations.substitution import Substitution
 
@@ -25,16 +26,9 @@ class Synonyms(Substitution):
     @classmethod
     def check(cls, config: PerturbationConfig) -> None:
         """The list must be there."""
-        if config.synonyms is None:
-            raise ConfigError(
-                "strategy.perturbation.kind=synonyms needs a list of words; set "
-                "strategy.perturbation.synonyms to a JSON file, word -> list of synonyms"
-            )
-        if not Path(config.synonyms).is_file():
-            raise ConfigError(
-                f"strategy.perturbation.synonyms={config.synonyms}: no such file; give a JSON file of "
-                "synonyms"
-            )
+        need_synonyms(
+            "strategy.perturbation.kind=synonyms", "strategy.perturbation.synonyms", config.synonyms
+        )
 
     def replaceable(self, ids: Tensor) -> Tensor:
         """Words with a synonym: bool[T]."""
