@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from retrieval.codes import look_up
 from retrieval.run.files import write_text
+from retrieval.run.pages import page_of
 from sweeps.codes import CODES
 from sweeps.diagnostics import Diagnostic
 from sweeps.fitting.points import PAIRS, SIZE
@@ -218,15 +218,8 @@ def write_page(page: Page, out: Path, formats: Sequence[str] = tuple(FORMATS)) -
             save(panel, folder, formats)
             # The SVG comes from matplotlib, which escapes all text that goes into it.
             drawings[panel.name] = Markup(inline_svg(folder / f"{panel.name}.svg", panel.caption, panel.name))
-    environment = Environment(
-        loader=PackageLoader("sweeps.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     context = {"page": page, "drawings": drawings, "groups": grouped(page.findings), "formats": formats}
-    write_text(out / "index.html", environment.get_template("page.html").render(context))
+    write_text(out / "index.html", page_of("sweeps.report", "page.html", **context))
     return out / "index.html"
 
 

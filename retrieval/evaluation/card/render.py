@@ -9,6 +9,7 @@ from retrieval.evaluation.card.compare import Comparison
 from retrieval.evaluation.card.layout import Layout, Table, layout
 from retrieval.evaluation.card.store import Card, save_json
 from retrieval.run.files import write_text
+from retrieval.run.pages import page_of
 
 
 def markdown(page: Layout) -> str:
@@ -45,16 +46,7 @@ def _plain(text: str) -> str:
 
 def html(page: Layout) -> str:
     """The card as a page; all text is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("retrieval.evaluation.card"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("card.html").render(page=page)
+    return page_of("retrieval.evaluation.card", "card.html", page=page)
 
 
 def save_card(card: Card, folder: Path) -> list[Path]:
