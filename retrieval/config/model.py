@@ -105,6 +105,12 @@ class ModelConfig:
         "says, else no.",
         families=("multi-vector",),
     )
+    attend_to_expansion: bool | None = knob(
+        None,
+        "Whether other tokens attend to the mask tokens of model.query_expansion; null: as the checkpoint "
+        "says, else no, as in ColBERT.",
+        families=("multi-vector",),
+    )
     skip_punctuation: bool | None = knob(
         None,
         "Let no token of a query find punctuation of a passage; null: as the checkpoint says, else yes.",

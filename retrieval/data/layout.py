@@ -51,11 +51,13 @@ class Block:
     """Values of the tokens of some sequences, one sequence a row: ``values[k, width, …]``.
 
     ``mask``: which places are tokens, bool[k, width]; ``None``: all. ``longest``: tokens of the longest.
+    ``unseen``: which of the tokens no token attends to, bool[k, width]; ``None``: none.
     """
 
     values: Tensor
     mask: Tensor | None
     longest: int
+    unseen: Tensor | None = None
 
 
 class OnDevice:
@@ -113,6 +115,8 @@ class TokenBatch(OnDevice, Counted):
     groups: tuple[Group, ...]
     sizes: NDArray[np.int64]
     """``lengths`` in the memory of the host."""
+    unseen: Tensor | None = None
+    """Tokens that attend to others and that no token attends to, bool[T]; ``None``: there are none."""
 
     @property
     def real(self) -> Tensor:
@@ -128,7 +132,8 @@ class TokenBatch(OnDevice, Counted):
         for group in self.groups:
             own = rows[group.start : group.stop].view(group.count, group.width, *values.shape[1:])
             mask = self.mask(group) if group.padded else None
-            blocks.append(Block(own, mask, int(self.sizes[group.first + group.count - 1])))
+            longest = int(self.sizes[group.first + group.count - 1])
+            blocks.append(Block(own, mask, longest, self.unseen_slots(group)))
         return blocks
 
     def packed(self, blocks: list[Block]) -> Tensor:
@@ -184,6 +189,12 @@ class TokenBatch(OnDevice, Counted):
         """Which slots of a group are not padding: bool[count, width]."""
         lengths = self.lengths[group.first : group.first + group.count]
         return torch.arange(group.width, device=lengths.device) < lengths[:, None]
+
+    def unseen_slots(self, group: Group) -> Tensor | None:
+        """Which slots of a group hold tokens that no token attends to: bool[count, width]."""
+        if self.unseen is None:
+            return None
+        return self.unseen[self.places[group.start : group.stop]].view(group.count, group.width)
 
     def starts(self) -> NDArray[np.int64]:
         """Place of each sequence's first token in layout order, and the last one's end: int64[n + 1]."""

@@ -87,7 +87,7 @@ def forward(
     """
     hidden = _embed(backbone, batch, dtype, offset)
     heads = int(backbone.config.num_attention_heads)
-    on_gpu = flash.supports(hidden, heads)
+    on_gpu = batch.unseen is None and flash.supports(hidden, heads)
     places = flash.Sequences.of(batch, heads) if on_gpu else HeadSlots.of(batch, heads, dtype)
     for layer, own in zip(backbone.encoder.layer, weights or layer_weights(backbone, dtype), strict=True):
         hidden = _layer(layer, own, hidden, places, backbone.training)

@@ -18,11 +18,13 @@ def of_block(ids: Block, config: Any) -> dict[str, Tensor]:
     """
     # Widths are rounded up for attention alone; here every token of padding costs a whole layer.
     values = ids.values[:, : ids.longest]
-    if ids.mask is None:
-        return {"input_ids": values, "attention_mask": torch.ones_like(values)}
-    mask = ids.mask[:, : ids.longest].long()
-    padded = values.masked_fill(mask == 0, int(getattr(config, "pad_token_id", None) or 0))
-    return {"input_ids": padded, "attention_mask": mask}
+    seen = torch.ones_like(values)
+    if ids.mask is not None:
+        seen = ids.mask[:, : ids.longest].long()
+        values = values.masked_fill(seen == 0, int(getattr(config, "pad_token_id", None) or 0))
+    if ids.unseen is not None:
+        seen = seen.masked_fill(ids.unseen[:, : ids.longest], 0)
+    return {"input_ids": values, "attention_mask": seen}
 
 
 @contextlib.contextmanager

@@ -43,14 +43,17 @@ class LateInteraction:
         """
         if self.expansion is None:
             return False
-        for name, only in (("attend", True), ("strategy", "fixed")):
-            if self.expansion.get(name) != only:
-                raise _refused(
-                    self.source,
-                    f"query_expansion with {name}={self.expansion.get(name)}",
-                    f"one with {name}={only}, or set model.query_expansion=true or false and train it",
-                )
+        if self.expansion.get("strategy") != "fixed":
+            raise _refused(
+                self.source,
+                f"query_expansion with strategy={self.expansion.get('strategy')}",
+                "one with strategy=fixed, or set model.query_expansion=true or false and train it",
+            )
         return True
+
+    def attends(self) -> bool:
+        """Whether other tokens attend to those that fill queries up."""
+        return bool(self.expansion and self.expansion.get("attend"))
 
     def modules(self) -> list[nn.Module]:
         """Load the layers: each maps ``features["token_embeddings"]``, float32[n, L, d].

@@ -199,6 +199,9 @@ def model_part(model: dict[str, Any]) -> dict[str, Any]:
     plain, other = family == ModelConfig.family, unread_keys(family)
     settled = {} if has_own_keys(family) and not plain else vectors_of(ModelConfig(**known))._asdict()
     later = {key: defaults[key] for key in LATER_MODEL_KEYS}
+    if not model.get("query_expansion"):
+        # Runs that asked for expansion before this was a key attended to it: null means another thing now.
+        later["attend_to_expansion"] = None
     if model.get("adapter") in (None, NO_ADAPTER):
         model = {key: value for key, value in model.items() if key != "lora"}
     ignored = other | later | ({"family": family} if plain else {})

@@ -141,4 +141,8 @@ def test_keys_of_the_family_are_its_own() -> None:
     family = identity(composed(*SMALL, *FAMILY), "data")["model"]
     assert family["token_dimension"] == 16
     assert "pooling" not in family
+    assert "attend_to_expansion" not in family
+    # What null means with expansion is not what runs did that were made before the key.
+    expands = identity(composed(*SMALL, *FAMILY, "model.query_expansion=true"), "data")["model"]
+    assert expands["attend_to_expansion"] is None
     assert "token_dimension" not in identity(composed(*SMALL), "data")["model"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,6 +154,9 @@ def test_flops_are_those_that_pytorch_counts(tokens: Any) -> None:
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"query_expansion": True},
+    {"query_expansion": True, "attend_to_expansion": True},
+    {"query_expansion": True, "architecture": "modernbert"},
+    {"query_expansion": True, "architecture": "roberta"},
     {"skip_punctuation": False},
     {"temperature": 0.25, "query_expansion": True},
 ]
@@ -193,7 +197,8 @@ def theirs(folder: Path, to: Path, *more: nn.Module, **options: Any) -> Path:
         Dense(24, 12, activation_function=nn.Identity(), module_input_name="token_embeddings"),
     ]
     mask = MultiVectorMask(list(string.punctuation), skiplist_tasks=options.pop("tasks", None))
-    transformer = Transformer(str(folder), query_length=12, document_length=24, **options)
+    lengths = {"query_length": 12, "document_length": 24}
+    transformer = Transformer(str(folder), **(lengths | options))
     modules = [transformer, *layers, Normalize("token_embeddings"), mask, *more]
     prompts = {"query": "the dogs ", "document": "lists "}
     MultiVectorEncoder(modules=modules, device="cpu", prompts=prompts).save(str(to), create_model_card=False)
@@ -205,7 +210,12 @@ EXPANSION = {"strategy": "fixed", "attend": True, "length": 12}
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("bert", {"query_expansion": EXPANSION}), ("mpnet", {"tasks": ["query", "document"]})],
+    [
+        ("bert", {"query_expansion": EXPANSION}),
+        ("bert", {"query_expansion": {**EXPANSION, "attend": False}}),
+        ("mpnet", {"query_expansion": {**EXPANSION, "attend": False}}),
+        ("mpnet", {"tasks": ["query", "document"]}),
+    ],
     ids=str,
 )
 def test_a_model_of_others_is_taken_over(name: str, options: dict[str, Any], tmp_path: Path) -> None:
@@ -235,16 +245,64 @@ def test_a_plain_checkpoint_gets_a_new_projection(tmp_path: Path) -> None:
 
 def test_what_cannot_be_expressed_is_one_line(tmp_path: Path) -> None:
     plain = checkpoint_folder("bert", tmp_path / "bert")
-    unseen = theirs(plain, tmp_path / "unseen", query_expansion={**EXPANSION, "attend": False})
+    at_least = {**EXPANSION, "strategy": "min"}
+    least = theirs(plain, tmp_path / "least", query_length=20, query_expansion=at_least)
     pooled = theirs(plain, tmp_path / "pooled", HierarchicalTokenPooling(2.0))
-    for folder, message in ((unseen, "attend=False"), (pooled, "module HierarchicalTokenPooling")):
+    for folder, message in ((least, "strategy=min"), (pooled, "module HierarchicalTokenPooling")):
         config = ModelConfig(family="multi-vector", init="pretrained", pretrained=str(folder))
         tokenizer = load_tokenizer(folder)
         with pytest.raises(ConfigError, match=f"cannot express .*{message}") as error:
             MultiVector.fill_of(config, tokenizer)
         assert "\n" not in str(error.value)
-    config.pretrained, config.query_expansion = str(unseen), True
+    config.pretrained, config.query_expansion = str(least), True
     assert MultiVector.fill_of(config, tokenizer) == tokenizer.mask_token_id
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+def test_tokens_of_a_query_do_not_see_its_expansion(architecture: str, tokens: Any) -> None:
+    plain = tokens(["belbel bel", "belbel", "bel " * 30], truncation=True, max_length=12)["input_ids"]
+    lengths = [len(ids) for ids in plain]
+    for ids in plain:
+        ids.extend([tokens.mask_token_id] * (12 - len(ids)))
+    batch = group_tokens(np.concatenate(plain), np.full(3, 12))
+    alone = batch_of(["belbel bel", "belbel", "bel " * 30], tokens, 12)
+    for attends in (False, True):
+        scorer = built(tokens, architecture=architecture, query_expansion=True, attend_to_expansion=attends)
+        rows, expected = scorer(batch), scorer(alone)
+        for row, (of_text, length) in enumerate(zip(expected, lengths, strict=True)):
+            equal = torch.allclose(rows[row, :length], of_text[:length], atol=1e-5)
+            assert equal is (not attends or length == 12)
+        # What fills a query up has vectors of its own, by its places.
+        assert (rows[1, lengths[1] :, -2] == 1).all()
+        assert (rows[1, -1] != rows[1, -2]).any()
+
+
+def test_gradients_do_not_depend_on_how_texts_are_laid_out(tokens: Any, sentences: list[str]) -> None:
+    scorer = built(tokens, query_expansion=True)
+    ids = [own + [tokens.mask_token_id] * (12 - len(own)) for own in tokens(sentences[:30])["input_ids"]]
+    batch = group_tokens(np.concatenate(ids), np.array([len(own) for own in ids]), group_cost=8)
+    found = []
+    for packed in (True, False):
+        scorer.packed = packed
+        scorer.zero_grad()
+        rows = scorer(batch)
+        scorer.scores(rows[:10], rows[10:]).square().sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in scorer.parameters() if p.grad is not None]))
+    assert (found[1] - found[0]).norm() < 1e-4 * found[0].norm()
+
+
+def test_expansion_that_nothing_attends_to_needs_a_token_of_its_own(tokens: Any) -> None:
+    config = model(query_expansion=True)
+    tokenizer = copy.deepcopy(tokens)
+    tokenizer.mask_token = tokenizer.sep_token
+    with pytest.raises(ConfigError, match=r"attend_to_expansion=false: .* ends each text with \[SEP\]"):
+        MultiVector.fill_of(config, tokenizer)
+    config.attend_to_expansion = True
+    assert MultiVector.fill_of(config, tokenizer) == tokens.sep_token_id
+    for changes in ({"query_expansion": None}, {"query_expansion": False}):
+        with pytest.raises(ConfigError, match="not be used without query expansion"):
+            MultiVector.check(model(attend_to_expansion=False, **changes))
 
 
 def test_expansion_fills_queries_alone(tokens: Any) -> None:

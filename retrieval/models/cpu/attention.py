@@ -28,7 +28,7 @@ class HeadSlots:
     """Tokens ``[T·heads, d]``, slots ``[S·heads, d]``."""
     groups: tuple[Group, ...]
     biases: tuple[Tensor | None, ...]
-    """What is added to the scores of each group, ``[count, 1, 1, width]``: −∞ at padding."""
+    """What is added to the scores of each group, ``[count, 1, 1, width]``: −∞ where nothing attends to."""
     heads: int
 
     @classmethod
@@ -58,10 +58,14 @@ class HeadSlots:
 
 
 def _bias(batch: TokenBatch, group: Group, dtype: torch.dtype) -> Tensor | None:
-    if not group.padded:
+    unseen = batch.unseen_slots(group)
+    if group.padded:
+        padding = ~batch.mask(group)
+        unseen = padding if unseen is None else padding | unseen
+    if unseen is None:
         return None
-    mask = batch.mask(group)[:, None, None, :]
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, float("-inf"))
+    unseen = unseen[:, None, None, :]
+    return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill(unseen, float("-inf"))
 
 
 def attention(projected: Tensor, slots: HeadSlots, p: float) -> Tensor:

@@ -1,5 +1,6 @@
 """``multi-vector``: a vector for each token, scored by MaxSim (docs/families.md)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class MultiVector(Scorer):
 
     A row is ``[L, d + 2]``: of each token the vector, whether it counts where the text is a query, and
     whether it does where it is a passage (punctuation may not). Padding is zero. Projection and scores are
-    always fp32. Mask tokens of query expansion are tokens as others: the token store appends them.
+    always fp32. Mask tokens of query expansion are tokens that the token store appends; they score as others
+    do, and other tokens attend to them where the configuration says so.
     """
 
     family = "multi-vector"
@@ -52,6 +54,18 @@ class MultiVector(Scorer):
         self.skips_in_queries = False
         self.register_buffer("_skipped", torch.zeros(len(self.word_table), dtype=torch.bool), False)
         self._skipped: Tensor
+        self._unseen: int | None = None
+        """The token of query expansion, where nothing attends to it."""
+
+    @classmethod
+    def check(cls, model: ModelConfig) -> None:
+        """See :class:`Scorer`; a key of query expansion needs it."""
+        expands = model.query_expansion or (model.query_expansion is None and model.init == "pretrained")
+        if model.attend_to_expansion is not None and not expands:
+            raise ConfigError(
+                f"model.attend_to_expansion={model.attend_to_expansion} would not be used without query "
+                "expansion; add model.query_expansion=true, or drop it"
+            )
 
     def adopt(self, checkpoint: Checkpoint) -> list[str]:
         """Take over layers, scale and skiplist of a MultiVectorEncoder; see :class:`Scorer`.
@@ -82,13 +96,21 @@ class MultiVector(Scorer):
         """Look up the tokens that do not count; see :class:`Scorer`."""
         ids = skipped_ids(self.skiplist, tokenizer)
         self._skipped[torch.tensor(ids, dtype=torch.long)] = True
+        self._unseen = None if self._attends(self.config) else self.fill_of(self.config, tokenizer)
+
+    @staticmethod
+    def _attends(config: ModelConfig) -> bool:
+        if config.attend_to_expansion is not None:
+            return config.attend_to_expansion
+        found = late_interaction_of(str(config.pretrained)) if config.init == "pretrained" else None
+        return found is not None and found.attends()
 
     @classmethod
     def fill_of(cls, config: ModelConfig, tokenizer: Any) -> int | None:
         """The mask token of query expansion; see :class:`Scorer`.
 
         Raises:
-            ConfigError: The tokenizer has no such token.
+            ConfigError: The tokenizer has no such token, or ends texts with it and none attends to it.
         """
         found = late_interaction_of(str(config.pretrained)) if config.init == "pretrained" else None
         wanted = config.query_expansion
@@ -103,13 +125,28 @@ class MultiVector(Scorer):
                 "model.query_expansion=true: the tokenizer has neither a mask token nor an end-of-text token "
                 "that could fill queries up; set model.query_expansion=false"
             )
-        return int(tokenizer.convert_tokens_to_ids(token))
+        fill = int(tokenizer.convert_tokens_to_ids(token))
+        if tokenizer("")["input_ids"][-1:] == [fill] and not cls._attends(config):
+            raise ConfigError(
+                f"model.attend_to_expansion=false: the tokenizer ends each text with {token}, which would be "
+                "taken for query expansion; set it to true, or model.query_expansion=false"
+            )
+        return fill
 
     def encode(self, tokens: TokenBatch, offset: Tensor | None = None) -> Tensor:
         """Token vectors, float32[n, longest, d + 2]; see :class:`Scorer`."""
+        if self._unseen is not None:
+            known = tokens.ids, tokens.real, tokens.positions
+            tokens = replace(tokens, unseen=tokens.per_sequence(self._at_the_end, *known))
         width = int(tokens.sizes.max())
         parts = zip(self.states(tokens, offset), tokens.blocks(tokens.ids), strict=True)
         return tokens.by_caller(torch.cat([self._rows(states, ids, width) for states, ids in parts]))
+
+    def _at_the_end(self, ids: Tensor, real: Tensor, positions: Tensor) -> Tensor:
+        """Where a text ``[k, width]`` has nothing but the token of expansion any more: bool[k, width]."""
+        # What everything attends to is never empty: the first token is always of the text.
+        others = real & ((ids != self._unseen) | (positions == 0))
+        return real & (others.flip(1).cumsum(1).flip(1) == 0)
 
     def _rows(self, states: Block, ids: Block, width: int) -> Tensor:
         longest = states.longest
@@ -177,7 +214,8 @@ class MultiVector(Scorer):
         fill = self.fill_of(self.config, tokenizer)
         if fill is not None:
             token = tokenizer.convert_ids_to_tokens(fill)
-            expansion = {"strategy": "fixed", "attend": True, "length": lengths[0], "token": token}
+            attends = self._attends(self.config)
+            expansion = {"strategy": "fixed", "attend": attends, "length": lengths[0], "token": token}
             options["query_expansion"] = expansion
         save_folder(
             self.backbone,
