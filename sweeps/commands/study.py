@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 SMOKE, LAPTOP = "smoke", "laptop"
 
+CollectionsOption = Annotated[
+    Path | None,
+    typer.Option("--collections", help="Folder of BEIR folders, for studies that need it.", metavar="DIR"),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume-from",
+        help="Results of the same study from elsewhere: runs in their table are not run again.",
+        metavar="DIR",
+    ),
+]
+
 
 def run(
     name: Annotated[str, typer.Argument(help="A file of conf/study/.", metavar="NAME", show_default=False)],
@@ -39,12 +52,8 @@ def run(
         shared.folder("--out", "Folder for table and page. Default: studies/NAME-SCALE/results."),
     ] = None,
     table: shared.TableOption = None,
-    collections: Annotated[
-        Path | None,
-        typer.Option(
-            "--collections", help="Folder of BEIR folders, for studies that need it.", metavar="DIR"
-        ),
-    ] = None,
+    collections: CollectionsOption = None,
+    resume_from: ResumeOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
     data: Annotated[
         bool, typer.Option("--data/--no-data", help="Read the data for the plan, preparing what is missing.")
@@ -55,21 +64,26 @@ def run(
 ) -> None:
     """Run a study: its plan, its sweeps, one table of all runs, the analyses, one page."""
     from retrieval.errors import ConfigError
-    from sweeps.study.places import Places
+    from sweeps.study.places import TABLE, Places
     from sweeps.study.spec import load
 
     study = load(name)
     if table is not None:
-        if plan or runs is not None or collections is not None or overrides:
+        if plan or overrides or any(each is not None for each in (runs, collections, resume_from)):
             raise ConfigError(
-                "--table reads runs that are done: drop --plan, --runs, --collections, overrides"
+                "--table reads runs that are done: drop --plan, --runs, --resume-from, --collections and "
+                "overrides"
             )
         raise typer.Exit(_again(study, scale, table, out or table.parent))
     chosen = study.scale(scale or SMOKE)
     base = Path("studies") / f"{study.name}-{chosen.name}"
     out = out or base / "results"
-    places = Places(runs or base / "runs", out, out / "runs.csv", collections)
+    places = Places(runs or base / "runs", out, out / TABLE, collections)
     places.check(study, chosen)
+    if resume_from is not None:
+        from sweeps.study.restore import restore
+
+        typer.echo(restore(resume_from, places))
     raise typer.Exit(_whole(study, chosen, places, overrides or [], (plan, data, train)))
 
 

@@ -13,6 +13,12 @@ from sweeps.study.spec import Scale, Stage, Study
 SAFE = re.compile(r"[\w./+@%~-]+")
 """Folder names that Hydra reads as they are."""
 
+TABLE = "runs.csv"
+"""The table, in the folder of results."""
+
+STEER = "steer"
+"""Folder of results with copies of the files that steered stages: runs are known by their content."""
+
 
 @dataclass(frozen=True)
 class Places:

@@ -41,3 +41,16 @@ def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "lock": (manifest.get("lock") or "")[:16] or None,
     }
     return {f"{STATED}{key}": value for key, value in found.items()}
+
+
+def manifest(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a manifest that a table states in a row: what :func:`provenance` reads."""
+    stated = {key.removeprefix(STATED): value for key, value in row.items() if key.startswith(STATED)}
+    return {
+        "git": {"commit": stated.get("commit"), "dirty": stated.get("dirty")},
+        "versions": {"torch": stated.get("torch")},
+        "cpu": {"model": stated.get("cpu")},
+        "device": stated.get("device"),
+        "precision": stated.get("precision"),
+        "lock": stated.get("lock"),
+    }

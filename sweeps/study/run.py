@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pandas as pd
 
 from retrieval.errors import ParetrieveError
 from sweeps.study import process
-from sweeps.study.places import Places
+from sweeps.study.places import STEER, Places
 from sweeps.study.provenance import collect_study
 from sweeps.study.spec import Analysis, Scale, Stage, Study
 from sweeps.table.files import write_table
@@ -73,9 +74,12 @@ def _make(stage: Stage, places: Places, say: Say) -> int:
 
 
 def collect_runs(places: Places, say: Say) -> None:
-    """Write the table of finished runs; the others are counted and named."""
+    """Write the table of finished runs, and keep what steered them; other runs are counted and named."""
     collected = collect_study(places.runs)
     write_table(collected.frame, places.table)
+    for file in sorted(places.steer.glob("*.json")):
+        (places.out / STEER).mkdir(exist_ok=True)
+        shutil.copyfile(file, places.out / STEER / file.name)
     for run in collected.skipped:
         say(f"left out: {run.run}: {run.state} ({run.reason})")
     say(f"{collected.summary()}; wrote {places.table}")
