@@ -35,6 +35,9 @@ PARAGRAPH = ParagraphConfig(
     paragraph=ParagraphOptions(sentences=2, words=12, candidates=3, position="any"),
     **COMMON,
 )
+STUFFING = ParagraphConfig(
+    name="paragraph", paragraph=ParagraphOptions(unit="word", sentences=2, accept="score"), **COMMON
+)
 WORDS = ["query", "echo", "stone", "moss", "river", "plain"]
 
 
@@ -80,7 +83,23 @@ def test_an_attack_with_sentences(setup: Setup) -> None:
         assert len(entry.new_text.split()) - len(entry.old_text.split()) <= 12
 
 
-@pytest.mark.parametrize(("config", "budget"), [(TYPO, 3), (PARAGRAPH, 2)])
+def test_an_attack_with_single_words_of_the_query(setup: Setup) -> None:
+    found = attack(setup, STUFFING)
+    queries = dict(zip(setup.part.query_ids(), setup.part.queries(), strict=True))
+    put_in = 0
+    for entry in entries(found):
+        new = [word for edit in entry.words for word in edit.new.split()]
+        put_in += len(new)
+        assert len(new) <= 2
+        assert set(new) <= set(content_words(queries[entry.query_id])) - set(content_words(entry.old_text))
+    assert put_in
+    # A rank improves with each word or not at all, so a longer budget does not do less.
+    rates = curve(found.metrics, "paragraph", "rank_boost")
+    assert len(rates) == 3
+    assert rates == sorted(rates)
+
+
+@pytest.mark.parametrize(("config", "budget"), [(TYPO, 3), (PARAGRAPH, 2), (STUFFING, 2)])
 def test_curves_end_at_the_result_and_everything_has_the_name_of_the_attack(
     setup: Setup, config: AttackConfig, budget: int
 ) -> None:

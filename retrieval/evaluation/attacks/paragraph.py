@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from retrieval.evaluation.adversarial.records import Edit
 
 
+_QUERY_WORDS = 4
+"""Content words of a query that a passage lacks, typically."""
+
+
 class Paragraph(Attack):
     """Puts sentences in, one after the other, while the rank or the score improves."""
 
@@ -23,11 +27,13 @@ class Paragraph(Attack):
 
     @classmethod
     def passes(cls, config: Any) -> list[tuple[float, int | None]]:
-        """See :class:`Attack`; most passages end after a step or two."""
+        """See :class:`Attack`; most passages end after a step or two, or when words run out."""
         own = config.paragraph
         places = 3 if own.position == "any" else 1
-        steps = min(own.sentences, 1.5)
-        return [(config.queries * config.targets * steps * places * (2 + own.candidates), None)]
+        steps, tried = (min(own.sentences, 1.5), 2 + own.candidates)
+        if own.unit == "word":
+            steps, tried = min(own.sentences, _QUERY_WORDS), _QUERY_WORDS
+        return [(config.queries * config.targets * steps * places * tried, None)]
 
     @property
     def budget(self) -> int:

@@ -10,7 +10,13 @@ from retrieval.config.knobs import knob
 class ParagraphOptions:
     """Keys of ``attack.paragraph``."""
 
-    sentences: int = knob(3, "m: sentences put into a passage at most.", minimum=1)
+    unit: str = knob(
+        "sentence",
+        "What is put in: sentences about the query, or the query's words, one after the other. Sentences "
+        "that echo the query lift any passage of a weak model at once; words tell such models apart.",
+        choices=("sentence", "word"),
+    )
+    sentences: int = knob(3, "m: sentences, or words, put into a passage at most.", minimum=1)
     words: int = knob(60, "Words put into a passage at most.", minimum=1)
     position: str = knob(
         "start",

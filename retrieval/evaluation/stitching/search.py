@@ -11,7 +11,7 @@ from retrieval.evaluation.adversarial.attack import Scene
 from retrieval.evaluation.adversarial.records import Edit, edited
 from retrieval.evaluation.draws import Draws
 from retrieval.evaluation.stitching.options import ParagraphOptions
-from retrieval.evaluation.stitching.pieces import inserted, pieces_for, places, sentences
+from retrieval.evaluation.stitching.pieces import content_words, inserted, pieces_for, places, sentences
 from retrieval.evaluation.substitution.greedy import Choices, Climb, Greedy, Start
 from retrieval.search.retriever import Attackable
 
@@ -120,8 +120,15 @@ class PieceClimb(Climb):
 
 
 def _pieces(scene: Scene, options: ParagraphOptions) -> list[list[str]]:
-    """The pieces of each target: those of its query that do not stand in it."""
+    """The pieces of each target: sentences about its query, or words of it, that do not stand in it."""
     queries, pool = scene.queries.queries(), scene.queries
+    if options.unit == "word":
+        words = {target.query: content_words(queries[target.query]) for target in scene.targets}
+        held = [set(content_words(text)) for text in scene.texts]
+        return [
+            [word for word in words[target.query] if word not in own]
+            for target, own in zip(scene.targets, held, strict=True)
+        ]
     of_query: dict[int, list[str]] = {}
     for target in scene.targets:
         if target.query not in of_query:
@@ -162,7 +169,12 @@ def _controls(
     draws = Draws("strangers", pool.fingerprint, seed)
     rows = pool.passage_rows[draws.some(len(pool.passage_rows), _STRANGERS)]
     texts = pool.collection.passage_texts(rows)
-    strange = [each for text in texts for each in sentences(text, options.sentence_words)]
+    word = options.unit == "word"
+    strange = [
+        each
+        for text in texts
+        for each in (content_words(text) if word else sentences(text, options.sentence_words))
+    ]
     if not strange:
         return []
     found = []
