@@ -14,7 +14,7 @@ STUDY ?= pydocs
 SCALE ?= smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep frontier study study-plan results report test test-lesser test-slow bench bench-gpu same codes lint sync clean
+.PHONY: help setup sweep frontier study study-plan results report test test-lesser test-slow bench bench-quick bench-gpu same codes lint sync clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,6 +87,9 @@ test-slow: $(READY)  ## every test
 
 bench: $(READY)  ## speed side by side with sentence-transformers and beir
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(READY)  ## its main rows, in less than 5 minutes on two idle cores
+	$(BIN)/python -m benchmarks --quick
 
 bench-gpu: $(READY)  ## the same on one NVIDIA GPU, in less than 8 minutes
 	$(BIN)/python -m benchmarks --device cuda --sizes mini,base --rounds 2

@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import multiprocessing
-import os
-import platform
-import statistics
 import warnings
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import caching, training
-from benchmarks.parts import OF_DEVICE, PARTS, Match, Options
+from benchmarks import caching, history, machine, training
+from benchmarks.contest import Match, alone, compete
+from benchmarks.parts import OF_DEVICE, PARTS, QUICK, Options
 from benchmarks.work import SHAPES
+from retrieval.errors import ConfigError
 from retrieval.run.hardware import quiet
-from retrieval.run.manifest import cpu_model
+
+QUICK_SIZES, QUICK_PASSAGES = "tiny,mini,small", 6_000
 
 
 def main() -> None:
@@ -30,105 +29,86 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(chosen.threads)
-    options = Options(tuple(chosen.sizes.split(",")), chosen.passages, chosen.device)
+    _import_peers()
+    options = Options(tuple(chosen.sizes.split(",")), chosen.passages, chosen.device, chosen.quick)
+    facts = alone(partial(machine.facts, chosen.threads, chosen.device))
+    print(machine.line(facts), flush=True)
     rows: list[dict[str, Any]] = []
     for part in chosen.parts.split(","):
         for match in PARTS[part](options):
-            rows += _compete(match, chosen.rounds, chosen.device)
+            rows += _competed(match, chosen.rounds, options)
             print(_markdown_rows(rows[-len(match.contestants) :]), flush=True)
-        _write(chosen, rows)
+        _write(chosen, facts, rows)
     print(chosen.out.with_suffix(".md").read_text())
+    if chosen.append_history:
+        print(f"{history.append(rows, facts, chosen.commit)} rows added to {history.HISTORY}")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--sizes", default=",".join(SHAPES), help=f"of {','.join(SHAPES)}")
-    parser.add_argument("--parts", default=None, help=f"of {','.join(PARTS)} (default: all of the device)")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--passages", type=int, default=20_000, help="to encode a round; fewer for large models"
+        "--quick", action="store_true", help="the main rows in less than 5 minutes on two cores, one round"
+    )
+    parser.add_argument("--sizes", default=None, help=f"of {','.join(SHAPES)}")
+    parser.add_argument("--parts", default=None, help=f"of {','.join(PARTS)} (default: all of the device)")
+    parser.add_argument("--rounds", type=int, default=None, help="default: 3, or 1 with --quick")
+    parser.add_argument(
+        "--passages",
+        type=int,
+        default=None,
+        help="to encode a round; fewer for large models (default: 20,000)",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=None, help="default: benchmarks/results/DEVICE")
+    parser.add_argument(
+        "--append-history", action="store_true", help="add the ratios to benchmarks/history.csv"
+    )
     chosen = parser.parse_args()
-    chosen.parts = chosen.parts or ",".join(OF_DEVICE[chosen.device])
-    chosen.out = chosen.out or Path("benchmarks/results") / chosen.device
+    brief = chosen.quick
+    chosen.sizes = chosen.sizes or (QUICK_SIZES if brief else ",".join(SHAPES))
+    chosen.parts = chosen.parts or ",".join(QUICK if brief else OF_DEVICE[chosen.device])
+    chosen.rounds = chosen.rounds or (1 if brief else 3)
+    chosen.passages = chosen.passages or (QUICK_PASSAGES if brief else 20_000)
+    chosen.out = chosen.out or Path("benchmarks/results") / f"{chosen.device}{'-quick' if brief else ''}"
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA GPU here")
     for option, known in (("sizes", SHAPES), ("parts", OF_DEVICE[chosen.device])):
         for name in getattr(chosen, option).split(","):
             if name not in known:
                 parser.error(f"--{option} {name}: not one of {', '.join(known)}")
+    if chosen.append_history:
+        try:
+            chosen.commit = history.clean_commit()
+        except ConfigError as error:
+            parser.error(str(error))
     return chosen
 
 
-def _compete(match: Match, rounds: int, device: str) -> list[dict[str, Any]]:
-    """All contestants once a round, so that a change of the machine's load meets all of them."""
-    speeds: dict[str, list[float]] = {name: [] for name in match.contestants}
-    for _ in range(rounds):
-        for name, run in match.contestants.items():
-            speeds[name].append(_alone(run) if device == "cpu" else run())
-    reference = next(iter(speeds.values()))
-    rows: list[dict[str, Any]] = [
-        {
-            "part": match.part,
-            "work": match.work,
-            "contestant": name,
-            "unit": f"{match.unit}/s",
-            "per_second": statistics.median(values),
-            "ratio": statistics.median(a / b for a, b in zip(values, reference, strict=True)),
-            "ratios": {
-                other: statistics.median(a / b for a, b in zip(values, others, strict=True))
-                for other, others in speeds.items()
-                if other != name
-            },
-            "rounds": values,
-        }
-        for name, values in speeds.items()
-    ]
+def _import_peers() -> None:
+    """Import once what every contestant's process would import."""
+    import datasets  # noqa: F401
+    import sentence_transformers  # noqa: F401
+    from sentence_transformers import cross_encoder, multi_vector_encoder, sparse_encoder  # noqa: F401
+
+
+def _competed(match: Match, rounds: int, options: Options) -> list[dict[str, Any]]:
+    rows = compete(match, rounds, options.device)
     if match.part == "caching":
         for row, mini in zip(rows, (None, caching.MINI_BATCH), strict=False):
-            row["step_bytes"] = caching.step_bytes("mini", mini, device)
+            row["step_bytes"] = caching.step_bytes("mini", mini, options.device, options.best)
     return rows
 
 
-def _alone(run: Callable[[], float]) -> float:
-    """In a process of its own: no contestant finds the heap or the threads as another left them.
-
-    Forked, while this process has no threads yet: it computes nothing itself.
-    """
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: sender.send(run()))
-    process.start()
-    sender.close()
-    try:
-        return float(receiver.recv())
-    except EOFError as error:
-        process.join()
-        raise RuntimeError(f"a contestant ended with status {process.exitcode}, see above") from error
-    finally:
-        process.join()
-
-
-def _write(chosen: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    machine: dict[str, Any] = {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": chosen.threads,
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-    }
-    record: dict[str, Any] = {"machine": machine, "rounds": chosen.rounds, "rows": rows}
+def _write(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    record: dict[str, Any] = {"machine": facts, "rounds": chosen.rounds, "rows": rows}
     if chosen.device == "cuda":
-        machine["gpu"] = torch.cuda.get_device_name()
         record["synchronisations_a_step"] = training.synchronisations("mini")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    facts = ", ".join(f"{name}: {value}" for name, value in machine.items())
-    head = f"{facts}; median of {chosen.rounds} interleaved rounds\n\n"
-    columns = "| part | work | contestant | per second | ratio |\n|---|---|---|---|---|\n"
+    rounds = "one round" if chosen.rounds == 1 else f"median of {chosen.rounds} interleaved rounds"
+    head = f"{machine.line(facts)}; {rounds}; ratio to the best reference of the round\n\n"
+    columns = "| part | work | contestant | per second | ratio | low-high |\n|---|---|---|---|---|---|\n"
     chosen.out.with_suffix(".md").write_text(head + columns + _markdown_rows(rows) + "\n")
 
 
@@ -138,9 +118,8 @@ def _markdown_rows(rows: list[dict[str, Any]]) -> str:
         size = row.get("step_bytes")
         note = f", {size / 2**20:,.0f} MiB a step" if size else ""
         speed = f"{row['per_second']:.4g} {row['unit'].removesuffix('/s')}{note}"
-        lines.append(
-            f"| {row['part']} | {row['work']} | {row['contestant']} | {speed} | {row['ratio']:.2f} |"
-        )
+        ratio = f"{row['ratio']:.2f} | {row['low']:.2f}-{row['high']:.2f}"
+        lines.append(f"| {row['part']} | {row['work']} | {row['contestant']} | {speed} | {ratio} |")
     return "\n".join(lines)
 
 

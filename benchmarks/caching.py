@@ -1,7 +1,8 @@
 """Gradient caching at a large batch: pairs per second, and the memory that one step takes.
 
-As a program (``python -m benchmarks.caching SIZE DEVICE [MINI]``) it prints the bytes by which memory
-(resident, or the GPU's) rises in a forward and backward pass of a fresh process: no earlier batch is counted.
+As a program (``python -m benchmarks.caching SIZE DEVICE PRECISION [MINI]``) it prints the bytes by which
+memory (resident, or the GPU's) rises in a forward and backward pass of a fresh process: no earlier batch is
+counted.
 """
 
 from __future__ import annotations
@@ -26,36 +27,44 @@ LARGE_BATCH, MINI_BATCH = 1024, 64
 EFFORT = Effort(1, 2)
 
 
-def plain(size: str, device: str = "cpu") -> float:
+def plain(size: str, device: str, precision: str) -> float:
     """Pairs per second of whole batches."""
-    return ours(size, 0.1, "bf16", device, LARGE_BATCH, steps=EFFORT)
+    return ours(size, 0.1, precision, device, LARGE_BATCH, steps=EFFORT)
 
 
-def cached(size: str, device: str = "cpu") -> float:
+def cached(size: str, device: str, precision: str) -> float:
     """Pairs per second with gradient caching."""
-    return ours(size, 0.1, "bf16", device, LARGE_BATCH, MINI_BATCH, EFFORT)
+    return ours(size, 0.1, precision, device, LARGE_BATCH, MINI_BATCH, EFFORT)
 
 
-def peer(size: str, device: str = "cpu") -> float:
-    """Pairs per second of CachedMultipleNegativesRankingLoss in bf16."""
-    return sentence_transformers(size, 0.1, True, device, LARGE_BATCH, MINI_BATCH, EFFORT)
+def peer(size: str, device: str, precision: str) -> float:
+    """Pairs per second of CachedMultipleNegativesRankingLoss."""
+    return sentence_transformers(size, 0.1, precision == "bf16", device, LARGE_BATCH, MINI_BATCH, EFFORT)
 
 
-def step_bytes(size: str, mini: int | None, device: str = "cpu") -> int:
+def step_bytes(size: str, mini: int | None, device: str, precision: str) -> int:
     """Bytes that a forward and backward pass over a large batch takes, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.caching", size, device, *([str(mini)] if mini else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.caching",
+        size,
+        device,
+        precision,
+        *([str(mini)] if mini else []),
+    ]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int(printed.splitlines()[-1])
 
 
-def _measure(size: str, device: str, mini: int | None) -> int:
+def _measure(size: str, device: str, precision: str, mini: int | None) -> int:
     pairs = training_pairs(LARGE_BATCH)
     rows = np.arange(LARGE_BATCH)
     ids, lengths = (
         np.concatenate(parts)
         for parts in zip(pairs.queries.gather(rows), pairs.passages.gather(rows), strict=True)
     )
-    encoder = build_scorer(model_config(size, 0.1), tokenizer(), 1, "bf16").train().to(device)
+    encoder = build_scorer(model_config(size, 0.1), tokenizer(), 1, precision).train().to(device)
     encoder.mini_batch_size = mini
     encoder(group_tokens(ids[: lengths[:8].sum()], lengths[:8]).to(device)).sum().backward()
     before = _held(device)
@@ -77,4 +86,5 @@ def _peak(device: str) -> int:
 
 
 if __name__ == "__main__":
-    print(_measure(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None))
+    size, device, precision, *mini = sys.argv[1:]
+    print(_measure(size, device, precision, int(mini[0]) if mini else None))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import training
-from benchmarks.peer import Kind, pairs_per_second
+from benchmarks.peer import Effort, Kind, pairs_per_second
 from benchmarks.training import effort
 from benchmarks.work import BATCH, PASSAGE_LENGTH, QUERY_LENGTH, SHAPES
 from retrieval.config import ModelConfig
@@ -20,6 +20,10 @@ DIMENSION = 128
 REPEATS = 20
 
 
+QUICK_EFFORT = Effort(2, 4)
+"""On a CPU, where a step of sentence-transformers at bert-tiny takes two seconds on two cores."""
+
+
 def _model(size: str) -> ModelConfig:
     layers, hidden = SHAPES[size]
     return ModelConfig(
@@ -27,16 +31,21 @@ def _model(size: str) -> ModelConfig:
     )
 
 
-def ours(size: str, precision: str, device: str = "cpu") -> float:
+def ours(size: str, precision: str, device: str = "cpu", quick: bool = False) -> float:
     """Pairs per second of our trainer."""
-    return training.ours(size, 0.0, precision, device, model=_model(size))
+    steps = _effort(size, device, quick)
+    return training.ours(size, 0.0, precision, device, steps=steps, model=_model(size))
 
 
-def sentence_transformers(size: str, bf16: bool, device: str = "cpu") -> float:
+def sentence_transformers(size: str, bf16: bool, device: str = "cpu", quick: bool = False) -> float:
     """Pairs per second of ``MultiVectorEncoderTrainer`` with MultiVectorMultipleNegativesRankingLoss."""
     return pairs_per_second(
-        Kind("MultiVectorEncoder", _loss), _model(size), effort(size, device), bf16, device
+        Kind("MultiVectorEncoder", _loss), _model(size), _effort(size, device, quick), bf16, device
     )
+
+
+def _effort(size: str, device: str, quick: bool) -> Effort:
+    return QUICK_EFFORT if quick and device == "cpu" else effort(size, device, quick)
 
 
 def _loss(model: Any) -> Any:

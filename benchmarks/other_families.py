@@ -21,16 +21,18 @@ EFFORTS = {
 GPU_EFFORT = Effort(10, 20)
 
 
-def ours(family: str, size: str, precision: str, device: str = "cpu") -> float:
+def ours(family: str, size: str, precision: str, device: str = "cpu", quick: bool = False) -> float:
     """Pairs per second of our trainer."""
-    return training.ours(
-        size, 0.0, precision, device, steps=_effort(family, size, device), model=_model(family, size)
-    )
+    steps = _effort(family, size, device, quick)
+    return training.ours(size, 0.0, precision, device, steps=steps, model=_model(family, size))
 
 
-def sentence_transformers(family: str, size: str, bf16: bool, device: str = "cpu") -> float:
+def sentence_transformers(
+    family: str, size: str, bf16: bool, device: str = "cpu", quick: bool = False
+) -> float:
     """Pairs per second of ``SparseEncoderTrainer`` or ``CrossEncoderTrainer``."""
-    return pairs_per_second(KINDS[family], _model(family, size), _effort(family, size, device), bf16, device)
+    steps = _effort(family, size, device, quick)
+    return pairs_per_second(KINDS[family], _model(family, size), steps, bf16, device)
 
 
 def _model(family: str, size: str) -> ModelConfig:
@@ -40,8 +42,9 @@ def _model(family: str, size: str) -> ModelConfig:
     )
 
 
-def _effort(family: str, size: str, device: str) -> Effort:
-    return GPU_EFFORT if device == "cuda" else EFFORTS[family][size]
+def _effort(family: str, size: str, device: str, quick: bool) -> Effort:
+    whole = GPU_EFFORT if device == "cuda" else EFFORTS[family][size]
+    return whole.quick if quick else whole
 
 
 def _splade(model: Any) -> Any:

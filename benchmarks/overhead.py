@@ -20,8 +20,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.curve import CONF
-from retrieval.run.manifest import cpu_model
 from retrieval.run.resources import available_cores
 
 MEASURED = ("cost/train_seconds", "cost/eval_seconds", "cost/attack_seconds")
@@ -42,7 +42,8 @@ def main() -> None:
         seeds = ",".join(str(seed) for seed in range(1, chosen.cells + 1))
         seconds, began = _sweep(Path(folder) / "timed", fixed, [f"seed={seeds}"])
         record = {
-            "machine": {"cpu": cpu_model(), "cores": available_cores(), "load": os.getloadavg()[0]},
+            "machine": machine.facts(available_cores()),
+            "load": os.getloadavg()[0],
             "cells": chosen.cells,
             "model": chosen.model,
             "steps": chosen.steps,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from benchmarks import (
     caching,
     cells,
@@ -16,12 +18,19 @@ from benchmarks import (
     training,
     utilisation,
 )
+from benchmarks.contest import OURS, Match
+from retrieval.run.hardware import choose_precision
 
 ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
 """What the number of passages is divided by on a CPU."""
 
+NAMES = {"32": "fp32", "bf16": "bf16"}
+"""Of precisions, in tables."""
+
+PEER = "sentence-transformers"
+
 Contestants = dict[str, Callable[[], float]]
-"""Name -> speed per second; the first one is the reference of the ratios."""
+"""Name -> speed per second."""
 
 
 @dataclass(frozen=True)
@@ -31,36 +40,53 @@ class Options:
     sizes: tuple[str, ...]
     passages: int
     device: str
+    quick: bool = False
+    """The main rows alone, with less work each."""
+
+    @property
+    def best(self) -> str:
+        """What ``train.precision=auto`` is on the device."""
+        return choose_precision("auto", torch.device(self.device))
+
+    @property
+    def precisions(self) -> list[str]:
+        """Those that the device multiplies without emulation."""
+        return ["32"] if self.best == "32" else ["32", "bf16"]
 
 
-@dataclass(frozen=True)
-class Match:
-    """Contestants that do the same work."""
+def _against_peer(
+    options: Options, peer: Callable[[bool], float], own: Callable[[str], float], all_own: bool = True
+) -> Contestants:
+    """The peer in every precision of the device, and ours in each of them or in the best alone.
 
-    part: str
-    work: str
-    unit: str
-    contestants: Contestants
+    ``peer``: whether it is bf16 -> speed; ``own``: precision -> speed.
+    """
+    entries: Contestants = {
+        f"{PEER} {NAMES[each]}": partial(peer, each == "bf16") for each in options.precisions
+    }
+    chosen = options.precisions if all_own and not options.quick else [options.best]
+    return entries | {f"{OURS} {NAMES[each]}": partial(own, each) for each in chosen}
 
 
 def _training(options: Options) -> Iterator[Match]:
     for size in options.sizes:
-        for dropout, contestants in training.CONTESTANTS.items():
-            entries: Contestants = {
-                name: partial(run, size, options.device) for name, run in contestants.items()
-            }
+        steps = training.effort(size, options.device, options.quick)
+        for dropout in training.DROPOUTS[:1] if options.quick else training.DROPOUTS:
+            same = {"device": options.device, "steps": steps}
+            peer = partial(training.sentence_transformers, size, dropout, **same)
+            own = partial(training.ours, size, dropout, **same)
+            entries = _against_peer(options, peer, own, all_own=False)
             yield Match("training", f"{size}, dropout {dropout:g}", "pairs", entries)
 
 
 def _encoding(options: Options) -> Iterator[Match]:
-    for size in options.sizes:
+    for size in options.sizes[:2] if options.quick else options.sizes:
         passages = max(500, options.passages // (ENCODING_SHARE[size] if options.device == "cpu" else 1))
-        entries: Contestants = {
-            "sentence-transformers": partial(encoding.sentence_transformers, size, passages, options.device),
-            "ours fp32": partial(encoding.ours, size, passages, "32", options.device),
-            "ours bf16": partial(encoding.ours, size, passages, "bf16", options.device),
-        }
-        yield Match("encoding", f"{size}, {passages:,} passages", "passages", entries)
+        peer = partial(encoding.sentence_transformers, size, passages, device=options.device)
+        own = partial(encoding.ours, size, passages, device=options.device)
+        yield Match(
+            "encoding", f"{size}, {passages:,} passages", "passages", _against_peer(options, peer, own)
+        )
 
 
 def _search(options: Options) -> Iterator[Match]:
@@ -74,25 +100,28 @@ def _search(options: Options) -> Iterator[Match]:
 def _cells(options: Options) -> Iterator[Match]:
     for size in ("tiny", "mini"):
         entries: Contestants = {
-            "one after the other, two threads": partial(cells.one_after_the_other, size),
-            "side by side, one thread each": partial(cells.side_by_side, size),
+            "one after the other, two threads": partial(cells.one_after_the_other, size, options.best),
+            "side by side, one thread each": partial(cells.side_by_side, size, options.best),
         }
         yield Match("cells", f"2 × {size}", "pairs", entries)
 
 
 def _utilisation(options: Options) -> Iterator[Match]:
     entries: Contestants = {
-        "bf16 matrix product": partial(utilisation.product, 1, options.device),
-        "training (MFU)": partial(utilisation.training, "base", 1, options.device),
+        f"{NAMES[options.best]} matrix product": partial(
+            utilisation.product, 1, options.device, options.best
+        ),
+        "training (MFU)": partial(utilisation.training, "base", 1, options.device, options.best),
     }
     yield Match("utilisation", "base, one thread", "FLOP", entries)
 
 
 def _caching(options: Options) -> Iterator[Match]:
+    same = (options.device, options.best)
     entries: Contestants = {
-        "plain": partial(caching.plain, "mini", options.device),
-        "gradient caching": partial(caching.cached, "mini", options.device),
-        "sentence-transformers cached, bf16": partial(caching.peer, "mini", options.device),
+        "plain": partial(caching.plain, "mini", *same),
+        "gradient caching": partial(caching.cached, "mini", *same),
+        f"{PEER} cached, {NAMES[options.best]}": partial(caching.peer, "mini", *same),
     }
     yield Match("caching", f"mini, batch {caching.LARGE_BATCH:,}", "pairs", entries)
 
@@ -102,35 +131,22 @@ def _late_interaction(options: Options) -> Iterator[Match]:
         "sentence-transformers": partial(late_interaction.their_scores, options.device),
         "ours": partial(late_interaction.our_scores, options.device),
     }
-    yield Match("late-interaction", "MaxSim of 64 × 64, forward and backward", "batches", scores)
-    for size in options.sizes:
-        trained: Contestants = {
-            f"sentence-transformers {name}": partial(
-                late_interaction.sentence_transformers, size, name == "bf16", options.device
-            )
-            for name in ("fp32", "bf16")
-        }
-        trained |= {
-            f"ours {name}": partial(late_interaction.ours, size, precision, options.device)
-            for name, precision in (("fp32", "32"), ("bf16", "bf16"))
-        }
+    if not options.quick:
+        yield Match("late-interaction", "MaxSim of 64 × 64, forward and backward", "batches", scores)
+    for size in options.sizes[:1] if options.quick else options.sizes:
+        same = {"device": options.device, "quick": options.quick}
+        peer = partial(late_interaction.sentence_transformers, size, **same)
+        trained = _against_peer(options, peer, partial(late_interaction.ours, size, **same))
         yield Match("late-interaction", f"training {size}", "pairs", trained)
 
 
 def _other_family(family: str, options: Options) -> Iterator[Match]:
-    for size in options.sizes:
+    for size in options.sizes[:1] if options.quick else options.sizes:
         if size not in other_families.EFFORTS[family]:
             continue
-        entries: Contestants = {
-            f"sentence-transformers {name}": partial(
-                other_families.sentence_transformers, family, size, name == "bf16", options.device
-            )
-            for name in ("fp32", "bf16")
-        }
-        entries |= {
-            f"ours {name}": partial(other_families.ours, family, size, precision, options.device)
-            for name, precision in (("fp32", "32"), ("bf16", "bf16"))
-        }
+        same = {"device": options.device, "quick": options.quick}
+        peer = partial(other_families.sentence_transformers, family, size, **same)
+        entries = _against_peer(options, peer, partial(other_families.ours, family, size, **same))
         yield Match(family, f"training {size}", "pairs", entries)
 
 
@@ -153,3 +169,6 @@ OF_DEVICE = {
     "cuda": ("training", "encoding", "utilisation", "caching", "late-interaction", *OTHER),
 }
 """What is measured on each."""
+
+QUICK = ("training", "encoding", "late-interaction", *OTHER)
+"""The parts that ``--quick`` runs."""

@@ -29,6 +29,11 @@ class Effort:
         """All steps of a training."""
         return self.warm + self.timed
 
+    @property
+    def quick(self) -> Effort:
+        """A third of the warm-up and half of what is counted: the heap may still grow a little."""
+        return Effort(max(1, self.warm // 3), max(2, self.timed // 2))
+
 
 class StepClock:
     """Runs from the end of the last warm-up step to that of the last step."""

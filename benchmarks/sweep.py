@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from benchmarks import machine
 from benchmarks.curve import CONF
 from retrieval.config import Config, register_schema
 from retrieval.config.validation import validate
@@ -25,6 +26,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
 from retrieval.evaluation.suite import build_sets
 from retrieval.models.families import build_scorer
+from retrieval.run.resources import available_cores
 from retrieval.training.prepared import PreparedData, prepare
 
 MODELS, FRACTIONS, STRATEGIES = ("bert-tiny", "bert-mini"), ("0.1", "0.5", "1"), ("standard", "pareto")
@@ -50,7 +52,14 @@ def main() -> None:
         ours = _ours(Path(folder) / "runs", chosen.cache, chosen.steps)
         scripts = [_script(Path(folder), cell, chosen.steps) for cell in cells[: chosen.cells]]
     peer = sum(scripts) * len(cells) / len(scripts)
-    record = {"steps": chosen.steps, "ours_seconds": ours, "peer_seconds": peer, "ratio": peer / ours}
+    facts = machine.facts(available_cores())
+    record = {
+        "machine": facts,
+        "steps": chosen.steps,
+        "ours_seconds": ours,
+        "peer_seconds": peer,
+        "ratio": peer / ours,
+    }
     record |= {"peer_cells": len(scripts), "peer_cell_seconds": scripts}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(record, indent=2) + "\n")

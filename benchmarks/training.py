@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -34,9 +33,10 @@ does afterwards); a step of sentence-transformers at bert-base takes about half 
 GPU_EFFORT = Effort(20, 60)
 
 
-def effort(size: str, device: str) -> Effort:
+def effort(size: str, device: str, quick: bool = False) -> Effort:
     """How long a contestant trains."""
-    return CPU_EFFORT[size] if device == "cpu" else GPU_EFFORT
+    whole = CPU_EFFORT[size] if device == "cpu" else GPU_EFFORT
+    return whole.quick if quick else whole
 
 
 class _Lightning(pl.Callback):
@@ -114,21 +114,8 @@ def _ranking_loss(model: Any, mini: int | None) -> Any:
     return losses.MultipleNegativesRankingLoss(model)
 
 
-Contestant = Callable[[str, str], float]
-"""(size, device) -> pairs per second."""
-
-CONTESTANTS: dict[float, dict[str, Contestant]] = {
-    0.1: {
-        "sentence-transformers fp32": lambda size, device: sentence_transformers(size, 0.1, False, device),
-        "sentence-transformers bf16": lambda size, device: sentence_transformers(size, 0.1, True, device),
-        "ours bf16": lambda size, device: ours(size, 0.1, "bf16", device),
-    },
-    0.0: {
-        "sentence-transformers fp32": lambda size, device: sentence_transformers(size, 0.0, False, device),
-        "ours bf16": lambda size, device: ours(size, 0.0, "bf16", device),
-    },
-}
-"""By dropout, the same on all sides."""
+DROPOUTS = (0.1, 0.0)
+"""The same on all sides."""
 
 
 def synchronisations(size: str) -> float:

@@ -1,4 +1,4 @@
-"""Model FLOP/s of a training step against the speed of large bf16 matrix products on the same cores."""
+"""Model FLOP/s of a training step against the speed of large matrix products on the same cores."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ EFFORT = Effort(4, 4)
 """By the fourth step of bert-base the heap has grown to what a step needs."""
 
 
-def product(threads: int, device: str = "cpu") -> float:
-    """FLOP/s of square bf16 products."""
+def product(threads: int, device: str = "cpu", precision: str = "bf16", size: int = 2048) -> float:
+    """FLOP/s of square products of ``size``."""
     with _threads(threads), tempfile.TemporaryDirectory() as cache:
-        return peak_flops(torch.device(device), "bf16", Path(cache))
+        return peak_flops(torch.device(device), precision, Path(cache), size)
 
 
-def training(size: str, threads: int, device: str = "cpu") -> float:
+def training(size: str, threads: int, device: str = "cpu", precision: str = "bf16") -> float:
     """Analytic FLOP/s of training, padding not counted."""
     with _threads(threads):
-        pairs_per_second = ours(size, 0.0, "bf16", device, steps=EFFORT if device == "cpu" else None)
+        pairs_per_second = ours(size, 0.0, precision, device, steps=EFFORT if device == "cpu" else None)
     return pairs_per_second * _flops_per_pair(size)
 
 
