@@ -46,6 +46,9 @@ LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt", "adapter")
 LATER_PERTURBATION_KEYS = ("side", "inserted", "synonyms")
 """Keys of ``strategy.perturbation`` of which the same is true."""
 
+LATER_ATTACK_KEYS = {"paragraph": {"unit": "sentence"}}
+"""Keys below those of ``attack`` of which the same is true, with what runs without them mean."""
+
 SIGNIFICANT_DIGITS = 12
 """Floats are compared to this many digits: ``range(0.1,0.4,0.1)`` yields 0.30000000000000004 for 0.3."""
 
@@ -256,7 +259,16 @@ def _attack(attack: dict[str, Any]) -> dict[str, Any]:
     if not names:
         return {"name": "none"}
     named = names[0] if len(names) == 1 else list(names)
-    return {**{key: value for key, value in attack.items() if key != "chosen"}, "name": named}
+    kept = {key: _set_later(key, value) for key, value in attack.items() if key != "chosen"}
+    return {**kept, "name": named}
+
+
+def _set_later(name: str, value: Any) -> Any:
+    """Options of an attack without those later keys that are not set."""
+    later = LATER_ATTACK_KEYS.get(name, {})
+    if not isinstance(value, dict):
+        return value
+    return {key: own for key, own in value.items() if key not in later or own != later[key]}
 
 
 def content_hash(value: str) -> str:

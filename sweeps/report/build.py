@@ -13,6 +13,7 @@ from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
 from sweeps.records import Record
+from sweeps.report.attacks import attacks_section
 from sweeps.report.baseline import comparison_section, efficiency_section
 from sweeps.report.curves import Curve
 from sweeps.report.families import families_sections
@@ -176,6 +177,7 @@ def analyse(
             ranking_section(runs),
             domains_section(runs),
             kinds_section(runs),
+            attacks_section(runs),
             transfer_section(runs, written),
             statistics_section(written),
             cost_section(runs),

@@ -159,3 +159,11 @@ def test_two_attacks_in_one_run_are_those_of_two_runs_and_replay_together(
     for key in ("adv/rank_after", "adv/poison/top10_rate", "adv/poison/auc", "bm25/adv/poison/top10_rate"):
         assert measured[key] == pytest.approx(result[key], abs=0.1), key
     assert math.isclose(measured["adv/queries"], 0.0)
+
+
+def test_a_key_that_came_later_counts_where_it_is_set() -> None:
+    alone = attack_of(cell("attack=paragraph"))
+    assert "unit" not in alone["paragraph"]
+    assert attack_of(cell("attack=paragraph", "attack.paragraph.unit=sentence")) == alone
+    word = attack_of(cell("attack=paragraph", "attack.paragraph.unit=word"))
+    assert word["paragraph"] == {**alone["paragraph"], "unit": "word"}
