@@ -69,6 +69,8 @@ def measure_all(
     """
     start = time.perf_counter()
     sets = build_sets(collections.in_domain, collections.ood, config.eval, collections.robust_dev)
+    if attack is not None:
+        attack.check(sets.eff)
     cache, steps = Path(config.cache), steps or Steps()
     parts = {VARIED: config.eval.variations, BIAS: config.eval.probes}
     attacks = ["adv"] if attack is not None else []

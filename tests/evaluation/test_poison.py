@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.config import EvalConfig
+from retrieval.config import Config, EvalConfig
 from retrieval.data.testset import EvaluationSet, build_evaluation_set
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.records import Inserted, load_attacked, save_attacked
 from retrieval.evaluation.attacks.poison import PoisonConfig, PoisonOptions
+from retrieval.evaluation.measuring import Collections, measure_all
 from retrieval.evaluation.poisoning.clusters import clusters
 from retrieval.evaluation.poisoning.hotflip import HotFlip
 from retrieval.evaluation.poisoning.queries import seen_queries
@@ -124,6 +125,18 @@ def test_seen_queries_are_nested_and_of_the_named_split(part: EvaluationSet) -> 
     turned = dataclasses.replace(part, split="train")
     with pytest.raises(ConfigError, match="of which train is the test"):
         seen_queries(turned, "auto", 9, 1)
+
+
+def test_a_collection_without_seen_queries_is_refused_before_anything_is_encoded(
+    make_collection: MakeCollection,
+) -> None:
+    passages = [(f"p{n}", "stone") for n in range(20)]
+    only = make_collection(passages, [("q0", "cat")], {"test": [("q0", "p0", 1)]})
+    evaluation = AttackEvaluation.load(config())
+    whole = Config(eval=EVALUATION, attack=config())
+    # The retriever is None: using it in any way would raise something else.
+    with pytest.raises(ConfigError, match=r"name the other attacks: attack=\[wsra,typo,paragraph\]"):
+        measure_all(None, Collections(only, {}, {}), whole, evaluation, None)  # type: ignore[arg-type]
 
 
 def test_a_replay_measures_the_same_bits_without_asking(part: EvaluationSet, tmp_path: Path) -> None:

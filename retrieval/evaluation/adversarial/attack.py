@@ -104,6 +104,14 @@ class AnyAttack(Registered, ABC, registry=ATTACKS):
         """
         self.config = config
 
+    def check_set(self, evaluation_set: EvaluationSet) -> None:
+        """Refuse a test set that the attack cannot be made on, before anything is encoded.
+
+        Raises:
+            ConfigError: Says what the collection lacks.
+        """
+        return
+
 
 class Attack(AnyAttack):
     """Rewrites passages that are irrelevant to a query so that they rank higher for it."""

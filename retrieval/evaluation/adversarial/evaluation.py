@@ -121,6 +121,15 @@ class AttackEvaluation:
         attacks: list[AnyAttack] = [ATTACKS[name](config) for name in attack_names(config)]
         return cls(config, attacks, []) if attacks else None
 
+    def check(self, evaluation_set: EvaluationSet) -> None:
+        """Refuse a test set that an attack cannot be made on, before anything is encoded.
+
+        Raises:
+            ConfigError: Says what the collection lacks.
+        """
+        for attack in self._attacks:
+            attack.check_set(evaluation_set)
+
     def run(
         self,
         model: Attackable,

@@ -17,6 +17,7 @@ from retrieval.evaluation.adversarial.attack import Corpus, CorpusAttack, Spent
 
 if TYPE_CHECKING:
     from retrieval.data.arrays import FloatArray
+    from retrieval.data.testset import EvaluationSet
     from retrieval.evaluation.adversarial.records import Inserted
     from retrieval.search.retriever import Attackable
 
@@ -89,6 +90,13 @@ class Poison(CorpusAttack):
         own = config.poison
         # A gradient is two passes; the passage itself is encoded beside its candidates.
         return [(own.passages * own.iterations * (3 + own.candidates), own.tokens + 2)]
+
+    def check_set(self, evaluation_set: EvaluationSet) -> None:
+        """Refuse a collection without queries that the attacker may see."""
+        from retrieval.evaluation.poisoning.queries import seen_queries
+
+        own = self.config.poison
+        seen_queries(evaluation_set, own.split, own.queries, int(self.config.seed))
 
     def passages(self, corpus: Corpus) -> tuple[list[Inserted], Spent]:
         """The passage of the largest cluster first; see :class:`CorpusAttack`."""

@@ -28,7 +28,7 @@ def seen_queries(evaluation_set: EvaluationSet, split: str, count: int, seed: in
         raise ConfigError(
             f"attack.poison.split={split}: {collection.name} has no queries for the attacker; it has "
             f"{', '.join(collection.splits)}, of which {evaluation_set.split} is the test; add "
-            "qrels/train.tsv or qrels/dev.tsv, or leave the attack poison out"
+            "qrels/train.tsv or qrels/dev.tsv, or name the other attacks: attack=[wsra,typo,paragraph]"
         )
     tested = np.union1d(
         np.asarray(collection.judgements(evaluation_set.split).query_rows), evaluation_set.query_rows
