@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pandas as pd
 import pytest
 
+from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.opened import Run
 from retrieval.pipeline import run_cell
 from sweeps.launch.plan import read_contents
@@ -64,3 +66,29 @@ def test_every_family_is_varied_and_probed(small: Compose, family: str) -> None:
     if family != "multi-vector":  # the plan has the scores of its token vectors, too, for the time they take
         planned = workload(config, read_contents(config)).evaluation_flops
         assert 0.5 < planned / result["cost/eval_flops"] < 2
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_in_its_attacks_ends_as_if_it_had_not_been(
+    small: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacks = ("attack=[wsra,poison]", "attack.queries=2", "attack.targets=1", "attack.words=2")
+    poison = ("attack.poison.passages=2", "attack.poison.iterations=2", "attack.poison.tokens=4")
+    options = (*OPTIONS, *attacks, *poison)
+    whole = run_cell(small(*options))
+    directory = Run.open(small(*options)).directory
+    rows = (directory.path / "attack.jsonl").read_bytes()
+    shutil.rmtree(directory.path)
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AttackEvaluation, "run", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(small(*options))
+    assert directory.state() == "stopped"
+    again = run_cell(small(*options))
+    kept = {key for key in whole if not key.startswith("cost/") or key.endswith(("flops", "queries"))}
+    assert {key: again[key] for key in kept} == {key: whole[key] for key in kept}
+    assert (directory.path / "attack.jsonl").read_bytes() == rows
