@@ -1,5 +1,6 @@
 """What a probe of this machine found (:mod:`sweeps.launch.probe`), and where it is kept. Needs no PyTorch."""
 
+import ast
 import hashlib
 import json
 import math
@@ -13,13 +14,32 @@ from omegaconf import DictConfig
 import retrieval
 from retrieval.data.cache import digest, is_complete
 from retrieval.run.manifest import cpu_model
+from retrieval.run.processor import matrix_set
 from retrieval.run.resources import available_cores, gpu_model
 
 POINTS = "points.json"
 WIDTHS = (128, 256, 512)
-LAYERS, PAIRS, STEPS, VOCABULARY = 2, 64, 3, 16384
+LAYERS, VOCABULARY = 2, 16384
+
+PAIRS, WIDE, WIDE_PAIRS = 64, 512, 32
+"""Pairs of a step; half from the width on at which the fixed cost of a step no longer counts."""
+
+STEPS, ENOUGH_SECONDS = 3, 0.25
+"""Timed calls, fewer once they have taken this long: what takes long varies less."""
+
 MOST_THREADS = 8
 """Threads whose speed-up is measured: all cores of the machine, but no more than these."""
+
+
+MEASURED = (
+    "data/layout.py",
+    "models/bert.py",
+    "models/cpu",
+    "models/flash.py",
+    "models/scorer.py",
+    "training/module.py",
+)
+"""Files and folders of ``retrieval`` that decide what a probe times: layout, layers, optimiser."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +89,24 @@ class Calibration:
 
 
 def calibration_folder(config: DictConfig, gpu: bool = False) -> Path:
-    """Where the findings are: one folder a processor (and GPU), PyTorch, precision and code."""
-    machine = [cpu_model(), probed_threads(), metadata.version("torch"), str(config.train.precision)]
+    """Where the findings are: one a processor (and GPU), PyTorch, precision and :data:`MEASURED` code."""
+    machine = [
+        cpu_model(),
+        matrix_set(),
+        probed_threads(),
+        metadata.version("torch"),
+        str(config.train.precision),
+    ]
     if gpu:
         machine.append(gpu_model())
-    key = digest([*machine, _code(), WIDTHS, LAYERS, PAIRS, STEPS])
+    code = measured_code(Path(retrieval.__file__).parent)
+    key = digest([*machine, code, WIDTHS, LAYERS, PAIRS, WIDE_PAIRS, STEPS])
     return Path(config.cache) / "machine" / f"probe-{key[:16]}"
+
+
+def pairs_of(hidden: int) -> int:
+    """Pairs of a probed step at a width."""
+    return PAIRS if hidden < WIDE else WIDE_PAIRS
 
 
 def probed_threads() -> int:
@@ -96,7 +128,21 @@ def write_calibration(found: Calibration, folder: Path) -> None:
     (folder / POINTS).write_text(json.dumps(asdict(found)), encoding="utf-8")
 
 
-def _code() -> str:
-    root = Path(retrieval.__file__).parent
-    files = sorted(path for part in ("models", "training") for path in (root / part).rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+def measured_code(root: Path) -> str:
+    """Hash of the :data:`MEASURED` code below ``root``, without comments, docstrings and line breaks."""
+    paths = (root / part for part in MEASURED)
+    files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return hashlib.sha256("".join(map(_instructions, files)).encode()).hexdigest()
+
+
+def _instructions(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [each for each in node.body if not _is_text(each)]
+    return ast.dump(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether it is a docstring, or one that stands below a constant or field."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

@@ -25,11 +25,11 @@ from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
 from sweeps.launch import calibration
 from sweeps.launch.calibration import (
-    PAIRS,
     Calibration,
     Point,
     calibration_folder,
     known_calibration,
+    pairs_of,
     write_calibration,
 )
 from sweeps.launch.need import START_SECONDS, estimate
@@ -61,10 +61,10 @@ class _Tokenizer:
 
 
 def calibrate(config: DictConfig) -> Calibration:
-    """Compare this machine with its estimates; a few seconds, then from the cache.
+    """Compare this machine with its estimates; some three seconds, then from the cache.
 
-    Cached per processor, number of cores, PyTorch, precision, and the code that trains; findings of a machine
-    that others keep busy are not kept, because they lack the speed-up by threads.
+    Cached where :func:`sweeps.launch.calibration.calibration_folder` says; findings of a machine that others
+    keep busy are not kept, because they lack the speed-up by threads.
 
     ``config``: ``cache`` and ``train.precision`` are read.
     """
@@ -119,14 +119,14 @@ def _measure_gpu(precision: str) -> Calibration:
 
 def _probe(hidden: int, precision: str, threads: int) -> Point:
     cell = _cell(hidden, precision)
-    expected = estimate(cell, contents=_contents())
+    expected = estimate(cell, contents=_contents(hidden))
     trained, encoded, exponent = _measure(_work(cell, precision, torch.device("cpu")), threads)
     return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), exponent)
 
 
 def _probe_gpu(hidden: int, precision: str, device: torch.device) -> Point:
     cell = _cell(hidden, precision)
-    expected = estimate(cell, gpu=True, contents=_contents())
+    expected = estimate(cell, gpu=True, contents=_contents(hidden))
     work = _work(cell, precision, device)
     trained, busy = _on_gpu(work.step)
     encoded, _ = _on_gpu(work.encode)
@@ -135,7 +135,7 @@ def _probe_gpu(hidden: int, precision: str, device: torch.device) -> Point:
 
 def _cell(hidden: int, precision: str) -> DictConfig:
     model = ModelConfig(layers=calibration.LAYERS, hidden=hidden, init="scratch")
-    train = TrainConfig(steps=1, batch_size=PAIRS, precision=precision)
+    train = TrainConfig(steps=1, batch_size=pairs_of(hidden), precision=precision)
     return OmegaConf.create(
         {
             "model": OmegaConf.structured(model),
@@ -147,9 +147,10 @@ def _cell(hidden: int, precision: str) -> DictConfig:
     )
 
 
-def _contents() -> Contents:
+def _contents(hidden: int) -> Contents:
     query, passage = LENGTHS
-    return Contents(query, query**2, passage, passage**2, PAIRS, PAIRS, calibration.VOCABULARY)
+    pairs = pairs_of(hidden)
+    return Contents(query, query**2, passage, passage**2, pairs, pairs, calibration.VOCABULARY)
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,12 @@ def _work(cell: DictConfig, precision: str, device: torch.device) -> _Work:
     objective = build_objective(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]
-    own = torch.zeros(PAIRS, PAIRS, dtype=torch.bool)
-    block = RankingBlock(slice(0, PAIRS), slice(PAIRS, 2 * PAIRS), torch.arange(PAIRS), own)
-    tokens = _tokens()
+    pairs = train.batch_size
+    own = torch.zeros(pairs, pairs, dtype=torch.bool)
+    block = RankingBlock(slice(0, pairs), slice(pairs, 2 * pairs), torch.arange(pairs), own)
+    tokens = _tokens(pairs)
     sizes = tokens.sizes[tokens.inverse.numpy()]
-    batch = Batch(0, tokens, sizes, {IN_DOMAIN: block}, PAIRS).to(device)
+    batch = Batch(0, tokens, sizes, {IN_DOMAIN: block}, pairs).to(device)
 
     def step() -> None:
         encoder.train()
@@ -212,6 +214,8 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
         work()
         taken.append(time.process_time() - start)
         passed.append(time.perf_counter() - begun)
+        if sum(passed) > calibration.ENOUGH_SECONDS:
+            break
     return min(taken), min(passed)
 
 
@@ -236,7 +240,7 @@ def _on_gpu(work: Callable[[], Any]) -> tuple[float, float | None]:
     return seconds, min(1.0, computed / seconds) if computed else None
 
 
-def _tokens() -> TokenBatch:
-    lengths = np.repeat(LENGTHS, PAIRS)
+def _tokens(pairs: int) -> TokenBatch:
+    lengths = np.repeat(LENGTHS, pairs)
     ids = np.random.default_rng(0).integers(5, calibration.VOCABULARY, int(lengths.sum()))
     return group_tokens(ids, lengths)

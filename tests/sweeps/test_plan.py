@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import AutoModel, DistilBertConfig, LlamaConfig, RobertaConfig
 
+import retrieval
 from retrieval.config import ModelConfig
 from retrieval.data.arrays import BYTES_AT_ONCE
 from retrieval.data.tokens import train_wordpiece
@@ -21,11 +22,18 @@ from retrieval.models.flops import Work
 from retrieval.run.directory import RunDirectory
 from sweeps.cli import main
 from sweeps.launch import plan as planning
-from sweeps.launch.calibration import Calibration, Point, known_calibration
+from sweeps.launch.calibration import (
+    MEASURED,
+    PAIRS,
+    Calibration,
+    Point,
+    known_calibration,
+    measured_code,
+)
 from sweeps.launch.compose import compose_command
 from sweeps.launch.need import ACCELERATORS, estimate
 from sweeps.launch.plan import critical, plan_sweep, read_contents
-from sweeps.launch.probe import LENGTHS, PAIRS, _Tokenizer, _tokens, calibrate
+from sweeps.launch.probe import LENGTHS, _Tokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -115,7 +123,7 @@ def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     contents = Contents(query, query**2, passage, passage**2, 7, 9, len(_Tokenizer()))
     work = workload(config, contents)
     extra = PAIRS if strategy == "hard-negative" else 0
-    theirs = Work.of(_tokens(), 3) + Work(3 * extra * passage, 3 * extra * passage**2, 3 * extra)
+    theirs = Work.of(_tokens(PAIRS), 3) + Work(3 * extra * passage, 3 * extra * passage**2, 3 * extra)
     assert work.step_flops == pytest.approx(encoder.flops(theirs))
     evaluation = Work(7 * query + 9 * passage, 7 * query**2 + 9 * passage**2, 16)
     assert work.evaluation_flops == pytest.approx(encoder.flops(evaluation))
@@ -231,6 +239,25 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("sweeps.launch.probe._probe", refuse)
     assert list(calibrate(config).points) == list(found.points)
+
+
+def test_what_is_known_of_a_machine_outlives_changes_of_other_code(tmp_path: Path) -> None:
+    for part in MEASURED:
+        file = tmp_path / part / "a.py" if not part.endswith(".py") else tmp_path / part
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('"""About."""\nSIZE = 192\n"""About it."""\n')
+    known = measured_code(tmp_path)
+    (tmp_path / "training" / "losses.py").write_text("SIZE = 1\n")
+    layer = tmp_path / "models" / "cpu" / "a.py"
+    layer.write_text('"""Otherwise."""\n\nSIZE = 192  # a habit of oneDNN\n')
+    assert measured_code(tmp_path) == known
+    layer.write_text("SIZE = 64\n")
+    assert measured_code(tmp_path) != known
+
+
+def test_the_probed_code_is_where_it_was() -> None:
+    root = Path(retrieval.__file__).parent
+    assert all((root / part).exists() for part in MEASURED)
 
 
 def test_critical_path_by_hand() -> None:
