@@ -16,6 +16,7 @@ from retrieval.evaluation.adversarial.records import save_attacked
 from retrieval.evaluation.findings import findings_of_sets
 from retrieval.evaluation.measuring import Collections, UntrainedReference, measure_all
 from retrieval.evaluation.suite import save_scores
+from retrieval.models.families import in_whole
 from retrieval.opened import Run
 from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory
@@ -85,6 +86,7 @@ def train_beside(config: DictConfig, group: ProcessGroup) -> None:
 
 def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, Any]:
     device, precision = hardware.chosen(cell)
+    hardware.check_loading(cell.model, device)
     hardware.settle(device)
     who = identity(cell, fingerprint)
     values: Any = OmegaConf.to_container(cast(DictConfig, cell), resolve=True)
@@ -113,8 +115,9 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
             findings + diagnose(trained.objective.control, directory.metrics(), result)
         )
         lengths = cell.data.max_query_length, cell.data.max_passage_length
-        trained.encoder.cpu().settle()
-        trained.encoder.export(data.tokenizer, lengths, directory.model)
+        exported = in_whole(trained.encoder, data.tokenizer, cell.seed).cpu()
+        exported.settle()
+        exported.export(data.tokenizer, lengths, directory.model)
         directory.finish(result)
         Checkpoints(directory.checkpoints).drop_previous()
         mirror.summary(result)

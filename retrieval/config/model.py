@@ -15,6 +15,9 @@ ARCHITECTURES: Registry[type[Any]] = Registry("model.architecture", "retrieval.m
 
 NO_ADAPTER = "none"
 
+WHOLE, EIGHT_BIT = "32", "8bit"
+"""How the weights of a checkpoint are kept while adapters train."""
+
 PAIR_FAMILIES = ("cross-encoder",)
 """Families whose every score takes a forward pass of query and passage together."""
 
@@ -149,6 +152,12 @@ class ModelConfig:
         choices=(NO_ADAPTER, "lora"),
     )
     lora: LoraConfig = field(default_factory=LoraConfig)
+    load_in: str = knob(
+        WHOLE,
+        "Type of a checkpoint's frozen weights: 32, or 8bit (LLM.int8, on an NVIDIA GPU, with adapter=lora; "
+        "needs the extra quantised).",
+        choices=(WHOLE, EIGHT_BIT),
+    )
 
 
 SIZES: dict[str, tuple[int, int]] = {
@@ -226,7 +235,8 @@ def _families(item: Field[Any]) -> tuple[str, ...]:
 def model_name(model: ModelConfig) -> str:
     """Name of a model in run names and results: ``bert-mini``, ``qwen3-l2-h128``, or the checkpoint's."""
     adapted = f"-lora{model.lora.rank}" if model.adapter != NO_ADAPTER else ""
-    return f"{_backbone_name(model)}{adapted}"
+    loaded = f"-{model.load_in}" if model.load_in != WHOLE else ""
+    return f"{_backbone_name(model)}{adapted}{loaded}"
 
 
 def _backbone_name(model: ModelConfig) -> str:

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from retrieval.config.knobs import knob
 
+ADAPTER_LEARNING_RATE = 2e-4
+"""Of adapters beside a pretrained backbone where none is chosen: that of GPT-2 and GPT-3 in Hu et al. 2021
+(arXiv 2106.09685, appendix D), and the low end of its rates of RoBERTa."""
+
 
 @dataclass
 class TrainConfig:
@@ -22,7 +26,10 @@ class TrainConfig:
         False, "Whether each layer is computed again in the backward pass, which saves memory."
     )
     lr: float | None = knob(
-        None, "Peak learning rate; null: scaled with the width, see docs/method.md.", above=0, maximum=1
+        None,
+        "Peak learning rate; null: by width, depth and what is trained, docs/method.md.",
+        above=0,
+        maximum=1,
     )
     embedding_lr: float | None = knob(
         None,

@@ -16,6 +16,7 @@ from retrieval.config.model import (
     ARCHITECTURES,
     FAMILIES,
     NO_ADAPTER,
+    WHOLE,
     LoraConfig,
     ModelConfig,
     has_own_keys,
@@ -74,6 +75,7 @@ def _model(config: Config) -> None:
                     "key, or choose another family"
                 )
     _adapter(model)
+    _loading(config)
     if model.init == "pretrained":
         if not model.pretrained:
             raise ConfigError(
@@ -105,6 +107,29 @@ def _adapter(model: ModelConfig) -> None:
                 )
     elif find_spec("peft") is None:
         raise ConfigError("model.adapter=lora needs peft; install the extra: pip install 'paretrieve[lora]'")
+
+
+def _loading(config: Config) -> None:
+    model, place = config.model, config.trainer.accelerator
+    if model.load_in == WHOLE:
+        return
+    named = f"model.load_in={model.load_in}"
+    if model.adapter == NO_ADAPTER:
+        raise ConfigError(
+            f"{named} keeps weights that cannot be trained themselves; add model.adapter=lora, or set "
+            f"model.load_in={WHOLE}"
+        )
+    if model.init != "pretrained":
+        raise ConfigError(f"{named} loads a checkpoint; set model.init=pretrained, or model.load_in={WHOLE}")
+    if place not in ("auto", "gpu", "cuda"):
+        raise ConfigError(
+            f"{named} needs an NVIDIA GPU, and trainer.accelerator={place}; set model.load_in={WHOLE}, or "
+            "trainer.accelerator=gpu"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f"{named} needs bitsandbytes; install the extra: pip install 'paretrieve[quantised]'"
+        )
 
 
 def _strategy(config: Config) -> None:

@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from retrieval.config.model import LoraConfig
 from retrieval.errors import ConfigError
 from retrieval.models.checkpoint import ADAPTER
+
+QUANTISED = ("SCB", "weight_format")
+"""What bitsandbytes keeps beside the weights of a layer in 8 bits."""
 
 WEIGHTS = "adapter_model.safetensors"
 """Weights of an adapter, by peft's name."""
@@ -21,7 +23,8 @@ WEIGHTS = "adapter_model.safetensors"
 def add_adapters(backbone: Any, lora: LoraConfig) -> None:
     """Freeze a backbone and put trainable low-rank matrices beside its linear layers, in place.
 
-    The initial matrices change no vector, and come from PyTorch's generator.
+    A pooler gets none: where there is one, it is trained whole. The initial matrices change no vector, and
+    come from PyTorch's generator.
 
     Raises:
         ConfigError: A target is no linear layer.
@@ -37,8 +40,13 @@ def add_adapters(backbone: Any, lora: LoraConfig) -> None:
         )
     own = peft.utils.constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     targets = list(lora.targets or own.get(backbone.config.model_type) or named)
+    poolers = [name for name, part in backbone.named_modules() if "pooler" in name and _is_linear(part)]
     shape = peft.LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        exclude_modules=poolers or None,
     )
     backbone.add_adapter(shape)
 
@@ -138,10 +146,18 @@ def save_adapters(backbone: Any, into: Path, folder: Path) -> None:
     shutil.rmtree(apart)
 
 
-def frozen_names(model: nn.Module) -> set[str]:
-    """Names of the parameters that are not trained, every name of a tied one."""
+def fixed_names(model: nn.Module) -> set[str]:
+    """Names of what training leaves as it is: frozen weights, all names of a tied one, and their scales."""
     named = model.named_parameters(remove_duplicate=False)
-    return {name for name, parameter in named if not parameter.requires_grad}
+    frozen = {name for name, parameter in named if not parameter.requires_grad}
+    layers = {name.rpartition(".")[0] for name in frozen if name.endswith(".weight")}
+    return frozen | {f"{layer}.{key}" for layer in layers for key in QUANTISED}
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes of a model, by name."""
+    fixed = fixed_names(model)
+    return {name: value for name, value in model.state_dict().items() if name not in fixed}
 
 
 def load_trained(model: nn.Module, weights: dict[str, Any]) -> None:
@@ -150,7 +166,7 @@ def load_trained(model: nn.Module, weights: dict[str, Any]) -> None:
     Raises:
         RuntimeError: They are not the trained weights of ``model``.
     """
-    frozen = frozen_names(model)
-    own = {name: value for name, value in model.state_dict().items() if name in frozen}
-    with torch.no_grad():
-        model.load_state_dict(own | weights)
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    wrong = [*(set(missing) - fixed_names(model)), *unknown]
+    if wrong:
+        raise RuntimeError(f"these are not the trained weights of the model: {', '.join(sorted(wrong))}")

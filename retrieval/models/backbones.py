@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import ARCHITECTURES
+from retrieval.config.model import ARCHITECTURES, EIGHT_BIT, WHOLE
 from retrieval.errors import ConfigError, first_line
 from retrieval.models.adapters import adapted_layers, merge
 from retrieval.models.architecture import CLASSIFICATION, MASKED_WORDS, Architecture, shrink
@@ -56,7 +56,7 @@ def _pretrained(config: ModelConfig, head: str) -> nn.Module:
     if head == CLASSIFICATION:
         _check_labels(name)
     try:
-        model, report = _loaded(read_checkpoint(name).backbone, head)
+        model, report = _loaded(read_checkpoint(name).backbone, head, config.load_in)
     except Exception as error:  # libraries that read weights raise whatever their parsers do
         raise unreadable(name, error) from error
     _check_report(f"model.pretrained={name}", model, report, head)
@@ -113,11 +113,13 @@ def check_weights(source: str, named: str) -> None:
     _check_report(named, model, report)
 
 
-def _loaded(source: str, head: str = "") -> tuple[Any, dict[str, Any]]:
+def _loaded(source: str, head: str = "", load_in: str = WHOLE) -> tuple[Any, dict[str, Any]]:
     shape = AutoConfig.from_pretrained(base_of(source), trust_remote_code=False)
     options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
     if head == CLASSIFICATION:
         options["num_labels"] = 1
+    if load_in == EIGHT_BIT:
+        options |= _in_8_bits(shape, head)
     found: tuple[Any, dict[str, Any]] = _architecture(shape, head).from_pretrained(
         source,
         trust_remote_code=False,
@@ -128,6 +130,26 @@ def _loaded(source: str, head: str = "") -> tuple[Any, dict[str, Any]]:
     if adapted_layers(found[0]):
         merge(found[0])
     return found
+
+
+def _in_8_bits(shape: Any, head: str) -> dict[str, Any]:
+    """Options by which transformers loads the linear layers of a backbone in 8 bits.
+
+    That is LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339). What stands on the backbone, and a pooler, is
+    trained and stays whole.
+    """
+    from transformers import BitsAndBytesConfig
+
+    with torch.device("meta"):
+        model = _architecture(shape, head).from_config(shape, trust_remote_code=False)
+    inside = {id(part) for part in model.base_model.modules()}
+    linear = ((name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear))
+    whole = [name for name, part in linear if id(part) not in inside or "pooler" in name]
+    settings: Any = BitsAndBytesConfig
+    return {
+        "quantization_config": settings(load_in_8bit=True, llm_int8_skip_modules=whole or None),
+        "device_map": {"": torch.cuda.current_device()},
+    }
 
 
 def _check_report(named: str, model: Any, report: dict[str, Any], head: str = "") -> None:

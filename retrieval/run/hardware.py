@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import torch
 
-from retrieval.config import Config, TrainerConfig
+from retrieval.config import Config, ModelConfig, TrainerConfig
+from retrieval.config.model import WHOLE
 from retrieval.errors import ConfigError, first_line
 from retrieval.run.processor import bfloat16_is_fast
 
@@ -61,6 +62,19 @@ def chosen(config: Config, device: str | None = None) -> tuple[torch.device, str
     except RuntimeError as error:
         raise ConfigError(f"--device {device} is not known: {first_line(error)}") from error
     return place, choose_precision(config.train.precision, place)
+
+
+def check_loading(model: ModelConfig, device: torch.device) -> None:
+    """Refuse weights in a type that only NVIDIA's GPUs compute with.
+
+    Raises:
+        ConfigError: ``device`` is no such GPU.
+    """
+    if model.load_in != WHOLE and device.type != "cuda":
+        raise ConfigError(
+            f"model.load_in={model.load_in} needs an NVIDIA GPU, and the device is {device.type}; set "
+            f"model.load_in={WHOLE}"
+        )
 
 
 def settle(device: torch.device) -> None:

@@ -27,6 +27,7 @@ from retrieval.config.attack import attack_file, attack_names
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.config.model import NO_ADAPTER, has_own_keys, unread_keys, vectors_of
 from retrieval.config.schema import content_keys
+from retrieval.config.train import ADAPTER_LEARNING_RATE
 from retrieval.errors import ConfigError
 from retrieval.run.files import file_hash
 
@@ -40,7 +41,7 @@ its fingerprint."""
 MEMORY_KEYS = ("shard",)
 """Keys of ``eval`` that bound its memory and, as devices and threads do, change results by rounding alone."""
 
-LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt", "adapter")
+LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt", "adapter", "load_in")
 """Keys of ``model`` that came after there were runs, and count where they are set."""
 
 LATER_PERTURBATION_KEYS = ("side", "inserted", "synonyms")
@@ -71,7 +72,7 @@ def identity(config: DictConfig | Config, fingerprint: str) -> dict[str, Any]:
     chosen["model"] = model_part(chosen["model"])
     chosen["data"] = {**data, "fingerprint": fingerprint}
     chosen["strategy"] = _strategy(chosen["strategy"])
-    chosen["train"] = _training(chosen["train"])
+    chosen["train"] = _training(chosen["train"], whole["model"])
     chosen["eval"] = _evaluation(chosen["eval"], family)
     chosen["attack"] = _attack(chosen["attack"])
     for *parents, key in content_keys():
@@ -106,11 +107,11 @@ def changed_key(stored: Path, config: DictConfig | Config) -> str | None:
             named = model.get("family") if isinstance(model, dict) else None
             whole["eval"] = _evaluation(whole["eval"], str(named or ModelConfig.family))
         if isinstance(model, dict):
+            if isinstance(whole.get("train"), dict):
+                whole["train"] = _training(whole["train"], model)
             whole["model"] = model_part(model)
         if isinstance(whole.get("strategy"), dict):
             whole["strategy"] = _strategy(whole["strategy"])
-        if isinstance(whole.get("train"), dict):
-            whole["train"] = _training(whole["train"])
     found, expected = (
         {key: _comparable(leaf) for key, leaf in leaves({name: whole.get(name) for name in SECTIONS}).items()}
         for whole in (theirs, ours)
@@ -227,8 +228,14 @@ def _strategy(strategy: dict[str, Any]) -> dict[str, Any]:
     return {**strategy, "perturbation": kept}
 
 
-def _training(train: dict[str, Any]) -> dict[str, Any]:
-    """Without gradient checkpointing a run is what it was before there was any."""
+def _training(train: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """Without gradient checkpointing a run is what it was before there was any.
+
+    The learning rate of adapters counts as a number: what null means for them has changed.
+    """
+    adapted = model.get("adapter") not in (None, NO_ADAPTER) and model.get("init") == "pretrained"
+    if adapted and train.get("lr") is None:
+        train = {**train, "lr": ADAPTER_LEARNING_RATE}
     return {key: value for key, value in train.items() if key != "gradient_checkpointing" or value}
 
 

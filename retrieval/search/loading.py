@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from retrieval.config import Config, ModelConfig
-from retrieval.config.model import FAMILIES
+from retrieval.config.model import FAMILIES, WHOLE
 from retrieval.data.arrays import FloatArray
 from retrieval.data.collection import Collection
 from retrieval.data.testset import IntArray
@@ -118,6 +118,7 @@ def run_retriever(
     place, precision = hardware.chosen(cell, device)
     cell.cache = cache or cell.cache
     stores = run_stores(run, cell)
+    cell.model.load_in = WHOLE  # as it is exported
     scorer = build_scorer(cell.model, stores.tokenizer, cell.seed, precision)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     load_trained(scorer, {name.removeprefix("encoder."): value for name, value in state.items()})

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from retrieval.config import ModelConfig, TrainConfig
+from retrieval.config.model import NO_ADAPTER
+from retrieval.config.train import ADAPTER_LEARNING_RATE
 from retrieval.data.batches import DROPOUT, STREAMS, Batch, step_seed
-from retrieval.models.adapters import frozen_names
+from retrieval.models.adapters import fixed_names
 from retrieval.models.scorer import Scorer
 from retrieval.run.hardware import seed_generators
 from retrieval.training.objective import Losses, Objective
@@ -26,9 +28,10 @@ def learning_rates(train: TrainConfig, model: ModelConfig) -> tuple[float, float
     From scratch the hidden weights get ``1e-3 · 128/hidden · 2/layers`` and the embeddings 2e-3. Under Adam
     the best rate of a hidden matrix falls with its width, that of an embedding does not (Yang et al. 2022,
     arXiv 2203.03466, table 3); that it falls with the depth was measured (docs/method.md). A pretrained
-    checkpoint gets 5e-5 throughout.
+    checkpoint gets 5e-5 throughout, adapters beside one and what stands on it 2e-4.
     """
-    hidden = embedding = train.lr if train.lr is not None else PRETRAINED_LEARNING_RATE
+    pretrained = ADAPTER_LEARNING_RATE if model.adapter != NO_ADAPTER else PRETRAINED_LEARNING_RATE
+    hidden = embedding = train.lr if train.lr is not None else pretrained
     if train.lr is None and model.init != "pretrained":
         scale = BASE_WIDTH / model.hidden * BASE_LAYERS / model.layers
         hidden, embedding = HIDDEN_LEARNING_RATE * scale, EMBEDDING_LEARNING_RATE
@@ -68,13 +71,13 @@ class RetrievalModule(pl.LightningModule):
         self.last: Losses | None = None
         """Losses of the latest step, detached; read by the callbacks."""
         self._graph: Losses | None = None
-        self.strict_loading = not frozen_names(self)
+        self.strict_loading = not fixed_names(self)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """All that training changes; a frozen backbone is made again from its seed or folder."""
-        frozen = frozen_names(self)
+        fixed = fixed_names(self)
         weights: dict[str, Any] = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in weights.items() if name not in frozen}
+        return {name: value for name, value in weights.items() if name not in fixed}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a step."""

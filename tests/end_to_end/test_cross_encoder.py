@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
 from torch import nn
@@ -17,6 +19,7 @@ from retrieval import evaluate
 from retrieval.config.validation import validate
 from retrieval.data import sources
 from retrieval.data.collection import open_collection
+from retrieval.data.layout import group_tokens
 from retrieval.data.testset import build_evaluation_set, first_queries
 from retrieval.data.tokens import train_wordpiece
 from retrieval.errors import ConfigError
@@ -29,7 +32,8 @@ from sweeps.launch.facts import parameters
 from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import SMALL, Compose, composed
-from tests.end_to_end.test_run import directory_of
+from tests.end_to_end.test_backbones import start_of, trained
+from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights, without_cost
 
 FAMILY = ("model.family=cross-encoder", "eval.pair_queries=6", "eval.rerank_depth=20", "trainer.threads=1")
 SHORT = ("data.max_query_length=10", "data.max_passage_length=20")
@@ -203,3 +207,46 @@ def _data() -> list[str]:
     kept = [each for each in (*SMALL, *SHORT, *FAMILY) if each.startswith(("data", "eval", "trainer"))]
     # The number format of a run is that of its training.
     return [*(each for each in kept if "log_every" not in each), "train.precision=32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("bert", True),
+        pytest.param("bert", False, marks=pytest.mark.slow),
+        pytest.param("distilbert", True, marks=pytest.mark.slow),
+        pytest.param("qwen3", False, marks=pytest.mark.slow),
+    ],
+)
+def test_adapters_are_trained_resumed_to_the_bit_and_exported(
+    name: str, saved: bool, small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = ("model.adapter=lora", "model.lora.rank=4", "train.steps=4", "train.precision=32", "eval=none")
+    if name == "bert":  # the pooler has such a layer, too
+        lora = (*lora, "model.lora.targets=[query,dense]")
+    options = (*start_of(name, saved, tmp_path), *SHORT, *FAMILY, *lora)
+    whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
+    expected = run_cell(whole)
+    with monkeypatch.context() as patch:
+        _raise_signal_at(patch, 3)
+        with pytest.raises(SystemExit):
+            run_cell(parted)
+    assert without_cost(run_cell(parted)) == without_cost(expected)
+    wanted, found = weights(directory_of(whole)), weights(directory_of(parted))
+    assert all(torch.equal(value, found[each]) for each, value in wanted.items())
+    # What is new stands on the backbone and is trained whole; what was loaded is frozen.
+    parts = {part for each in wanted for part in each.split(".")}
+    assert {"lora_A", "lora_B"} <= parts
+    assert parts & {"classifier", "score"}
+    assert "word_embeddings" not in parts
+    assert not any("pooler" in each and "lora" in each for each in wanted)
+    assert expected["size/params_trainable"] < expected["size/params_non_embedding"]
+    scorer, tokenizer = trained(whole)
+    assert any(bool(part.abs().sum() > 0) for name, part in wanted.items() if "lora_B" in name)
+    texts = ["w1 w2 w3", "w7", "w4 w5 w6 w4 w9 w8 w2"]
+    ids = tokenizer(texts)["input_ids"]
+    rows = scorer(group_tokens(np.concatenate(ids), np.array([len(each) for each in ids])))
+    scores = scorer.scores(rows, rows).detach().numpy()
+    library = CrossEncoder(str(directory_of(whole).model), device="cpu")
+    predicted = library.predict([(query, text) for query in texts for text in texts])
+    np.testing.assert_allclose(predicted.reshape(3, 3), scores, atol=1e-5)

@@ -12,19 +12,29 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedModel
 
-from retrieval.config import ModelConfig
+from retrieval.config import ModelConfig, TrainConfig
 from retrieval.config.model import LoraConfig, model_name
 from retrieval.config.validation import validate
 from retrieval.data.layout import TokenBatch, group_tokens
+from retrieval.data.tokens import load_tokenizer
 from retrieval.errors import ConfigError
 from retrieval.models import bert
-from retrieval.models.adapters import adapted_layers, adapter_parameters, load_trained
+from retrieval.models.adapters import (
+    adapted_layers,
+    adapter_parameters,
+    fixed_names,
+    load_trained,
+    trained_state,
+)
 from retrieval.models.checkpoint import name_own_base
-from retrieval.models.families import build_scorer, unloaded_scorer
+from retrieval.models.families import build_scorer, in_whole, unloaded_scorer
+from retrieval.run.hardware import check_loading
 from retrieval.run.identity import identity
 from retrieval.search.packed import PackedSentenceTransformer
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
+from retrieval.training.module import learning_rates
 from tests.checkpoints import checkpoint_folder
 from tests.models.conftest import small_model
 from tests.test_runs import make_config
@@ -207,6 +217,21 @@ def test_name_and_identity() -> None:
     assert (first["adapter"], first["lora"]["rank"], second["lora"]["rank"]) == ("lora", 8, 4)
 
 
+def test_adapters_beside_a_checkpoint_have_a_learning_rate_of_their_own(tmp_path: Path) -> None:
+    start = {"init": "pretrained", "pretrained": str(checkpoint_folder("bert", tmp_path / "base"))}
+    assert learning_rates(TrainConfig(), small_model(**start)) == (5e-5, 5e-5)
+    assert learning_rates(TrainConfig(), adapted(**start)) == (2e-4, 2e-4)
+    assert learning_rates(TrainConfig(lr=1e-3), adapted(**start)) == (1e-3, 1e-3)
+    assert learning_rates(TrainConfig(), adapted()) == learning_rates(TrainConfig(), small_model())
+    # What null means is a number in the identity, because it meant another one once.
+    options = {f"model__{key}": value for key, value in start.items()}
+    unsaid = make_config(model__adapter="lora", **options)
+    said = make_config(model__adapter="lora", train__lr=2e-4, **options)
+    assert identity(unsaid, "f") == identity(said, "f")
+    assert identity(unsaid, "f")["train"]["lr"] == 2e-4
+    assert identity(make_config(**options), "f")["train"]["lr"] is None
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -224,3 +249,96 @@ def test_without_peft_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("retrieval.config.validation.find_spec", found)
     with pytest.raises(ConfigError, match=r"needs peft; install the extra: pip install 'paretrieve\[lora\]'"):
         validate(make_config(model__adapter="lora"))
+
+
+EIGHT = {
+    "model__load_in": "8bit",
+    "model__adapter": "lora",
+    "model__init": "pretrained",
+    "model__pretrained": "some/model",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"model__adapter": "none"},
+            "keeps weights that cannot be trained themselves; add model.adapter=lora",
+        ),
+        ({"model__init": "scratch"}, "loads a checkpoint; set model.init=pretrained"),
+        (
+            {"trainer__accelerator": "cpu"},
+            "needs an NVIDIA GPU, and trainer.accelerator=cpu; set model.load_in=32",
+        ),
+        ({}, r"needs bitsandbytes; install the extra: pip install 'paretrieve\[quantised\]'"),
+    ],
+)
+def test_what_cannot_be_loaded_in_8_bits_is_one_line(
+    changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find: Callable[[str], object] = lambda name: None if name == "bitsandbytes" else "there"  # noqa: E731
+    monkeypatch.setattr("retrieval.config.validation.find_spec", find)
+    with pytest.raises(ConfigError, match=rf"^model\.load_in=8bit {words}") as error:
+        validate(make_config(**{**EIGHT, **changes}))
+    assert "\n" not in str(error.value)
+
+
+def test_8_bits_need_a_gpu() -> None:
+    config = adapted(load_in="8bit")
+    check_loading(config, torch.device("cuda"))
+    check_loading(adapted(), torch.device("cpu"))
+    with pytest.raises(
+        ConfigError, match=r"needs an NVIDIA GPU, and the device is cpu; set model\.load_in=32"
+    ):
+        check_loading(config, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("family", "whole"),
+    [("dual-encoder", ["pooler.dense"]), ("cross-encoder", ["bert.pooler.dense", "classifier"])],
+)
+def test_transformers_is_asked_for_8_bits(
+    family: str, whole: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint_folder("bert", tmp_path / "base")
+    tokenizer = load_tokenizer(folder)
+    config = adapted(family=family, init="pretrained", pretrained=str(folder), load_in="8bit")
+    asked: list[dict[str, Any]] = []
+    load = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
+
+    def recorded(cls: Any, source: str, *values: Any, **options: Any) -> Any:
+        asked.append(
+            {key: options.pop(key) for key in ("quantization_config", "device_map") if key in options}
+        )
+        return load(cls, source, *values, **options)
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(recorded))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    scorer = build_scorer(config, tokenizer, 3, "32")
+    (options,) = asked
+    settings = options["quantization_config"]
+    assert settings.load_in_8bit
+    assert settings.llm_int8_skip_modules == whole
+    assert options["device_map"] == {"": 3}
+    # What is exported has the checkpoint's own weights, and the adapters.
+    with torch.no_grad():
+        for parameter in adapter_parameters(scorer):
+            parameter.fill_(0.01)
+    exported = in_whole(scorer, tokenizer, 3)
+    assert asked[1:] == [{}]
+    assert exported.config.load_in == "32"
+    assert scorer.config.load_in == "8bit"
+    for (name, one), other in zip(exported.named_parameters(), scorer.parameters(), strict=True):
+        assert torch.equal(one, other), name
+    assert model_name(config) == "base-lora8-8bit"
+
+
+def test_scales_of_quantised_weights_are_not_trained(tokenizer: Any) -> None:
+    scorer = build(adapted(), tokenizer)
+    layer = next(iter(adapted_layers(scorer.backbone).values())).base_layer
+    layer.register_buffer("SCB", torch.ones(3))
+    fixed = fixed_names(scorer)
+    assert [name in fixed for name in scorer.state_dict() if name.endswith("SCB")] == [True]
+    assert not any(name.endswith("SCB") for name in trained_state(scorer))
+    load_trained(scorer, trained_state(scorer))

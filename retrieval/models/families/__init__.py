@@ -1,5 +1,6 @@
 """Model families, one file each; each registers itself (docs/extend.md)."""
 
+import copy
 import logging
 from functools import cache
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import torch
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import FAMILIES, NO_ADAPTER
+from retrieval.config.model import FAMILIES, NO_ADAPTER, WHOLE
+from retrieval.models.adapters import load_trained, trained_state
 from retrieval.models.backbones import load_backbone, unloaded_backbone
 from retrieval.models.checkpoint import checkpoint_of
 from retrieval.models.scorer import Scorer
@@ -36,7 +38,23 @@ def build_scorer(config: ModelConfig, tokenizer: Any, seed: int, precision: str)
         if left:
             _say_once(f"model.pretrained={checkpoint.source}: not taken over: {', '.join(left)}")
     scorer.know(tokenizer)
+    if config.load_in != WHOLE:
+        scorer.to(scorer.word_table.device)  # quantised weights are made where they will be used
     return scorer
+
+
+def in_whole(scorer: Scorer, tokenizer: Any, seed: int) -> Scorer:
+    """A scorer whose weights are not quantised: itself, or the checkpoint loaded again with what was trained.
+
+    ``tokenizer`` and ``seed``: those that :func:`build_scorer` made it with.
+    """
+    if scorer.config.load_in == WHOLE:
+        return scorer
+    config = copy.deepcopy(scorer.config)
+    config.load_in = WHOLE
+    whole = build_scorer(config, tokenizer, seed, scorer.precision)
+    load_trained(whole, {name: value.cpu() for name, value in trained_state(scorer).items()})
+    return whole
 
 
 def unloaded_scorer(config: ModelConfig, words: int) -> Scorer:
