@@ -29,7 +29,14 @@ from retrieval.run.files import (
     write_json,
     write_text,
 )
-from retrieval.run.identity import as_config, changed_key, identity, identity_hash, run_name
+from retrieval.run.identity import (
+    LATER_ATTACK_KEYS,
+    as_config,
+    changed_key,
+    identity,
+    identity_hash,
+    run_name,
+)
 from retrieval.run.manifest import manifest, uncommitted, with_earlier
 from retrieval.run.ownership import NOBODY, is_here, lives, owner
 
@@ -265,7 +272,7 @@ def now() -> str:
 
 
 def stored_config(run: Path) -> Config:
-    """The configuration in a run's folder; keys of ``model`` that came later have their defaults.
+    """The configuration in a run's folder; keys of models and attacks that came later have their defaults.
 
     Raises:
         ConfigError: There is none.
@@ -273,7 +280,15 @@ def stored_config(run: Path) -> Config:
     path = run / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{run}: no run directory (config.yaml is missing)")
-    found = cast(DictConfig, OmegaConf.load(path))
+    return cast(Config, with_later_keys(cast(DictConfig, OmegaConf.load(path))))
+
+
+def with_later_keys(stored: DictConfig) -> DictConfig:
+    """A stored configuration, in place: keys of models and attacks that came later have their defaults."""
     defaults = OmegaConf.to_container(OmegaConf.structured(ModelConfig))
-    found.model = OmegaConf.merge(OmegaConf.create(defaults), found.get("model") or {})
-    return cast(Config, found)
+    stored.model = OmegaConf.merge(OmegaConf.create(defaults), stored.get("model") or {})
+    for name, later in LATER_ATTACK_KEYS.items():
+        options = OmegaConf.select(stored, f"attack.{name}")
+        if isinstance(options, DictConfig):
+            stored.attack[name] = OmegaConf.merge(OmegaConf.create(later), options)
+    return stored

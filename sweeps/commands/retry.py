@@ -58,6 +58,7 @@ def stored_config(directory: RunDirectory) -> DictConfig:
 
     from retrieval.errors import ConfigError
     from retrieval.opened import Run
+    from retrieval.run.directory import with_later_keys
 
     if not directory.config.is_file():
         raise ConfigError(
@@ -66,6 +67,7 @@ def stored_config(directory: RunDirectory) -> DictConfig:
     try:
         config = OmegaConf.load(directory.config)
         assert isinstance(config, DictConfig)
+        with_later_keys(config)
         config.runs = str(directory.path.parent)
         name = Run.open(config).directory.name
     except (AssertionError, YAMLError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:

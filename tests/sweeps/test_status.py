@@ -186,6 +186,14 @@ def test_retry_refuses_a_changed_configuration(tmp_path: Path, capsys: pytest.Ca
     assert "has no config.yaml" in said
 
 
+def test_a_run_from_before_some_keys_can_be_tried_again(tmp_path: Path) -> None:
+    run = failed_run(tmp_path)
+    config = OmegaConf.load(run.config)
+    del config.model["query_prompt"]
+    OmegaConf.save(config, run.config)
+    assert "query_prompt" in stored_config(run).model
+
+
 def test_retry_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retry", "--runs", str(tmp_path)]) == 0
     assert "no failed or stopped cell" in capsys.readouterr().out
