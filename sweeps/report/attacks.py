@@ -24,7 +24,10 @@ def attacks_section(runs: pd.DataFrame) -> Section | None:
         "paired and corrected, are in the transfer matrix and in `python -m sweeps compare "
         "--metric adv/NAME/auc`."
     )
-    section.panels = [attack_curves_panel(curves)]
+    section.panels = [
+        attack_curves_panel(attack, [one for one in curves if one.attack == attack])
+        for attack in dict.fromkeys(one.attack for one in curves)
+    ]
     headings = ["attack", "strategy", "runs", "area", "top-10 rate", "random edits", "BM25"]
     section.tables = [
         PageTable(

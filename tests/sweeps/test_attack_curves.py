@@ -56,7 +56,7 @@ def test_the_section_has_a_row_a_curve_and_one_seed_no_interval() -> None:
     table = runs("wsra").merge(runs("poison"))
     section = attacks_section(table[table["seed"] == 0])
     assert section is not None
-    assert [panel.name for panel in section.panels] == ["attack-curves"]
+    assert [panel.name for panel in section.panels] == ["attack-curve-poison", "attack-curve-wsra"]
     assert [row[:4] for row in section.tables[0].rows] == [
         ["poison", "standard", "1", "0.400"],
         ["poison", "adversarial", "1", "0.200"],

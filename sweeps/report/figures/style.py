@@ -16,6 +16,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 WIDTH, HEIGHT = 4.3, 3.35
 """Inches: a column of a paper, and a phone's width, so that type stays readable on both."""
 
+HANDLE, CHARACTER = 0.4, 0.062
+"""Inches that a legend's entry takes beside its text, and a character of it: labels stay in the figure."""
+
 INK, MUTED, GRID = "#1c1c1c", "#5c5c5c", "#e3e3e3"
 
 # Okabe & Ito (2008), "Color Universal Design"; yellow left out, too light on white.
@@ -70,6 +73,11 @@ class Panel:
     name: str
     caption: str
     figure: Figure
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the width of two."""
+        return self.figure.get_figwidth() > 2 * WIDTH
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,8 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
     """Legend under the axes, where it hides no point."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
-        columns = min(3, len(labels))
+        room = figure.get_figwidth() / (HANDLE + CHARACTER * max(map(len, labels)))
+        columns = max(1, min(3, len(labels), int(room)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.4)
 
 
