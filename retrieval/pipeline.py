@@ -212,7 +212,11 @@ def _evaluate(
     if measured.attacked is not None:
         save_attacked(measured.attacked, directory.path / ATTACK_FILE)
     flops = trained.encoder.flops(retriever.work + measured.work)
-    costs = {"cost/eval_seconds": measured.seconds, "cost/eval_flops": flops}
+    costs = {
+        "cost/eval_seconds": measured.seconds,
+        "cost/eval_flops": flops,
+        "cost/seconds_per_query": measured.seconds_per_query,
+    }
     if measured.attack_passes:
         costs |= attack_flops(measured.attack_passes, trained.encoder.flops)
     return {**measured.metrics, **measured.about, **costs}, list(findings_of_sets(measured, precision))

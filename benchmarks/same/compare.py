@@ -19,6 +19,7 @@ IGNORED = {
     "cost/measure_seconds": TIME,
     "cost/eval_seconds": TIME,
     "cost/attack_seconds": TIME,
+    "cost/seconds_per_query": TIME,
     "cost/pairs_per_second": SPEED,
     "train/pairs_per_second": SPEED,
     "cost/mfu": SPEED,

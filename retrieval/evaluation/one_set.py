@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from retrieval.config import EvalConfig
 from retrieval.data.arrays import BYTES_AT_ONCE, FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
+from retrieval.evaluation.clock import Clock
 from retrieval.evaluation.contrastive_entropy import (
     compared_columns,
     contrastive_entropy,
@@ -39,6 +40,8 @@ class SetScores:
     """What ranking metrics are of, where the set was ranked."""
     statistics: dict[str, float] = field(default_factory=dict)
     """What the family tells of the rows."""
+    seconds: float = 0.0
+    """Of encoding its queries and of ranking for them, without the encoding of passages."""
 
 
 def measure(
@@ -59,9 +62,11 @@ def measure(
         OSError: The disk has no room for the rows.
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
     """
-    queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
-    if evaluation_set.candidates is not None:
-        return _measure_candidates(retriever, queries, evaluation_set, evaluation_set.candidates, config)
+    clock = Clock()
+    with clock:
+        queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
+    if (candidates := evaluation_set.candidates) is not None:
+        return _measure_candidates(retriever, queries, evaluation_set, candidates, config, clock)
     columns = compared_columns(evaluation_set, config.seed)
     large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
     compared = KeptRows(columns, scratch if large else None)
@@ -71,10 +76,11 @@ def measure(
     if statistics is not None:
         takers.append(statistics)
     shards = encoded_shards(retriever, evaluation_set, config.shard, takers)
-    ranking = rank(queries, shards, evaluation_set, retriever.scores)
+    with clock:
+        ranking = rank(queries, clock.without(shards), evaluation_set, retriever.scores)
     pairs = _entropies(retriever, queries, compared.rows(), evaluation_set, config)
     encoded = (queries, whole[0].rows()) if whole else None
-    found = _set_scores(evaluation_set, pairs, ranking, encoded)
+    found = replace(_set_scores(evaluation_set, pairs, ranking, encoded), seconds=clock.seconds)
     return found if statistics is None else replace(found, statistics=statistics.metrics(queries))
 
 
@@ -97,7 +103,7 @@ def measure_others(
     if measured.encoded is None:
         assert own.candidates is not None
         return {
-            name: _measure_candidates(retriever, rows, own, own.candidates, config)
+            name: _measure_candidates(retriever, rows, own, own.candidates, config, Clock())
             for name, rows in queries.items()
         }
     pool, columns = measured.encoded[1], compared_columns(own, config.seed)
@@ -124,15 +130,18 @@ def _measure_candidates(
     evaluation_set: EvaluationSet,
     candidates: IntArray,
     config: EvalConfig,
+    clock: Clock,
 ) -> SetScores:
     compared = compared_columns(evaluation_set, config.seed)
     columns = np.union1d(compared, candidates[candidates >= 0])
     rows = evaluation_set.passage_rows[columns]
     passages = retriever.encode(evaluation_set.collection, "passages", rows)
     check_count(passages, len(columns), "passage", evaluation_set)
-    ranking = rerank(queries, passages, columns, candidates, retriever.scores)
+    with clock:
+        ranking = rerank(queries, passages, columns, candidates, retriever.scores)
     own = passages[np.searchsorted(columns, compared)]
-    return _set_scores(evaluation_set, _entropies(retriever, queries, own, evaluation_set, config), ranking)
+    found = _set_scores(evaluation_set, _entropies(retriever, queries, own, evaluation_set, config), ranking)
+    return replace(found, seconds=clock.seconds)
 
 
 def _entropies(

@@ -86,6 +86,12 @@ class Measured:
     attack_passes: dict[str, tuple[float, Work]] = field(default_factory=dict)
     """Attack -> forward passes that it asked for, and the work of the texts of which these are."""
 
+    @property
+    def seconds_per_query(self) -> float:
+        """Of encoding a query of the in-domain test set and of ranking for it."""
+        own = self.scores["eff"]
+        return own.seconds / len(own.evaluation_set.query_rows)
+
 
 def build_sets(
     in_domain: Collection,

@@ -84,6 +84,7 @@ def test_a_run_leaves_everything_that_the_design_names(small: Compose) -> None:
         "pairs_per_second",
         "mfu",
         "eval_seconds",
+        "seconds_per_query",
         "peak_memory_bytes",
     ):
         assert result[f"cost/{key}"] > 0, key

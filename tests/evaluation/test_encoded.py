@@ -20,7 +20,7 @@ from retrieval.evaluation import contrastive_entropy as entropy_module
 from retrieval.evaluation.contrastive_entropy import compared_columns
 from retrieval.evaluation.encoded import KeptRows, encoded_shards
 from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite
-from retrieval.models.scores import INNER_PRODUCTS
+from retrieval.models.scores import INNER_PRODUCTS, InnerProducts
 from retrieval.search.retriever import Retriever
 
 MakeCollection = Callable[..., Collection]
@@ -58,6 +58,33 @@ class Counting(Retriever):
 @pytest.fixture
 def sets(numbered_collection: MakeCollection) -> SuiteSets:
     return build_sets(numbered_collection(passages=PASSAGES), {}, CONFIG)
+
+
+def test_a_query_takes_the_time_of_encoding_it_and_of_ranking_for_it(
+    sets: SuiteSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    class Slow(Counting):
+        """A query takes 2 seconds, a passage 100."""
+
+        def encode(self, collection: Collection, side: Side, rows: np.ndarray) -> np.ndarray:
+            now[0] += len(rows) * (2.0 if side == "queries" else 100.0)
+            return super().encode(collection, side, rows)
+
+    class Searching(InnerProducts):
+        """Scores of one block of passages take 30 seconds."""
+
+        def search(self, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+            now[0] += 30.0
+            return super().search(queries, passages)
+
+    retriever = Slow()
+    retriever.scores = Searching()
+    found = evaluate_suite(retriever, sets, replace(CONFIG, shard=PASSAGES // 4), tmp_path)
+    queries = len(sets.eff.query_rows)
+    assert found.seconds_per_query == pytest.approx(2.0 + 4 * 30.0 / queries)
 
 
 @pytest.mark.parametrize("shard", [1, 7, 64, PASSAGES - 1, PASSAGES, 65536])

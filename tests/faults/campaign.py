@@ -43,7 +43,8 @@ LEFT_BEHIND = (
     "runs/*/negatives",
 )
 TIMED = (
-    *("train_seconds", "measure_seconds", "pairs_per_second", "mfu", "eval_seconds", "peak_memory_bytes"),
+    *("train_seconds", "measure_seconds", "pairs_per_second", "mfu", "eval_seconds", "seconds_per_query"),
+    "peak_memory_bytes",
 )
 
 Moment = Callable[["Campaign"], bool]

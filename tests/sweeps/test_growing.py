@@ -169,6 +169,25 @@ def test_the_command_fits_by_strategy_and_its_record_reads_back(
     assert "METRIC_GROWS" in capsys.readouterr().out
 
 
+def test_seconds_a_query_are_fitted_by_family(tmp_path: Path) -> None:
+    source, out = tmp_path / "runs.csv", tmp_path / "fit.json"
+    key, exponents = "cost/seconds_per_query", {"dual-encoder": 0.4, "cross-encoder": 1.1}
+    parts = [
+        planted("model-growing", {"A": 1e-9, "alpha": alpha}, seeds=2, seed_sd=0.02, random=5)
+        .rename(columns={"y": key})
+        .assign(model_family=name)
+        for name, alpha in exponents.items()
+    ]
+    pd.concat(parts).to_csv(source, index=False)
+    command = ["fit", "--table", str(source), "--n", "N", "--d", "D", "--law", "model", "--grows"]
+    command += ["--metric", key, "--by", "model_family", "--bootstrap", "0", "--out", str(out)]
+    assert main(command) == 0
+    record = json.loads(out.read_text())
+    for name, alpha in exponents.items():
+        low, high = record["groups"][name]["intervals"]["alpha"]
+        assert low < alpha < high
+
+
 def test_metrics_that_rise_with_quality_stay_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
