@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import DataError
-from retrieval.evaluation.adversarial.curve import curves
+from retrieval.evaluation.adversarial.curve import areas_of, curves
 from retrieval.evaluation.adversarial.records import Attacked, Moment, load_attacked, save_attacked
 from retrieval.evaluation.suite import Measured
 from tests.evaluation.attack_setup import Setup, make_setup
@@ -47,6 +47,19 @@ def test_a_curve_by_hand() -> None:
     assert curve_of(found, "queries") == [1 + 1 + 1, 4 + 7 + 4, 7 + 7 + 10, 13 + 7 + 10]
     # Trapezoids: (0 + 1/3)/2 + (1/3 + 2/3)/2 + 2/3 of 3.
     assert found["adv/auc"] == pytest.approx((1 / 6 + 1 / 2 + 2 / 3) / 3)
+    assert "adv/auc/low" not in found
+
+
+def test_the_interval_of_an_area_is_over_queries() -> None:
+    # Areas of the columns: 1.5/3, 0 and 2.5/3; means by query: 1/4 and 5/6.
+    reached = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 0, 1]], dtype=bool)
+    found = areas_of(reached, [4, 4, 7])
+    half = 12.706204736 * (5 / 6 - 1 / 4) / 2  # Student's, of one degree of freedom
+    assert found == pytest.approx(
+        {"": 4 / 9, "/low": max(0.0, 4 / 9 - half), "/high": min(1.0, 4 / 9 + half)}
+    )
+    wide = areas_of(np.repeat(reached, 40, axis=1), list(range(120)))
+    assert 0.35 < wide["/low"] < wide[""] == pytest.approx(4 / 9) < wide["/high"] < 0.54
 
 
 @given(st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=6), min_size=1, max_size=5))

@@ -13,7 +13,7 @@ from retrieval.config.attack import prefix_of
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import EvaluationSet, IntArray
 from retrieval.evaluation.adversarial.adversarial_set import Target
-from retrieval.evaluation.adversarial.curve import TOP, area
+from retrieval.evaluation.adversarial.curve import TOP, areas_of
 from retrieval.evaluation.adversarial.measure import AttackedPool, measured
 from retrieval.evaluation.adversarial.records import Inserted
 from retrieval.evaluation.one_set import SetScores
@@ -85,7 +85,9 @@ class Insertion:
             own = [entry.asked for entry in self.inserted]
             counts = np.cumsum([asked - sum(own), *own])
             found |= {f"curve/queries@{m}": float(count) for m, count in enumerate(counts)}
-        return found | {"auc": area([each[f"top{TOP}_rate"] for each in points])}
+        reached = np.vstack([np.zeros(len(after), dtype=bool), after.T <= TOP])
+        areas = areas_of(reached, range(len(after)))
+        return found | {f"auc{end}": value for end, value in areas.items()}
 
     def _scores(self, texts: list[str]) -> FloatArray:
         """Scores of every test query with every text: float32[q, m]."""

@@ -125,8 +125,10 @@ class Promotion:
             metrics[f"{part}contrastive_entropy"] = float(result.pairs.mean())
         found = {f"{prefix}/{name}": value for name, value in metrics.items()}
         if adversarial.traces and budget:
-            found |= curves(adversarial.traces, before, after, budget, prefix)
-            found[f"adv/{self.name}/auc"] = found[f"{prefix}/auc"]
+            owners = [target.query for target in adversarial.targets]
+            found |= curves(adversarial.traces, before, after, budget, prefix, owners)
+            areas = [key for key in found if key.startswith(f"{prefix}/auc")]
+            found |= {f"adv/{self.name}{key.removeprefix(prefix)}": found[key] for key in areas}
         records = self._records(before, after, similarity)
         return Promoted(found, {prefix: attacked, f"{prefix}/clean": clean}, records)
 
