@@ -11,6 +11,8 @@ from sweeps.comparison.families import families
 from sweeps.comparison.families.present import (
     gap_rows,
     means,
+    shift_rows,
+    shift_verdicts,
     slope_rows,
     test_rows,
     tradeoff_rows,
@@ -69,10 +71,12 @@ def families_sections(runs: pd.DataFrame, written: Written) -> list[Section]:
         _table(gap_rows([gap for gap in record.equal if gap.places == 1]), 5, "families-equal"),
     ]
     plane = Section("families-frontier", "The frontier of every family")
+    plane.paragraphs += [f"{text}." for text in shift_verdicts(record)[:MAX_VERDICTS]]
     plane.panels = [panel for panel in (planes_panel(record, runs), shifts_panel(record)) if panel]
     plane.tables = [
         _table(tradeoff_rows(record.frontiers), 2, "families-frontiers"),
         _table(tradeoff_rows(record.cells), 2, "families-cells"),
+        _table(shift_rows(record.shifts), 3, "families-shifts"),
     ]
     for section in (scaling, equal, plane):
         section.tables = [table for table in section.tables if table.rows]

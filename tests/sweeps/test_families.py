@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from family_tables import ALL_PAIRS, EFF, FLOPS, OOD, SIZE, Family, table
+from family_tables import ALL_PAIRS, EFF, FLOPS, OOD, PAIRS, SIZE, Family, table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ from sweeps.comparison import compare
 from sweeps.comparison.domains import domains
 from sweeps.comparison.families import FamiliesOptions, families
 from sweeps.comparison.families.equal import _line
-from sweeps.comparison.families.record import Families, Gap, SlopeTest
+from sweeps.comparison.families.record import Families, Gap, Shift, SlopeTest
 from sweeps.comparison.families.tradeoff import slope_at_knee
 from sweeps.diagnostics import FitRefusedError
 from sweeps.efficiency import efficiency
@@ -312,6 +312,99 @@ def test_frontiers_share_a_reference_point() -> None:
     assert all(one.rho is not None and one.slope is not None and one.slope < 0 for one in record.frontiers)
 
 
+TRADED = (1.0, 2**0.5, 2.0, 2 * 2**0.5, 4.0)
+"""Effectiveness losses of the settings on a frontier R = k/E."""
+
+
+def traded(
+    constants: dict[str, float],
+    noise: float = 0.01,
+    shared: float = 0.0,
+    fractions: tuple[float, ...] = (1.0,),
+    apart: bool = False,
+    seeds: int = 3,
+) -> pd.DataFrame:
+    """Runs on R = k/E of every family: at the knee (E = 2) ρ* is k/4 and the slope −k/4.
+
+    ``shared``: noise that the runs of one setting and seed have in common; ``apart``: no seed is shared.
+    """
+    random = np.random.default_rng(4)
+    common = shared * random.normal(size=(len(fractions), len(TRADED), seeds, 2))
+    rows = [
+        {
+            "run": f"{family}-{frac}-{setting}-{seed}",
+            "model": "m",
+            "model_family": family,
+            "frac": frac,
+            "strategy": f"setting-{setting}",
+            "seed": seed + (100 * order if apart else 0),
+            SIZE: 1e6,
+            PAIRS: frac * ALL_PAIRS,
+            EFF: eff * np.exp(common[place, setting, seed, 0] + noise * random.normal()),
+            OOD: constant / eff * np.exp(common[place, setting, seed, 1] + noise * random.normal()),
+            "eval/negatives": 256,
+        }
+        for order, (family, constant) in enumerate(constants.items())
+        for place, frac in enumerate(fractions)
+        for setting, eff in enumerate(TRADED)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def shift(record: Families, quantity: str, **where: Any) -> Shift:
+    (found,) = [one for one in record.shifts if (one.quantity, one.where) == (quantity, where)]
+    return found
+
+
+def test_planted_shifts_of_the_trade_off_are_found() -> None:
+    record = compared(traded({"dual-encoder": 4.0, "multi-vector": 6.0}))
+    for quantity, first, second in (("rho", 1.0, 1.5), ("slope", -1.0, -1.5)):
+        found = shift(record, quantity)
+        assert found.first_value == pytest.approx(first, rel=0.05)
+        assert found.second_value == pytest.approx(second, rel=0.05)
+        assert found.interval is not None
+        assert found.interval[0] < second - first < found.interval[1]
+        assert found.differs
+        assert (found.method, found.draws) == ("paired", QUICK.bootstrap)
+    exact = compared(traded({"dual-encoder": 4.0, "multi-vector": 6.0}, noise=0.0, seeds=1))
+    assert shift(exact, "slope").difference == pytest.approx(-0.5)
+    assert shift(exact, "rho").difference == pytest.approx(0.5)
+    assert (shift(exact, "rho").method, shift(exact, "rho").p) == ("none", None)
+
+
+def test_equal_trade_offs_are_not_told_apart() -> None:
+    record = compared(traded({"dual-encoder": 4.0, "multi-vector": 4.0, "sparse": 4.0}))
+    assert [one.differs for one in record.shifts if not one.where] == [False] * 6
+    for one in record.shifts:
+        assert one.p_holm is not None
+        assert one.p is not None
+        assert one.p_holm >= one.p
+
+
+def test_what_a_seed_does_to_both_families_cancels() -> None:
+    constants = {"dual-encoder": 4.0, "multi-vector": 4.2}
+    widths = []
+    for apart in (False, True):
+        found = shift(compared(traded(constants, noise=0.001, shared=0.03, apart=apart)), "rho")
+        assert found.interval is not None
+        widths.append(found.interval[1] - found.interval[0])
+        assert found.method == ("independent" if apart else "paired")
+        assert bool(found.differs) is not apart
+    assert widths[0] < widths[1] / 4
+
+
+def test_a_shift_in_one_cell_is_one_of_that_cell() -> None:
+    both = {"dual-encoder": 4.0, "multi-vector": 4.0}
+    runs = traded(both, fractions=(0.1, 1.0))
+    large = (runs["frac"] == 1.0) & (runs["model_family"] == "multi-vector")
+    runs.loc[large, OOD] *= 1.5
+    record = compared(runs)
+    assert shift(record, "slope", model="m", frac=0.1).differs is False
+    assert shift(record, "slope", model="m", frac=1.0).differs
+    assert Families.from_json(json.loads(json.dumps(record.to_json()))).shifts == record.shifts
+
+
 def test_different_numbers_of_queries_are_named() -> None:
     runs = table([DUAL, MULTI], seeds=1)
     runs["eval/queries"] = np.where(runs["model_family"].isna(), 1000, 200)
@@ -342,6 +435,7 @@ def test_command_writes_a_record_that_reads_back(tmp_path: Path, capsys: pytest.
     assert record.source is not None
     text = capsys.readouterr().out
     assert "β of eff/contrastive_entropy (standard, data-no-floor) is larger in multi-vector" in text
+    assert "ρ* over all runs is not told apart in dual-encoder and multi-vector" in text
     assert {SIZE, FLOPS} <= set(pd.read_csv(tmp_path / "t.csv"))
 
 

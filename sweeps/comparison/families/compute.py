@@ -13,6 +13,7 @@ from sweeps.comparison.cells import without_seed
 from sweeps.comparison.families import equal as equality
 from sweeps.comparison.families import exponents as slopes
 from sweeps.comparison.families.record import Counted, Families, Gap, Law, SlopeTest, Tradeoff
+from sweeps.comparison.families.shift import shifts
 from sweeps.comparison.families.tradeoff import MIN_CONFIGURATIONS, tradeoffs
 from sweeps.diagnostics import Diagnostic, diagnose, require_columns
 from sweeps.fitting.agreement import ONE_VALUE, refuse_mixtures
@@ -78,7 +79,8 @@ def families(
         if progress is not None:
             progress(done + 1, len(todo))
     gaps = equality.corrected(gaps, level)
-    reference, frontiers, cells = _frontiers(rows, options)
+    by = tuple(name for name in ("model", "frac") if name in rows and not is_blank(rows[name]).any())
+    reference, frontiers, cells = _frontiers(rows, by, options)
     warnings = [*(one.finding for one in left), *without_seed(rows), *_sampled(rows), *_seeds(gaps), *said]
     return Families(
         families={name: _counted(rows[rows[FAMILY] == name]) for name in names},
@@ -93,6 +95,7 @@ def families(
         reference=reference,
         frontiers=frontiers,
         cells=cells,
+        shifts=shifts(rows, options.metrics, by, options.fit),
         warnings=list({(item.code, item.message): item for item in warnings}.values()),
     )
 
@@ -141,13 +144,12 @@ def _counted(part: pd.DataFrame) -> Counted:
 
 
 def _frontiers(
-    rows: pd.DataFrame, options: FamiliesOptions
+    rows: pd.DataFrame, by: tuple[str, ...], options: FamiliesOptions
 ) -> tuple[list[float], list[Tradeoff], list[Tradeoff]]:
     metrics, seed, level = options.metrics, options.fit.seed, options.fit.level
     reference, each = tradeoffs(rows, metrics, (FAMILY,), seed, level)
     order = in_order(rows)
     each.sort(key=lambda one: order.index(one.family))
-    by = tuple(name for name in ("model", "frac") if name in rows and not is_blank(rows[name]).any())
     cells = tradeoffs(rows, metrics, (FAMILY, *by), seed, level)[1] if by else []
     return reference, each, [cell for cell in cells if cell.n_configs >= MIN_CONFIGURATIONS]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sweeps.comparison.families.record import Families, Gap, Slope, SlopeTest, Tradeoff
+from sweeps.comparison.families.record import RHO, Families, Gap, Shift, Slope, SlopeTest, Tradeoff
 from sweeps.fitting.present import aligned, describe_warnings, number
 
 Rows = list[list[str]]
@@ -119,19 +120,58 @@ def tradeoff_rows(found: Sequence[Tradeoff]) -> Rows:
         ["family", "at", "configurations", "non-dominated", "knee", "ρ*", "slope at the knee", "hypervolume"]
     ]
     for one in found:
-        where = ", ".join(
-            str(value) if isinstance(value, str) else f"{key} {value:g}" for key, value in one.where.items()
-        )
         rho = "" if one.rho is None else f"{one.rho:.3f} {ends(one.rho_interval)}".rstrip()
         slope = "" if one.slope is None else f"{one.slope:.2f} {ends(one.slope_interval)}".rstrip()
         area = f"{one.hypervolume:.3f} {ends(one.hypervolume_interval, '{:.4g}')}".rstrip()
         rows.append(
             [
-                *(one.family, where or "all runs", str(one.n_configs), str(one.n_non_dominated)),
+                *(one.family, cell(one.where), str(one.n_configs), str(one.n_non_dominated)),
                 *(f"{one.knee} ({one.x:.3f}, {one.y:.3f})", rho, slope, area),
             ]
         )
     return rows
+
+
+def shift_rows(found: Sequence[Shift]) -> Rows:
+    """Differences of trade-offs."""
+    rows = [["at", "quantity", "families", "first", "second", "difference", "interval", "p", "draws"]]
+    for one in found:
+        p = "" if one.p_holm is None else f"{one.p_holm:.3f}{'*' if one.differs else ''}"
+        rows.append(
+            [
+                *(cell(one.where), quantity(one), f"{one.second} − {one.first}"),
+                *(f"{one.first_value:.3f}", f"{one.second_value:.3f}", f"{one.difference:+.3f}"),
+                *(ends(one.interval, "{:+.3f}"), p, one.method),
+            ]
+        )
+    return rows
+
+
+def quantity(shift: Shift) -> str:
+    """``ρ*`` or ``slope at the knee``."""
+    return "ρ*" if shift.quantity == RHO else "slope at the knee"
+
+
+def cell(where: dict[str, Any]) -> str:
+    """``bert-mini, frac 0.5``, or ``all runs``."""
+    parts = (str(value) if isinstance(value, str) else f"{key} {value:g}" for key, value in where.items())
+    return ", ".join(parts) or "all runs"
+
+
+def shift_verdicts(record: Families) -> list[str]:
+    """One sentence for every pair of families whose trade-offs over all runs were tested."""
+    said = []
+    for one in record.shifts:
+        if one.differs is None or one.where:
+            continue
+        apart = f"{one.difference:+.3f} {ends(one.interval, '{:+.3f}')}, p = {one.p_holm:.2g}"
+        if one.differs:
+            more, less = (one.second, one.first) if one.difference > 0 else (one.first, one.second)
+            found = f"is larger in {more} than in {less}"
+        else:
+            found = f"is not told apart in {one.first} and {one.second}"
+        said.append(f"{quantity(one)} over all runs {found}: {one.second} less {one.first} {apart}")
+    return said
 
 
 def verdicts(record: Families) -> list[str]:
@@ -170,8 +210,9 @@ def describe(record: Families) -> list[str]:
             tradeoff_rows(record.frontiers),
             2,
         ),
+        ("trade-offs (seed noise drawn anew; p by Holm's method, * differs)", shift_rows(record.shifts), 3),
     )
     for title, rows, left in parts:
         if len(rows) > 1:
             lines += [f"{title}:", *aligned(rows, left=left)]
-    return lines + verdicts(record) + describe_warnings(record.warnings)
+    return lines + verdicts(record) + shift_verdicts(record) + describe_warnings(record.warnings)

@@ -9,6 +9,9 @@ from sweeps.table.runs import Source
 
 Ends = tuple[float, float]
 
+RHO, SLOPE = "rho", "slope"
+"""What of a trade-off is compared, see :class:`Shift`."""
+
 
 @dataclass(frozen=True)
 class Slope(Record):
@@ -136,6 +139,34 @@ class Tradeoff(Record):
 
 
 @dataclass(frozen=True)
+class Shift(Record):
+    """Two families' trade-offs, over all runs or in one cell."""
+
+    where: dict[str, Any]
+    """Model and fraction of a cell; empty over all runs."""
+    quantity: str
+    """``rho``: ρ* = R*/E*. ``slope``: dR/dE of the frontier at its knee."""
+    first: str
+    second: str
+    """Families."""
+    first_value: float
+    second_value: float
+    difference: float
+    """Second less first."""
+    interval: Ends | None
+    p: float | None
+    """Two-sided, of no difference; ``None`` without seeds, or where too few draws define the quantity."""
+    p_holm: float | None
+    """Corrected over the pairs of families, in cells over all cells as well."""
+    draws: int
+    """Of seed noise, as far as they define the quantity in both families."""
+    method: str
+    """``paired``: deviations of the same runs are drawn in both families; ``independent``; ``none``."""
+    differs: bool | None
+    """Whether p_holm is below 1 − level."""
+
+
+@dataclass(frozen=True)
 class Counted(Record):
     """What one family was run at."""
 
@@ -169,6 +200,8 @@ class Families(Record):
     """One a family."""
     cells: list[Tradeoff]
     """One a family, model and fraction with three configurations or more."""
+    shifts: list[Shift]
+    """Where the trade-off shifts from family to family: over all runs, then in cells."""
     warnings: list[Diagnostic]
     source: Source | None = field(default=None, metadata=OPTIONAL)
 

@@ -84,14 +84,15 @@ def _slopes(
     return found, (float(low), float(high))
 
 
-def slope_at_knee(points: Floats, signs: Floats) -> float | None:
+def slope_at_knee(points: Floats, signs: Floats, best: int | None = None) -> float | None:
     """dy/dx of a frontier at its knee, for points [n, 2] in their own units.
 
     Between the knee's neighbours on the frontier, or to its one neighbour at an end; ``None`` where the
-    frontier is a single point. ``signs`` is −1 for a metric of which more is better.
+    frontier is a single point. ``signs`` is −1 for a metric of which more is better; ``best``: the knee's
+    place among the points, where it is known.
     """
     minimised = points * signs
-    best = knee(minimised)
+    best = knee(minimised) if best is None else best
     front = np.unique(points[non_dominated(minimised)], axis=0)
     if len(front) < 2:
         return None
