@@ -64,7 +64,6 @@ def test_every_family_is_varied_and_probed(small: Compose, family: str) -> None:
     for kind in ("literal", "repetition"):
         assert 0 <= result[f"bias/{kind}/preference"] <= 1
     planned = workload(config, read_contents(config)).evaluation_flops
-    print(planned, result["cost/eval_flops"], planned / result["cost/eval_flops"])
     assert 0.5 < planned / result["cost/eval_flops"] < 2
 
 
