@@ -13,13 +13,10 @@ from scipy import stats
 
 from retrieval.config.attack import FIRST
 from sweeps.fitting.configurations import label_order
+from sweeps.robustness.transfer import CELL
 from sweeps.table.cells import numbers, texts_of
-from sweeps.table.families import FAMILY
 
 Floats = NDArray[np.float64]
-
-CELL = ("data", FAMILY, "model", "frac")
-"""Columns in which runs agree whose curves stand beside each other."""
 
 _COLUMN = re.compile(r"adv/(?:(?P<attack>[^/]+)/)?curve/top10_rate@(?P<budget>\d+)")
 

@@ -22,7 +22,7 @@ from retrieval.search.loading import load_retriever
 from sweeps.launch.facts import facts
 from tests.checkpoints import checkpoint_folder
 from tests.end_to_end.conftest import Compose
-from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights, without_cost
+from tests.end_to_end.test_run import directory_of, terminated_at, weights, without_cost
 
 SHORT = ("eval=none", "train.steps=2", "train.precision=32")
 TEXTS = ["w1 w2 w3", "w7", "w4 w5 w6 w4 w9 w8 w2"]
@@ -98,16 +98,12 @@ def test_decoders_are_trained_resumed_to_the_bit_attacked_and_exported(
     adapter: tuple[str, ...],
     small: Compose,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = (*start_of(name, saved, tmp_path), *adapter, *ATTACK, "train.steps=4", "train.precision=32")
     options = (*options, "model.dropout=0.1", "model.lora.dropout=0.1" if adapter else "trainer.log_every=3")
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     expected = run_cell(whole)
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, 3)
-        with pytest.raises(SystemExit):
-            run_cell(parted)
+    terminated_at(parted, 3)
     result = run_cell(parted)
     assert without_cost(result) == without_cost(expected)
     wanted, found = weights(directory_of(whole)), weights(directory_of(parted))

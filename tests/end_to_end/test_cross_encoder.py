@@ -33,7 +33,7 @@ from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import SMALL, Compose, composed
 from tests.end_to_end.test_backbones import start_of, trained
-from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights, without_cost
+from tests.end_to_end.test_run import directory_of, terminated_at, weights, without_cost
 
 FAMILY = ("model.family=cross-encoder", "eval.pair_queries=6", "eval.rerank_depth=20", "trainer.threads=1")
 SHORT = ("data.max_query_length=10", "data.max_passage_length=20")
@@ -219,7 +219,7 @@ def _data() -> list[str]:
     ],
 )
 def test_adapters_are_trained_resumed_to_the_bit_and_exported(
-    name: str, saved: bool, small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, saved: bool, small: Compose, tmp_path: Path
 ) -> None:
     lora = ("model.adapter=lora", "model.lora.rank=4", "train.steps=4", "train.precision=32", "eval=none")
     if name == "bert":  # the pooler has such a layer, too
@@ -227,10 +227,7 @@ def test_adapters_are_trained_resumed_to_the_bit_and_exported(
     options = (*start_of(name, saved, tmp_path), *SHORT, *FAMILY, *lora)
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     expected = run_cell(whole)
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, 3)
-        with pytest.raises(SystemExit):
-            run_cell(parted)
+    terminated_at(parted, 3)
     assert without_cost(run_cell(parted)) == without_cost(expected)
     wanted, found = weights(directory_of(whole)), weights(directory_of(parted))
     assert all(torch.equal(value, found[each]) for each, value in wanted.items())

@@ -14,7 +14,7 @@ from sweeps.launch.facts import facts
 from tests.checkpoints import ARCHITECTURES, KINDS, folder_of_kind
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.test_degenerate import collection, knowing
-from tests.end_to_end.test_run import _raise_signal_at, without_cost
+from tests.end_to_end.test_run import terminated_at, without_cost
 
 FAST = {
     ("t5", "prompts"),
@@ -31,15 +31,12 @@ MATRIX = [
 
 @pytest.mark.parametrize(("name", "kind"), MATRIX)
 def test_a_run_resumes_and_its_export_is_measured_as_it_was(
-    name: str, kind: str, small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, small: Compose, tmp_path: Path
 ) -> None:
     folder = folder_of_kind(name, kind, tmp_path)
     options = (f"model.pretrained={folder}", "train.steps=4", "train.precision=32")
     config = small("model.init=pretrained", *options)
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, 2)
-        with pytest.raises(SystemExit):
-            run_cell(config)
+    terminated_at(config, 2)
     result = run_cell(config)
     whole = run_cell(small("model.init=pretrained", *options, f"runs={tmp_path / 'whole'}"))
     assert without_cost(result) == without_cost(whole)

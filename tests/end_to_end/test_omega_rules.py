@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from retrieval.data import sources
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
 from tests.end_to_end.conftest import SMALL, Compose, composed
-from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
+from tests.end_to_end.test_run import directory_of, terminated_at, weights
 
 PARETO = ("strategy=pareto", "eval=none")
 
@@ -93,11 +92,7 @@ def test_a_run_stopped_at_any_step_resumes_to_the_same_bits(
     options = (*PARETO, *RULES[rule], "model.dropout=0.1", "trainer.log_every=1")
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     expected = run_cell(whole)
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, step)
-        with pytest.raises(SystemExit) as stopped:
-            run_cell(parted)
-    assert stopped.value.code == 128 + signal.SIGTERM
+    terminated_at(parted, step)
     found = run_cell(parted)
     assert same_weights(whole, parted)
     timed = ("cost/", "data/", "warnings")

@@ -121,11 +121,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     options = (*f"strategy={strategy}".split(), "model.dropout=0.1", "eval=none")
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     run_cell(whole)
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, step)
-        with pytest.raises(SystemExit) as stopped:
-            run_cell(parted)
-    assert stopped.value.code == 128 + signal.SIGTERM
+    terminated_at(parted, step)
     assert directory_of(parted).state() == "stopped"
     run_cell(parted)
     expected, found = weights(directory_of(whole)), weights(directory_of(parted))
@@ -138,7 +134,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     ]
 
 
-def _raise_signal_at(patch: pytest.MonkeyPatch, step: int) -> None:
+def terminated_at(config: Any, step: int) -> None:
+    """Run until SIGTERM comes in a step, which ends the run as a signal does."""
     original = Objective.losses
     seen = iter(range(1, 10**6))
 
@@ -147,7 +144,11 @@ def _raise_signal_at(patch: pytest.MonkeyPatch, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *arguments)
 
-    patch.setattr(Objective, "losses", losses)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objective, "losses", losses)
+        with pytest.raises(SystemExit) as stopped:
+            run_cell(config)
+    assert stopped.value.code == 128 + signal.SIGTERM
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from retrieval.config.validation import validate
 from retrieval.errors import ConfigError
 from retrieval.pipeline import run_cell
 from tests.end_to_end.conftest import Compose, composed
-from tests.end_to_end.test_run import _raise_signal_at, directory_of, weights
+from tests.end_to_end.test_run import directory_of, terminated_at, weights
 
 TWO_STEPS = ("train.steps=2", "trainer.log_every=1", "eval=none")
 BASES, ROBUST, RULES = (choices(StrategyConfig, key) for key in ("base", "robust", "rule"))
@@ -134,11 +133,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     options = (*options, "model.dropout=0.1", "eval=none", "train.steps=8")
     whole, parted = small(*options), small(*options, f"runs={tmp_path / 'parted'}")
     expected_result = run_cell(whole)
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, 6)
-        with pytest.raises(SystemExit) as stopped:
-            run_cell(parted)
-    assert stopped.value.code == 128 + signal.SIGTERM
+    terminated_at(parted, 6)
     result = run_cell(parted)
     expected, found = weights(directory_of(whole)), weights(directory_of(parted))
     assert expected.keys() == found.keys()

@@ -82,16 +82,11 @@ def test_a_server_gets_group_tags_type_metrics_omega_and_result(
     assert_no_key_below(tmp_path)
 
 
-def test_a_resume_goes_on_in_the_same_wandb_run(
-    small: Compose, tmp_path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.end_to_end.test_run import _raise_signal_at
+def test_a_resume_goes_on_in_the_same_wandb_run(small: Compose, tmp_path: Path, server: StubServer) -> None:
+    from tests.end_to_end.test_run import terminated_at
 
     config = small(*QUICK, "eval=none", "train.steps=8")
-    with monkeypatch.context() as patch:
-        _raise_signal_at(patch, 5)
-        with pytest.raises(SystemExit):
-            run_cell(config)
+    terminated_at(config, 5)
     run_cell(config)
     assert len({upsert["name"] for upsert in server.upserts if upsert.get("name")}) == 1
     assert {row["step"] for row in server.history if "train/loss" in row} == {2, 4, 6, 8}
@@ -180,9 +175,7 @@ def test_an_unreachable_server_does_not_stop_a_run(
     assert_no_key_below(tmp_path)
 
 
-def test_make_sync_uploads_offline_runs_once(
-    small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_make_sync_uploads_offline_runs_once(small: Compose, tmp_path: Path) -> None:
     run_cell(small(*QUICK, "eval=none"))
     assert offline_runs(tmp_path)
     with stub_server("well") as server:

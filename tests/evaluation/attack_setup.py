@@ -29,6 +29,8 @@ SYNONYMS = {
     word: [WORDS[(index + step) % len(WORDS)] for step in (1, 7, 31)] for index, word in enumerate(WORDS)
 }
 PASSAGE_LENGTH = 24
+COMMON: dict[str, Any] = {"queries": 3, "targets": 2, "first_rank": 21, "last_rank": 50, "similarity": -1.0}
+"""Keys of attacks other than ``wsra`` on the small pool."""
 EVALUATION = EvalConfig(negatives=40, draws=3, pool=None, max_queries=None)
 
 
@@ -70,7 +72,10 @@ class Setup:
         return WsraConfig(**{**values, **changes})
 
     def attack(self, **changes: Any) -> Measured:
-        attack = AttackEvaluation.load(self.config(**changes))
+        return self.attacked(self.config(**changes))
+
+    def attacked(self, config: AttackConfig) -> Measured:
+        attack = AttackEvaluation.load(config)
         assert attack is not None
         vectors = self.query_vectors, self.passage_vectors
         return attack.run(self.model, self.part, vectors, EVALUATION, progress=False)

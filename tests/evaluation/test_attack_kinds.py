@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.config import AttackConfig
-from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.adversarial.records import Attacked, edited, load_attacked, save_attacked
 from retrieval.evaluation.attacks.typo import TypoConfig, TypoOptions
 from retrieval.evaluation.stitching.options import ParagraphConfig, ParagraphOptions
@@ -22,11 +20,10 @@ from retrieval.evaluation.substitution.search import Rules, WordClimb
 from retrieval.evaluation.substitution.words import Words
 from retrieval.evaluation.suite import Measured
 from retrieval.evaluation.variations.typo import character_edits
-from tests.evaluation.attack_setup import EVALUATION, Setup, make_setup
+from tests.evaluation.attack_setup import COMMON, Setup, make_setup
 from tests.evaluation.attack_setup import WORDS as SHORT
 from tests.evaluation.bag_of_words import BagOfWords
 
-COMMON: dict[str, Any] = {"queries": 3, "targets": 2, "first_rank": 21, "last_rank": 50, "similarity": -1.0}
 TYPO = TypoConfig(
     name="typo", typo=TypoOptions(characters=3, tries=6, candidates=4, accept="score"), **COMMON
 )
@@ -47,13 +44,6 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     return make_setup(tmp_path_factory.mktemp("attack") / "collection", [f"{word}o" for word in SHORT])
 
 
-def attack(setup: Setup, config: AttackConfig) -> Measured:
-    evaluation = AttackEvaluation.load(config)
-    assert evaluation is not None
-    encoded = setup.query_vectors, setup.passage_vectors
-    return evaluation.run(setup.model, setup.part, encoded, EVALUATION, progress=False)
-
-
 def entries(found: Measured) -> list[Attacked]:
     assert found.attacked is not None
     return [entry for entry in found.attacked if isinstance(entry, Attacked)]
@@ -65,7 +55,7 @@ def curve(metrics: dict[str, float], name: str, measure: str) -> list[float]:
 
 
 def test_an_attack_with_typing_errors(setup: Setup) -> None:
-    found = attack(setup, TYPO)
+    found = setup.attacked(TYPO)
     assert found.metrics["adv/typo/success_rate"] > 0.5
     for entry in entries(found):
         assert entry.attack == "typo"
@@ -75,7 +65,7 @@ def test_an_attack_with_typing_errors(setup: Setup) -> None:
 
 
 def test_an_attack_with_sentences(setup: Setup) -> None:
-    found = attack(setup, PARAGRAPH)
+    found = setup.attacked(PARAGRAPH)
     assert found.metrics["adv/paragraph/success_rate"] > 0.5
     for entry in entries(found):
         assert all(edit.old == "" for edit in entry.words)
@@ -84,7 +74,7 @@ def test_an_attack_with_sentences(setup: Setup) -> None:
 
 
 def test_an_attack_with_single_words_of_the_query(setup: Setup) -> None:
-    found = attack(setup, STUFFING)
+    found = setup.attacked(STUFFING)
     queries = dict(zip(setup.part.query_ids(), setup.part.queries(), strict=True))
     put_in = 0
     for entry in entries(found):
@@ -104,7 +94,7 @@ def test_curves_end_at_the_result_and_everything_has_the_name_of_the_attack(
     setup: Setup, config: AttackConfig, budget: int
 ) -> None:
     name = str(config.name)
-    metrics = attack(setup, config).metrics
+    metrics = setup.attacked(config).metrics
     for measure in ("top10_rate", "success_rate", "rank_boost", "queries"):
         found = curve(metrics, name, measure)
         assert len(found) == budget + 1
@@ -120,10 +110,10 @@ def test_curves_end_at_the_result_and_everything_has_the_name_of_the_attack(
 
 @pytest.mark.parametrize("config", [TYPO, PARAGRAPH])
 def test_a_replay_repeats_every_bit(setup: Setup, config: AttackConfig, tmp_path: Path) -> None:
-    found, path = attack(setup, config), tmp_path / "attack.jsonl"
+    found, path = setup.attacked(config), tmp_path / "attack.jsonl"
     save_attacked(found.attacked or [], path)
     assert load_attacked(path) == found.attacked
-    again = attack(setup, TypoConfig(name="none", replay=str(path), **COMMON))
+    again = setup.attacked(TypoConfig(name="none", replay=str(path), **COMMON))
     name = str(config.name)
     skipped = ("curve/", "auc", "random/", f"adv/{name}/queries", "cost/")
     kept = {key: value for key, value in found.metrics.items() if not any(part in key for part in skipped)}
@@ -135,7 +125,7 @@ def test_a_replay_repeats_every_bit(setup: Setup, config: AttackConfig, tmp_path
 
 
 def test_bm25_is_misled_by_sentences_and_not_by_typing_errors(setup: Setup) -> None:
-    typed, stitched = attack(setup, TYPO).metrics, attack(setup, PARAGRAPH).metrics
+    typed, stitched = setup.attacked(TYPO).metrics, setup.attacked(PARAGRAPH).metrics
     # An error makes a word of the query another one; made-up words have no other way up.
     assert typed["bm25/adv/typo/rank_boost"] <= 0
     assert stitched["bm25/adv/paragraph/success_rate"] == 1.0

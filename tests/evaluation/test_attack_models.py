@@ -14,14 +14,19 @@ from retrieval.errors import ConfigError
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.evaluation.attacks.typo import TypoConfig, TypoOptions
 from retrieval.evaluation.stitching.options import ParagraphConfig, ParagraphOptions
-from retrieval.evaluation.suite import Measured
 from retrieval.search.loading import load_retriever
 from retrieval.search.sentence_transformer import SentenceTransformerRetriever, sentence_transformer_retriever
-from tests.evaluation.attack_setup import EVALUATION, PASSAGE_LENGTH, SYNONYMS, WORDS, Setup, make_setup
+from tests.evaluation.attack_setup import (
+    COMMON,
+    EVALUATION,
+    PASSAGE_LENGTH,
+    SYNONYMS,
+    WORDS,
+    Setup,
+    make_setup,
+)
 
 pytestmark = pytest.mark.slow
-
-COMMON: dict[str, Any] = {"queries": 3, "targets": 2, "first_rank": 21, "last_rank": 50, "similarity": -1.0}
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +82,8 @@ def test_other_attacks_ask_less_with_a_surrogate(tmp_path: Path, config: AttackC
     # Words of three letters get no typing error.
     setup = make_setup(tmp_path / "collection", [f"{word}o" for word in WORDS])
     setup.encoder.export(setup.tokenizer, (PASSAGE_LENGTH, PASSAGE_LENGTH), tmp_path / "model")
-    vectors = setup.query_vectors, setup.passage_vectors
-
-    def attacked(own: AttackConfig) -> Measured:
-        evaluation = AttackEvaluation.load(own)
-        assert evaluation is not None
-        return evaluation.run(setup.model, setup.part, vectors, EVALUATION, progress=False)
-
     surrogate = replace(config, surrogate=str(tmp_path / "model"))  # type: ignore[call-arg]
-    white, black = attacked(config), attacked(surrogate)
+    white, black = setup.attacked(config), setup.attacked(surrogate)
     queries = f"adv/{config.name}/queries"
     assert 0 < black.metrics[queries] < white.metrics[queries]
     # The surrogate has the same weights, so that what it puts first helps, too.
