@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ CHANNELS = 128
 """Of the convolution whose kernel is asked for."""
 
 
+def automatic(device: str) -> str:
+    """What ``train.precision=auto`` is on a device of this machine, measured where it never was."""
+    return choose_precision("auto", torch.device(device), Path(".cache"))
+
+
 def facts(threads: int, device: str = "cpu") -> dict[str, Any]:
     """Facts of this machine and how fast it copies and multiplies, measured in about a second.
 
@@ -41,13 +47,13 @@ def facts(threads: int, device: str = "cpu") -> dict[str, Any]:
     ``precision`` (what ``train.precision=auto`` is here), ``gemm_flops`` (FLOP/s of square products in it),
     ``copy_bytes`` (bytes/s read and written), ``torch``, ``platform``, and ``gpu`` where it computes.
     """
-    precision = choose_precision("auto", torch.device(device))
+    precision = automatic(device)
     torch.set_num_threads(threads)
     found: dict[str, Any] = {
         "cpu": cpu_model(),
         "isa": matrix_set(),
         "aten": torch.backends.cpu.get_cpu_capability().lower(),
-        "kernel": kernel(choose_precision("auto", torch.device("cpu"))),
+        "kernel": kernel(automatic("cpu")),
         "cores": available_cores(),
         "threads": threads,
         "precision": precision,

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
 from benchmarks import (
     caching,
     cells,
     encoding,
     late_interaction,
+    machine,
     other_families,
     search,
     training,
     utilisation,
 )
 from benchmarks.contest import OURS, Match
-from retrieval.run.hardware import choose_precision
 
 ENCODING_SHARE = {"tiny": 1, "mini": 5, "small": 20, "medium": 40, "base": 40}
 """What the number of passages is divided by on a CPU."""
@@ -46,7 +44,7 @@ class Options:
     @property
     def best(self) -> str:
         """What ``train.precision=auto`` is on the device."""
-        return choose_precision("auto", torch.device(self.device))
+        return machine.automatic(self.device)
 
     @property
     def precisions(self) -> list[str]:

@@ -47,6 +47,6 @@ class TrainConfig:
     clip: float = knob(1.0, "Greatest norm of the gradient; 0: no clipping.", minimum=0)
     precision: str = knob(
         "auto",
-        "Precision of training; auto: bf16 where the hardware multiplies it fast.",
+        "Precision of training; auto: bf16 where the hardware multiplies it faster.",
         choices=("auto", "32", "bf16"),
     )

@@ -7,6 +7,7 @@ import resource
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from retrieval.config import Config, ModelConfig, TrainerConfig
 from retrieval.config.model import WHOLE
 from retrieval.errors import ConfigError, first_line
-from retrieval.run.processor import bfloat16_is_fast
+from retrieval.run.precision import faster_precision
 
 
 def choose_device(config: TrainerConfig) -> torch.device:
@@ -40,14 +41,17 @@ def choose_device(config: TrainerConfig) -> torch.device:
     return torch.device(kind)
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """``32`` or ``bf16``; ``auto`` takes bf16 where the hardware multiplies it fast."""
+def choose_precision(wanted: str, device: torch.device, cache: Path) -> str:
+    """``32`` or ``bf16``; ``auto`` takes bf16 where the hardware multiplies it faster.
+
+    A processor is measured for that once, see :func:`retrieval.run.precision.faster_precision`.
+    """
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     if device.type == "cpu":
-        return "bf16" if bfloat16_is_fast() else "32"
+        return faster_precision(cache)
     return "32"
 
 
@@ -61,7 +65,7 @@ def chosen(config: Config, device: str | None = None) -> tuple[torch.device, str
         place = torch.device(device) if device else choose_device(config.trainer)
     except RuntimeError as error:
         raise ConfigError(f"--device {device} is not known: {first_line(error)}") from error
-    return place, choose_precision(config.train.precision, place)
+    return place, choose_precision(config.train.precision, place, Path(config.cache))
 
 
 def check_loading(model: ModelConfig, device: torch.device) -> None:

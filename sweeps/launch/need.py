@@ -11,7 +11,8 @@ from typing import cast
 from omegaconf import DictConfig
 
 from retrieval.config import Config
-from retrieval.run.processor import CPUINFO, bfloat16_is_fast, instruction_sets
+from retrieval.run.precision import likely_precision
+from retrieval.run.processor import CPUINFO, instruction_sets
 from retrieval.training.strategy import strategy_of
 from sweeps.launch.calibration import Calibration
 from sweeps.launch.facts import Shape, parameters
@@ -157,7 +158,7 @@ def estimate(
     contents = contents or assumed_contents(config)
     shape, train = Shape.of(config.model, contents.vocabulary), config.train
     on_cores = device is None and not gpu
-    work = workload(config, contents, core_precision(train) if on_cores else "bf16")
+    work = workload(config, contents, core_precision(config) if on_cores else "bf16")
     embedding = contents.vocabulary * shape.hidden
     if on_cores:
         rate = core_rate() * min(BEST_EFFICIENCY, shape.hidden / FULL_RATE_HIDDEN)
@@ -201,11 +202,11 @@ def resident(held: float, weights: int, vectors: float) -> float:
     return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors
 
 
-def core_precision(train: DictConfig, cpuinfo: Path = CPUINFO) -> str:
-    """Precision of a run on this machine's cores, as ``choose_precision`` chooses it."""
-    if train.precision != "auto":
-        return str(train.precision)
-    return "bf16" if bfloat16_is_fast(cpuinfo) else "32"
+def core_precision(config: DictConfig, cpuinfo: Path = CPUINFO) -> str:
+    """Precision of a run on this machine's cores, as ``choose_precision`` chooses it; nothing is measured."""
+    if config.train.precision != "auto":
+        return str(config.train.precision)
+    return likely_precision(Path(config.cache), cpuinfo)
 
 
 def core_rate(cpuinfo: Path = CPUINFO) -> float:

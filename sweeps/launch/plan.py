@@ -21,7 +21,7 @@ from sweeps.launch.cells import Cell
 from sweeps.launch.compose import Composed
 from sweeps.launch.facts import facts, parameters
 from sweeps.launch.gpus import Sharing
-from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, estimate
+from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, core_precision, estimate
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate, calibrate_gpu
 from sweeps.launch.sweep import Options, make_cells
@@ -135,7 +135,7 @@ def plan_sweep(
     place = f"this machine, {len(gpus)} GPUs" if gpus else f"this machine, {available_cores()} CPU cores"
     return SweepPlan(
         target=place if device is None else f"{count} × {device.name}",
-        assumptions=_assumptions(device, calibration, contents, with_data),
+        assumptions=_assumptions(device, calibration, contents, with_data, None if gpus else cells[0].config),
         slots=schedule.capacity,
         cells=[
             _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
@@ -242,8 +242,12 @@ def _assumptions(
     calibration: Calibration | None,
     contents: dict[str, Contents],
     with_data: bool,
+    on_cores: DictConfig | None,
 ) -> list[str]:
     said = []
+    if device is None and on_cores is not None:
+        how = "the faster here" if on_cores.train.precision == "auto" else "as configured"
+        said.append(f"precision {core_precision(on_cores)}, {how}")
     if device is not None:
         said.append(
             f"{device.name}: {device.peak:.3g} bf16 FLOP/s at {ASSUMED_MFU:.0%} MFU (less below a width of "

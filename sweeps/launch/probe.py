@@ -80,7 +80,7 @@ class _Busy(Exception):
     """Others use the machine."""
 
 
-def _found_once(config: DictConfig, measured: Callable[[str], Calibration], gpu: bool) -> Calibration:
+def _found_once(config: DictConfig, measured: Callable[[DictConfig], Calibration], gpu: bool) -> Calibration:
     quiet()
     found = known_calibration(config, gpu)
     if found is not None:
@@ -88,7 +88,7 @@ def _found_once(config: DictConfig, measured: Callable[[str], Calibration], gpu:
     made: list[Calibration] = []
 
     def build(into: Path) -> None:
-        made.append(measured(str(config.train.precision)))
+        made.append(measured(config))
         if not gpu and any(point.exponent is None for point in made[0].points):
             raise _Busy
         write_calibration(made[0], into)
@@ -98,8 +98,8 @@ def _found_once(config: DictConfig, measured: Callable[[str], Calibration], gpu:
     return known_calibration(config, gpu) or made[0]
 
 
-def _measure_cores(precision: str) -> Calibration:
-    chosen = hardware.choose_precision(precision, torch.device("cpu"))
+def _measure_cores(config: DictConfig) -> Calibration:
+    chosen = _precision(config, torch.device("cpu"))
     threads = torch.get_num_threads()
     psutil.cpu_percent()
     time.sleep(LOOK_SECONDS)
@@ -110,11 +110,15 @@ def _measure_cores(precision: str) -> Calibration:
         torch.set_num_threads(threads)
 
 
-def _measure_gpu(precision: str) -> Calibration:
+def _measure_gpu(config: DictConfig) -> Calibration:
     device = torch.device("cuda", 0)
-    chosen = hardware.choose_precision(precision, device)
+    chosen = _precision(config, device)
     points = [_probe_gpu(hidden, chosen, device) for hidden in calibration.WIDTHS]
     return Calibration(points, torch.cuda.get_device_properties(device).total_memory)
+
+
+def _precision(config: DictConfig, device: torch.device) -> str:
+    return hardware.choose_precision(str(config.train.precision), device, Path(config.cache))
 
 
 def _probe(hidden: int, precision: str, threads: int) -> Point:

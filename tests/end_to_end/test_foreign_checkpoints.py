@@ -56,7 +56,7 @@ def test_a_run_resumes_and_its_export_is_measured_as_it_was(
 def test_models_of_others_are_measured_in_fp32_unless_another_precision_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.run.hardware.bfloat16_is_fast", lambda: True)
+    monkeypatch.setattr("retrieval.run.hardware.faster_precision", lambda cache: "bf16")
     model = str(knowing(tmp_path / "bert"))
     folder = collection(tmp_path / "texts", test=[(f"q{n}", f"p{n}") for n in range(10)])
     found = {}

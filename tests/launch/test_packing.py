@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from retrieval import config as schema
 from retrieval.data.sources.synthetic import SyntheticConfig
+from retrieval.run.precision import faster_precision
 from retrieval.training import memory
 from sweeps.launch import facts
 from sweeps.launch.compose import compose_command
@@ -198,12 +199,14 @@ def test_core_rate_by_instruction_set(tmp_path: Path, monkeypatch: pytest.Monkey
     info.write_text("flags\t\t: sse avx2 avx512f amx_bf16\n")
     assert core_rate(info) == 2e11
     assert core_rate(tmp_path / "absent") == 4e10
-    auto = OmegaConf.structured(schema.TrainConfig())
-    assert core_precision(auto, info) == "bf16"
-    assert core_precision(auto, tmp_path / "absent") == "32"
-    monkeypatch.setenv(
-        "ONEDNN_MAX_CPU_ISA", "avx2"
-    )  # oneDNN would emulate bfloat16: steps take ten times as long
-    assert core_precision(auto, info) == "32"
-    auto.precision = "bf16"
-    assert core_precision(auto, tmp_path / "absent") == "bf16"
+    config = OmegaConf.create({"train": {"precision": "auto"}, "cache": str(tmp_path)})
+    assert core_precision(config, tmp_path / "absent") == "32"
+    assert core_precision(config, info) == "bf16"
+    monkeypatch.setattr("retrieval.run.precision.measure", lambda: {"32": 1.0, "bf16": 2.0})
+    assert faster_precision(tmp_path, info) == "32"
+    assert core_precision(config, info) == "32"
+    # oneDNN would emulate bfloat16: steps take ten times as long
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    assert core_precision(config, info) == "32"
+    config.train.precision = "bf16"
+    assert core_precision(config, tmp_path / "absent") == "bf16"
