@@ -5,7 +5,7 @@ Modules are imported to build the command line, so they import numerics and plot
 
 COMMANDS = (
     *("study", "plan", "status", "retry", "rerun", "clean", "export", "collect"),
-    *("fit", "frontier", "mixture", "efficiency", "compare", "families", "domains"),
+    *("fit", "frontier", "mixture", "efficiency", "compare", "families", "domains", "alignment"),
     *("robustness", "transfer"),
     *("report", "dashboard", "sensitivity", "allocate"),
 )

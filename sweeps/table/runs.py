@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retrieval.run.files import read_metrics
 from sweeps.diagnostics import TableError, require_columns
 from sweeps.records import OPTIONAL, Record
 from sweeps.table import READERS, run_names
 from sweeps.table.cells import is_blank, numbers, texts_of
 from sweeps.table.families import FAMILY, column_of, with_families
 from sweeps.table.files import cell
+from sweeps.table.traces import columns
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Collected:
     """Finished runs and, by name, the others."""
 
     frame: pd.DataFrame
-    """One row a run, ordered by run name; columns are the keys of ``result.json``."""
+    """One row a run, ordered by run name; columns are the keys of ``result.json`` and
+    ``trace/…``."""
     skipped: list[Skipped] = field(default_factory=list)
 
     @property
@@ -84,7 +87,8 @@ def _read_run(folder: Path) -> dict[str, Any] | Skipped | None:
         return Skipped(folder.name, "unreadable", f"result.json: {_short(error)}")
     if not isinstance(result, dict):
         return Skipped(folder.name, "unreadable", "result.json: not an object")
-    return {"run": folder.name, **result}
+    # A result that was taken up from a table has no log, and its columns with it.
+    return {"run": folder.name, **columns(read_metrics(folder / "metrics.jsonl")), **result}
 
 
 def _short(error: BaseException) -> str:
@@ -160,7 +164,7 @@ def ood_domains(runs: pd.DataFrame, metric: str) -> list[str]:
     return [part[1] for part in parts if len(part) == 3 and (part[0], part[2]) == ("ood", metric)]
 
 
-_NUMBERS, _LEFT_ASIDE = "{:.10g}", ("cost/", "warnings")
+_NUMBERS, _LEFT_ASIDE = "{:.10g}", ("cost/", "trace/", "warnings")
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class Source(Record):
 
 
 def digest(table: pd.DataFrame) -> str:
-    """Fingerprint of a table's runs: all that a row says but for what it cost."""
+    """Fingerprint of a table's runs: all that a row says but for costs and traces."""
     columns = sorted(name for name in map(str, table.columns) if not name.startswith(_LEFT_ASIDE))
     rows = sorted(
         ";".join(

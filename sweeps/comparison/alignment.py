@@ -1,0 +1,195 @@
+"""Do training losses and dev metrics stand for test metrics? (arXiv 2505.24279, next check 2.)
+
+A proxy is good for a choice if it ranks what is chosen among as the test metric does. So it is judged within
+cells, where runs differ in strategy and ω alone: by its rank correlation with the test metric, and by what is
+lost when the run with the best proxy is taken. Across cells a proxy that only follows N and D looks good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from retrieval.errors import DataError
+from sweeps.comparison.cells import fixed_omegas
+from sweeps.diagnostics import Diagnostic
+from sweeps.fitting.agreement import refuse_mixtures
+from sweeps.fitting.configurations import label_runs, labelled_only
+from sweeps.fitting.present import aligned, describe_warnings, number
+from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
+from sweeps.records import OPTIONAL, Record
+from sweeps.table.cells import numbers, seeds_of
+from sweeps.table.families import FAMILY, FIRST_STAGE
+from sweeps.table.runs import Source
+from sweeps.table.traces import PREFIX
+
+TRAINING, VALIDATION = "training loss", "dev metric"
+BOTH = "mean of both"
+
+PROXIES: dict[str, dict[str, tuple[str, ...]]] = {
+    TRAINING: {
+        EFFECTIVENESS: (f"{PREFIX}loss_eff",),
+        ROBUSTNESS: (f"{PREFIX}loss_rob",),
+        BOTH: (f"{PREFIX}loss_eff", f"{PREFIX}loss_rob"),
+    },
+    VALIDATION: {EFFECTIVENESS: DEV[:1], ROBUSTNESS: DEV[1:], BOTH: DEV},
+}
+"""Proxy -> target -> the columns whose mean it is."""
+
+TARGETS = {EFFECTIVENESS: (EFFECTIVENESS,), ROBUSTNESS: (ROBUSTNESS,), BOTH: (EFFECTIVENESS, ROBUSTNESS)}
+
+LEAST_LABELS = 3
+"""Strategies of a cell that a rank correlation within it needs."""
+
+
+@dataclass(frozen=True)
+class Interval(Record):
+    """A mean over cells, with its t interval; no ends with fewer than two."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    cells: int
+
+
+@dataclass(frozen=True)
+class Aligned(Record):
+    """How well a proxy stands for a test metric."""
+
+    proxy: str
+    target: str
+    across: float
+    """Spearman's rank correlation over all configurations."""
+    configurations: int
+    within: Interval
+    """The same among the strategies of a cell, mean over cells and seeds."""
+    regret: Interval
+    """Test metric of the strategy with the lowest proxy, less that of the best one of the cell, in nats."""
+
+
+@dataclass(frozen=True)
+class Alignment(Record):
+    """``alignment.json``."""
+
+    command: ClassVar[str] = "alignment"
+    level: float
+    labels: list[str]
+    """What the choice within a cell was among."""
+    rows: list[Aligned]
+    source: Source | None = None
+    warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
+
+
+def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> Alignment:
+    """Judge training losses and dev metrics as proxies of test metrics.
+
+    Args:
+        runs: Rows with the columns of ``result.json`` and ``trace/…``; in nats, so lower is better.
+        level: Of the intervals over cells.
+        every: Choose among all strategies; otherwise among the fixed ω and ``standard``, where the data of a
+            run do not change with the strategy.
+
+    Raises:
+        DataError: No cell has three strategies with a proxy and its target.
+    """
+    refuse_mixtures(runs, EFFECTIVENESS, several_strategies=True, columns=(FAMILY, FIRST_STAGE))
+    labelled, unknown = labelled_only(label_runs(runs))
+    if not every:
+        labelled = labelled[labelled["label"].isin(list(fixed_omegas(labelled)))]
+    rows = [
+        judged
+        for proxy, by_target in PROXIES.items()
+        for target, columns in by_target.items()
+        if (judged := _judge(labelled, proxy, target, columns, level)) is not None
+    ]
+    if not rows:
+        raise DataError(
+            f"no cell has {LEAST_LABELS} strategies with training losses or dev metrics beside test metrics; "
+            "run several fixed ω at one model and data.frac, or give --every-strategy"
+        )
+    labels = sorted(set(labelled["label"].astype(str)))
+    return Alignment(level, labels, rows, warnings=[one.finding for one in unknown] or None)
+
+
+def _judge(
+    labelled: pd.DataFrame, proxy: str, target: str, columns: Sequence[str], level: float
+) -> Aligned | None:
+    needed = {*columns, *TARGETS[target]}
+    if not needed <= set(labelled):
+        return None
+    table = pd.DataFrame(
+        {
+            "cell": [str(name) for name in zip(*(labelled[key] for key in _places(labelled)), strict=True)],
+            "label": labelled["label"].astype(str),
+            "seed": seeds_of(labelled).astype(str),
+            "proxy": np.mean([numbers(labelled[name]) for name in columns], axis=0),
+            "target": np.mean([numbers(labelled[name]) for name in TARGETS[target]], axis=0),
+        }
+    ).dropna()
+    within, regret = [], []
+    for _, cell in table.groupby("cell"):
+        found = list(_choices(cell))
+        if found:
+            ranks, lost = zip(*found, strict=True)
+            within.append(float(np.mean(ranks)))
+            regret.append(float(np.mean(lost)))
+    if not within:
+        return None
+    means = table.groupby(["cell", "label"])[["proxy", "target"]].mean()
+    across = float(stats.spearmanr(means["proxy"], means["target"]).statistic)
+    inside = _interval(within, level)
+    if inside.low is not None and inside.high is not None:  # no rank correlation is beyond -1 and 1
+        inside = replace(inside, low=max(inside.low, -1.0), high=min(inside.high, 1.0))
+    return Aligned(proxy, target, across, len(means), inside, _interval(regret, level))
+
+
+def _choices(cell: pd.DataFrame) -> Iterator[tuple[float, float]]:
+    """Of each seed of a cell: rank correlation, and what the choice by the proxy loses.
+
+    The best label is that of the mean over seeds, so that a seed's luck is no regret.
+    """
+    best = cell.groupby("label")["target"].mean().idxmin()
+    for _, part in cell.groupby("seed"):
+        own = part.groupby("label")[["proxy", "target"]].mean()
+        if len(own) < LEAST_LABELS or best not in own.index:
+            continue
+        proxy, target = own["proxy"].to_numpy(np.float64), own["target"].to_numpy(np.float64)
+        if np.ptp(proxy) > 0:
+            lost = target[proxy.argmin()] - target[list(own.index).index(best)]
+            yield float(stats.spearmanr(proxy, target).statistic), float(lost)
+
+
+def _places(labelled: pd.DataFrame) -> list[str]:
+    return [name for name in (FAMILY, "model", "data", "frac") if name in labelled]
+
+
+def _interval(values: Sequence[float], level: float) -> Interval:
+    found = np.array(values)
+    mean, n = float(found.mean()), len(found)
+    if n < 2:
+        return Interval(mean, None, None, n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * found.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def describe(found: Alignment) -> list[str]:
+    """Lines for the terminal."""
+    rows = [["proxy", "of", "across", "within cells", "regret"]]
+    for row in found.rows:
+        rows.append([row.proxy, row.target, f"{row.across:.2f}", _said(row.within), _said(row.regret)])
+    n = max(row.within.cells for row in found.rows)
+    return [
+        f"Spearman's rank correlation with the test metric, and nats lost by a choice by the proxy "
+        f"({100 * found.level:g} % over up to {n} cells), among {', '.join(found.labels)}:",
+        *aligned(rows, left=2),
+        *describe_warnings(found.warnings or []),
+    ]
+
+
+def _said(value: Interval) -> str:
+    return f"{number(value.mean)} [{number(value.low)}, {number(value.high)}]"
