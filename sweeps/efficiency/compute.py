@@ -33,7 +33,7 @@ from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import FLOPS, label_runs, labelled_only, require_labels
 from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
-from sweeps.table.cells import LeftOut, is_blank, numbers, with_numbers, with_values
+from sweeps.table.cells import Floats, LeftOut, is_blank, numbers, with_numbers, with_values
 from sweeps.table.families import FAMILY, FIRST_STAGE
 
 
@@ -174,6 +174,8 @@ def _select(
     for column in (*sizes, FLOPS):
         if column in labelled:
             values = numbers(labelled[column])
+            if column == FLOPS and sizes:
+                values = _mean_flops(labelled, values, sizes)
             finite = np.isfinite(values)
             values[finite] = levels_of(values[finite])
             labelled = labelled.assign(**{column: values})
@@ -181,3 +183,10 @@ def _select(
         *unknown,
         *left,
     ]
+
+
+def _mean_flops(labelled: pd.DataFrame, values: Floats, sizes: list[str]) -> Floats:
+    """FLOPs of each run's configuration, [k]: seeds see other texts, so none is a level of its own."""
+    flops = pd.Series(values, index=labelled.index)
+    means = flops.groupby([labelled[name] for name in ("label", *sizes)]).transform("mean")
+    return means.where(flops.notna()).to_numpy(dtype=np.float64, copy=True)

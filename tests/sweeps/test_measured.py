@@ -242,6 +242,19 @@ def test_along_n_and_flops_too() -> None:
     assert "fewer than 2" in record["refused"]["D"]
 
 
+def test_seeds_that_saw_other_tokens_are_no_levels_of_flops() -> None:
+    rows = []
+    for strategy, worth in (("standard", 1.0), ("pareto", 1.5)):
+        for n in (1e6, 2e6, 4e6):
+            for seed, tokens in ((1, 1.0), (2, 1.003)):
+                value = (n * worth) ** -0.2
+                row = {"strategy": strategy, "seed": seed, N: n, D: 1000, "cost/train_flops": 6 * n * tokens}
+                rows.append(row | {EFF: value, OOD: value})
+    record = compute(pd.DataFrame(rows), options=EfficiencyOptions(law="interpolated")).to_json()
+    found = [row["scale"] for row in record["levels"] if row["resource"] == "FLOPs"]
+    assert found == pytest.approx([6 * n * 1.0015 for n in (1e6, 2e6, 4e6)])
+
+
 def test_lines_between_levels_of_a_law_with_floor_err_by_little() -> None:
     """A chord lies above a convex curve: it overstates the amount, by under 5 % between levels 2 × apart."""
 
