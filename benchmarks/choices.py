@@ -28,18 +28,13 @@ from retrieval.models.encoding import batches_of
 from retrieval.models.families import build_scorer
 from retrieval.models.flops import Work
 from retrieval.models.scorer import Scorer
+from retrieval.run.precision import best_of_turns
 from sweeps.launch.calibration import VOCABULARY
+from sweeps.launch.probe import StandInTokenizer
 
-ROWS, ROUNDS, TEXTS, MEAN_LENGTH, LENGTH_SPREAD, LONGEST = 2880, 5, 3000, 78, 30, 128
+ROWS, TEXTS, MEAN_LENGTH, LENGTH_SPREAD, LONGEST = 2880, 3000, 78, 30, 128
 WIDTHS = ((128, 128), (128, 512), (256, 256), (256, 1024), (1024, 256), (512, 2048))
 MODELS = ((2, 128), (4, 256), (6, 384))
-
-
-class _Tokenizer:
-    pad_token_id = 0
-
-    def __len__(self) -> int:
-        return VOCABULARY
 
 
 def main() -> None:
@@ -93,20 +88,13 @@ def _gradients(size: int, out: int) -> dict[str, float]:
 
 def _best(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Least milliseconds of each way; they take turns."""
-    rounds = [{name: _milliseconds(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)]
-    return {name: min(found[name] for found in rounds[1:]) for name in ways}
-
-
-def _milliseconds(way: Callable[[], object]) -> float:
-    start = time.process_time()
-    way()
-    return 1e3 * (time.process_time() - start)
+    return {name: 1e3 * seconds for name, seconds in best_of_turns(ways).items()}
 
 
 def _encoding(layers: int, hidden: int, precision: str) -> dict[str, float]:
     """Speed of encoding, and the share of its time that its linear layers take."""
     config = ModelConfig(init="scratch", layers=layers, hidden=hidden)
-    scorer = build_scorer(config, _Tokenizer(), 0, precision).eval()  # type: ignore[arg-type]
+    scorer = build_scorer(config, StandInTokenizer(), 0, precision).eval()  # type: ignore[arg-type]
     drawn = np.random.default_rng(0)
     lengths = np.clip(drawn.normal(MEAN_LENGTH, LENGTH_SPREAD, TEXTS), 8, LONGEST).astype(np.int64)
     batches = [

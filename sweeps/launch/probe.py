@@ -51,7 +51,7 @@ DISTURBED = 1.2
 
 
 @dataclass(frozen=True)
-class _Tokenizer:
+class StandInTokenizer:
     """What building an encoder asks of a tokenizer."""
 
     pad_token_id: int = 0
@@ -169,7 +169,7 @@ class _Work:
 
 def _work(cell: DictConfig, precision: str, device: torch.device) -> _Work:
     model, train = cast(ModelConfig, cell.model), cast(TrainConfig, cell.train)
-    encoder = build_scorer(model, _Tokenizer(), 0, precision).to(device)
+    encoder = build_scorer(model, StandInTokenizer(), 0, precision).to(device)
     objective = build_objective(StrategyConfig(), Setting(0, None))
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 0)
     optimizer = module.configure_optimizers()["optimizer"]

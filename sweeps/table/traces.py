@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-Floats = NDArray[np.float64]
+from sweeps.table.cells import Floats
 
 PREFIX = "trace/"
 
@@ -46,6 +44,8 @@ def columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             found[f"dev_loss_{name}"] = float(dev[-1])
         both, own, others = np.intersect1d(steps, at, return_indices=True)
         if len(both) >= LEAST_POINTS and np.ptp(losses[own]) > 0 and np.ptp(dev[others]) > 0:
+            from scipy import stats  # tables are read by commands that compute nothing
+
             found[f"agree_{name}"] = float(stats.spearmanr(losses[own], dev[others]).statistic)
     return {PREFIX + key: value for key, value in (found | _of_omega(*_series(lines, OMEGA))).items()}
 

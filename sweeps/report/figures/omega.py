@@ -16,8 +16,9 @@ from sweeps.mixture.optimum import logits, omega_of
 from sweeps.mixture.record import Mixture, MixtureCell
 from sweeps.report.figures.curves import AXIS_NAME, metric_name
 from sweeps.report.figures.style import INK, MUTED, Panel, drawing, log_axis, quantity, shades
+from sweeps.table.traces import OMEGA
 
-OMEGA, DISTANCE = "train/omega", "train/omega_distance"
+DISTANCE = "train/omega_distance"
 
 
 def omega_traces(runs: pd.DataFrame, folder: Path | None, limit: int = 6) -> dict[str, pd.DataFrame]:
