@@ -33,7 +33,7 @@ from sweeps.launch.calibration import (
 from sweeps.launch.compose import compose_command
 from sweeps.launch.need import ACCELERATORS, estimate
 from sweeps.launch.plan import critical, plan_sweep, read_contents
-from sweeps.launch.probe import LENGTHS, _Tokenizer, _tokens, calibrate
+from sweeps.launch.probe import LENGTHS, StandInTokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -118,9 +118,9 @@ def test_all_cells_are_checked_first(small: list[str]) -> None:
 def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     config = config_of("model=bert-tiny", f"strategy={strategy}", "train.batch_size=64")
     model = ModelConfig(layers=2, hidden=128, init="scratch")
-    encoder = build_scorer(model, _Tokenizer(), 0, "32")
+    encoder = build_scorer(model, StandInTokenizer(), 0, "32")
     query, passage = LENGTHS
-    contents = Contents(query, query**2, passage, passage**2, 7, 9, len(_Tokenizer()))
+    contents = Contents(query, query**2, passage, passage**2, 7, 9, len(StandInTokenizer()))
     work = workload(config, contents)
     extra = PAIRS if strategy == "hard-negative" else 0
     theirs = Work.of(_tokens(PAIRS), 3) + Work(3 * extra * passage, 3 * extra * passage**2, 3 * extra)
@@ -128,7 +128,7 @@ def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
     evaluation = Work(7 * query + 9 * passage, 7 * query**2 + 9 * passage**2, 16)
     assert work.evaluation_flops == pytest.approx(encoder.flops(evaluation))
     counted = encoder.groups().counts()
-    sizes = planning.parameters(model, len(_Tokenizer()))
+    sizes = planning.parameters(model, len(StandInTokenizer()))
     assert sizes["size/params_non_embedding"] == counted["non_embedding"]
     assert sizes["size/params_total"] == counted["total"]
 
@@ -166,8 +166,8 @@ def test_a_vector_a_token_is_planned_for(strategy: str) -> None:
 def test_parameters_of_other_architectures_are_a_runs_own(shape: Any, subfolder: str, tmp_path: Path) -> None:
     AutoModel.from_config(shape).save_pretrained(tmp_path / subfolder)
     model = ModelConfig(init="pretrained", pretrained=str(tmp_path), projection=24)
-    counted = build_scorer(model, _Tokenizer(), 0, "32").groups().counts()
-    sizes = planning.parameters(model, len(_Tokenizer()))
+    counted = build_scorer(model, StandInTokenizer(), 0, "32").groups().counts()
+    sizes = planning.parameters(model, len(StandInTokenizer()))
     assert sizes == {f"size/params_{part}": number for part, number in counted.items()}
 
 
