@@ -74,6 +74,8 @@ def _training(options: Options) -> Iterator[Match]:
             peer = partial(training.sentence_transformers, size, dropout, **same)
             own = partial(training.ours, size, dropout, **same)
             entries = _against_peer(options, peer, own, all_own=False)
+            if options.device == "cuda" and options.best == "bf16":
+                entries[f"{OURS} bf16, compiled"] = partial(own, "bf16", compiled=True)
             yield Match("training", f"{size}, dropout {dropout:g}", "pairs", entries)
 
 

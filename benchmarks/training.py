@@ -56,6 +56,7 @@ def ours(
     mini: int | None = None,
     steps: Effort | None = None,
     model: ModelConfig | None = None,
+    compiled: bool = False,
 ) -> float:
     """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
     steps = steps or effort(size, device)
@@ -64,6 +65,8 @@ def ours(
     model, train = model or model_config(size, dropout), TrainConfig(steps=total, batch_size=batch)
     encoder = build_scorer(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
+    if compiled:
+        encoder.compile_layers(torch.device(device))
     objective = build_objective(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     sampler = Sampler(objective, TrainingData(pairs), batch, 1)
     module = RetrievalModule(encoder, objective, train, learning_rates(train, model), 1, sampler)

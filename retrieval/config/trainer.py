@@ -11,6 +11,9 @@ class TrainerConfig:
 
     accelerator: str = knob("auto", "Device, as Lightning names it: cpu, gpu, or auto.")
     devices: int = knob(1, "Devices of a run; the batch is shared by them.", minimum=1)
+    compile: bool = knob(
+        False, "Whether torch.compile makes fewer kernels of BERT's layers; bf16 on an NVIDIA GPU only."
+    )
     threads: int | None = knob(
         None, "CPU threads of this run; null: all, or what the launcher assigns.", minimum=1
     )

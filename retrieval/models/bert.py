@@ -5,6 +5,8 @@ only the order of the work is ours. Parameters stay fp32; with ``dtype=torch.bfl
 once a forward, activations are bf16 and gradients come back as fp32.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,6 +53,27 @@ class LayerWeights:
     down_norm: Pair
 
 
+@dataclass(frozen=True)
+class Shares:
+    """What a layer drops, and what its norms add to a variance."""
+
+    weights: float
+    """Share of the attention weights to drop; 0 in evaluation, as the two others."""
+    attended: float
+    output: float
+    attended_eps: float
+    output_eps: float
+
+    @classmethod
+    def of(cls, layer: Any, training: bool) -> "Shares":
+        """Of a layer of transformers."""
+        inner, output = layer.attention, layer.output
+        weights, attended, fed = (
+            module.dropout.p if training else 0.0 for module in (inner.self, inner.output, output)
+        )
+        return cls(weights, attended, fed, inner.output.LayerNorm.eps, output.LayerNorm.eps)
+
+
 def layer_weights(backbone: BertModel, dtype: torch.dtype) -> list[LayerWeights]:
     """Those of every layer; gradients reach the parameters, unless they are disabled here."""
 
@@ -79,19 +102,22 @@ def forward(
     dtype: torch.dtype,
     offset: Tensor | None = None,
     weights: list[LayerWeights] | None = None,
+    compiled: bool = False,
 ) -> Tensor:
     """Last hidden states, ``[T, hidden]`` in ``dtype``, for the tokens of a batch, blank ones among them.
 
     ``offset`` (``[T, hidden]``) is added to the word embeddings: the point where an adversary acts.
     ``weights``: what :func:`layer_weights` made of the present parameters, if they are at hand.
+    ``compiled``: whether layers are run by what PyTorch compiles of them, while gradients are recorded and
+    attention takes the batch without slots; elsewhere it changes nothing.
     """
     hidden = _embed(backbone, batch, dtype, offset)
     heads = int(backbone.config.num_attention_heads)
     on_gpu = batch.unseen is None and flash.supports(hidden, heads)
     places = flash.Sequences.of(batch, heads) if on_gpu else HeadSlots.of(batch, heads, dtype)
-    for layer, own in zip(backbone.encoder.layer, weights or layer_weights(backbone, dtype), strict=True):
-        hidden = _layer(layer, own, hidden, places, backbone.training)
-    return hidden
+    shares = [Shares.of(layer, backbone.training) for layer in backbone.encoder.layer]
+    run = _compiled_layers() if compiled and on_gpu and torch.is_grad_enabled() else _layers
+    return run(hidden, weights or layer_weights(backbone, dtype), shares, places)
 
 
 def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: Tensor | None) -> Tensor:
@@ -106,25 +132,40 @@ def _embed(backbone: BertModel, batch: TokenBatch, dtype: torch.dtype, offset: T
     return dropout(embedded.to(dtype), tables.dropout.p if backbone.training else 0.0)
 
 
-def _layer(layer: Any, own: LayerWeights, hidden: Tensor, places: Places, training: bool) -> Tensor:
-    inner, output = layer.attention, layer.output
-    p_weights, p_attended, p_output = (
-        module.dropout.p if training else 0.0 for module in (inner.self, inner.output, output)
-    )
+def _layers(hidden: Tensor, weights: list[LayerWeights], shares: list[Shares], places: Places) -> Tensor:
+    for own, share in zip(weights, shares, strict=True):
+        hidden = _layer(own, share, hidden, places)
+    return hidden
+
+
+@functools.cache
+def _compiled_layers() -> Callable[[Tensor, list[LayerWeights], list[Shares], Places], Tensor]:
+    """:func:`_layers`, compiled at its first call once for all numbers of tokens.
+
+    A step of a small model waits for the host, which launches some hundred kernels. What stands between two
+    products (dropout, residual, norm) becomes one of them. The casts of weights stay outside.
+    """
+    compiled: Any = torch.compile(_layers, dynamic=True, fullgraph=True)
+    return compiled  # type: ignore[no-any-return]
+
+
+def _layer(own: LayerWeights, share: Shares, hidden: Tensor, places: Places) -> Tensor:
     if isinstance(places, HeadSlots) and sublayers.supports(hidden):
-        summed = sublayers.attended(hidden, own.query_key_value, own.attended, places, p_weights, p_attended)
-        hidden = sublayers.norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
-        summed = sublayers.fed_forward(hidden, own.up, own.down, p_output)
-        return sublayers.norm(summed, own.down_norm, output.LayerNorm.eps)
+        summed = sublayers.attended(
+            hidden, own.query_key_value, own.attended, places, share.weights, share.attended
+        )
+        hidden = sublayers.norm(summed, own.attended_norm, share.attended_eps)
+        summed = sublayers.fed_forward(hidden, own.up, own.down, share.output)
+        return sublayers.norm(summed, own.down_norm, share.output_eps)
     projected = F.linear(hidden, *own.query_key_value)
     if isinstance(places, HeadSlots):
-        context = attention(projected, places, p_weights)
+        context = attention(projected, places, share.weights)
     else:
-        context = flash.attention(projected, places, p_weights)
-    summed = dropout(F.linear(context, *own.attended), p_attended) + hidden
-    hidden = _norm(summed, own.attended_norm, inner.output.LayerNorm.eps)
-    summed = dropout(F.linear(F.gelu(F.linear(hidden, *own.up)), *own.down), p_output) + hidden
-    return _norm(summed, own.down_norm, output.LayerNorm.eps)
+        context = flash.attention(projected, places, share.weights)
+    summed = dropout(F.linear(context, *own.attended), share.attended) + hidden
+    hidden = _norm(summed, own.attended_norm, share.attended_eps)
+    summed = dropout(F.linear(F.gelu(F.linear(hidden, *own.up)), *own.down), share.output) + hidden
+    return _norm(summed, own.down_norm, share.output_eps)
 
 
 def _norm(summed: Tensor, norm: Pair, eps: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -26,7 +26,7 @@ from retrieval.models.adapters import add_adapters, merge
 from retrieval.models.checkpoint import Checkpoint, prompts_of
 from retrieval.models.flops import BACKWARD, BACKWARD_TO_INPUTS, FORWARD, Work, backbone_flops
 from retrieval.models.parameters import Groups, parameter_groups
-from retrieval.models.scores import Scores
+from retrieval.models.scores import Scores, TensorScores
 
 DTYPES: dict[str, torch.dtype] = {"32": torch.float32, "bf16": torch.bfloat16}
 
@@ -74,6 +74,8 @@ class Scorer(nn.Module, ABC):
         self._weights: list[bert.LayerWeights] | None = None
         self.hidden = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.gradient_checkpointing = False
+        self.compiled = False
+        """Whether training runs layers that PyTorch compiled: :meth:`compile_layers`."""
         self.prompts = prompts_of(config, None)
         """Text before each query and each passage; the tokens that are encoded have it already."""
 
@@ -179,7 +181,7 @@ class Scorer(nn.Module, ABC):
 
     def host_scores(self) -> Scores:
         """Scores of rows in host memory."""
-        return TensorScores(self)
+        return TensorScores(self.scores, self.pair_scores, self.from_host)
 
     def flops(self, work: Work) -> float:
         """FLOPs of ``work``, one multiply-add = 2; padding, biases, norms and activations not counted."""
@@ -206,11 +208,15 @@ class Scorer(nn.Module, ABC):
     def states(self, tokens: TokenBatch, offset: Tensor | None = None) -> list[Block]:
         """Last hidden states of the backbone, ``[k, width, hidden]`` a block, in layout order."""
         if self.packed:
-            dtype = DTYPES[self.precision]
-            return tokens.blocks(bert.forward(self._bert, tokens, dtype, offset, self._weights))
+            return tokens.blocks(self._packed_states(tokens, offset))
         words, ids = self.backbone.get_input_embeddings(), tokens.blocks(tokens.ids)  # type: ignore[operator]
         offsets = [None] * len(ids) if offset is None else tokens.blocks(offset)
         return [self._plain(words, *of_block) for of_block in zip(ids, offsets, strict=True)]
+
+    def _packed_states(self, tokens: TokenBatch, offset: Tensor | None) -> Tensor:
+        """Last hidden states by token, ``[T, hidden]`` in the type of the matrix products."""
+        dtype = DTYPES[self.precision]
+        return bert.forward(self._bert, tokens, dtype, offset, self._weights, self.compiled)
 
     def _plain(self, words: nn.Module, ids: Block, offset: Block | None) -> Block:
         """One block through the backbone's own forward: the path of every other architecture than BERT."""
@@ -269,6 +275,20 @@ class Scorer(nn.Module, ABC):
         self.backbone.disable_input_require_grads()  # type: ignore[operator]
         self.packed, self.gradient_checkpointing = False, True
 
+    def compile_layers(self, device: torch.device) -> None:
+        """Train by layers that ``torch.compile`` makes of those of a packed BERT; encoding stays as it is.
+
+        Raises:
+            ConfigError: There is nothing that would be compiled.
+        """
+        if not (self.packed and device.type == "cuda" and self.precision == "bf16"):
+            raise ConfigError(
+                "trainer.compile=true compiles the layers of BERT in bf16 on an NVIDIA GPU, and this is a "
+                f"{type(self.backbone).__name__} in train.precision={self.precision} on {device.type}; "
+                "set it to false"
+            )
+        self.compiled = True
+
     def use_adapters(self) -> None:
         """Freeze the backbone and train adapters beside it, as the configuration says."""
         add_adapters(self.backbone, self.config.lora)
@@ -294,27 +314,6 @@ class Scorer(nn.Module, ABC):
             for chunk, span in tokens.chunks(self.mini_batch_size)
         ]
         return tokens.by_caller(stacked(rows))
-
-
-class TensorScores(Scores):
-    """Scores by a scorer's own operations, on its device."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-
-    def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
-        """See :class:`Scores`."""
-        return self._taken(self._scorer.scores, queries, passages)
-
-    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
-        """See :class:`Scores`."""
-        return self._taken(self._scorer.pair_scores, queries, passages)
-
-    def _taken(self, scored: Callable[[Tensor, Tensor], Tensor], *rows: FloatArray) -> FloatArray:
-        with torch.inference_mode():
-            queries, passages = map(self._scorer.from_host, rows)
-            scores: FloatArray = scored(queries, passages).cpu().numpy()
-        return scores
 
 
 def stacked(parts: list[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from retrieval.data.arrays import FloatArray
 from retrieval.data.testset import IntArray
@@ -127,3 +128,32 @@ def unit(vectors: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: FloatArray = vectors / np.maximum(lengths, _TINY)
     return result
+
+
+class TensorScores(Scores):
+    """Scores by operations on tensors, on their device."""
+
+    def __init__(
+        self,
+        matrix: Callable[[Tensor, Tensor], Tensor],
+        pairs: Callable[[Tensor, Tensor], Tensor],
+        from_host: Callable[[FloatArray], Tensor],
+    ) -> None:
+        """Those of ``Scorer``: ``scores``, ``pair_scores`` and ``from_host``."""
+        self._matrix = matrix
+        self._pairs = pairs
+        self._from_host = from_host
+
+    def matrix(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """See :class:`Scores`."""
+        return self._taken(self._matrix, queries, passages)
+
+    def pairs(self, queries: FloatArray, passages: FloatArray) -> FloatArray:
+        """See :class:`Scores`."""
+        return self._taken(self._pairs, queries, passages)
+
+    def _taken(self, scored: Callable[[Tensor, Tensor], Tensor], *rows: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            queries, passages = map(self._from_host, rows)
+            scores: FloatArray = scored(queries, passages).cpu().numpy()
+        return scores

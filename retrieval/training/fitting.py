@@ -69,6 +69,8 @@ def train(
     ``mirror``: W&B, in the process that owns the run; ``None`` in the others, which write nothing.
     """
     encoder = _encoder(cell, data, precision)
+    if cell.trainer.compile:
+        encoder.compile_layers(device)
     training = data.training()
     where = {
         "model": model_name(cell.model),

@@ -18,7 +18,7 @@ from retrieval.config import ModelConfig
 from retrieval.data.batches import RankingBlock
 from retrieval.data.layout import TokenBatch
 from retrieval.data.testset import IntArray
-from retrieval.models import bert, inputs
+from retrieval.models import inputs
 from retrieval.models.architecture import CLASSIFICATION
 from retrieval.models.checkpoint import Checkpoint, read_settings
 from retrieval.models.encoding import batches_of
@@ -26,7 +26,7 @@ from retrieval.models.export import save_cross_encoder
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.pair_scores import PairScores
 from retrieval.models.pairs import Pairs, Template
-from retrieval.models.scorer import DTYPES, Scorer, stacked
+from retrieval.models.scorer import Scorer, stacked
 from retrieval.models.soundness import positions
 
 
@@ -210,7 +210,7 @@ class CrossEncoder(Scorer):
         if any(self.template.types):
             of_type = types[:, None] * (table[1] - table[0])
             offset = of_type if offset is None else offset + of_type
-        states = bert.forward(self._bert, batch, DTYPES[self.precision], offset, self._weights)
+        states = self._packed_states(batch, offset)
         first = states[torch.from_numpy(batch.starts()[:-1]).to(states.device)].float()
         pooler: Any = self._bert.pooler
         pooled = pooler(first[:, None])

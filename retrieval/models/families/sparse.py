@@ -18,7 +18,7 @@ from retrieval.config.model import NO_ADAPTER
 from retrieval.data.arrays import FloatArray
 from retrieval.data.layout import Block, TokenBatch
 from retrieval.errors import ConfigError
-from retrieval.models import bert, inputs
+from retrieval.models import inputs
 from retrieval.models.architecture import MASKED_WORDS
 from retrieval.models.checkpoint import Checkpoint, read_settings
 from retrieval.models.export import save_folder
@@ -206,7 +206,7 @@ class Sparse(Scorer):
         dtype = DTYPES[self.precision]
         if not self.packed:
             return tokens.packed(self.states(tokens, offset)).to(dtype)
-        states = bert.forward(self._bert, tokens, dtype, offset, self._weights)
+        states = self._packed_states(tokens, offset)
         with self._autocast(states.device):
             found: Tensor = self.model.cls.predictions.transform(states)  # type: ignore[union-attr, operator]
         return found.to(dtype)
