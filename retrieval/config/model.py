@@ -247,3 +247,14 @@ def _backbone_name(model: ModelConfig) -> str:
     names = {("bert", *shape): name for name, shape in SIZES.items()}
     shape = model.architecture, model.layers, model.hidden
     return names.get(shape, "{}-l{}-h{}".format(*shape))
+
+
+def seed_of_weights(model: ModelConfig, seed: int) -> int | None:
+    """The seed, where initial weights depend on it; ``None`` where a checkpoint says all of them."""
+    whole = (
+        model.init == "pretrained"
+        and model.family == ModelConfig.family
+        and model.adapter == NO_ADAPTER
+        and not vectors_of(model).projection
+    )
+    return None if whole else seed

@@ -1,8 +1,8 @@
 """One measurement from collections to metrics: at the end of a run, and by ``retrieval.evaluate``.
 
 Beside it stands the untrained encoder: a run's initial weights, measured as the run is, to tell what training
-adds. It depends on the model, its tokenizer and the seed, not on strategy, data fraction or optimisation, so
-it is measured once into the cache for all runs of a sweep that start from the same weights.
+adds. It depends on the model, its tokenizer and, from scratch, the seed, not on strategy, data fraction or
+optimisation, so it is measured once into the cache for all runs of a sweep that start from the same weights.
 """
 
 import time
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from retrieval.config import Config
+from retrieval.config.model import seed_of_weights
 from retrieval.data.cache import digest
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet
@@ -145,7 +146,8 @@ class UntrainedReference:
             model["pretrained"] = content_hash(model["pretrained"])
         data = self._stores.data
         how = [data.max_query_length, data.max_passage_length, self._precision, torch.__version__]
-        return [canonical(model), self._cell.seed, self._stores.fingerprint, *how]
+        seed = seed_of_weights(self._cell.model, self._cell.seed)
+        return [canonical(model), seed, self._stores.fingerprint, *how]
 
     @cached_property
     def _retriever(self) -> ScorerRetriever:

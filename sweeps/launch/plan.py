@@ -22,6 +22,7 @@ from sweeps.launch.compose import Composed
 from sweeps.launch.facts import facts, parameters
 from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, core_precision, estimate
+from sweeps.launch.once import counted_once
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate, calibrate_gpu
 from sweeps.launch.sweep import Options, make_cells
@@ -119,8 +120,9 @@ def plan_sweep(
     read = read_contents if with_data else assumed_contents
     first = {cell.data: cell.config for cell in reversed(cells)}
     contents = {key: read(config) for key, config in first.items()}
-    for cell in cells:
-        cell.work = estimate(cell.config, bool(gpus), contents[cell.data], calibration, device)
+    counted = counted_once(cells)
+    for cell, config in zip(cells, counted, strict=True):
+        cell.work = estimate(config, bool(gpus), contents[cell.data], calibration, device)
     waiting = [cell for cell in cells if not cell.ended]
     schedule = plan_slots(
         [cell.work for cell in waiting],
@@ -138,8 +140,10 @@ def plan_sweep(
         assumptions=_assumptions(device, calibration, contents, with_data, None if gpus else cells[0].config),
         slots=schedule.capacity,
         cells=[
-            _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
-            for cell in cells
+            _planned(
+                cell, config, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None))
+            )
+            for cell, config in zip(cells, counted, strict=True)
         ],
         seconds=schedule.seconds,
         critical_path=[waiting[place].run.name for place in critical(schedule.starts, schedule.durations)],
@@ -200,9 +204,13 @@ def critical(starts: Sequence[float], durations: Sequence[float]) -> list[int]:
 
 
 def _planned(
-    cell: Cell, contents: Contents, threads: int | None, seconds: float, start: float | None
+    cell: Cell,
+    config: DictConfig,
+    contents: Contents,
+    threads: int | None,
+    seconds: float,
+    start: float | None,
 ) -> PlannedCell:
-    config = cell.config
     work, known = workload(config, contents), facts(config)
     sizes = parameters(config.model, contents.vocabulary)
     steps = int(config.train.steps)

@@ -18,6 +18,7 @@ from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
 from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import estimate
+from sweeps.launch.once import counted_once
 from sweeps.launch.packing import Plan, plan_slots
 from sweeps.launch.process import Child, Job, start_server
 from sweeps.launch.scheduler import Scheduler
@@ -110,6 +111,9 @@ def make_cells(composed: Sequence[Composed], options: Options, group: str) -> li
         if result is not None:
             cell.end("done", result=result, skipped=True)
         cells.append(cell)
+    for cell, config in zip(cells, counted_once(cells), strict=True):
+        if config is not cell.config:
+            cell.work = estimate(config, gpu)
     return cells
 
 
@@ -199,8 +203,8 @@ def _calibrate(
         else:
             why = child.reason()["message"].splitlines()[0]
             display.say(f"cannot probe this machine ({why}); slots and threads by assumed speeds", "yellow")
-    for cell in cells:
-        cell.work = estimate(cell.config, gpu, calibration=found)
+    for cell, config in zip(cells, counted_once(cells), strict=True):
+        cell.work = estimate(config, gpu, calibration=found)
     return found
 
 

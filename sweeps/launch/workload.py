@@ -191,7 +191,7 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
     found = shape.scoring(contents.query, contents.test_passages / sets * contents.passage)
     measured += 2 * contents.test_queries * found
     if config.eval.get("untrained"):
-        measured *= 2  # once for all runs that start from the same weights; which is first is not known
+        measured *= 2
     variations, probes = varied(config)
     measured += variations * contents.test_queries / sets * (query + 2 * found)
     edited = passage + shape.scoring(contents.query, contents.passage)

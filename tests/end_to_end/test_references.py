@@ -20,6 +20,7 @@ from retrieval.pipeline import run_cell
 from retrieval.run.identity import changed_key, identity
 from retrieval.search.retriever import ScorerRetriever
 from retrieval.training.prepared import prepare
+from tests.checkpoints import checkpoint_folder
 from tests.end_to_end.conftest import Compose
 from tests.end_to_end.test_run import directory_of
 
@@ -64,6 +65,21 @@ def test_initial_weights_are_measured_as_the_run_is_and_once_for_a_sweep(
     again = rows(json.loads(out.read_text()))
     assert again["eff/contrastive_entropy"] < found["eff/contrastive_entropy"]
     assert np.isfinite(list(again.values())).all()
+
+
+def test_a_checkpoint_is_measured_once_for_all_seeds(
+    small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint_folder("bert", tmp_path / "bert")
+    start = ("model=bert", "model.init=pretrained", f"model.pretrained={folder}", "train.steps=2")
+    options = (*start, "eval.untrained=true", f"cache={tmp_path / 'cache'}")
+    found = rows(run_cell(small(*options)))
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "build_scorer", lambda *_: pytest.fail("measured again"))
+        assert rows(run_cell(small(*options, "seed=2"))) == found
+    # A random projection behind it is drawn from the seed.
+    projected = [rows(run_cell(small(*options, "model.projection=8", f"seed={seed}"))) for seed in (1, 2)]
+    assert projected[0]["eff/contrastive_entropy"] != projected[1]["eff/contrastive_entropy"]
 
 
 def test_a_run_without_the_row_is_the_run_it_was_before_there_was_one(small: Compose, tmp_path: Path) -> None:
