@@ -41,6 +41,9 @@ PROXIES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Proxy -> target -> the columns whose mean it is."""
 
+AGREEMENT = {EFFECTIVENESS: f"{PREFIX}agree_eff", ROBUSTNESS: f"{PREFIX}agree_rob"}
+"""Target -> the column of a run that compares its training loss with its dev loss, step by step."""
+
 TARGETS = {EFFECTIVENESS: (EFFECTIVENESS,), ROBUSTNESS: (ROBUSTNESS,), BOTH: (EFFECTIVENESS, ROBUSTNESS)}
 
 LEAST_LABELS = 3
@@ -49,12 +52,13 @@ LEAST_LABELS = 3
 
 @dataclass(frozen=True)
 class Interval(Record):
-    """A mean over cells, with its t interval; no ends with fewer than two."""
+    """A mean over cells or runs, with its t interval; no ends with fewer than two."""
 
     mean: float
     low: float | None
     high: float | None
-    cells: int
+    count: int
+    """Cells or runs."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ class Aligned(Record):
 
 
 @dataclass(frozen=True)
+class OverTraining(Record):
+    """Whether a training loss falls where its dev loss falls, over the steps of a run."""
+
+    label: str
+    target: str
+    agreement: Interval
+    """Spearman's rank correlation over the logged steps that have both, mean over runs."""
+
+
+@dataclass(frozen=True)
 class Alignment(Record):
     """``alignment.json``."""
 
@@ -81,6 +95,8 @@ class Alignment(Record):
     labels: list[str]
     """What the choice within a cell was among."""
     rows: list[Aligned]
+    training: list[OverTraining] | None = field(default=None, metadata=OPTIONAL)
+    """Of every strategy that measures dev losses as it goes."""
     source: Source | None = None
     warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
 
@@ -99,6 +115,7 @@ def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> A
     """
     refuse_mixtures(runs, EFFECTIVENESS, several_strategies=True, columns=(FAMILY, FIRST_STAGE))
     labelled, unknown = labelled_only(label_runs(runs))
+    training = list(_over_training(labelled, level))
     if not every:
         labelled = labelled[labelled["label"].isin(list(fixed_omegas(labelled)))]
     rows = [
@@ -113,7 +130,8 @@ def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> A
             "run several fixed ω at one model and data.frac, or give --every-strategy"
         )
     labels = sorted(set(labelled["label"].astype(str)))
-    return Alignment(level, labels, rows, warnings=[one.finding for one in unknown] or None)
+    warnings = [one.finding for one in unknown] or None
+    return Alignment(level, labels, rows, training or None, warnings=warnings)
 
 
 def _judge(
@@ -142,9 +160,7 @@ def _judge(
         return None
     means = table.groupby(["cell", "label"])[["proxy", "target"]].mean()
     across = float(stats.spearmanr(means["proxy"], means["target"]).statistic)
-    inside = _interval(within, level)
-    if inside.low is not None and inside.high is not None:  # no rank correlation is beyond -1 and 1
-        inside = replace(inside, low=max(inside.low, -1.0), high=min(inside.high, 1.0))
+    inside = _correlation(within, level)
     return Aligned(proxy, target, across, len(means), inside, _interval(regret, level))
 
 
@@ -164,8 +180,26 @@ def _choices(cell: pd.DataFrame) -> Iterator[tuple[float, float]]:
             yield float(stats.spearmanr(proxy, target).statistic), float(lost)
 
 
+def _over_training(labelled: pd.DataFrame, level: float) -> Iterator[OverTraining]:
+    for target, column in AGREEMENT.items():
+        if column not in labelled:
+            continue
+        for label, own in labelled.groupby(labelled["label"].astype(str)):
+            values = own[column].dropna().tolist()
+            if values:
+                yield OverTraining(str(label), target, _correlation(values, level))
+
+
 def _places(labelled: pd.DataFrame) -> list[str]:
     return [name for name in (FAMILY, "model", "data", "frac") if name in labelled]
+
+
+def _correlation(values: Sequence[float], level: float) -> Interval:
+    """:func:`_interval` of rank correlations, none of which is beyond -1 and 1."""
+    found = _interval(values, level)
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def _interval(values: Sequence[float], level: float) -> Interval:
@@ -182,12 +216,27 @@ def describe(found: Alignment) -> list[str]:
     rows = [["proxy", "of", "across", "within cells", "regret"]]
     for row in found.rows:
         rows.append([row.proxy, row.target, f"{row.across:.2f}", _said(row.within), _said(row.regret)])
-    n = max(row.within.cells for row in found.rows)
+    n = max(row.within.count for row in found.rows)
     return [
         f"Spearman's rank correlation with the test metric, and nats lost by a choice by the proxy "
         f"({100 * found.level:g} % over up to {n} cells), among {', '.join(found.labels)}:",
         *aligned(rows, left=2),
+        *_over_steps(found),
         *describe_warnings(found.warnings or []),
+    ]
+
+
+def _over_steps(found: Alignment) -> list[str]:
+    if not found.training:
+        return []
+    rows = [["strategy", "of", "agreement", "runs"]]
+    rows += [
+        [row.label, row.target, _said(row.agreement), str(row.agreement.count)] for row in found.training
+    ]
+    return [
+        "",
+        "Rank correlation of a training loss with its dev loss over the steps of a run:",
+        *aligned(rows, left=2),
     ]
 
 

@@ -46,7 +46,7 @@ def test_a_proxy_is_judged_by_ranks_and_by_what_its_choice_loses() -> None:
     # The lowest training loss is that of ω = 0.75, which is 1.3 where the best has 0.8, in every cell.
     assert bad.regret.mean == pytest.approx(0.5)
     assert (bad.regret.low, bad.regret.high) == pytest.approx((0.5, 0.5))
-    assert (bad.within.low, bad.regret.cells, bad.configurations) == (-1, 2, 6)
+    assert (bad.within.low, bad.regret.count, bad.configurations) == (-1, 2, 6)
     assert found[TRAINING, OOD].within.mean == pytest.approx(1)
     # The two training losses add up to the same everywhere: no choice can be made by them.
     assert (TRAINING, BOTH) not in found
@@ -61,6 +61,18 @@ def test_a_lucky_seed_of_another_strategy_is_no_regret() -> None:
     # ω = 0.5 is best over both seeds (0.815); where 0.1 is taken for seed 1, that is 0.11 better, not worse.
     assert row.regret.mean == pytest.approx((0.7 - 0.81 + 0) / 2)
     assert row.regret.low is None
+
+
+def test_agreement_over_the_steps_is_that_of_runs_with_dev_losses() -> None:
+    table = runs()
+    table.loc[table["omega/final"] == 0.5, "trace/agree_eff"] = [0.9, 0.7, 0.4, 0.6]
+    (row,) = alignment(table).training or []
+    assert (row.label, row.target, row.agreement.count) == ("fixed ω=0.5", EFF, 4)
+    assert row.agreement.mean == pytest.approx(0.65)
+    # t with three degrees of freedom is 3.182, the standard deviation .2082.
+    assert row.agreement.low == pytest.approx(0.65 - 3.182 * 0.2082 / 2, abs=1e-3)
+    assert row.agreement.high == pytest.approx(0.65 + 3.182 * 0.2082 / 2, abs=1e-3)
+    assert alignment(runs()).training is None
 
 
 def test_too_few_strategies_are_refused() -> None:

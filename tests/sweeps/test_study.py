@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from synthetic_runs import Sweep, table, write_runs
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError, ParetrieveError
 from sweeps.cli import build, main
+from sweeps.commands.study import LAPTOP
 from sweeps.fitting.configurations import label_runs
 from sweeps.launch import plan as planning
 from sweeps.launch.calibration import Calibration, Point
@@ -25,7 +27,8 @@ from sweeps.study.plan import StagePlan, StudyPlan, compose_stages
 from sweeps.study.provenance import collect_study
 from sweeps.study.run import analyse, run_stages
 from sweeps.study.spec import Scale, Study, load, names
-from sweeps.table.runs import Collected
+from sweeps.table.files import read_table
+from sweeps.table.runs import Collected, Source
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "docs" / "results"
@@ -223,6 +226,18 @@ def test_every_registered_page_is_there() -> None:
 
 def test_every_committed_table_has_a_study() -> None:
     assert {path.parent.name for path in RESULTS.glob("*/runs.csv")} <= set(names())
+
+
+@pytest.mark.parametrize("table", sorted(RESULTS.glob("*/runs.csv")), ids=lambda path: path.parent.name)
+def test_committed_records_are_of_the_committed_table_and_of_the_study_as_it_is(table: Path) -> None:
+    tables = [read_table(path) for path in table.parent.glob("*.csv") if path.stem != "analyses"]
+    for path in sorted((table.parent / "records").glob("*.json")):
+        source = Source.from_json(json.loads(path.read_text())["source"])
+        assert any(map(source.is_of, tables)), f"{path.name} is of other runs: make results"
+    study = load(table.parent.name)
+    asked = [one.name for one in study.analyses_at(LAPTOP if LAPTOP in study.scales else None)]
+    made = list(read_table(table.parent / "analyses.csv")["analysis"])
+    assert made == [*asked, "report"], "make results"
 
 
 def test_the_page_says_what_the_table_says_of_its_code(tmp_path: Path) -> None:
