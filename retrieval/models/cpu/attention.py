@@ -103,7 +103,7 @@ def attend(projected: Tensor, slots: HeadSlots, p: float) -> tuple[Tensor, list[
         weights = torch.softmax(scores, -1)
         saved.append(weights)
         if p > 0:
-            kept = DropoutMask.draw(weights.shape, p)
+            kept = DropoutMask.draw(weights.shape, p, weights.dtype)
             weights = kept.of(weights)
             saved.append(kept.mask)
         torch.bmm(weights, value, out=into)

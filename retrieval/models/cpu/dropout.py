@@ -24,11 +24,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if x.device.type != "cpu" or p == 1:
         return F.dropout(x, p)
-    kept = DropoutMask.draw(x.shape, p)
+    kept = DropoutMask.draw(x.shape, p, x.dtype)
     if x.dtype == torch.bfloat16:
         masked: Tensor = _Masked.apply(x, kept)  # type: ignore[no-untyped-call]
         return masked
-    return x * kept.mask.to(x.dtype).mul_(-kept.scale)
+    return x * kept.mask
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,20 @@ class DropoutMask:
     """Which elements dropout keeps."""
 
     mask: Tensor
-    """int16: −1 (all bits) where an element is kept, 0 where it is dropped."""
+    """Of bfloat16, int16: −1 (all bits) where an element is kept. Of any other type, in that type: the factor
+    where it is kept. 0 where it is dropped."""
     p: float
 
     @classmethod
-    def draw(cls, shape: torch.Size, p: float) -> DropoutMask:
-        """For a share ``p`` strictly between 0 and 1."""
+    def draw(cls, shape: torch.Size, p: float, dtype: torch.dtype = torch.bfloat16) -> DropoutMask:
+        """For a share ``p`` strictly between 0 and 1 of elements of type ``dtype``."""
         count = shape.numel()
         seed = int(torch.randint(2**63 - 1, (1,)))
         numbers = np.random.SFC64(seed).random_raw((count + 3) // 4).view(np.int16)
         kept = torch.from_numpy(numbers[:count]).view(shape).ge_(_dropped_levels(p) - _LEVELS // 2)
-        return cls(kept.neg_(), p)
+        if dtype == torch.bfloat16:
+            return cls(kept.neg_(), p)
+        return cls(kept.to(dtype).mul_(cls(kept, p).scale), p)
 
     @property
     def scale(self) -> float:
@@ -54,12 +57,12 @@ class DropoutMask:
         return _LEVELS / (_LEVELS - _dropped_levels(self.p))
 
     def of(self, x: Tensor) -> Tensor:
-        """bfloat16 ``x`` times the factor, the bits of dropped elements cleared; no gradient is recorded."""
-        return self._clear(x * self.scale)
+        """What is kept of ``x``, times the factor; no gradient is recorded."""
+        return self._clear(x * self.scale) if x.dtype == torch.bfloat16 else x * self.mask
 
     def of_(self, x: Tensor) -> Tensor:
         """:meth:`of` in the place of ``x``."""
-        return self._clear(x.mul_(self.scale))
+        return self._clear(x.mul_(self.scale)) if x.dtype == torch.bfloat16 else x.mul_(self.mask)
 
     def _clear(self, x: Tensor) -> Tensor:
         x.view(torch.int16).bitwise_and_(self.mask)

@@ -38,12 +38,21 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(x, weight, bias))
 
 
-def linear_add(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor) -> Tensor:
+def linear_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
     """``x·Wᵀ + b + residual``."""
     if _fuses(x):
         fused: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
         return fused
     return F.linear(x, weight, bias) + residual
+
+
+def input_gradient(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
+    """``gradient·W + residual``, for ``gradient`` ``[T, out]`` of a layer's result: ``[T, in]``."""
+    if _fuses(gradient):
+        turned = weight.t().contiguous()
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise.binary(gradient, residual, turned, None, "add")
+        return fused
+    return torch.addmm(residual, gradient, weight)
 
 
 def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

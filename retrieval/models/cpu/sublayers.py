@@ -1,4 +1,4 @@
-"""The parts of a layer in bfloat16 on a CPU: both sublayers and their norm, one operation and gradient each.
+"""The parts of a layer on a CPU: both sublayers and their norm, one operation and gradient each.
 
 A layer is twice ``norm(x + dropout(sublayer(x)))``: attention, then feed-forward. With its gradient written
 by hand, the residual and its gradient are added by the products themselves, and no copy of a bias or sum over
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward
 from retrieval.models.cpu.dropout import DropoutMask
-from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_gradients
+from retrieval.models.cpu.linear import input_gradient, linear, linear_add, linear_gelu, weight_gradients
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Weight and bias."""
@@ -24,13 +24,13 @@ LEAST_ROWS = 16
 
 def supports(x: Tensor) -> bool:
     """Whether these operations take ``x``."""
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16
+    return x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float32)
 
 
 def attended(
     x: Tensor, query_key_value: Pair, out: Pair, slots: HeadSlots, p_weights: float, p: float
 ) -> Tensor:
-    """``x + dropout(linear(attention(linear(x))))``, bfloat16 ``[T, hidden]``.
+    """``x + dropout(linear(attention(linear(x))))``, ``[T, hidden]``.
 
     ``p_weights``: share of the attention weights to drop; ``p``: share of the sublayer's elements.
     """
@@ -39,18 +39,20 @@ def attended(
 
 
 def fed_forward(x: Tensor, up: Pair, down: Pair, p: float) -> Tensor:
-    """``x + dropout(linear(gelu(linear(x))))``, bfloat16 ``[T, hidden]``."""
+    """``x + dropout(linear(gelu(linear(x))))``, ``[T, hidden]``."""
     summed: Tensor = _FedForward.apply(x, *up, *down, p)  # type: ignore[no-untyped-call]
     return summed
 
 
 def norm(x: Tensor, pair: Pair, eps: float) -> Tensor:
-    """Layer norm of bfloat16 ``[T, hidden]`` with float32 weight and bias.
+    """Layer norm of ``[T, hidden]`` with float32 weight and bias.
 
-    PyTorch sums the gradients of weight and bias over the tokens in bfloat16, and is some 8 % off after 5,760
-    of them; here they are products, whose sums are fp32 (0.4 % off; 1 % where a token's mean is three times
-    its standard deviation).
+    Of bfloat16 PyTorch sums the gradients of weight and bias over the tokens in bfloat16, and is some 8 % off
+    after 5,760 of them; here they are products, whose sums are fp32 (0.4 % off; 1 % where a token's mean is
+    three times its standard deviation).
     """
+    if x.dtype == torch.float32:
+        return F.layer_norm(x, pair[0].shape, *pair, eps)
     normed: Tensor = _Norm.apply(x, *pair, eps)  # type: ignore[no-untyped-call]
     return normed
 
@@ -149,7 +151,7 @@ def _added(
     """The end of a sublayer, added to the residual, and the mask of what dropout kept."""
     if p == 0:
         return linear_add(x, weight, bias, residual), None
-    kept = DropoutMask.draw(residual.shape, p)
+    kept = DropoutMask.draw(residual.shape, p, residual.dtype)
     return kept.of_(linear(x, weight, bias)).add_(residual), kept.mask
 
 
@@ -166,4 +168,4 @@ def _of_pair(
 
 def _to_input(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """Gradient of a sublayer's input: by way of its first linear layer, and of the residual."""
-    return linear_add(gradient, weight.t().contiguous(), None, residual)
+    return input_gradient(gradient, weight, residual)
