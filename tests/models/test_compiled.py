@@ -71,6 +71,7 @@ def test_values_and_gradients_are_those_of_the_layers_for_any_number_of_tokens(
     assert counters["stats"]["unique_graphs"] <= 2  # one for the first number of tokens, one for all others
 
 
+@pytest.mark.slow
 @compiles
 def test_a_seed_decides_what_is_dropped(
     as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch, tokenizer: Any
