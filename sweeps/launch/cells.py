@@ -49,6 +49,11 @@ class Cell:
     """Whether it was done before this sweep began."""
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    estimated: DictConfig = field(init=False)
+    """The configuration that its need is estimated by; see :func:`sweeps.launch.once.count_once`."""
+
+    def __post_init__(self) -> None:
+        self.estimated = self.config
 
     @property
     def ended(self) -> bool:

@@ -22,7 +22,6 @@ from sweeps.launch.compose import Composed
 from sweeps.launch.facts import facts, parameters
 from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import ASSUMED_MFU, FULL_WIDTH, Accelerator, core_precision, estimate
-from sweeps.launch.once import counted_once
 from sweeps.launch.packing import plan_slots
 from sweeps.launch.probe import calibrate, calibrate_gpu
 from sweeps.launch.sweep import Options, make_cells
@@ -120,9 +119,8 @@ def plan_sweep(
     read = read_contents if with_data else assumed_contents
     first = {cell.data: cell.config for cell in reversed(cells)}
     contents = {key: read(config) for key, config in first.items()}
-    counted = counted_once(cells)
-    for cell, config in zip(cells, counted, strict=True):
-        cell.work = estimate(config, bool(gpus), contents[cell.data], calibration, device)
+    for cell in cells:
+        cell.work = estimate(cell.estimated, bool(gpus), contents[cell.data], calibration, device)
     waiting = [cell for cell in cells if not cell.ended]
     schedule = plan_slots(
         [cell.work for cell in waiting],
@@ -140,10 +138,8 @@ def plan_sweep(
         assumptions=_assumptions(device, calibration, contents, with_data, None if gpus else cells[0].config),
         slots=schedule.capacity,
         cells=[
-            _planned(
-                cell, config, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None))
-            )
-            for cell, config in zip(cells, counted, strict=True)
+            _planned(cell, contents[cell.data], *placed.get(cell.index, (None, cell.work.seconds, None)))
+            for cell in cells
         ],
         seconds=schedule.seconds,
         critical_path=[waiting[place].run.name for place in critical(schedule.starts, schedule.durations)],
@@ -204,13 +200,9 @@ def critical(starts: Sequence[float], durations: Sequence[float]) -> list[int]:
 
 
 def _planned(
-    cell: Cell,
-    config: DictConfig,
-    contents: Contents,
-    threads: int | None,
-    seconds: float,
-    start: float | None,
+    cell: Cell, contents: Contents, threads: int | None, seconds: float, start: float | None
 ) -> PlannedCell:
+    config = cell.estimated
     work, known = workload(config, contents), facts(config)
     sizes = parameters(config.model, contents.vocabulary)
     steps = int(config.train.steps)

@@ -18,7 +18,7 @@ from sweeps.launch.compose import Composed
 from sweeps.launch.display import Display, closing_table, duration
 from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import estimate
-from sweeps.launch.once import counted_once
+from sweeps.launch.once import count_once
 from sweeps.launch.packing import Plan, plan_slots
 from sweeps.launch.process import Child, Job, start_server
 from sweeps.launch.scheduler import Scheduler
@@ -111,9 +111,10 @@ def make_cells(composed: Sequence[Composed], options: Options, group: str) -> li
         if result is not None:
             cell.end("done", result=result, skipped=True)
         cells.append(cell)
-    for cell, config in zip(cells, counted_once(cells), strict=True):
-        if config is not cell.config:
-            cell.work = estimate(config, gpu)
+    count_once(cells)
+    for cell in cells:
+        if cell.estimated is not cell.config:
+            cell.work = estimate(cell.estimated, gpu)
     return cells
 
 
@@ -203,8 +204,8 @@ def _calibrate(
         else:
             why = child.reason()["message"].splitlines()[0]
             display.say(f"cannot probe this machine ({why}); slots and threads by assumed speeds", "yellow")
-    for cell, config in zip(cells, counted_once(cells), strict=True):
-        cell.work = estimate(config, gpu, calibration=found)
+    for cell in cells:
+        cell.work = estimate(cell.estimated, gpu, calibration=found)
     return found
 
 

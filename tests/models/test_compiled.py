@@ -42,15 +42,14 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     # What is traced, with its gradient, is run by PyTorch's own operations: the code that would be made of it
     # for a processor is another one than for a GPU.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    monkeypatch.setattr(bert, "_compiled_layers", bert._compiled_layers.__wrapped__)
     torch._dynamo.reset()
+    compiled = bert._compiled_layers.__wrapped__()
+    monkeypatch.setattr(bert, "_compiled_layers", lambda: compiled)
 
 
 def test_values_and_gradients_are_those_of_the_layers_for_any_number_of_tokens(
-    as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch, tokenizer: Any
+    as_on_a_gpu: None, tokenizer: Any
 ) -> None:
-    compiled = bert._compiled_layers()
-    monkeypatch.setattr(bert, "_compiled_layers", lambda: compiled)
     backbone = build_scorer(small_model(dropout=0.0), tokenizer, 3, "32").train().backbone
     counters.clear()
     for lengths in BATCHES:
@@ -70,11 +69,7 @@ def test_values_and_gradients_are_those_of_the_layers_for_any_number_of_tokens(
     assert counters["stats"]["unique_graphs"] <= 2  # one for the first number of tokens, one for all others
 
 
-def test_a_seed_decides_what_is_dropped(
-    as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch, tokenizer: Any
-) -> None:
-    compiled = bert._compiled_layers()
-    monkeypatch.setattr(bert, "_compiled_layers", lambda: compiled)
+def test_a_seed_decides_what_is_dropped(as_on_a_gpu: None, tokenizer: Any) -> None:
     backbone = build_scorer(small_model(dropout=0.3), tokenizer, 3, "32").train().backbone
     batch = batch_of(np.array([5, 9, 30]))
 
