@@ -281,6 +281,11 @@ class Scorer(nn.Module, ABC):
         Raises:
             ConfigError: There is nothing that would be compiled.
         """
+        if self.gradient_checkpointing:
+            raise ConfigError(
+                "trainer.compile=true compiles layers that keep what they compute, and "
+                "train.gradient_checkpointing=true keeps none of it; set one of them to false"
+            )
         if not (self.packed and device.type == "cuda" and self.precision == "bf16"):
             raise ConfigError(
                 "trainer.compile=true compiles the layers of BERT in bf16 on an NVIDIA GPU, and this is a "

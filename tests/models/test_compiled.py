@@ -98,6 +98,9 @@ def test_what_would_not_be_compiled_is_refused(tokenizer: Any) -> None:
         scorer.compile_layers(torch.device("cpu"))
     scorer.compile_layers(torch.device("cuda"))
     assert scorer.compiled
+    scorer.checkpoint_gradients()
+    with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing=true keeps none of it"):
+        scorer.compile_layers(torch.device("cuda"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
