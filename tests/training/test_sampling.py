@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.data.batches import Batch
+from retrieval.training.omega.controller import OmegaController
 from retrieval.training.sampling import Sampler
 from retrieval.training.strategy import EFF, IN_DOMAIN, OTHER_DOMAINS, PERTURBED, ROB
 from retrieval.training.streams import TrainingData
@@ -40,6 +41,56 @@ def test_robust_steps_follow_omega_with_less_than_one_step_of_error(
         wanted += float(objective.omega)
         robust += sampler._term() == ROB
         assert abs(wanted - robust) <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("rule", ["dro", "linear"])
+def test_rules_of_training_losses_choose_by_omega_of_a_step_ago(
+    make: Make, data: TrainingData, rule: str
+) -> None:
+    objective = make(rule=rule, omega=0.5)
+    assert objective.control is not None
+    sampler = Sampler(objective, data, SIZE, seed=1)
+    omegas = [0.5, 0.9, 0.2, 0.7, 0.7, 0.3]
+    credit = 0.0
+    for before, omega in zip([0.5, *omegas], omegas, strict=False):
+        objective.control.omega = torch.tensor(omega)
+        credit += before - (sampler._term() == ROB)
+        assert sampler.credit == pytest.approx(credit)
+
+
+def test_omega_of_a_step_ago_survives_a_resume(make: Make, data: TrainingData) -> None:
+    whole, first, second = (make(rule="dro", omega=0.5, eta=1.0).control for _ in range(3))
+    assert whole is not None
+    assert first is not None
+    assert second is not None
+    losses = [(1.0, None), (None, 4.0), (3.0, None), (None, 0.5), (0.2, None), (2.0, None)]
+
+    def steps(control: OmegaController, of: list[tuple[float | None, float | None]]) -> list[float]:
+        found = []
+        for pair in of:
+            found.append(control.choose_by())
+            control.update(*(None if value is None else torch.tensor(value) for value in pair))
+        return found
+
+    expected = steps(whole, losses)
+    assert len(set(expected)) > 2
+    assert steps(first, losses[:4]) == expected[:4]
+    second.load_state_dict(first.state_dict())
+    assert steps(second, losses[4:]) == expected[4:]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_on_a_gpu_a_choice_does_not_wait_for_the_latest_step(make: Make, data: TrainingData) -> None:
+    objective = make(rule="dro", omega=0.5)
+    assert objective.control is not None
+    objective.control.omega = torch.tensor(0.5, device="cuda")
+    for _ in range(3):  # until pinned memory is at hand: taking some waits for the device
+        objective.control.choose_by()
+    torch.cuda.synchronize()
+    torch.cuda._sleep(2_000_000_000)
+    objective.control.omega = torch.tensor(0.5, device="cuda") + 0.1
+    assert objective.control.choose_by() == 0.5
+    assert not torch.cuda.current_stream().query()
 
 
 @pytest.mark.parametrize(("omega", "term"), [(0.0, EFF), (1.0, ROB)])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
 from retrieval.config.strategy import RULES
+from retrieval.training.omega.host_copy import HostCopy
 from retrieval.training.omega.rule import Facts, Rule, chosen_rule
 from retrieval.training.omega.state import OmegaState
 
@@ -21,6 +22,20 @@ class OmegaController(OmegaState):
         bounds = (config.omega_min, config.omega_max) if self.rule.moves else (0.0, 1.0)
         super().__init__(self.rule.start(), facts.target, config.decay, bounds)
         self.config, self.initial = config, float(self.omega)
+        self._chooses: HostCopy | None = None
+        """ω as it was when the latest step was chosen, of a rule that follows training losses."""
+
+    def choose_by(self) -> float:
+        """ω by which the loss of the next step is chosen with ``mixing=steps``; asked for once a step.
+
+        Of a rule that follows training losses it is ω of a step ago, on every device: the latest ω waits for
+        the step that the device computes, and the host goes on meanwhile.
+        """
+        if not self.rule.follows_losses:
+            return float(self.omega)
+        latest = HostCopy(self.omega)
+        before, self._chooses = self._chooses or latest, latest
+        return before.read()
 
     def backward(self, eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
         """Let the rule compute the gradient of a step and so choose its ω; returns whether it did."""
@@ -73,11 +88,14 @@ class OmegaController(OmegaState):
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""
         tensors = {name: getattr(self, name).detach().cpu() for name in self.STATE}
-        return {**tensors, "steps": self.steps, "rule": self.rule.state_dict()}
+        chooses = None if self._chooses is None else self._chooses.read()
+        return {**tensors, "steps": self.steps, "chooses": chooses, "rule": self.rule.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken."""
         for name in self.STATE:
             setattr(self, name, state[name].to(getattr(self, name).device))
         self.steps = int(state["steps"])
+        chooses = state["chooses"]
+        self._chooses = None if chooses is None else HostCopy(torch.tensor(chooses))
         self.rule.load_state_dict(state["rule"])

@@ -42,6 +42,8 @@ class Rule(Registered, registry=RULES):
     name: ClassVar[str]
     moves: ClassVar[bool] = True
     """Whether ω follows anything that happens in the run; such rules are clipped to ``omega_min``, …"""
+    follows_losses: ClassVar[bool] = False
+    """Whether ω follows the losses of training steps, and so stays on the model's device."""
     by_gradients: ClassVar[bool] = False
     """Whether the rule needs the gradients of both losses in every step, so ``mixing=loss``."""
     needs: ClassVar[Mapping[str, str]] = {}

@@ -22,6 +22,7 @@ class Dro(Rule):
     """
 
     name = "dro"
+    follows_losses = True
 
     def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""

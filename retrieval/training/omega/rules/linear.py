@@ -16,6 +16,7 @@ class Linear(Rule):
     """``ω ← ω + η·d`` with ``d = R̄/R* − Ē/E*``: as ``dro``, without the logit. Assumes what ``dro`` does."""
 
     name = "linear"
+    follows_losses = True
 
     def after_step(self, control: OmegaState) -> Tensor:
         """The loss that lags behind its target gains weight."""
