@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-sweep: $(READY)  ## the demonstration sweep: 20 runs on pydocs, fitted, drawn; about 17 minutes on 2 CPU cores
+sweep: $(READY)  ## the demonstration sweep: 20 runs on pydocs, fitted, drawn; about 20 minutes on 2 CPU cores
 	$(BIN)/python train.py -m experiment=demo runs=$(RUNS)
 	@$(MAKE) --no-print-directory report
 	$(BIN)/python -m sweeps efficiency --runs $(RUNS) --law interpolated --out $(REPORT)/efficiency.json
@@ -92,8 +92,8 @@ bench: $(READY)  ## speed side by side with sentence-transformers and beir
 bench-quick: $(READY)  ## its main rows, in less than 5 minutes on two idle cores
 	$(BIN)/python -m benchmarks --quick
 
-bench-gpu: $(READY)  ## the same on one NVIDIA GPU, in less than 8 minutes
-	$(BIN)/python -m benchmarks --device cuda --sizes mini,base --rounds 2
+bench-gpu: $(READY)  ## the same on one NVIDIA GPU, planned for less than 8 minutes
+	$(BIN)/python -m benchmarks --device cuda --sizes tiny,mini,base --rounds 1
 
 same: $(READY)  ## whether a change of the code changes a number: small cells at commit BASE and as it is
 	$(BIN)/python -m benchmarks.same --base $(BASE)

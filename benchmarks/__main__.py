@@ -33,12 +33,13 @@ def main() -> None:
     options = Options(tuple(chosen.sizes.split(",")), chosen.passages, chosen.device, chosen.quick)
     facts = alone(partial(machine.facts, chosen.threads, chosen.device))
     print(machine.line(facts), flush=True)
+    waits = training.synchronisations("mini") if chosen.device == "cuda" else None
     rows: list[dict[str, Any]] = []
     for part in chosen.parts.split(","):
         for match in PARTS[part](options):
             rows += _competed(match, chosen.rounds, options)
             print(_markdown_rows(rows[-len(match.contestants) :]), flush=True)
-        _write(chosen, facts, rows)
+        _write(chosen, facts, rows, waits)
     print(chosen.out.with_suffix(".md").read_text())
     if chosen.append_history:
         print(f"{history.append(rows, facts, chosen.commit)} rows added to {history.HISTORY}")
@@ -100,16 +101,20 @@ def _competed(match: Match, rounds: int, options: Options) -> list[dict[str, Any
     return rows
 
 
-def _write(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _write(
+    chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]], waits: float | None
+) -> None:
     record: dict[str, Any] = {"machine": facts, "rounds": chosen.rounds, "rows": rows}
-    if chosen.device == "cuda":
-        record["synchronisations_a_step"] = training.synchronisations("mini")
+    note = ""
+    if waits is not None:
+        record["synchronisations_a_step"] = waits
+        note = f"the host waits for the GPU {waits:g} times a step (mini)\n\n"
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     rounds = "one round" if chosen.rounds == 1 else f"median of {chosen.rounds} interleaved rounds"
     head = f"{machine.line(facts)}; {rounds}; ratio to the best reference of the round\n\n"
     columns = "| part | work | contestant | per second | ratio | low-high |\n|---|---|---|---|---|---|\n"
-    chosen.out.with_suffix(".md").write_text(head + columns + _markdown_rows(rows) + "\n")
+    chosen.out.with_suffix(".md").write_text(head + note + columns + _markdown_rows(rows) + "\n")
 
 
 def _markdown_rows(rows: list[dict[str, Any]]) -> str:

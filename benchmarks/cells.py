@@ -1,6 +1,7 @@
-"""Two cells on two cores: side by side with one thread each, or one after the other with both threads.
+"""Cells side by side against one after the other: two on two cores, or eight on one GPU.
 
-As a program (``python -m benchmarks.cells SIZE THREADS PRECISION``) it is one cell and prints its speed.
+On two cores side by side is with one thread each, and one after the other with both. As a program
+(``python -m benchmarks.cells SIZE THREADS PRECISION DEVICE``) it is one cell and prints its speed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from benchmarks.training import ours
 
 EFFORTS = {"tiny": Effort(20, 60), "mini": Effort(10, 20)}
 
+GPU_EFFORT = Effort(300, 600)
+"""Processes do not reach a GPU at the same time; their first steps load it while the others are timed."""
 
-def _cell(size: str, threads: int, precision: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.cells", size, str(threads), precision]
+ON_ONE_GPU = 8
+
+
+def _cell(size: str, threads: int, precision: str, device: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.cells", size, str(threads), precision, device]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -30,15 +36,15 @@ def _rate(cell: subprocess.Popen[str]) -> float:
     return float(printed.splitlines()[-1])
 
 
-def side_by_side(size: str, precision: str) -> float:
-    """Pairs per second of both together."""
-    cells = [_cell(size, 1, precision) for _ in range(2)]
+def side_by_side(size: str, precision: str, device: str = "cpu") -> float:
+    """Pairs per second of all together."""
+    cells = [_cell(size, 1, precision, device) for _ in range(2 if device == "cpu" else ON_ONE_GPU)]
     return sum(_rate(cell) for cell in cells)
 
 
-def one_after_the_other(size: str, precision: str) -> float:
-    """Pairs per second of either."""
-    return _rate(_cell(size, 2, precision))
+def one_after_the_other(size: str, precision: str, device: str = "cpu") -> float:
+    """Pairs per second of one alone."""
+    return _rate(_cell(size, 2, precision, device))
 
 
 if __name__ == "__main__":
@@ -46,4 +52,5 @@ if __name__ == "__main__":
 
     quiet()
     torch.set_num_threads(int(sys.argv[2]))
-    print(ours(sys.argv[1], 0.0, sys.argv[3], steps=EFFORTS[sys.argv[1]]))
+    size, _, precision, device = sys.argv[1:]
+    print(ours(size, 0.0, precision, device, steps=EFFORTS[size] if device == "cpu" else GPU_EFFORT))

@@ -98,6 +98,13 @@ def _search(options: Options) -> Iterator[Match]:
 
 
 def _cells(options: Options) -> Iterator[Match]:
+    if options.device == "cuda":
+        on_gpu: Contestants = {
+            "one after the other": partial(cells.one_after_the_other, "tiny", options.best, "cuda"),
+            "side by side": partial(cells.side_by_side, "tiny", options.best, "cuda"),
+        }
+        yield Match("cells", f"{cells.ON_ONE_GPU} × tiny on one GPU", "pairs", on_gpu)
+        return
     for size in ("tiny", "mini"):
         entries: Contestants = {
             "one after the other, two threads": partial(cells.one_after_the_other, size, options.best),
@@ -166,7 +173,7 @@ OTHER = ("sparse", "cross-encoder")
 
 OF_DEVICE = {
     "cpu": ("training", "encoding", "search", "cells", "utilisation", "caching", "late-interaction", *OTHER),
-    "cuda": ("training", "encoding", "utilisation", "caching", "late-interaction", *OTHER),
+    "cuda": ("training", "encoding", "search", "cells", "utilisation", "caching", "late-interaction", *OTHER),
 }
 """What is measured on each."""
 

@@ -73,8 +73,15 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, dict):
         return {name: _moved(part, device) for name, part in value.items()}
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return sent(value, torch.device(device))
     return value.to(device) if isinstance(value, OnDevice) else value
+
+
+def sent(value: Tensor, device: torch.device) -> Tensor:
+    """``value`` on ``device``; to a GPU by way of pinned memory, which is copied while the host goes on."""
+    if device.type == "cuda" and value.device.type == "cpu":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
 
 
 class Counted:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.data.batches import Stream, TrainingPairs, collate, epoch_indexes
 from retrieval.data.collection import Judgements
+from retrieval.data.layout import sent
 from retrieval.data.quality import TokenCounts
 from retrieval.data.tokens import TokenStore
 
@@ -139,3 +141,25 @@ def test_a_proportional_stream_gives_every_pair_once_a_pass(
             assert sorted(given_out[start : start + total]) == expected
     distinct = sum(len(indexes) for _, indexes in stream.distinct(1, batches))
     assert distinct == len(set(given_out)) == min(total, batches * count)
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", ["pinned", "sent cuda"]), ("cpu", ["sent cpu"])])
+def test_what_goes_to_a_gpu_goes_by_pinned_memory(
+    device: str, pinned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        steps.append("pinned")
+        return self
+
+    def to(self: torch.Tensor, device: torch.device, non_blocking: bool) -> torch.Tensor:
+        assert non_blocking
+        steps.append(f"sent {device.type}")
+        return self
+
+    value = torch.arange(3)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    assert sent(value, torch.device(device)) is value
+    assert steps == pinned

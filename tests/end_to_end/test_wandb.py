@@ -93,9 +93,7 @@ def test_a_resume_goes_on_in_the_same_wandb_run(small: Compose, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("server", ["slow", "refuse", "drop", "page", 401, 403, 404, 429, 502], indirect=True)
-def test_a_server_in_no_mood_does_not_stop_a_run(
-    small: Compose, tmp_path: Path, server: StubServer
-) -> None:
+def test_a_server_in_no_mood_does_not_stop_a_run(small: Compose, tmp_path: Path, server: StubServer) -> None:
     result = run_cell(small(*QUICK, "eval=none"))
     assert result["strategy"] == "standard"
     (offline,) = offline_runs(tmp_path)
