@@ -28,6 +28,13 @@ W = 256
 DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood", "perturbation/kind": ""}
 """Settings that change what is trained: column -> value of a run that does not state it, empty for none."""
 
+STARTS = {"omega/eta": "η={:.3g}", "omega/initial": "from {:.3g}"}
+"""Numbers that a rule of ω is given: column -> how a label states one.
+
+A rule may as well make its own start of what it knows of a cell. So a label states a number only where runs
+of one cell and seed differ in it.
+"""
+
 NO_STRATEGY = "(no strategy)"
 """Label of a run that does not state its strategy, in a table where others do."""
 
@@ -54,7 +61,8 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
     """Strategy of a run as people name it: ``standard``, ``pareto``, ``fixed ω=0.25``, ``pareto linear``.
 
     In parentheses follow a base strategy other than ``standard`` and the values of the columns ``named``,
-    keys of :data:`DISTINCTIONS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in ``plain`` are not named.
+    keys of :data:`DISTINCTIONS` and :data:`STARTS`: ``fixed ω=0.25 (hard-negative, steps)``. Rules in
+    ``plain`` are not named.
     """
     label = "all" if "strategy" not in row else cell_text(row["strategy"]) or NO_STRATEGY
     details = [text for column in named if (text := distinction(row.get(column), column))]
@@ -73,7 +81,10 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
 
 
 def distinction(value: object, column: str) -> str:
-    """A cell of one of the :data:`DISTINCTIONS` as text; what a run does not state has the default."""
+    """A cell of :data:`DISTINCTIONS` or :data:`STARTS` as text; what a run does not state has the default."""
+    if column in STARTS:
+        (number,) = numbers(pd.Series([value], dtype=object))
+        return STARTS[column].format(number) if pd.notna(number) else ""
     return value if isinstance(value, str) and value else DISTINCTIONS[column]
 
 
@@ -91,12 +102,26 @@ def _labels(runs: pd.DataFrame) -> list[str]:
             # A strategy without L_rob has none of these settings.
             if row.get("strategy") == "pareto" or isinstance(row[column], str):
                 settings.setdefault((label, column), set()).add(distinction(row[column], column))
-    several = {key for key, values in settings.items() if len(values) > 1}
+    several = {key for key, values in settings.items() if len(values) > 1} | _given(runs, labels)
+    columns += [column for column in STARTS if column in runs]
     full = [
         strategy_label(row, [column for column in columns if (label, column) in several], plain)
         for label, row in zip(labels, rows)
     ]
     return [f"{label}{_NO_RULE}" if unsaid else label for label, unsaid in zip(full, _without_rule(runs))]
+
+
+def _given(runs: pd.DataFrame, labels: Sequence[str]) -> set[tuple[str, str]]:
+    """Labels and columns of :data:`STARTS` in which runs of one cell and seed differ."""
+    known = runs.assign(label=labels)
+    same = [name for name in ("label", FAMILY, "model", "data", "frac", "seed") if name in known]
+    found: set[tuple[str, str]] = set()
+    for column in STARTS:
+        if column in known:
+            known[column] = numbers(known[column])
+            differ = known.groupby(same, dropna=False)[column].nunique() > 1
+            found |= {(str(label), column) for label in differ[differ].index.get_level_values("label")}
+    return found
 
 
 def _without_rule(runs: pd.DataFrame) -> NDArray[np.bool_]:
@@ -120,7 +145,8 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Copy of the runs table with columns ``label`` (of the strategy) and ``configuration``.
 
     A label that would stand for runs of several ways to mix the losses, or of several kinds of robustness
-    data or of perturbations, names them (:data:`DISTINCTIONS`); others stay short.
+    data or of perturbations, names them (:data:`DISTINCTIONS`), and so do runs of one cell and seed that were
+    given several η or starts of ω (:data:`STARTS`); other labels stay short.
     Missing ``model``, ``data``, ``frac`` columns are left out of the configuration's name; family and
     collection are part of it only where the table holds several. Every row has its family.
 

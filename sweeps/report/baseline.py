@@ -44,10 +44,15 @@ def comparison_section(runs: pd.DataFrame, written: Written, baseline: str = "st
 
 def _compared(section: Section, runs: pd.DataFrame, pair: tuple[str, str], written: Written) -> Comparison:
     """As the command wrote it, or else computed; regrets where ω was kept at several values."""
-    known = written.find(Comparison, section, lambda record: (record.baseline, record.strategy) == pair)
     kept = fixed_omegas(runs)
     options = CompareOptions(by=cell_columns(runs), regret=len(kept) > 2 and pair[1] not in kept)
-    return known or compare(runs, *pair, options)
+
+    def wanted(record: Comparison) -> bool:
+        same = (tuple(record.metrics), tuple(record.by)) == (options.metrics, options.by)
+        regrets = record.regret is not None or not options.regret
+        return same and regrets and (record.baseline, record.strategy) == pair
+
+    return written.find(Comparison, section, wanted) or compare(runs, *pair, options)
 
 
 def _show_compared(section: Section, records: list[Comparison], baseline: str) -> None:
@@ -114,7 +119,7 @@ def _efficiency(
     """One comparison under one law: as the command wrote it, or else computed."""
 
     def wanted(record: Efficiency) -> bool:
-        same = (record.law == INTERPOLATED) == (law == INTERPOLATED)
+        same = (record.law == INTERPOLATED) == (law == INTERPOLATED) and tuple(record.metrics) == metrics
         return same and (record.baseline, record.strategy) == pair
 
     metrics = tuple(name for name in (EFFECTIVENESS, ROBUSTNESS) if name in runs and runs[name].notna().any())

@@ -31,7 +31,7 @@ def frontier_section(runs: pd.DataFrame, written: Written) -> Section:
     section = Section("frontier", "Effectiveness against robustness")
     try:
         # One that steers is drawn in dev metrics; the page reports test metrics.
-        record = written.find(Frontier, section, lambda found: not found.steers)
+        record = written.find(Frontier, section, _in_test_metrics)
         record = record or frontier(runs, FrontierOptions(by=cell_columns(runs)))
     except ParetrieveError as error:
         section.missing("NO_FRONTIER", str(error))
@@ -44,6 +44,10 @@ def frontier_section(runs: pd.DataFrame, written: Written) -> Section:
     if runs["label"].nunique() == 1:
         section.missing("ONE_STRATEGY")
     return section
+
+
+def _in_test_metrics(record: Frontier) -> bool:
+    return not record.steers and (record.front.x, record.front.y) == (EFFECTIVENESS, ROBUSTNESS)
 
 
 def _knee_sentence(front: Front) -> str:
@@ -96,8 +100,10 @@ def mixture_section(runs: pd.DataFrame, written: Written) -> Section | None:
     section = Section("mixture", "Which share of robustness data")
     dev = all(name in runs and runs[name].notna().any() for name in DEV)
     try:
-        record = written.find(Mixture, section)
         metrics = DEV if dev else (EFFECTIVENESS, ROBUSTNESS)
+        record = written.find(
+            Mixture, section, lambda found: tuple(found.metrics.values()) == metrics, of_some=True
+        )
         record = record or fit_mixture(runs, MixtureOptions(*metrics, cell_columns(runs)))
     except ParetrieveError as error:
         section.missing("NO_MIXTURE_LAW", str(error))
@@ -134,11 +140,16 @@ def _mixture_table(record: Mixture) -> PageTable:
     return PageTable(headings, [False, True, True, True, True], rows, "tables/mixture.csv")
 
 
+def _by_strategy(file: SensitivityFile) -> bool:
+    pairs = {(found.first, found.second) for found in file.groups.values()}
+    return file.by == "strategy" and pairs <= {(EFFECTIVENESS, ROBUSTNESS)}
+
+
 def sensitivity_section(runs: pd.DataFrame, written: Written) -> Section:
     """The section on how differently both metrics respond to N and to D, by strategy."""
     section = Section("sensitivity", "Sensitivity to size and data")
     rows = []
-    file = written.find(SensitivityFile, section, lambda found: found.by == "strategy")
+    file = written.find(SensitivityFile, section, _by_strategy)
     for label in labels_for_curves(runs, limit=3):
         table = runs[runs["label"] == label].drop(columns="strategy", errors="ignore")
         try:

@@ -13,7 +13,7 @@ from sweeps.fitting.groups import FitFile
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.records import Record
 from sweeps.report.page import Section
-from sweeps.table.runs import keep_where
+from sweeps.table.runs import Source, keep_where
 
 R = TypeVar("R", bound=Record)
 
@@ -31,15 +31,27 @@ class Written:
         self._read: dict[type[Record], list[tuple[Path, Record]]] = {}
         self._refused: dict[type[Record], list[str]] = {}
 
-    def find(self, kind: type[R], section: Section, wanted: Callable[[R], bool] = lambda _: True) -> R | None:
-        """The first record of ``kind`` that is ``wanted``; the section says which file it is."""
+    def find(
+        self,
+        kind: type[R],
+        section: Section,
+        wanted: Callable[[R], bool] = lambda _: True,
+        *,
+        of_some: bool = False,
+    ) -> R | None:
+        """The record of ``kind`` that is ``wanted``; the section says which file it is.
+
+        ``wanted``: whether its metrics and options are those that the section is about. ``of_some``: whether
+        a record of some of the page's runs will do; the section then says of which.
+        """
         for path, record in self._of(kind, section):
             assert isinstance(record, kind)
-            if wanted(record):
-                _say(
-                    section.paragraphs,
-                    f"{path.name}, written by `python -m sweeps {kind.command}`, is shown.",
-                )
+            source: Source = record.source  # type: ignore[attr-defined]
+            whole = source.n_runs == len(self._table)
+            if (whole or of_some) and wanted(record):
+                of = "" if whole else f" from the runs with {', '.join(source.where)}"
+                text = f"{path.name}, written by `python -m sweeps {kind.command}`{of}, is shown."
+                _say(section.paragraphs, text)
                 return record
         return None
 
@@ -63,7 +75,7 @@ class Written:
     def _of(self, kind: type[Record], section: Section) -> list[tuple[Path, Record]]:
         if kind not in self._read:
             self._read[kind], self._refused[kind] = [], []
-            for path in sorted(self._folder.glob(f"{kind.command}*.json")) if self._folder else ():
+            for path in self._files(kind.command):
                 try:
                     record, reason = kind.load(path), ""
                     source = getattr(record, "source", None)
@@ -85,6 +97,11 @@ class Written:
         for reason in self._refused[kind]:
             _say(section.notes, reason)
         return self._read[kind]
+
+    def _files(self, command: str) -> list[Path]:
+        """What a command may have written: first the file that is called as the command is."""
+        found = self._folder.glob(f"{command}*.json") if self._folder else ()
+        return sorted(found, key=lambda path: (path.stem != command, path.name))
 
     def _label(self, file: FitFile, group: str) -> str | None:
         """The strategy of a group, if it is one."""

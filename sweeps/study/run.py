@@ -12,14 +12,18 @@ from pathlib import Path
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
+from sweeps import PROGRAM
 from sweeps.study import process
 from sweeps.study.places import STEER, Places
 from sweeps.study.provenance import collect_study
 from sweeps.study.spec import Analysis, Scale, Stage, Study
-from sweeps.table.files import write_table
+from sweeps.table.files import read_table, write_table
 
 REFUSED = 2
 """Exit status of a command whose table does not hold what it needs."""
+
+USAGE = f"see {PROGRAM} --help"
+"""How the line of a command ends whose own words are wrong, whatever the table holds."""
 
 REPORT = "report --table {table} --records {records} --out {out} --formats svg --title"
 """Writes the page, last of all: it shows what the other commands wrote."""
@@ -88,14 +92,17 @@ def collect_runs(places: Places, say: Say) -> None:
 def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
     """Run the commands that read the table, then the report; 1 if one failed, else 0.
 
-    A command that the table is not enough for is refused by name and reason; that is no failure. ``scale``:
-    of the runs in the table, ``None`` where it is not known: then every command is tried.
+    A command that the table is not enough for is refused by name and reason. That is no failure, unless the
+    same command was done before. ``scale``: of the runs in the table, ``None`` where it is not known: then
+    every command is tried.
     """
+    before = _done_before(places)
     places.records.mkdir(parents=True, exist_ok=True)
-    report = Analysis("report", f"{REPORT} {shlex.quote(study.title)}")
+    shown = "".join(f" --where {shlex.quote(condition)}" for condition in study.page)
+    report = Analysis("report", f"{REPORT} {shlex.quote(study.title)}{shown}")
     outcomes = []
     for analysis in [*study.analyses_at(scale), report]:
-        outcome = _outcome(analysis, places)
+        outcome = _outcome(analysis, places, analysis.command in before)
         say(f"{analysis.name}: {outcome.outcome}{f' ({outcome.reason})' if outcome.reason else ''}")
         outcomes.append(outcome)
     write_table(pd.DataFrame([vars(outcome) for outcome in outcomes]), places.out / ANALYSES)
@@ -103,7 +110,16 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
     return int(any(outcome.outcome == "failed" for outcome in outcomes))
 
 
-def _outcome(analysis: Analysis, places: Places) -> Outcome:
+def _done_before(places: Places) -> set[str]:
+    """The commands that the last analysis of this folder could do."""
+    file = places.out / ANALYSES
+    if not file.exists():
+        return set()
+    known = read_table(file)
+    return set(known.loc[known["outcome"] == "done", "command"])
+
+
+def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> Outcome:
     words = analysis.words
     for option, word in pairwise(words):
         if option == "--out" and word.startswith("{records}"):
@@ -113,5 +129,9 @@ def _outcome(analysis: Analysis, places: Places) -> Outcome:
     outcome = {0: "done", REFUSED: "refused"}.get(status, "failed")
     if not status:
         reason = ""  # what stands on standard error then are rows left out, which the record has, too
+    elif outcome == "refused" and reason.endswith(USAGE):
+        outcome = "failed"
+    elif outcome == "refused" and done_before:
+        outcome, reason = "failed", f"it was done before and is refused now: {reason}"
     reason = reason.replace(str(places.table), "{table}").replace(f"{places.records}/", "{records}/")
     return Outcome(analysis.name, outcome, reason, analysis.command)

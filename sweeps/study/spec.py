@@ -23,7 +23,7 @@ PLACES = ("runs", "out", "records", "table", "tables", "steer", "collections")
 
 STAGE_KEYS = frozenset({"name", "overrides", "stand_in", "keeps", "command", "makes"})
 SCALE_KEYS = frozenset({"about", "device", "folders", "stages"})
-STUDY_KEYS = frozenset({"title", "question", "registered", "scales", "analyses"})
+STUDY_KEYS = frozenset({"title", "question", "registered", "page", "scales", "analyses"})
 ANALYSIS_KEYS = frozenset({"command", "scales"})
 
 
@@ -85,6 +85,8 @@ class Study:
     analyses: Sequence[Analysis]
     registered: str | None = None
     """The page that was written before the runs."""
+    page: Sequence[str] = ()
+    """Conditions ``COLUMN=VALUE,…`` on the runs that the page shows; empty: all."""
 
     def scale(self, name: str) -> Scale:
         """The scale of that name; raise ConfigError, one line, where there is none."""
@@ -137,7 +139,8 @@ def _study(name: str, data: Any) -> Study:
     ]
     registered = found.get("registered")
     question = " ".join(_text(found["question"], "question").split())
-    return Study(name, _text(found["title"], "title"), question, scales, analyses, registered)
+    page = _texts(found.get("page") or [], "page")
+    return Study(name, _text(found["title"], "title"), question, scales, analyses, registered, page)
 
 
 def _scale(name: str, data: Any) -> Scale:

@@ -50,7 +50,7 @@ mining.mine(open_collection(folder, cache), "bm25", 5, cache)
 """Mines ten queries at a time and stops after so many lists, or when all is written but not yet renamed."""
 
 
-@pytest.mark.parametrize("lists", [10, 30, 1000])
+@pytest.mark.parametrize("lists", [30, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 1000))])
 def test_a_killed_miner_leaves_no_entry_and_the_next_one_mines_the_same(
     write_collection: WriteCollection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: int
 ) -> None:

@@ -82,8 +82,11 @@ RULES = {
 @pytest.mark.parametrize(
     ("rule", "step"),
     [
-        *(("dro", 1), ("dro", 6), ("dev", 8), ("soup", 7), ("soup", 10)),
-        *(("cool-down", 5), ("guarded", 9), ("proxy", 4)),
+        *(("dro", 6), ("dev", 8), ("soup", 10), ("guarded", 9), ("proxy", 4)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("dro", 1), ("soup", 7), ("cool-down", 5))
+        ),
     ],
 )
 def test_a_run_stopped_at_any_step_resumes_to_the_same_bits(

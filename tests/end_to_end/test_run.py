@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_numbers(small: Compose, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "strategy", ["standard", "pareto strategy.rule=dro", "standard model.family=multi-vector"]
 )
-@pytest.mark.parametrize("step", [2, 7, 12])
+@pytest.mark.parametrize("step", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 12))])
 def test_a_stopped_run_resumes_to_the_same_bits(
     small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, step: int
 ) -> None:

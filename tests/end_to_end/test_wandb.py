@@ -92,7 +92,18 @@ def test_a_resume_goes_on_in_the_same_wandb_run(small: Compose, tmp_path: Path, 
     assert {row["step"] for row in server.history if "train/loss" in row} == {2, 4, 6, 8}
 
 
-@pytest.mark.parametrize("server", ["slow", "refuse", "drop", "page", 401, 403, 404, 429, 502], indirect=True)
+@pytest.mark.parametrize(
+    "server",
+    [
+        "slow",
+        "refuse",
+        "page",
+        401,
+        429,
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("drop", 403, 404, 502)),
+    ],
+    indirect=True,
+)
 def test_a_server_in_no_mood_does_not_stop_a_run(small: Compose, tmp_path: Path, server: StubServer) -> None:
     result = run_cell(small(*QUICK, "eval=none"))
     assert result["strategy"] == "standard"

@@ -66,7 +66,9 @@ def result_of(config: object) -> dict[str, object]:
     return {key: value for key, value in result.items() if not key.startswith("cost/")}
 
 
-@pytest.mark.parametrize("free", [0, 20_000, 200_000, 1_500_000])
+@pytest.mark.parametrize(
+    "free", [20_000, 200_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1_500_000))]
+)
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
     small: Compose, tmp_path: Path, disk: Path, free: int
 ) -> None:

@@ -31,7 +31,7 @@ from sweeps.cli import main
 from tests.conftest import REPOSITORY
 from tests.faults.fuzz import BAD_VALUES, BAD_WORDS, copy_tree, damage_bytes, damage_file, keys_of
 
-CASES = {"configurations": 100, "collections": 200, "checkpoints": 60}
+CASES = {"configurations": 50, "collections": 200, "checkpoints": 60}
 """Damaged ones in the quick tests; beside them 72 frontiers, 60 attacks and 120 records of runs."""
 
 REFUSED = {"configurations": 0.7, "collections": 0.75, "checkpoints": 0.8}

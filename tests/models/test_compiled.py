@@ -69,6 +69,7 @@ def test_values_and_gradients_are_those_of_the_layers_for_any_number_of_tokens(
     assert counters["stats"]["unique_graphs"] <= 2  # one for the first number of tokens, one for all others
 
 
+@pytest.mark.slow
 def test_a_seed_decides_what_is_dropped(as_on_a_gpu: None, tokenizer: Any) -> None:
     backbone = build_scorer(small_model(dropout=0.3), tokenizer, 3, "32").train().backbone
     batch = batch_of(np.array([5, 9, 30]))

@@ -72,7 +72,9 @@ def test_labels_of_the_cases_do_not_change_their_law(
     assert records[1]["params"] == pytest.approx(records[0]["params"], rel=1e-9)
 
 
-@pytest.mark.parametrize("blank", [None, "", " ", "NA", "nan"])
+@pytest.mark.parametrize(
+    "blank", [None, " ", *(pytest.param(b, marks=pytest.mark.slow) for b in ("", "NA", "nan"))]
+)
 @pytest.mark.parametrize("column", ["seed", "run", "note", "data", "strategy", "eval/negatives"])
 def test_blank_cells_of_other_columns_do_not_change_a_fit(column: str, blank: str | None) -> None:
     names = [f"r{index}" for index in range(60)]
