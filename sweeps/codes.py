@@ -182,7 +182,7 @@ FRONTIER_TOO_SHORT warning: fewer than three configurations are non-dominated, s
     → trace the frontier: strategy=pareto strategy.rule=fixed strategy.omega=0,0.25,0.5,0.75,1
 SEVERAL_FAMILIES info: the frontier is over runs of several model families
     → for one of each family say --by model_family; keep one family with --where model_family=NAME
-RHO_UNDEFINED warning: ρ* is defined for two losses, and the metrics are not both losses
+RHO_UNDEFINED warning: ρ* is defined for two contrastive entropies, and the metrics are not
     → use contrastive entropies for strategy.frontier
 """)
 """Of frontiers."""

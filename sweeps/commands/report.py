@@ -27,6 +27,13 @@ def run(
             metavar="DIR",
         ),
     ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study",
+            help="Name and options of the study that made the runs, shown as the command to repeat.",
+        ),
+    ] = None,
     formats: Annotated[
         str, typer.Option("--formats", help="Formats of the figures' files; svg is always written.")
     ] = "svg,pdf,png",
@@ -38,7 +45,7 @@ def run(
     shared.report_skipped(collected.skipped)
     folder = runs if table is None and wandb is None else None
     beside = records or (folder.resolve().parent if folder is not None else Path())
-    options = ReportOptions(title, folder, _formats(formats), beside)
+    options = ReportOptions(title, folder, _formats(formats), beside, study=study)
     page = build_report(collected, out, options)
     typer.echo(f"{collected.summary()}; wrote {page}")
 

@@ -17,7 +17,7 @@ from scipy import stats
 
 from retrieval.errors import DataError
 from sweeps.comparison.cells import fixed_omegas
-from sweeps.diagnostics import Diagnostic
+from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.agreement import refuse_mixtures
 from sweeps.fitting.configurations import label_runs, labelled_only
 from sweeps.fitting.present import aligned, describe_warnings, number
@@ -122,7 +122,7 @@ def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> A
         judged
         for proxy, by_target in PROXIES.items()
         for target, columns in by_target.items()
-        if (judged := _judge(labelled, proxy, target, columns, level)) is not None
+        if (judged := _judge(_common(labelled, target), proxy, target, columns, level)) is not None
     ]
     if not rows:
         raise DataError(
@@ -130,8 +130,24 @@ def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> A
             "run several fixed ω at one model and data.frac, or give --every-strategy"
         )
     labels = sorted(set(labelled["label"].astype(str)))
-    warnings = [one.finding for one in unknown] or None
+    warnings = [*(one.finding for one in unknown), *_mixed(labelled)] or None
     return Alignment(level, labels, rows, training or None, warnings=warnings)
+
+
+def _common(labelled: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The runs that have every proxy of a target that any run has: the proxies face the same choices."""
+    columns = {column for by_target in PROXIES.values() for column in by_target[target]}
+    values = [numbers(labelled[column]) for column in columns if column in labelled]
+    known = [np.isfinite(found) for found in values if np.isfinite(found).any()]
+    return labelled.loc[np.all(known, axis=0)] if known else labelled
+
+
+def _mixed(labelled: pd.DataFrame) -> Iterator[Diagnostic]:
+    same = [*_places(labelled), "label", "seed"]
+    if "seed" in labelled and (twice := labelled.duplicated(same)).any():
+        names = ", ".join(dict.fromkeys(labelled.loc[twice, "configuration"].astype(str)))
+        text = f"several runs with the same seed, whose mean is judged, in: {names}"
+        yield diagnose("MIXED_SETTINGS", text)
 
 
 def _judge(

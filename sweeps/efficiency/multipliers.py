@@ -46,8 +46,9 @@ def falling(log_x: Floats, log_y: Floats, weight: Floats) -> tuple[Floats, Float
 def reached(log_x: Floats, log_y: Floats, weight: Floats, target: Floats) -> Floats:
     """Amounts of the resource [r, s] at which the curves of :func:`falling` have ln metric ``target`` [r, s].
 
-    In the resource's own unit; ``inf`` where the target lies below the curve's last point, 0 where it lies
-    above the first: more, or less, than was measured.
+    In the resource's own unit; ``inf`` where the target lies below the curve's last point and every measured
+    one, 0 where it lies above the first and every measured one: more, or less, than was measured. Where the
+    last point is a pooled one and only a point in it reaches the target, the pooled point does.
     """
     x, y = falling(log_x, log_y, weight)
     after = (y[:, None, :] > target[:, :, None]).sum(axis=2).clip(1, len(log_x) - 1)
@@ -55,8 +56,9 @@ def reached(log_x: Floats, log_y: Floats, weight: Floats, target: Floats) -> Flo
     drop = y0 - y1
     share = np.divide(y0 - target, drop, out=np.zeros_like(drop), where=drop > 0)
     amount = np.exp(x0 + share.clip(0, 1) * (x1 - x0))
-    amount = np.where(target < y[:, -1:] - ROUNDING, np.inf, amount)
-    return np.where(target > y[:, :1] + ROUNDING, 0.0, amount)
+    least, most = log_y.min(axis=1, keepdims=True), log_y.max(axis=1, keepdims=True)
+    amount = np.where(target < np.minimum(y[:, -1:], least) - ROUNDING, np.inf, amount)
+    return np.where(target > np.maximum(y[:, :1], most) + ROUNDING, 0.0, amount)
 
 
 def required(

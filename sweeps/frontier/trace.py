@@ -158,8 +158,8 @@ def _front(means: Configurations, options: FrontierOptions, reference: tuple[flo
     noise = _noise(means, options, corner)
     area = float(hypervolume(minimised, corner))
     e, r = float(values[best, 0]), float(values[best, 1])
-    # ρ* = R*/E* is the ratio of two losses; between rank metrics it has no meaning for ω.
-    ratio = bool((signs > 0).all()) and e > 0 and r > 0
+    # ρ* = R*/E* is the ratio of two losses; with a rank metric or an attack's rate it has no meaning for ω.
+    ratio = all(name.endswith("contrastive_entropy") for name in (options.x, options.y)) and e > 0 and r > 0
     name = str(means.table["configuration"].iloc[best])
     return Front(
         x=options.x,
@@ -279,7 +279,7 @@ def _warnings(front: Front, means: Configurations, options: FrontierOptions) -> 
         text = f"{best} configuration(s) are non-dominated, so the knee is one of the frontier's ends"
         yield diagnose("FRONTIER_TOO_SHORT", text)
     if front.rho is None:
-        text = f"ρ* = R*/E* is defined for two losses; {options.x} and {options.y} are not both losses"
+        text = f"ρ* = R*/E* is defined for two contrastive entropies, not for {options.x} and {options.y}"
         yield diagnose("RHO_UNDEFINED", text)
     repeated = means.table["seeds"].map(lambda seeds: len(set(seeds)) < len(seeds))
     if repeated.any():

@@ -21,7 +21,8 @@ from sweeps.report.figures.curves import surface_panel
 from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
 from sweeps.report.page import Finding, Page, Section, fits_table, runs_table, write_csv, write_page
-from sweeps.report.provenance import checklist, commands
+from sweeps.report.provenance import checklist
+from sweeps.report.reproduce import PARTIAL, commands
 from sweeps.report.robustness import kinds_section, statistics_section
 from sweeps.report.scaling import (
     OBJECTIVES,
@@ -56,6 +57,8 @@ class ReportOptions:
     """Folder of what the commands wrote; ``None`` for none."""
     whole: pd.DataFrame | None = None
     """Of a page on one family: the runs of all, whose records are not this page's."""
+    study: str | None = None
+    """Name and options of the study that made the runs."""
 
 
 @dataclass
@@ -116,7 +119,7 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
             build_report(Collected(own), out / slug(name), replace(options, title=title, whole=whole))
         return _build_families(collected, out, options)
     analysis = analyse(collected.frame, options.runs_folder, options.records, options.whole)
-    analysis.sections += _appendix(collected, analysis, options.runs_folder)
+    analysis.sections += _appendix(collected, analysis, options)
     page = Page(
         options.title,
         lead(analysis.runs, analysis.curves, analysis.records, analysis.findings),
@@ -134,7 +137,7 @@ def _build_families(collected: Collected, out: Path, options: ReportOptions) -> 
     runs = _labelled(collected.frame)
     analysis = Analysis(runs)
     analysis.sections = families_sections(runs, Written(options.records, collected.frame))
-    analysis.sections += _appendix(collected, analysis, options.runs_folder)[1:]
+    analysis.sections += _appendix(collected, analysis, options)[1:]
     counts = runs[FAMILY].value_counts()
     page = Page(
         options.title,
@@ -230,7 +233,8 @@ def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
     return section
 
 
-def _appendix(collected: Collected, analysis: Analysis, folder: Path | None) -> list[Section]:
+def _appendix(collected: Collected, analysis: Analysis, options: ReportOptions) -> list[Section]:
+    folder = options.runs_folder
     fits = Section("fits", "Fitted laws")
     fits.tables.append(fits_table(analysis.curves, analysis.joint))
     if not analysis.fits:
@@ -239,7 +243,8 @@ def _appendix(collected: Collected, analysis: Analysis, folder: Path | None) -> 
     table = Section("runs", "Runs", [f"{collected.summary()}."])
     table.paragraphs += [f"Left out: {run.run}: {run.state} ({run.reason})." for run in collected.skipped]
     table.tables.append(runs_table(analysis.runs))
-    again = Section("reproduce", "Commands to reproduce", commands=commands(analysis.runs, folder))
+    listed = commands(analysis.runs, folder, options.study)
+    again = Section("reproduce", "Commands to reproduce", [PARTIAL], commands=listed)
     return [fits, table, again]
 
 

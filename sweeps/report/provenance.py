@@ -8,16 +8,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from retrieval.config import DEFAULT_RULES
 from retrieval.run.files import read_json
 from sweeps.fitting.agreement import NEGATIVES
 from sweeps.fitting.configurations import FLOPS, W
 from sweeps.fitting.points import PAIRS, SIZE
 from sweeps.fitting.result import FitResult
-from sweeps.report.curves import labels_for_curves
 from sweeps.report.page import percent
 from sweeps.report.scaling import domains
-from sweeps.table.cells import is_blank, numbers, texts_of
+from sweeps.table.cells import distinct, numbers
 from sweeps.table.runs import Collected
 
 STATED = "provenance/"
@@ -91,14 +89,14 @@ def _range(runs: pd.DataFrame, column: str) -> str:
 
 
 def _listed(runs: pd.DataFrame, column: str) -> str | None:
-    return ", ".join(_values(runs[column])) if column in runs else None
+    return ", ".join(distinct(runs[column])) if column in runs else None
 
 
 def _seeds(runs: pd.DataFrame) -> str | None:
     if "seed" not in runs:
         return None
     counts = runs.groupby("configuration")["seed"].nunique()
-    listed = ", ".join(_values(runs["seed"])) or "not stated"
+    listed = ", ".join(distinct(runs["seed"])) or "not stated"
     low, high = int(counts.min()), int(counts.max())
     each = low if low == high else f"{low} to {high}"
     return f"{listed}; {each} a configuration; seeds are replicates of a configuration, not points of a fit"
@@ -117,8 +115,8 @@ def _training(runs: pd.DataFrame, settings: list[dict[str, Any]]) -> str | None:
 
 
 def _measured(runs: pd.DataFrame) -> str:
-    text = " or ".join(_values(runs[NEGATIVES]) if NEGATIVES in runs else [str(W)])
-    draws = _values(runs["eval/draws"]) if "eval/draws" in runs else []
+    text = " or ".join(distinct(runs[NEGATIVES]) if NEGATIVES in runs else [str(W)])
+    draws = distinct(runs["eval/draws"]) if "eval/draws" in runs else []
     drawn = f", mean of {' or '.join(draws)} draws" if draws else ""
     names = domains(runs)
     tests = f"; OOD = unweighted mean over {', '.join(names)}" if names else ""
@@ -187,55 +185,3 @@ def _fingerprint(runs: pd.DataFrame) -> str | None:
 
 def _distinct(values: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(str(value) for value in values if value not in (None, "", {})))
-
-
-def commands(runs: pd.DataFrame, folder: Path | None) -> list[str]:
-    """Commands that train these runs and write this report, from the names in the table."""
-    source = f"--runs {folder if folder is not None else 'runs'}"
-    lines = []
-    if {"data", "model", "frac", "strategy"} <= set(runs):
-        kinds = [texts_of(runs[name]) for name in ("omega/rule", "omega/mixing") if name in runs]
-        groups = runs.groupby(["data", "strategy", *kinds], sort=True)
-        lines = [_training_command(part) for _, part in groups]
-    several = "strategy" in runs and runs["strategy"].nunique() > 1
-    by = " --by strategy" if several else ""
-    lines.append(f"python -m sweeps fit {source} --metric eff/contrastive_entropy{by} --out fit.json")
-    lines.append(f"python -m sweeps frontier {source} --out frontier.json")
-    if several and "standard" in set(runs["strategy"]):
-        other = next(label for label in labels_for_curves(runs) if label != "standard")
-        pair = f'{source} --baseline standard --strategy "{other}"'
-        lines.append(f"python -m sweeps efficiency {pair}")
-        lines.append(f"python -m sweeps efficiency {pair} --law interpolated")
-        lines.append(f"python -m sweeps compare {pair}")
-    return [*lines, f"python -m sweeps report {source} --out report"]
-
-
-def _training_command(part: pd.DataFrame) -> str:
-    first = part.iloc[0]
-    words = ["python train.py -m"]
-    words.append(f"model={','.join(dict.fromkeys(map(str, part['model'])))}")
-    words.append(f"data={first['data']}")
-    words.append(f"data.frac={_numbers(part['frac'])}")
-    words.append(f"strategy={first['strategy']}")
-    rule = first.get("omega/rule")
-    if first["strategy"] == "pareto" and isinstance(rule, str) and rule not in DEFAULT_RULES:
-        words.append(f"strategy.rule={rule}")
-        if rule == "fixed" and part["omega/final"].notna().all():
-            words.append(f"strategy.omega={_numbers(part['omega/final'])}")
-    mixing = first.get("omega/mixing")
-    if first["strategy"] == "pareto" and isinstance(mixing, str) and mixing:
-        words.append(f"strategy.mixing={mixing}")
-    if "seed" in part:
-        words.append(f"seed={_numbers(part['seed'])}")
-    return " ".join(words)
-
-
-def _numbers(values: pd.Series) -> str:
-    return ",".join(_values(values))
-
-
-def _values(values: pd.Series) -> list[str]:
-    """Distinct values as text, blank ones left out, in order of number and then of text."""
-    known = values[~is_blank(values)]
-    pairs = dict(zip(texts_of(known), numbers(known)))
-    return sorted(pairs, key=lambda text: (np.isnan(pairs[text]), np.nan_to_num(pairs[text]), text))

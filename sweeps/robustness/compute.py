@@ -20,7 +20,7 @@ from sweeps.fitting.configurations import label_runs, labelled_only
 from sweeps.robustness.model import mixed_model
 from sweeps.robustness.pairs import RUN, Pairs, group_column, groups, ordered, pair
 from sweeps.robustness.record import Difference, KindStatistics, Robustness, Win
-from sweeps.robustness.resampling import Contrast, Draws, draw, p_value, run_weights
+from sweeps.robustness.resampling import Contrast, Draws, draw, p_value, run_weights, widened
 from sweeps.robustness.scores import MAX_QUERIES, Kind, Progress, load_scores
 from sweeps.robustness.words import effect_words
 from sweeps.table.cells import Floats
@@ -189,11 +189,12 @@ class _Compared:
         for two, pairs in self._pairs.items():
             contrast = self._contrast(pairs, better) if pairs.cells else None
             if contrast is not None:
-                drawn = self._drawn(contrast, pairs, moving=False)
-                low, high = interval(drawn[:, None], level)
-                probability = contrast.mean()
-                p = p_value(probability - 0.5, drawn - 0.5)
-                found.append(Win(*two, probability, float(low[0]), float(high[0]), p, p))
+                drawn, probability = self._drawn(contrast, pairs, moving=False), contrast.mean()
+                freedom = contrast.freedom(drawn)
+                ends = interval(widened(probability, drawn, freedom, level)[:, None], level)
+                low, high = (min(max(float(end[0]), 0.0), 1.0) for end in ends)
+                p = p_value(probability - 0.5, drawn - 0.5, freedom)
+                found.append(Win(*two, probability, low, high, p, p))
         adjusted = holm([one.p for one in found])
         return [replace(one, p_holm=1.0 if p is None else p) for one, p in zip(found, adjusted)]
 
@@ -234,17 +235,18 @@ class _Compared:
         return contrast.draws(runs, self._draws.fixed, 1 / len(contrast.values))
 
     def _difference(self, first: str, second: str, contrast: Contrast, pairs: Pairs) -> Difference:
-        level = self._options.level
+        mean = contrast.mean()
+
+        def ends(drawn: Floats) -> tuple[float, float]:
+            wide = widened(mean, drawn, contrast.freedom(drawn), self._options.level)
+            low, high = interval(wide[:, None], self._options.level)
+            return float(low[0]), float(high[0])
+
         drawn = self._drawn(contrast, pairs, moving=False)
-        low, high = (float(end[0]) for end in interval(drawn[:, None], level))
-        ends = None
-        if len(contrast.values) == len(self._kind.scores) > 1:
-            wide = interval(self._drawn(contrast, pairs, moving=True)[:, None], level)
-            ends = float(wide[0][0]), float(wide[1][0])
-        p = p_value(contrast.mean(), drawn)
-        return Difference(
-            first, second, contrast.mean(), low, high, p, p, ends, len(pairs.first), pairs.cells, ""
-        )
+        several = len(contrast.values) == len(self._kind.scores) > 1
+        moving = ends(self._drawn(contrast, pairs, moving=True)) if several else None
+        p = p_value(mean, drawn, contrast.freedom(drawn))
+        return Difference(first, second, mean, *ends(drawn), p, p, moving, len(pairs.first), pairs.cells, "")
 
     def _words(self, one: Difference, p_holm: float) -> str:
         spread = self._spread()

@@ -9,12 +9,14 @@ twice and so errs on the wide side (Davison and Hinkley 1997, sec. 3.8).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from sweeps.fitting.sensitivity import two_sided
 from sweeps.table.cells import Floats
@@ -50,13 +52,23 @@ class Draws:
         return len(next(iter(self.fixed.values())))
 
 
-def p_value(estimate: float, draws: Floats) -> float:
-    """Two-sided, of an estimate of 0: normal, with the standard deviation of its draws [r].
+def p_value(estimate: float, draws: Floats, freedom: float = math.inf) -> float:
+    """Two-sided, of an estimate of 0: Student's t, with the standard deviation of its draws [r].
 
-    Counting draws beyond 0 could not go below 2/(r+1), which Holm's method multiplies by the number of tests.
+    ``freedom``: of :meth:`Contrast.freedom`. Counting draws beyond 0 could not go below 2/(r+1), which Holm's
+    method multiplies by the number of tests.
     """
     spread = float(draws.std(ddof=1))
-    return float(2 * norm.sf(abs(estimate) / spread)) if spread > 0 else two_sided(draws)
+    return float(2 * student.sf(abs(estimate) / spread, freedom)) if spread > 0 else two_sided(draws)
+
+
+def widened(estimate: float, draws: Floats, freedom: float, level: float) -> Floats:
+    """The draws [r], as far from the estimate as Student's t has them that are normal about it.
+
+    Draws of a few seeds have the spread of the mean and not the tails of a spread that few seeds tell.
+    """
+    tail = (1 + level) / 2
+    return np.asarray(estimate + (draws - estimate) * (student.ppf(tail, freedom) / norm.ppf(tail)))
 
 
 def draw(queries: Mapping[str, int], count: int, seed: int) -> Draws:
@@ -100,6 +112,26 @@ class Contrast:
         weight = 1.0 / np.bincount(self.cell)[self.cell][None, :]
         parts = [float((self._own(weight, name) @ part).mean()) for name, part in self.values.items()]
         return float(np.mean(parts))
+
+    def freedom(self, draws: Floats) -> float:
+        """Degrees of freedom of the spread of ``draws`` [r] (Welch-Satterthwaite).
+
+        What differs between the seeds of a cell is known by as many seeds less one; queries are many. ∞ where
+        no cell has two seeds: then no draw holds any noise of seeds.
+        """
+        whole = np.asarray(np.stack(list(self.measured.values())).all(axis=0))
+        means = [part[whole[self.measured[name]]].mean(axis=1) for name, part in self.values.items()]
+        own, cell = np.mean(means, axis=0), self.cell[whole]
+        parts = [
+            (float(values.var(ddof=1)) / len(values), len(values) - 1)
+            for values in (own[cell == name] for name in np.unique(cell))
+            if len(values) > 1
+        ]
+        cells, total = len(np.unique(self.cell)), float(draws.var(ddof=1))
+        uncertain = sum((variance / cells**2) ** 2 / free for variance, free in parts)
+        if uncertain == 0:
+            return math.inf
+        return max(total**2 / uncertain, float(min(free for _, free in parts)))
 
     def draws(self, runs: Floats, queries: Mapping[str, Floats], share: float) -> Floats:
         """[draws] of the mean under weights of pairs [draws, pairs] and of queries.

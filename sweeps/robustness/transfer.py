@@ -126,7 +126,8 @@ def transfer(
             "strategy.perturbation.kind=typo and the same eval.variations"
         )
     said = [*(one.finding for one in unknown), *without_seed(labelled)]
-    return Transfer(baseline, level, "Holm 1979, over the matrix", _corrected(entries), warnings=said or None)
+    decided = _corrected(entries, level)
+    return Transfer(baseline, level, "Holm 1979, over the matrix", decided, warnings=said or None)
 
 
 def _name(label: str, kind: str) -> str:
@@ -173,11 +174,11 @@ def _by_pair(runs: pd.DataFrame, measure: Measure) -> pd.Series:
     return values.groupby(level=0).mean()
 
 
-def _corrected(entries: list[Entry]) -> list[Entry]:
+def _corrected(entries: list[Entry], level: float) -> list[Entry]:
     found = []
     for entry, p in zip(entries, holm([entry.judged.p for entry in entries]), strict=True):
         better = None
-        if p is not None and p < 0.05:
+        if p is not None and p < 1 - level:
             rises = larger_is_better(entry.column)
             better = "strategy" if (entry.judged.difference > 0) == rises else "baseline"
         found.append(replace(entry, judged=replace(entry.judged, p_holm=p, better=better)))

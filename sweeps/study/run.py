@@ -99,6 +99,8 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
     before = _done_before(places)
     places.records.mkdir(parents=True, exist_ok=True)
     shown = "".join(f" --where {shlex.quote(condition)}" for condition in study.page)
+    if scale in study.scales:
+        shown += f" --study {shlex.quote(f'{study.name} --scale {scale}')}"
     report = Analysis("report", f"{REPORT} {shlex.quote(study.title)}{shown}")
     outcomes = []
     for analysis in [*study.analyses_at(scale), report]:

@@ -227,3 +227,10 @@ def checked(table: pd.DataFrame, name: str, positive: bool, remedy: str) -> Floa
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(,\d+)+(\.\d+)?", value.strip()):
         kind += " (write a decimal point, and no comma)"
     raise TableError(f"{row}{run}: {name} = {shown} is not {kind}{more}; {remedy}")
+
+
+def distinct(values: pd.Series) -> list[str]:
+    """Distinct values as text, blank ones left out, in order of number and then of text."""
+    known = values[~is_blank(values)]
+    pairs = dict(zip(texts_of(known), numbers(known)))
+    return sorted(pairs, key=lambda text: (np.isnan(pairs[text]), np.nan_to_num(pairs[text]), text))

@@ -303,3 +303,19 @@ def test_in_one_table_one_rule_is_pareto_alone() -> None:
     rows = pd.DataFrame({"strategy": "pareto", "omega/rule": ["guarded", "repeats", "dro"]})
     assert label_runs(rows)["label"].tolist() == ["pareto", "pareto repeats", "pareto dro"]
     assert label_runs(rows[1:])["label"].tolist() == ["pareto", "pareto dro"]
+
+
+def test_labels_state_what_a_rule_was_given_only_where_runs_of_a_cell_and_seed_differ() -> None:
+    def labels(*rows: dict[str, Any]) -> list[str]:
+        same = {"strategy": "pareto", "omega/rule": "dro", "model": "m", "seed": 1}
+        return label_runs(pd.DataFrame([same | row for row in rows]))["label"].tolist()
+
+    first = {"frac": 0.1, "omega/eta": 0.1, "omega/initial": 0.5}
+    assert labels(first, first | {"omega/eta": 1.0}) == ["pareto dro (η=0.1)", "pareto dro (η=1)"]
+    assert labels(first, first | {"omega/initial": 0.25}) == [
+        "pareto dro (from 0.5)",
+        "pareto dro (from 0.25)",
+    ]
+    # A rule that makes its start of the cell is one strategy.
+    assert labels(first, first | {"frac": 1.0, "omega/initial": 0.25}) == ["pareto dro"] * 2
+    assert labels(first, first | {"seed": 2, "omega/initial": 0.25}) == ["pareto dro"] * 2

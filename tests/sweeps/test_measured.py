@@ -147,10 +147,11 @@ def test_noise_that_breaks_monotonicity_is_pooled_between_the_levels() -> None:
     assert amounts[0] == pytest.approx([middle, 1.0, 8.0, 0.0, np.inf])
 
 
-def test_pooled_ends_are_flat_to_the_end_of_what_was_measured() -> None:
+def test_nothing_is_beyond_a_pooled_end_that_a_point_in_it_reaches() -> None:
     x, y = np.log([1.0, 2.0, 4.0, 8.0]), np.array([[3.0, 3.2, 1.0, 1.2]])
-    amounts = reached(x, y, np.ones(4), np.array([[3.1, 3.11, 2.1, 1.1, 1.09]]))[0]
-    assert amounts == pytest.approx([np.sqrt(2.0), 0.0, np.sqrt(8.0), np.sqrt(32.0), np.inf])
+    first, last = np.sqrt(2.0), np.sqrt(32.0)
+    amounts = reached(x, y, np.ones(4), np.array([[3.1, 3.2, 3.21, 2.1, 1.1, 1.0, 0.99]]))[0]
+    assert amounts == pytest.approx([first, first, 0.0, np.sqrt(8.0), last, last, np.inf])
 
 
 def test_pooled_levels_are_named() -> None:

@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_runs import Sweep, table, write_runs
@@ -17,13 +18,15 @@ from sweeps.codes import CODES
 from sweeps.diagnostics import TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.frontier.trace import frontier
+from sweeps.report.baseline import comparison_section
 from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
 from sweeps.report.figures.style import Panel, drawing, save
 from sweeps.report.page import Section
-from sweeps.report.provenance import commands
+from sweeps.report.reproduce import commands
 from sweeps.report.scaling import domains
+from sweeps.report.tradeoff import frontier_section
 from sweeps.report.written import Written
 from sweeps.table.runs import Collected, collect_runs
 
@@ -236,6 +239,45 @@ def test_the_page_shows_what_the_commands_wrote_until_the_runs_change(tmp_path: 
     assert json.loads((tmp_path / "again/frontier.json").read_text())["knee"]["rule"] == "chord"
 
 
+def test_a_record_of_other_metrics_or_of_some_runs_is_not_shown(tmp_path: Path) -> None:
+    sweep = Sweep(
+        models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard", "pareto"), seeds=(1, 2)
+    )
+    runs = write_runs(tmp_path / "runs", sweep)
+    frame = collect_runs(runs).frame
+
+    def write(command: str, name: str, *words: str) -> None:
+        out = ["--runs", str(runs), "--out", str(tmp_path / f"{name}.json")]
+        assert main([*command.split(), *words, *out]) == 0
+
+    def found(section: Section) -> list[str]:
+        return [text for text in section.paragraphs if "is shown." in text]
+
+    # Both come before the right file by name.
+    write("frontier --y adv/contrastive_entropy", "frontier-adv")
+    write("compare --metric adv/contrastive_entropy", "compare-adv")
+    write("compare --where frac=0.1", "compare-few")
+    labelled = label_runs(frame)
+    written = Written(tmp_path, frame)
+    assert frontier_section(labelled, written).records["frontier"].front.y == "ood/contrastive_entropy"
+    section = comparison_section(labelled, written)
+    assert section is not None
+    record = section.records["compare-pareto"]
+    assert record.metrics == ["eff/contrastive_entropy", "ood/contrastive_entropy"]
+    assert len(record.cells) == 2
+    assert found(section) == []
+
+    write("frontier --knee ideal", "frontier")
+    write("compare --level 0.9", "compare")
+    written = Written(tmp_path, frame)
+    section = frontier_section(labelled, written)
+    assert section.records["frontier"].front.knee.rule == "ideal"
+    assert found(section) == ["frontier.json, written by `python -m sweeps frontier`, is shown."]
+    section = comparison_section(labelled, written)
+    assert section is not None
+    assert section.records["compare-pareto"].level == 0.9
+
+
 def test_a_fit_without_the_runs_held_out_is_not_the_fit_of_the_page(tmp_path: Path) -> None:
     sweep = Sweep(models=("bert-mini",), fractions=(0.05, 0.2, 0.5, 1.0), strategies=("standard",))
     runs, condition = write_runs(tmp_path / "runs", sweep), "frac=1.0"
@@ -294,11 +336,39 @@ def test_commands_name_models_fractions_and_fixed_omegas() -> None:
     assert f"{train} strategy=standard seed=1" in lines
     assert f"{train} strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 seed=1" in lines
     assert 'python -m sweeps efficiency --runs runs --baseline standard --strategy "fixed ω=0.25"' in lines
-    mixed = label_runs(table(sweep).assign(**{"omega/mixing": "steps"}))
-    again = commands(mixed, Path("runs"))
-    assert f"{train} strategy=standard seed=1" in again
-    fixed = "strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 strategy.mixing=steps"
-    assert f"{train} {fixed} seed=1" in again
+    assert lines == commands(label_runs(table(sweep).assign(**{"omega/mixing": "steps"})), Path("runs"))
+
+
+def test_commands_name_every_setting_that_the_table_states() -> None:
+    same = {"model": "bert-tiny", "data": "pydocs", "frac": 0.1, "seed": 1, "omega/mixing": "steps"}
+    same |= {"train/steps": 600, "train/pairs_per_step": 32.0, "omega/robust": "ood"}
+    dro = {"strategy": "pareto", "omega/rule": "dro", "omega/target_eff": 1.0, "omega/target_rob": 1.0}
+    rows = [
+        {"strategy": "adversarial", "perturbation/kind": "pgd"},
+        {"strategy": "adversarial", "perturbation/kind": "pgd", "omega/mixing": "loss"},
+        *(dro | {"omega/eta": 0.1, "omega/initial": 0.5, "seed": seed} for seed in (1, 2)),
+        *(
+            dro | {"omega/target_source": "/tmp/x/f.json", "omega/eta": eta, "omega/initial": begun}
+            for eta in (0.01, 0.1)
+            for begun in (float(np.float32(0.1)), 0.9)
+        ),
+        {"strategy": "pareto", "omega/rule": "law", "base_strategy": "denoising", "omega/robust": "both"},
+    ]
+    lines = commands(label_runs(pd.DataFrame([same | row for row in rows])), None, "omega --scale laptop")
+    train = "python train.py -m model=bert-tiny data=pydocs data.frac=0.1 train.steps=600 train.batch_size=32"
+    assert lines[0] == "python -m sweeps study omega --scale laptop"
+    assert set(lines[1:6]) == {
+        f"{train} {words}"
+        for words in (
+            "strategy=adversarial strategy.perturbation.kind=pgd attack=none seed=1",
+            "strategy=adversarial strategy.mixing=loss strategy.perturbation.kind=pgd attack=none seed=1",
+            "strategy=pareto strategy.rule=dro attack=none seed=1,2",
+            "strategy=pareto strategy.rule=dro strategy.eta=0.01,0.1 strategy.omega=0.1,0.9 "
+            "strategy.frontier=f.json attack=none seed=1",
+            "strategy=pareto strategy.robust=both strategy.base=denoising strategy.rule=law "
+            "strategy.mixture=mixture.json attack=none seed=1",
+        )
+    }
 
 
 def test_efficiency_is_shown_by_law_and_as_measured_for_every_amount_of_data(demo: Path) -> None:

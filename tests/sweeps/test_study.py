@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import importlib
+import pkgutil
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import typer
 import yaml
 from synthetic_runs import Sweep, table, write_runs
 
+import sweeps
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError, ParetrieveError
 from sweeps.cli import build, main
@@ -20,6 +22,7 @@ from sweeps.commands.study import LAPTOP
 from sweeps.fitting.configurations import label_runs
 from sweeps.launch import plan as planning
 from sweeps.launch.calibration import Calibration, Point
+from sweeps.records import Record
 from sweeps.report.provenance import checklist
 from sweeps.study import process
 from sweeps.study.places import Places
@@ -28,7 +31,7 @@ from sweeps.study.provenance import collect_study
 from sweeps.study.run import analyse, run_stages
 from sweeps.study.spec import Scale, Study, load, names
 from sweeps.table.files import read_table
-from sweeps.table.runs import Collected, Source
+from sweeps.table.runs import Collected
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "docs" / "results"
@@ -228,11 +231,28 @@ def test_every_committed_table_has_a_study() -> None:
     assert {path.parent.name for path in RESULTS.glob("*/runs.csv")} <= set(names())
 
 
+def kinds() -> dict[str, type[Record]]:
+    """The records that the commands write, by the name of the command."""
+    for module in pkgutil.walk_packages(sweeps.__path__, "sweeps."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = {}, [Record]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        found |= {kind.command: kind} if kind.command else {}
+    return found
+
+
+KINDS = kinds()
+
+
 @pytest.mark.parametrize("table", sorted(RESULTS.glob("*/runs.csv")), ids=lambda path: path.parent.name)
 def test_committed_records_are_of_the_committed_table_and_of_the_study_as_it_is(table: Path) -> None:
     tables = [read_table(path) for path in table.parent.glob("*.csv") if path.stem != "analyses"]
     for path in sorted((table.parent / "records").glob("*.json")):
-        source = Source.from_json(json.loads(path.read_text())["source"])
+        kind = KINDS[max((name for name in KINDS if path.stem.startswith(name)), key=len)]
+        source = kind.load(path).source  # type: ignore[attr-defined]
         assert any(map(source.is_of, tables)), f"{path.name} is of other runs: make results"
     study = load(table.parent.name)
     asked = [one.name for one in study.analyses_at(LAPTOP if LAPTOP in study.scales else None)]
@@ -271,6 +291,31 @@ def test_a_plan_reads_no_data(
     assert "8 cells, 0 done; on this machine" in said
     assert "data not read" in said
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "reason", "expected"),
+    [
+        (None, "metric nothing is not in the table", "refused"),
+        ("done", "metric nothing is not in the table", "failed"),
+        ("refused", "metric nothing is not in the table", "refused"),
+        (None, "No such option: --nothing; see python -m sweeps --help", "failed"),
+    ],
+)
+def test_a_refusal_fails_where_the_command_was_done_before_or_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, reason: str, expected: str
+) -> None:
+    study, where = written(tmp_path), places(tmp_path)
+    where.out.mkdir()
+    (analysis, *_) = study.analyses_at("smoke")
+    if before is not None:
+        row = {"analysis": "another name", "outcome": before, "reason": "", "command": analysis.command}
+        pd.DataFrame([row]).to_csv(where.out / "analyses.csv", index=False)
+    monkeypatch.setattr(process, "sweeps", lambda words: (0, "") if words[0] == "report" else (2, reason))
+    assert analyse(study, "smoke", where, print) == (expected == "failed")
+    outcomes = pd.read_csv(where.out / "analyses.csv").set_index("analysis")
+    assert outcomes.loc[analysis.name, "outcome"] == expected
+    assert reason in outcomes.loc[analysis.name, "reason"]
 
 
 @pytest.mark.slow
