@@ -76,6 +76,15 @@ def test_large_cells_alone_then_small_ones_side_by_side() -> None:
     assert plan.seconds == pytest.approx(1000 / 2**0.85 + 10)
 
 
+@pytest.mark.parametrize("count", [1, 3, 5, 7])
+def test_an_odd_number_of_equal_cells_leaves_no_core_idle(count: int) -> None:
+    cell = Need(60, 10**6)
+    plan = plan_slots([cell] * count, cores=2)
+    assert sorted(plan.threads) == [1] * (count - 1) + [2]
+    busy = sum(threads * seconds for threads, seconds in zip(plan.threads, map(cell.on, plan.threads)))
+    assert plan.seconds == pytest.approx(busy / 2)
+
+
 def test_a_user_decides() -> None:
     cells = [Need(10, 10**6)] * 4
     assert plan_slots(cells, cores=8, slots=2).threads == (4,) * 4
