@@ -14,6 +14,12 @@ MetricOption = Annotated[
 RegretOption = Annotated[
     bool, typer.Option("--regret", help="Also the regret against the best fixed ω of each cell.")
 ]
+ChangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--change", help="A column of --by: also how the difference changes along it.", metavar="COLUMN"
+    ),
+]
 
 
 def run(
@@ -26,6 +32,7 @@ def run(
         str, typer.Option("--by", help="Columns whose values make a cell; '' for one cell of all runs.")
     ] = "model,frac",
     regret: RegretOption = False,
+    change: ChangeOption = None,
     out: shared.JsonOption = Path("compare.json"),
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
@@ -47,13 +54,17 @@ def run(
     --regret tells whether a rule of ω is better than any ω kept everywhere: its worst loss against the best
     fixed ω of each cell, beside that of every single ω.
 
+    --change model asks whether the difference depends on the size: in every cell, less that of the smallest
+    model with the same fraction, paired by seed. A star-less row shows no dependence; its interval says how
+    much there may be.
+
     Example: python -m sweeps compare --baseline best-fixed --strategy "pareto dev" --regret
     """
     from sweeps.comparison import CompareOptions, compare
     from sweeps.comparison.record import describe
 
     metrics = tuple(metric or CompareOptions.metrics)
-    options = CompareOptions(metrics, shared.names(by), level, regret)
+    options = CompareOptions(metrics, shared.names(by), level, regret, change)
     frame, source = shared.load(runs, table, wandb, where)
     record = compare(frame, baseline, strategy, options)
     shared.write(out, replace(record, source=source), describe(record))

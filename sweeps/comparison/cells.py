@@ -1,7 +1,7 @@
 """Cells of a sweep: for each label its metrics by seed, which ω are fixed, and paired differences."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,14 @@ def _judged(
     # Runs that are the same to the bit differ by nothing, with certainty.
     p = float(2 * stats.t.sf(abs(gap) / error, df)) if error > 0 else float(gap == 0)
     return Judged(*means, gap, gap - half, gap + half, p, n, df, method)
+
+
+def decided(found: Judged, metric: str, p: float | None, level: float) -> Judged:
+    """With its corrected ``p``, and which side is better where that is below 1 − ``level``."""
+    better = None
+    if p is not None and p < 1 - level:
+        better = "strategy" if (found.difference > 0) == larger_is_better(metric) else "baseline"
+    return replace(found, p_holm=p, better=better)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:

@@ -27,11 +27,13 @@ from sweeps.comparison.cells import (
     cells,
     comparable,
     complete,
+    decided,
     difference,
     fixed_omegas,
     holm,
     without_seed,
 )
+from sweeps.comparison.changes import changes, ranks
 from sweeps.comparison.record import (
     Against,
     CellRegret,
@@ -126,6 +128,8 @@ class CompareOptions:
     by: tuple[str, ...] = ("model", "frac")
     level: float = 0.95
     regret: bool = False
+    change: str | None = None
+    """A column of ``by``: whether the difference changes along it."""
 
 
 def compare(
@@ -154,6 +158,9 @@ def compare(
         [_line(cell, chosen, strategy, options, fixed) for cell, chosen in pairs], names, options.level
     )
     regret = regrets(found, strategy, fixed, names, options.level) if options.regret else None
+    column = options.change
+    along = None if column is None else (column, ranks(labelled, column))
+    moved = None if along is None else changes(pairs, strategy, along, names, options.level)
     return Comparison(
         baseline=baseline,
         strategy=strategy,
@@ -170,6 +177,7 @@ def compare(
             *without_seed(labelled),
             *_warnings(found, pairs, lines, strategy, options.metrics, regret),
         ],
+        changes=moved,
     )
 
 
@@ -180,6 +188,9 @@ def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: Compar
         raise ConfigError(
             "no run keeps ω: add some with strategy=pareto strategy.rule=fixed strategy.omega=0.25,0.5"
         )
+    if options.change is not None and options.change not in options.by:
+        known = ", ".join(options.by) or "none"
+        raise ConfigError(f"--change {options.change}: not a column of --by; choose among {known}")
     lacking = [metric for metric in DEV if metric not in labelled]
     if baseline == BEST_FIXED and lacking:
         raise ConfigError(
@@ -218,10 +229,7 @@ def _corrected(lines: Sequence[Line], names: Sequence[str], level: float) -> lis
     found = [dict(line.by) for line in lines]
     for name in names:
         for by, p in zip(found, holm([line.by[name].p for line in lines])):
-            better = None
-            if p is not None and p < 1 - level:
-                better = "strategy" if (by[name].difference > 0) == larger_is_better(name) else "baseline"
-            by[name] = replace(by[name], p_holm=p, better=better)
+            by[name] = decided(by[name], name, p, level)
     return [replace(line, by=by) for line, by in zip(lines, found)]
 
 

@@ -57,6 +57,17 @@ class Line(Record):
 
 
 @dataclass(frozen=True)
+class Change(Record):
+    """How the difference between the strategies changes from one cell to another."""
+
+    cell: str
+    first: str
+    """The cell that it is held against."""
+    by: dict[str, Judged]
+    """By metric, and ``mean``: ``baseline`` is the difference in the first cell, ``strategy`` in this one."""
+
+
+@dataclass(frozen=True)
 class Count(Record):
     """In how many cells each side is better, after correction."""
 
@@ -157,6 +168,8 @@ class Comparison(Record):
     """By metric, and ``mean``."""
     regret: Regret | None
     warnings: list[Diagnostic]
+    changes: list[Change] | None = field(default=None, metadata=OPTIONAL)
+    """With ``--change``."""
     source: Source | None = field(default=None, metadata=OPTIONAL)
 
 
@@ -198,6 +211,16 @@ def _nats(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def _change_lines(record: Comparison, names: list[str]) -> list[str]:
+    if not record.changes:
+        return []
+    rows = [["cell", "less cell", "pairs", *names]]
+    for change in record.changes:
+        pairs = str(change.by[names[0]].n)
+        rows.append([change.cell, change.first, pairs, *(judged(change.by[name]) for name in names)])
+    return ["change of that difference from one cell to another:", *aligned(rows, left=2)]
+
+
 def describe(record: Comparison) -> list[str]:
     """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
     names = list(record.counts)
@@ -217,6 +240,7 @@ def describe(record: Comparison) -> list[str]:
             f"{name}: better in {count.strategy} of {len(record.cells)} cells, worse in "
             f"{count.baseline}, undecided in {count.undecided}"
         )
+    lines += _change_lines(record, names)
     regret = record.regret
     for name, ways in regret.by.items() if regret else ():
         assert regret is not None

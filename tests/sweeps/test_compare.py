@@ -21,6 +21,7 @@ from sweeps import comparison
 from sweeps.cli import main
 from sweeps.comparison import CompareOptions
 from sweeps.comparison.cells import difference, holm
+from sweeps.comparison.record import describe
 from sweeps.diagnostics import FitRefusedError, TableError
 
 EFF, OOD = "eff/contrastive_entropy", "ood/contrastive_entropy"
@@ -289,3 +290,42 @@ def test_command_says_it_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert json.loads(out.read_text())["cells"][0]["omega"] == 0.0
     assert main([*asked, "--by", "", "--metric", EFF]) == 0
     assert "all runs" in capsys.readouterr().out
+
+
+def test_a_change_is_the_difference_of_differences_paired_by_seed() -> None:
+    random = np.random.default_rng(3)
+    noise = random.normal(0, 0.05, (2, 3, 4))  # model, seed, value
+    sizes = {"b-first-by-name": (9e6, -0.10), "small": (1e6, -0.30)}
+    rows = [
+        row("standard" if side == 0 else "pareto dev", 0.5, seed, 2.0 + gain * side + drawn, 3.0, None)
+        | {"model": model, "size/params_non_embedding": size}
+        for k, (model, (size, gain)) in enumerate(sizes.items())
+        for seed in range(3)
+        for side, drawn in enumerate(noise[k, seed, :2])
+    ]
+    options = CompareOptions(metrics=(EFF,), change="model")
+    record = comparison.compare(pd.DataFrame(rows), "standard", "pareto dev", options)
+    assert record.changes is not None
+    (change,) = record.changes
+    assert (change.cell, change.first) == ("b-first-by-name, frac 0.5", "small, frac 0.5")
+    gains = [[-0.10, -0.30][k] + noise[k, :, 1] - noise[k, :, 0] for k in range(2)]
+    expected = stats.ttest_rel(gains[0], gains[1])
+    found = change.by[EFF]
+    assert found.difference == pytest.approx(np.mean(gains[0] - gains[1]))
+    assert found.p == pytest.approx(expected.pvalue)
+    assert [found.low, found.high] == pytest.approx([*expected.confidence_interval(0.95)])
+    assert "change of that difference" in "\n".join(describe(record))
+    assert type(record).from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("data", "--change data: not a column of --by; choose among model, frac"),
+        ("model", "--change model: no two cells with both strategies differ in model alone"),
+    ],
+)
+def test_a_change_needs_two_cells_that_differ_in_its_column(column: str, said: str) -> None:
+    runs = table(*(cell(frac, {"standard": (2.0, 3.0), "pareto dev": (1.9, 2.9)}) for frac in (0.1, 1.0)))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        comparison.compare(runs, "standard", "pareto dev", CompareOptions(change=column))
