@@ -39,20 +39,17 @@ LAYER_SECONDS = 2e-3
 START_SECONDS = 2.0
 """From the start of the process to the first step, and from the last measurement to the end."""
 
-BYTES_PER_PARAMETER = 24
-"""20 for weights, gradients and both moments in fp32 and weights and gradients in bf16; room for 4 more."""
+BYTES_PER_PARAMETER = 20
+"""Weights, gradients and both moments in fp32, weights and gradients in bf16."""
 
-PROCESS_BYTES = int(0.85 * 2**30)
-"""A process before its first step: libraries (0.6 GiB, of which cells share most), data, tokenizer."""
+PROCESS_BYTES = int(0.6 * 2**30)
+"""A process before its first step: libraries, of which cells share most, data, tokenizer."""
 
-HEAP_GROWTH, HEAP_ALLOWANCE = 1.25, 256 * 2**20
-"""What :mod:`retrieval.training.memory` lets the resident memory of training grow to."""
+HEAP_GROWTH = 1.1
+"""The heap of a training step over what it holds, because freed blocks do not fit what comes."""
 
-EVALUATION_BYTES = int(0.4 * 2**30)
-"""On top of it, scores of the test sets and what encodes them (0.3 GiB for bert-tiny, 0.5 for bert-mini)."""
-
-EXPORT_BYTES = 4
-"""Per parameter, on top of it: the copy that is written to ``model/``."""
+EVALUATION_BYTES = int(0.25 * 2**30)
+"""On top of it, scores of the test sets, what encodes them, and the attacks."""
 
 EXPONENTS = ((1e6, 0.585), (1e7, 0.75), (float("inf"), 0.85))
 """Speed-up of t threads = t**exponent, by non-embedding parameters: two threads gave 1.5 × for BERT-tiny
@@ -182,7 +179,7 @@ def estimate(
     return Need(
         train=training,
         parameters=layers,
-        memory=int(held if device is not None else resident(held, weights, work.vectors)),
+        memory=int(held if device is not None else resident(held, work.vectors)),
         evaluate=measuring + START_SECONDS,
         before=before,
         devices=int(config.trainer.devices),
@@ -192,14 +189,13 @@ def estimate(
     )
 
 
-def resident(held: float, weights: int, vectors: float) -> float:
+def resident(held: float, vectors: float) -> float:
     """Peak of resident memory in bytes.
 
-    ``held``: bytes of a training step's parameters, optimiser state and activations; ``weights``: number of
-    parameters, embeddings included; ``vectors``: bytes of a test set's vectors.
+    ``held``: bytes of a training step's parameters, optimiser state and activations; ``vectors``: bytes of a
+    test set's vectors.
     """
-    trained = HEAP_GROWTH * (PROCESS_BYTES + held) + HEAP_ALLOWANCE
-    return trained + EVALUATION_BYTES + EXPORT_BYTES * weights + vectors
+    return PROCESS_BYTES + HEAP_GROWTH * held + EVALUATION_BYTES + vectors
 
 
 def core_precision(config: DictConfig, cpuinfo: Path = CPUINFO) -> str:

@@ -12,13 +12,10 @@ from omegaconf import OmegaConf
 from retrieval import config as schema
 from retrieval.data.sources.synthetic import SyntheticConfig
 from retrieval.run.precision import faster_precision
-from retrieval.training import memory
 from sweeps.launch import facts
 from sweeps.launch.compose import compose_command
 from sweeps.launch.gpus import Sharing
 from sweeps.launch.need import (
-    HEAP_ALLOWANCE,
-    HEAP_GROWTH,
     Need,
     core_precision,
     core_rate,
@@ -163,12 +160,13 @@ def test_estimate_grows_with_what_costs_time() -> None:
 
 
 MEASURED = {
-    "bert-tiny": (1.51, 1.97),
-    "bert-l2-h256": (1.77, 2.08),
-    "bert-mini": (1.91, 2.42),
-    "bert-base": (6.11, 6.57),
+    "bert-tiny": (0.80, 0.94),
+    "bert-l2-h256": (0.86, 1.04),
+    "bert-mini": (1.07, 1.13),
+    "bert-small": (1.49, 1.49),
+    "bert-base": (4.19, 4.19),
 }
-"""GiB: least and most ``cost/peak_memory_bytes`` of runs on pydocs: 40-200 steps of 64 pairs, bf16."""
+"""GiB: least and most ``cost/peak_memory_bytes`` of runs on pydocs: 30 to 600 steps of 64 pairs, bf16."""
 
 
 @pytest.mark.parametrize("model", MEASURED)
@@ -189,10 +187,6 @@ def test_memory_grows_with_what_needs_it() -> None:
     assert peak("train.precision=bf16", "strategy=hard-negative") > usual
     assert peak("train.precision=bf16", "eval=full") > usual
     assert peak("train.precision=bf16", "train.mini_batch_size=16") < usual
-
-
-def test_the_heap_is_kept_where_the_estimate_has_it() -> None:
-    assert (HEAP_GROWTH, HEAP_ALLOWANCE) == (memory.GROWTH, memory.ALLOWANCE)
 
 
 def test_speedup_matches_the_measurements() -> None:
