@@ -16,6 +16,7 @@ from retrieval.config import register_schema
 from retrieval.config.help import asked, page
 from retrieval.run.funnel import exit_status
 from retrieval.run.messages import prepared
+from retrieval.run.resources import wait_asleep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -31,6 +32,7 @@ def run(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a run failed, 2 bad configuration or input."""
+    wait_asleep()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     wanted, topic = asked(sys.argv[1:])
     if wanted:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from retrieval.run.funnel import command_status
+from retrieval.run.resources import wait_asleep
 from sweeps import PROGRAM
 from sweeps.commands import COMMANDS
 
@@ -27,5 +28,6 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed or not satisfied, 2 bad input."""
+    wait_asleep()
     given = sys.argv[1:] if arguments is None else arguments
     return command_status(build, given or ["--help"], PROGRAM)
