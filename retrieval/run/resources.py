@@ -7,12 +7,11 @@ from pathlib import Path
 
 import psutil
 
-
 SPINS = "10000"
 """How often a waiting thread of GNU OpenMP looks before it sleeps; its own default is 30 times as often.
 
-With two threads on two idle cores training is as fast. Where another program takes one of the cores, a bert-tiny
-trains six times as fast and a bert-mini twice: docs/logbook/2026-11-28-busy-machine.md.
+With two threads on two idle cores training is as fast. Where another program takes one of the cores,
+bert-tiny trains six times as fast and bert-mini twice: docs/logbook/2026-11-28-busy-machine.md.
 """
 
 
