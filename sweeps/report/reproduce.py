@@ -80,7 +80,7 @@ def _of_training(first: pd.Series) -> Iterator[str]:
         ("train/pairs_per_step", "train.batch_size", TrainConfig().batch_size),
     ):
         (value,) = numbers(pd.Series([first.get(column)], dtype=object))
-        if value == round(value) != usual:  # not where it is not stated, which is no number
+        if np.isfinite(value) and value == round(value) != usual:
             yield f"{key}={round(value)}"
 
 

@@ -22,6 +22,7 @@ from sweeps.report.page import Section
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 ENVIRONMENT = (
+    "GOMP_",
     "CUBLAS_",
     "ONEDNN_",
     "DNNL_",

@@ -254,8 +254,8 @@ def test_a_record_of_other_metrics_or_of_some_runs_is_not_shown(tmp_path: Path) 
         return [text for text in section.paragraphs if "is shown." in text]
 
     # Both come before the right file by name.
-    write("frontier --y adv/contrastive_entropy", "frontier-adv")
-    write("compare --metric adv/contrastive_entropy", "compare-adv")
+    write("frontier --y ood/ndcg@10", "frontier-adv")
+    write("compare --metric eff/ndcg@10", "compare-adv")
     write("compare --where frac=0.1", "compare-few")
     labelled = label_runs(frame)
     written = Written(tmp_path, frame)
@@ -333,8 +333,8 @@ def test_commands_name_models_fractions_and_fixed_omegas() -> None:
     )
     lines = commands(label_runs(table(sweep)), Path("runs"))
     train = "python train.py -m model=bert-mini data=pydocs data.frac=0.1,1"
-    assert f"{train} strategy=standard seed=1" in lines
-    assert f"{train} strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 seed=1" in lines
+    assert f"{train} strategy=standard attack=none seed=1" in lines
+    assert f"{train} strategy=pareto strategy.rule=fixed strategy.omega=0.25,1 attack=none seed=1" in lines
     assert 'python -m sweeps efficiency --runs runs --baseline standard --strategy "fixed ω=0.25"' in lines
     assert lines == commands(label_runs(table(sweep).assign(**{"omega/mixing": "steps"})), Path("runs"))
 
