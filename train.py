@@ -16,7 +16,7 @@ from retrieval.config import register_schema
 from retrieval.config.help import asked, page
 from retrieval.run.funnel import exit_status
 from retrieval.run.messages import prepared
-from retrieval.run.resources import wait_asleep
+from retrieval.run.waiting import wait_asleep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

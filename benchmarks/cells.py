@@ -51,6 +51,6 @@ if __name__ == "__main__":
     from retrieval.run.hardware import quiet
 
     quiet()
-    torch.set_num_threads(int(sys.argv[2]))
-    size, _, precision, device = sys.argv[1:]
+    size, threads, precision, device = sys.argv[1:]
+    torch.set_num_threads(int(threads))
     print(ours(size, 0.0, precision, device, steps=EFFORTS[size] if device == "cpu" else GPU_EFFORT))

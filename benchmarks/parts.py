@@ -98,19 +98,17 @@ def _search(options: Options) -> Iterator[Match]:
 
 
 def _cells(options: Options) -> Iterator[Match]:
-    if options.device == "cuda":
-        on_gpu: Contestants = {
-            "one after the other": partial(cells.one_after_the_other, "tiny", options.best, "cuda"),
-            "side by side": partial(cells.side_by_side, "tiny", options.best, "cuda"),
-        }
-        yield Match("cells", f"{cells.ON_ONE_GPU} × tiny on one GPU", "pairs", on_gpu)
-        return
-    for size in ("tiny", "mini"):
-        entries: Contestants = {
-            "one after the other, two threads": partial(cells.one_after_the_other, size, options.best),
-            "side by side, one thread each": partial(cells.side_by_side, size, options.best),
-        }
-        yield Match("cells", f"2 × {size}", "pairs", entries)
+    on_gpu = options.device == "cuda"
+    for size in ("tiny",) if on_gpu else ("tiny", "mini"):
+        same = (size, options.best, options.device)
+        alone, beside = partial(cells.one_after_the_other, *same), partial(cells.side_by_side, *same)
+        entries: Contestants = (
+            {"one after the other": alone, "side by side": beside}
+            if on_gpu
+            else {"one after the other, two threads": alone, "side by side, one thread each": beside}
+        )
+        work = f"{cells.ON_ONE_GPU} × {size} on one GPU" if on_gpu else f"2 × {size}"
+        yield Match("cells", work, "pairs", entries)
 
 
 def _utilisation(options: Options) -> Iterator[Match]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from retrieval.run.funnel import command_status
-from retrieval.run.resources import wait_asleep
+from retrieval.run.waiting import wait_asleep
 from sweeps import PROGRAM
 from sweeps.commands import COMMANDS
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from retrieval.run.resources import SPINS, wait_asleep
+from retrieval.run.waiting import SPINS, wait_asleep
 from tests.conftest import REPOSITORY
 
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")

@@ -35,6 +35,11 @@ def rises_with_quality(metric: str) -> bool:
     return _last(metric).startswith(_RISING) and DROP not in metric.split("/")
 
 
+def is_contrastive_entropy(metric: str) -> bool:
+    """Whether ``metric`` is a contrastive entropy: a loss in nats."""
+    return metric.endswith(CONTRASTIVE_ENTROPY)
+
+
 def is_harm_share(metric: str) -> bool:
     """Whether ``metric`` is the share of an attack's attempts that did harm: from 0 to 1, lower is better."""
     return _last(metric).startswith(_SHARES)

@@ -90,7 +90,7 @@ class Objective:
 
     def choose_by(self) -> float:
         """ω by which the loss of the next step is chosen; see :meth:`OmegaController.choose_by`."""
-        return 0.5 if self.control is None else self.control.choose_by()
+        return float(self.omega) if self.control is None else self.control.choose_by()
 
     def prepare(self, batch: Batch) -> Batch:
         """What :meth:`losses` needs of a batch beside its tensors; called while it is on the CPU."""

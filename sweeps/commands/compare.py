@@ -55,8 +55,8 @@ def run(
     fixed ω of each cell, beside that of every single ω.
 
     --change model asks whether the difference depends on the size: in every cell, less that of the smallest
-    model with the same fraction, paired by seed. A star-less row shows no dependence; its interval says how
-    much there may be.
+    model with the same fraction, paired by seed. A row without a star shows no dependence; its interval says
+    how much there may be.
 
     Example: python -m sweeps compare --baseline best-fixed --strategy "pareto dev" --regret
     """

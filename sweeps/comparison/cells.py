@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from retrieval.errors import ConfigError, DataError
-from retrieval.run.metric_names import larger_is_better
+from retrieval.run.metric_names import is_contrastive_entropy, larger_is_better
 from sweeps.comparison.record import Judged
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.agreement import refuse_mixtures
@@ -116,7 +116,7 @@ def _cell(where: dict[str, Any], part: pd.DataFrame, metrics: Sequence[str]) -> 
 
 def comparable(metrics: Sequence[str]) -> bool:
     """Whether a mean over the metrics has a unit: all are contrastive entropies, in nats."""
-    return all(name.endswith("contrastive_entropy") for name in metrics)
+    return all(map(is_contrastive_entropy, metrics))
 
 
 def fixed_omegas(labelled: pd.DataFrame) -> dict[str, float]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from retrieval.config import DEFAULT_RULES
 from retrieval.errors import ConfigError
-from retrieval.run.metric_names import is_harm_share, larger_is_better
+from retrieval.run.metric_names import is_contrastive_entropy, is_harm_share, larger_is_better
 from sweeps.fitting.points import PAIRS, SIZE
-from sweeps.table.cells import LeftOut, cell_text, is_blank, numbers, texts_of, with_sound
+from sweeps.table.cells import LeftOut, cell_number, cell_text, is_blank, numbers, texts_of, with_sound
 from sweeps.table.families import FAMILY, with_families
 
 FLOPS = "cost/train_flops"
@@ -50,7 +50,7 @@ def worst_by_chance(metric: str, negatives: int = W) -> float | None:
 
     ``None`` where no such value exists (losses, costs).
     """
-    if metric.endswith("contrastive_entropy"):
+    if is_contrastive_entropy(metric):
         return math.log(negatives + 1)
     if is_harm_share(metric):
         return 1.0
@@ -69,7 +69,7 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
     if label != "pareto":
         return f"{label} ({', '.join(details)})" if details else label
     rule = row.get("omega/rule")
-    (omega,) = numbers(pd.Series([row.get("omega/final")], dtype=object))
+    omega = cell_number(row.get("omega/final"))
     if rule == "fixed":
         label = f"fixed ω={omega:.3g}" if pd.notna(omega) else "fixed ω"
     elif isinstance(rule, str) and rule not in ("", *plain):
@@ -83,7 +83,7 @@ def strategy_label(row: pd.Series, named: Sequence[str] = (), plain: Collection[
 def distinction(value: object, column: str) -> str:
     """A cell of :data:`DISTINCTIONS` or :data:`STARTS` as text; what a run does not state has the default."""
     if column in STARTS:
-        (number,) = numbers(pd.Series([value], dtype=object))
+        number = cell_number(value)
         return STARTS[column].format(number) if pd.notna(number) else ""
     return value if isinstance(value, str) and value else DISTINCTIONS[column]
 

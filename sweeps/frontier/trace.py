@@ -16,7 +16,7 @@ from scipy import stats
 
 from retrieval.errors import ConfigError, DataError
 from retrieval.run.files import plain
-from retrieval.run.metric_names import larger_is_better
+from retrieval.run.metric_names import is_contrastive_entropy, larger_is_better
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.agreement import NEGATIVES, refuse_mixtures
 from sweeps.fitting.bootstrap import interval
@@ -159,7 +159,7 @@ def _front(means: Configurations, options: FrontierOptions, reference: tuple[flo
     area = float(hypervolume(minimised, corner))
     e, r = float(values[best, 0]), float(values[best, 1])
     # ρ* = R*/E* is the ratio of two losses; with a rank metric or an attack's rate it has no meaning for ω.
-    ratio = all(name.endswith("contrastive_entropy") for name in (options.x, options.y)) and e > 0 and r > 0
+    ratio = is_contrastive_entropy(options.x) and is_contrastive_entropy(options.y) and e > 0 and r > 0
     name = str(means.table["configuration"].iloc[best])
     return Front(
         x=options.x,

@@ -234,7 +234,6 @@ def _omega(runs: pd.DataFrame, folder: Path | None) -> Section:
 
 
 def _appendix(collected: Collected, analysis: Analysis, options: ReportOptions) -> list[Section]:
-    folder = options.runs_folder
     fits = Section("fits", "Fitted laws")
     fits.tables.append(fits_table(analysis.curves, analysis.joint))
     if not analysis.fits:
@@ -243,7 +242,7 @@ def _appendix(collected: Collected, analysis: Analysis, options: ReportOptions) 
     table = Section("runs", "Runs", [f"{collected.summary()}."])
     table.paragraphs += [f"Left out: {run.run}: {run.state} ({run.reason})." for run in collected.skipped]
     table.tables.append(runs_table(analysis.runs))
-    listed = commands(analysis.runs, folder, options.study)
+    listed = commands(analysis.runs, options.runs_folder, options.study)
     again = Section("reproduce", "Commands to reproduce", [PARTIAL], commands=listed)
     return [fits, table, again]
 

@@ -12,7 +12,7 @@ from retrieval.config import StrategyConfig, TrainConfig
 from retrieval.config.strategy import RULES
 from sweeps import PROGRAM
 from sweeps.report.curves import labels_for_curves
-from sweeps.table.cells import distinct, numbers, texts_of
+from sweeps.table.cells import cell_number, distinct, numbers, texts_of
 from sweeps.table.families import FAMILY
 
 SETTINGS = (
@@ -79,7 +79,7 @@ def _of_training(first: pd.Series) -> Iterator[str]:
         ("train/steps", "train.steps", TrainConfig().steps),
         ("train/pairs_per_step", "train.batch_size", TrainConfig().batch_size),
     ):
-        (value,) = numbers(pd.Series([first.get(column)], dtype=object))
+        value = cell_number(first.get(column))
         if np.isfinite(value) and value == round(value) != usual:
             yield f"{key}={round(value)}"
 
@@ -117,11 +117,9 @@ def _of_rule(name: str, part: pd.DataFrame) -> Iterator[str]:
             yield f"strategy.{key}={key}.json"
     if rule.follows_losses:
         yield from _values_of(part, "strategy.eta", "omega/eta", usual=usual.eta)
-        known = {"omega/initial", "omega/target_eff", "omega/target_rob"} <= set(part)
-        if known:
-            eff, rob, begun = (
-                numbers(part[f"omega/{name}"]) for name in ("target_eff", "target_rob", "initial")
-            )
+        columns = ["omega/target_eff", "omega/target_rob", "omega/initial"]
+        if set(columns) <= set(part):
+            eff, rob, begun = (numbers(part[column]) for column in columns)
             if not np.allclose(begun, rob / (eff + rob), atol=1e-6, equal_nan=True):
                 yield from _values_of(part, "strategy.omega", "omega/initial")
     source = part.iloc[0].get("omega/target_source")

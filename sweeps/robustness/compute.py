@@ -15,12 +15,11 @@ from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, larger_is_better
 from sweeps.comparison.cells import holm, without_seed
 from sweeps.diagnostics import Diagnostic, TableError, diagnose, require_columns
 from sweeps.fitting.agreement import refuse_mixtures
-from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.configurations import label_runs, labelled_only
 from sweeps.robustness.model import mixed_model
 from sweeps.robustness.pairs import RUN, Pairs, group_column, groups, ordered, pair
 from sweeps.robustness.record import Difference, KindStatistics, Robustness, Win
-from sweeps.robustness.resampling import Contrast, Draws, draw, p_value, run_weights, widened
+from sweeps.robustness.resampling import Contrast, Draws, draw, run_weights
 from sweeps.robustness.scores import MAX_QUERIES, Kind, Progress, load_scores
 from sweeps.robustness.words import effect_words
 from sweeps.table.cells import Floats
@@ -189,12 +188,10 @@ class _Compared:
         for two, pairs in self._pairs.items():
             contrast = self._contrast(pairs, better) if pairs.cells else None
             if contrast is not None:
-                drawn, probability = self._drawn(contrast, pairs, moving=False), contrast.mean()
-                freedom = contrast.freedom(drawn)
-                ends = interval(widened(probability, drawn, freedom, level)[:, None], level)
-                low, high = (min(max(float(end[0]), 0.0), 1.0) for end in ends)
-                p = p_value(probability - 0.5, drawn - 0.5, freedom)
-                found.append(Win(*two, probability, low, high, p, p))
+                drawn = self._drawn(contrast, pairs, moving=False)
+                ends, p = contrast.inference(drawn, level, null=0.5)
+                low, high = (min(max(end, 0.0), 1.0) for end in ends)
+                found.append(Win(*two, contrast.mean(), low, high, p, p))
         adjusted = holm([one.p for one in found])
         return [replace(one, p_holm=1.0 if p is None else p) for one, p in zip(found, adjusted)]
 
@@ -235,18 +232,12 @@ class _Compared:
         return contrast.draws(runs, self._draws.fixed, 1 / len(contrast.values))
 
     def _difference(self, first: str, second: str, contrast: Contrast, pairs: Pairs) -> Difference:
-        mean = contrast.mean()
-
-        def ends(drawn: Floats) -> tuple[float, float]:
-            wide = widened(mean, drawn, contrast.freedom(drawn), self._options.level)
-            low, high = interval(wide[:, None], self._options.level)
-            return float(low[0]), float(high[0])
-
-        drawn = self._drawn(contrast, pairs, moving=False)
-        several = len(contrast.values) == len(self._kind.scores) > 1
-        moving = ends(self._drawn(contrast, pairs, moving=True)) if several else None
-        p = p_value(mean, drawn, contrast.freedom(drawn))
-        return Difference(first, second, mean, *ends(drawn), p, p, moving, len(pairs.first), pairs.cells, "")
+        level, moving = self._options.level, None
+        ends, p = contrast.inference(self._drawn(contrast, pairs, moving=False), level)
+        if len(contrast.values) == len(self._kind.scores) > 1:
+            moving, _ = contrast.inference(self._drawn(contrast, pairs, moving=True), level)
+        mean, count = contrast.mean(), len(pairs.first)
+        return Difference(first, second, mean, *ends, p, p, moving, count, pairs.cells, "")
 
     def _words(self, one: Difference, p_holm: float) -> str:
         spread = self._spread()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from sweeps.fitting.bootstrap import interval
 from sweeps.fitting.sensitivity import two_sided
 from sweeps.table.cells import Floats
 
@@ -132,6 +133,12 @@ class Contrast:
         if uncertain == 0:
             return math.inf
         return max(total**2 / uncertain, float(min(free for _, free in parts)))
+
+    def inference(self, draws: Floats, level: float, null: float = 0.0) -> tuple[tuple[float, float], float]:
+        """Ends of the interval of the mean, and p of the mean being ``null``, by ``draws`` [r]."""
+        mean, freedom = self.mean(), self.freedom(draws)
+        low, high = interval(widened(mean, draws, freedom, level)[:, None], level)
+        return (float(low[0]), float(high[0])), p_value(mean - null, draws - null, freedom)
 
     def draws(self, runs: Floats, queries: Mapping[str, Floats], share: float) -> Floats:
         """[draws] of the mean under weights of pairs [draws, pairs] and of queries.

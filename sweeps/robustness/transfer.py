@@ -13,8 +13,7 @@ from typing import ClassVar
 import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
-from retrieval.run.metric_names import larger_is_better
-from sweeps.comparison.cells import difference, holm, without_seed
+from sweeps.comparison.cells import decided, difference, holm, without_seed
 from sweeps.comparison.record import Judged
 from sweeps.diagnostics import Diagnostic
 from sweeps.fitting.agreement import refuse_mixtures
@@ -175,14 +174,11 @@ def _by_pair(runs: pd.DataFrame, measure: Measure) -> pd.Series:
 
 
 def _corrected(entries: list[Entry], level: float) -> list[Entry]:
-    found = []
-    for entry, p in zip(entries, holm([entry.judged.p for entry in entries]), strict=True):
-        better = None
-        if p is not None and p < 1 - level:
-            rises = larger_is_better(entry.column)
-            better = "strategy" if (entry.judged.difference > 0) == rises else "baseline"
-        found.append(replace(entry, judged=replace(entry.judged, p_holm=p, better=better)))
-    return found
+    corrected = holm([entry.judged.p for entry in entries])
+    return [
+        replace(entry, judged=decided(entry.judged, entry.column, p, level))
+        for entry, p in zip(entries, corrected, strict=True)
+    ]
 
 
 def rows_of(record: Transfer) -> list[list[str]]:

@@ -117,6 +117,11 @@ def numbers(values: pd.Series) -> Floats:
     return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
 
 
+def cell_number(value: Any) -> float:
+    """One cell as a number; NaN for what is none."""
+    return float(numbers(pd.Series([value], dtype=object))[0])
+
+
 def texts_of(values: pd.Series) -> NDArray[np.object_]:
     """Every cell as text, object[k]: blank ones are ``""``, and 1, 1.0 and ``1`` are the same."""
     found = np.empty(len(values), dtype=object)

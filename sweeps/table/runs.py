@@ -21,7 +21,7 @@ from retrieval.run.files import read_metrics
 from sweeps.diagnostics import TableError, require_columns
 from sweeps.records import OPTIONAL, Record
 from sweeps.table import READERS, run_names
-from sweeps.table.cells import is_blank, numbers, texts_of
+from sweeps.table.cells import cell_number, is_blank, numbers, texts_of
 from sweeps.table.families import FAMILY, column_of, with_families
 from sweeps.table.files import cell
 from sweeps.table.traces import columns
@@ -149,7 +149,7 @@ def matches(frame: pd.DataFrame, condition: str, option: str, none: str) -> pd.S
     mask = pd.Series(False, index=frame.index)
     for value in map(str.strip, wanted.split(",")):
         mask |= blank if not value else texts == value
-        (number,) = numbers(pd.Series([value], dtype=object))
+        number = cell_number(value)
         if np.isfinite(number):
             mask |= numbers(values) == number
     if not mask.any():

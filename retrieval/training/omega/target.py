@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import ConfigError
+from retrieval.run.metric_names import is_contrastive_entropy
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _check_metrics(path: str, metrics: tuple[str, str], robust: str) -> None:
                 f"strategy.frontier={path} was drawn in {name} and training is steered by {prefix}… alone, "
                 f"never by test metrics; make one with `{HOW}`"
             )
-        if not name.endswith("contrastive_entropy"):
+        if not is_contrastive_entropy(name):
             raise ConfigError(
                 f"strategy.frontier={path} was drawn in {name}; ω compares losses, so draw one in "
                 f"contrastive entropies: `{HOW}`"
