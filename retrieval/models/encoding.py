@@ -9,11 +9,14 @@ from retrieval.data.arrays import FloatArray, wider
 from retrieval.data.layout import COUNT_MULTIPLE, group_tokens
 from retrieval.data.tokens import TokenStore
 from retrieval.models.scorer import Scorer
+from retrieval.run.heap import HugePages
 
 TOKENS_PER_BATCH = 4096
 """Activations of larger batches leave a processor's cache: at bert-base half as many texts a second."""
 NUMBERS_PER_BATCH = 2**20
 """Up to these activations a layer more tokens are taken: smaller ones leave operations too little to do."""
+FIRST_BATCHES = 32
+"""Batches after which memory moves into huge pages: before, that takes longer than it saves."""
 TOKENS_PER_GPU_BATCH = 2**16
 """A GPU is kept busy by more of them at once; the activations of a layer of bert-base take 0.6 GB."""
 
@@ -31,6 +34,7 @@ def encode_rows(
     found = np.zeros((len(rows), *scorer.row_shape(length or int(lengths.max(initial=1)))), np.float32)
     batches = batches_of(lengths, scorer.hidden, device)
     training = scorer.training
+    huge = HugePages(FIRST_BATCHES) if device.type == "cpu" else None
     scorer.eval()
     try:
         with torch.inference_mode(), scorer.unchanged():
@@ -39,6 +43,8 @@ def encode_rows(
                 encoded = scorer.to_host(scorer(batch))
                 found = wider(found, encoded.shape[1])
                 found[own, : encoded.shape[1]] = encoded
+                if huge is not None:
+                    huge.round_done()
     finally:
         scorer.train(training)
     return found

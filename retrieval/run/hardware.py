@@ -1,14 +1,11 @@
 """Device, precision and memory of a process, and what libraries print in it."""
 
-import ctypes
 import logging
 import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
@@ -113,46 +110,6 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-"""Options of glibc's ``mallopt``, from malloc.h."""
-
-MMAP_THRESHOLD, TRIM_THRESHOLD, MMAP_MAX = 32 * 2**20, 64 * 2**20, 65_536
-"""What glibc comes to by itself when large blocks are freed (mallopt(3)); once an option was set it no longer
-adapts, and the values that it starts from would slow down all that follows."""
-
-
-def heap_trimmer() -> Callable[[int], int] | None:
-    """``malloc_trim`` of the C library, which gives unused heap back to the system; ``None`` without."""
-    return _c_function("malloc_trim", ctypes.c_size_t)
-
-
-def heap_holder() -> Callable[[bool], None] | None:
-    """Tells the C library to keep freed blocks for the next ones, or no more to; ``None`` where it cannot.
-
-    Otherwise glibc maps each block above 32 MB anew, and the system zeroes its pages every time.
-    """
-    option = _c_function("mallopt", ctypes.c_int, ctypes.c_int)
-    if option is None:
-        return None
-
-    def hold(keep: bool) -> None:
-        option(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
-        option(M_MMAP_MAX, 0 if keep else MMAP_MAX)
-        option(M_TRIM_THRESHOLD, 2**31 - 1 if keep else TRIM_THRESHOLD)
-
-    return hold
-
-
-def _c_function(name: str, *arguments: Any) -> Callable[..., int] | None:
-    """A function of the C library that returns an int, or ``None`` where there is none of the name."""
-    try:
-        function = getattr(ctypes.CDLL(None), name)
-    except (AttributeError, OSError, TypeError):
-        return None
-    function.argtypes, function.restype = arguments, ctypes.c_int
-    return cast(Callable[..., int], function)
 
 
 def quiet() -> None:

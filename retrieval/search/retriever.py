@@ -20,7 +20,7 @@ from retrieval.models.encoding import encode_rows
 from retrieval.models.flops import Work
 from retrieval.models.scorer import Scorer
 from retrieval.models.scores import Scores
-from retrieval.run.hardware import heap_trimmer
+from retrieval.run.heap import heap_trimmer
 
 GRADIENT_BATCH = 64
 """Texts whose gradients are taken together."""

@@ -5,10 +5,13 @@ from typing import Any
 import psutil
 import pytorch_lightning as pl
 
-from retrieval.run.hardware import heap_holder, heap_trimmer
+from retrieval.run.heap import HugePages, heap_holder, heap_trimmer
 
 SETTLED_STEPS = 3
 """Steps after which weights, gradients, optimiser state and one step's activations are all there."""
+
+FIRST_STEPS = 2
+"""Steps after which memory moves into huge pages for the first time: the optimiser's state is there, too."""
 
 GROWTH, ALLOWANCE = 1.25, 256 * 2**20
 """Resident memory may grow to this multiple of the settled level, plus these bytes."""
@@ -26,6 +29,7 @@ class HeapCallback(pl.Callback):
     def __init__(self) -> None:
         self.trim = heap_trimmer()
         self.hold = heap_holder()
+        self.huge = HugePages(FIRST_STEPS)
         self.process = psutil.Process()
         self.limit: float | None = None
         self.steps = 0
@@ -54,6 +58,7 @@ class HeapCallback(pl.Callback):
         if self.trim is None or pl_module.device.type != "cpu":
             return
         self.steps += 1
+        self.huge.round_done()
         if self.steps < SETTLED_STEPS:
             return
         resident = self.process.memory_info().rss
@@ -61,3 +66,4 @@ class HeapCallback(pl.Callback):
             self.limit = GROWTH * resident + ALLOWANCE
         elif resident > self.limit:
             self.trim(0)
+            self.huge.again()

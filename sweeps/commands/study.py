@@ -109,7 +109,9 @@ def _whole(
     if plan or train:
         from sweeps.study.plan import plan_study
 
-        for line in plan_study(study, scale, places, overrides, data).lines(study, scale):
+        with shared.progress_bar("planning the stages") as step:
+            planned = plan_study(study, scale, places, overrides, data, step)
+        for line in planned.lines(study, scale):
             typer.echo(line)
     if plan:
         return 0

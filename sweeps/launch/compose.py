@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -54,7 +55,9 @@ class Composer:
         self._loader, self._master = loader, master
         parser = OverridesParser.create(config_loader=loader)
         self._parse = cache(lambda override: parser.parse_overrides([override])[0])
-        self._options_of_group = cache(loader.get_group_options)
+        # The loader itself copies what it holds of all files for every question.
+        repository = loader.repository if isinstance(loader, ConfigLoaderImpl) else loader
+        self._options_of_group = cache(repository.get_group_options)
         self._base = cache(self._composed)
 
     def __call__(self, overrides: Sequence[str], number: int) -> Composed:

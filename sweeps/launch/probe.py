@@ -20,6 +20,7 @@ from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
 from retrieval.run.hardware import quiet
+from retrieval.run.heap import collapser
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
@@ -212,6 +213,8 @@ def _measure(work: _Work, threads: int) -> tuple[float, float, float | None]:
 def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
     """Least processor time of a few calls, to which others on the machine do not add, and least time."""
     work()
+    if collapse := collapser():
+        collapse()  # as training does after its first steps
     taken, passed = [], []
     for _ in range(calibration.STEPS):
         begun, start = time.perf_counter(), time.process_time()

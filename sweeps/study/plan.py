@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from retrieval.errors import ConfigError
@@ -52,14 +52,22 @@ class StudyPlan:
 
 
 def compose_stages(
-    study: Study, scale: Scale, places: Places, extra: Sequence[str] = ()
+    study: Study,
+    scale: Scale,
+    places: Places,
+    extra: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Stage, list[Composed]]]:
     """The cells of every sweep of a scale; of a command none.
+
+    ``progress``: called with (done, total) stages.
 
     Raises ConfigError, one line that names the stage: a stage cannot be composed.
     """
     found = list[tuple[Stage, list[Composed]]]()
-    for stage in scale.stages:
+    for number, stage in enumerate(scale.stages):
+        if progress is not None:
+            progress(number, len(scale.stages))
         try:
             cells = compose_command(places.overrides(stage, extra, planned=True)) if stage.overrides else []
         except ConfigError as error:
@@ -69,15 +77,21 @@ def compose_stages(
 
 
 def plan_study(
-    study: Study, scale: Scale, places: Places, extra: Sequence[str] = (), with_data: bool = False
+    study: Study,
+    scale: Scale,
+    places: Places,
+    extra: Sequence[str] = (),
+    with_data: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> StudyPlan:
     """Compose and check every cell, and estimate what is left.
 
     ``with_data``: read the data, and prepare what is missing of them; else sizes and lengths are typical.
+    ``progress``: called with (done, total) stages.
 
     Raises ConfigError: a stage cannot be composed, or a cell is not valid; DataError: data cannot be read.
     """
-    composed = compose_stages(study, scale, places, extra)
+    composed = compose_stages(study, scale, places, extra, progress)
     from sweeps.launch.plan import plan_sweep  # PyTorch waits until every cell is composed
 
     numbered = [

@@ -1,0 +1,119 @@
+"""The heap of the C library: held, trimmed, and moved into huge pages, by those who know what comes next."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""Options of glibc's ``mallopt``, from malloc.h."""
+
+MMAP_THRESHOLD, TRIM_THRESHOLD, MMAP_MAX = 32 * 2**20, 64 * 2**20, 65_536
+"""What glibc comes to by itself when large blocks are freed (mallopt(3)); once an option was set it no longer
+adapts, and the values that it starts from would slow down all that follows."""
+
+
+def heap_trimmer() -> Callable[[int], int] | None:
+    """``malloc_trim`` of the C library, which gives unused heap back to the system; ``None`` without."""
+    return _c_function("malloc_trim", ctypes.c_size_t)
+
+
+def heap_holder() -> Callable[[bool], None] | None:
+    """Tells the C library to keep freed blocks for the next ones, or no more to; ``None`` where it cannot.
+
+    Otherwise glibc maps each block above 32 MB anew, and the system zeroes its pages every time.
+    """
+    option = _c_function("mallopt", ctypes.c_int, ctypes.c_int)
+    if option is None:
+        return None
+
+    def hold(keep: bool) -> None:
+        option(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        option(M_MMAP_MAX, 0 if keep else MMAP_MAX)
+        option(M_TRIM_THRESHOLD, 2**31 - 1 if keep else TRIM_THRESHOLD)
+
+    return hold
+
+
+MADV_COLLAPSE = 25
+"""Advice to madvise(2) since Linux 6.1, from mman.h."""
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
+"""Where Linux says whether memory may be in huge pages, and how large they are."""
+
+
+class HugePages:
+    """Moves memory into huge pages after some rounds of the same work, and again whenever they doubled.
+
+    Where the system or its host maps memory in pages of 4 KiB, finding a page can take longer than reading it
+    (docs/logbook/2026-11-28-huge-pages.md). Pages that are huge from the start would be zeroed whole for each
+    block, which made bert-base slower; those of blocks that are used again and again are moved once. Results
+    do not change.
+    """
+
+    def __init__(self, first: int) -> None:
+        """``first``: rounds after which the memory of the work is there, a power of two."""
+        self._collapse = collapser()
+        self._first = first
+        self._rounds = 0
+
+    def round_done(self) -> None:
+        """Count a round, and move the memory that is there where it is time to."""
+        self._rounds += 1
+        doubled = self._rounds & (self._rounds - 1) == 0
+        if self._collapse is not None and doubled and self._rounds >= self._first:
+            self._collapse()
+
+    def again(self) -> None:
+        """Begin to count anew, because memory was given back."""
+        self._rounds = 0
+
+
+def collapser() -> Callable[[], int] | None:
+    """Moves the private memory of this process into huge pages and gives the bytes that it asked for.
+
+    ``None`` where there are no huge pages, or where the machine's owner wants none.
+    """
+    advise = _c_function("madvise", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    try:
+        allowed = "[never]" not in (HUGE_PAGES / "enabled").read_text()
+        size = int((HUGE_PAGES / "hpage_pmd_size").read_text())
+    except (OSError, ValueError):
+        return None
+    if advise is None or not allowed:
+        return None
+
+    def collapse() -> int:
+        asked = 0
+        for first, last in private_memory():
+            first, last = -(-first // size) * size, last // size * size
+            if last > first:
+                # Parts that cannot be moved stay as they are; an older Linux does not know the advice.
+                advise(first, last - first, MADV_COLLAPSE)
+                asked += last - first
+        return asked
+
+    return collapse
+
+
+def private_memory() -> list[tuple[int, int]]:
+    """First and last address of every writable mapping of no file: the heap, and blocks beside it."""
+    found = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, _, _, node, *name = line.split(maxsplit=5)
+        if rights == "rw-p" and node == "0" and name in ([], ["[heap]"]):
+            first, last = (int(address, 16) for address in place.split("-"))
+            found.append((first, last))
+    return found
+
+
+def _c_function(name: str, *arguments: Any) -> Callable[..., int] | None:
+    """A function of the C library that returns an int, or ``None`` where there is none of the name."""
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes, function.restype = arguments, ctypes.c_int
+    return cast(Callable[..., int], function)

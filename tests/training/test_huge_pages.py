@@ -1,0 +1,121 @@
+"""Memory that is used again and again moves into huge pages; when, and that it does."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from retrieval.run import heap
+from retrieval.run.heap import HugePages, collapser, private_memory
+from retrieval.training.memory import ALLOWANCE, FIRST_STEPS, GROWTH, SETTLED_STEPS, HeapCallback
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The calls to what moves memory, which does nothing."""
+    calls: list[int] = []
+
+    def collapse() -> int:
+        calls.append(1)
+        return 0
+
+    monkeypatch.setattr(heap, "collapser", lambda: collapse)
+    return calls
+
+
+def rounds_that_move(pages: HugePages, moves: list[int], rounds: int) -> list[int]:
+    found = []
+    for number in range(1, rounds + 1):
+        before = len(moves)
+        pages.round_done()
+        if len(moves) > before:
+            found.append(number)
+    return found
+
+
+def test_it_moves_when_rounds_doubled(moves: list[int]) -> None:
+    pages = HugePages(4)
+    assert rounds_that_move(pages, moves, 40) == [4, 8, 16, 32]
+    pages.again()
+    assert rounds_that_move(pages, moves, 9) == [4, 8]
+
+
+def test_nothing_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "collapser", lambda: None)
+    pages = HugePages(1)
+    pages.round_done()
+
+
+@pytest.mark.parametrize(
+    ("enabled", "found"),
+    [("always madvise [never]", False), ("always [madvise] never", True), ("[always] madvise never", True)],
+)
+def test_the_owner_of_the_machine_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enabled: str, found: bool
+) -> None:
+    monkeypatch.setattr(heap, "HUGE_PAGES", tmp_path)
+    monkeypatch.setattr(heap, "_c_function", lambda *_: lambda *_: 0)
+    assert collapser() is None  # no such files, as on another system
+    (tmp_path / "enabled").write_text(enabled + "\n")
+    (tmp_path / "hpage_pmd_size").write_text("2097152\n")
+    assert (collapser() is not None) == found
+
+
+def test_training_moves_after_its_first_steps_and_after_a_trim(moves: list[int]) -> None:
+    callback = HeapCallback()
+    callback.trim = lambda pad: 1
+    callback.process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=resident))
+    module = SimpleNamespace(device=torch.device("cpu"))
+
+    def step() -> bool:
+        before = len(moves)
+        callback.on_train_batch_end(None, module, None, None, 0)
+        return len(moves) > before
+
+    resident = 2**30
+    assert [number for number in range(1, 10) if step()] == [FIRST_STEPS, 4, 8]
+    assert SETTLED_STEPS < 9
+    resident = int(GROWTH * 2**30 + ALLOWANCE) + 2**20
+    assert not step()  # it is trimmed
+    resident = 2**30
+    assert [number for number in range(1, 5) if step()] == [FIRST_STEPS, 4]
+
+
+MOVED = """
+import re, torch
+from pathlib import Path
+from retrieval.run.heap import collapser, heap_holder
+
+heap_holder()(True)
+kept = [torch.ones(1_000_000) for _ in range(16)]
+
+def huge():
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(r"AnonHugePages: +([0-9]+) kB", rollup)[1]) // 1024
+
+before = huge()
+asked = collapser()() // 2**20
+print(before, huge(), asked, all(bool((block == 1).all()) for block in kept))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc here")
+def test_private_memory_is_what_no_file_backs() -> None:
+    block = torch.ones(1_000_000)
+    inside = [first <= block.data_ptr() and block.data_ptr() < last for first, last in private_memory()]
+    assert inside.count(True) == 1
+    assert all(first < last for first, last in private_memory())
+
+
+@pytest.mark.skipif(collapser() is None, reason="no huge pages here")
+def test_blocks_are_moved_and_keep_what_they_hold() -> None:
+    done = subprocess.run([sys.executable, "-c", MOVED], capture_output=True, text=True, check=True)
+    before, after, asked, same = done.stdout.split()
+    assert same == "True"
+    if after == before:
+        pytest.skip("this Linux does not know MADV_COLLAPSE, or has no huge page free")
+    assert int(asked) >= 60
+    assert int(after) >= int(before) + 40
