@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from retrieval.config import register_schema
 from retrieval.data.cache import build_once
+from retrieval.run.resources import available_cores
 from sweeps.launch.calibration import WIDTHS, Calibration, Point, calibration_folder, write_calibration
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -45,6 +46,15 @@ LONGEST_FIRST = (
 
 pytest-xdist gives a whole file to one process: a long one at the end would leave the others idle.
 """
+
+
+FEW_CORES = 4
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """On few cores a process more than cores: a test that waits for a process of its own leaves one idle."""
+    cores = available_cores()
+    return cores + 1 if cores < FEW_CORES else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -96,11 +96,9 @@ def test_a_resume_goes_on_in_the_same_wandb_run(small: Compose, tmp_path: Path, 
     "server",
     [
         "slow",
-        "refuse",
         "page",
         401,
-        429,
-        *(pytest.param(s, marks=pytest.mark.slow) for s in ("drop", 403, 404, 502)),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("refuse", "drop", 403, 404, 429, 502)),
     ],
     indirect=True,
 )
@@ -151,7 +149,9 @@ def test_the_mode_of_a_settings_file_is_heeded(
     assert not server.upserts
 
 
-@pytest.mark.parametrize("mood", ["slow", "refuse", "drop"])
+@pytest.mark.parametrize(
+    "mood", ["slow", *(pytest.param(mood, marks=pytest.mark.slow) for mood in ("refuse", "drop"))]
+)
 def test_a_server_that_fails_in_the_middle_is_left_behind(
     small: Compose, tmp_path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch, mood: Mood
 ) -> None:

@@ -57,6 +57,7 @@ class Campaign:
     root: Path
     seeds: str
     dice: random.Random
+    strategies: tuple[str, ...] = STRATEGIES
     kills: Counter[str] = field(default_factory=Counter)
     """Kills by moment and by what was killed."""
     process: subprocess.Popen[str] | None = None
@@ -70,7 +71,7 @@ class Campaign:
         return self.root / "cache"
 
     def start(self) -> None:
-        grid = [f"strategy={','.join(STRATEGIES)}", f"seed={self.seeds}", f"runs={self.runs}"]
+        grid = [f"strategy={','.join(self.strategies)}", f"seed={self.seeds}", f"runs={self.runs}"]
         launcher = ["hydra.launcher.threads=1", "hydra.launcher.slots=2"]
         command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *OPTIONS, *grid, *launcher]
         self.process = subprocess.Popen(
