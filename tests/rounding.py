@@ -12,6 +12,9 @@ where u is the unit roundoff. Two implementations differ by no more than twice t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -42,6 +45,39 @@ def encoder_roundings(layers: int, hidden: int, tokens: int) -> int:
     """
     layer = (4 + 5 + 4) * hidden + 2 * tokens
     return layers * layer + 4 * hidden + tokens
+
+
+def assert_vectors(found: Any, wanted: Any, roundings: int) -> None:
+    """Assert that vectors [n, d], or [n, …, d], are the same computation: see :func:`encoder_roundings`.
+
+    Each differs from the exact one by γ of its own length at most, so two of them by twice that.
+    """
+    one, other = (_double(rows) for rows in (found, wanted))
+    assert one.shape == other.shape
+    apart = np.linalg.norm(one - other, axis=-1)
+    bound = 2 * gamma(roundings) * np.linalg.norm(other, axis=-1)
+    assert (apart <= bound).all(), f"{(apart - bound).max()} beyond the bound"
+
+
+def assert_gradients(found: Iterable[Any], wanted: Iterable[Any], roundings: int) -> None:
+    """Assert that two lists of gradients, a tensor a parameter, are of the same computation.
+
+    ``roundings``: of the forward pass; the backward pass has two products for each of its own. A gradient may
+    be what remains of terms that cancel (those of the biases of keys are zero), so its error is bounded by
+    its own length and by the share that a parameter of its size has in the length of all gradients together.
+    """
+    ones, others = ([_double(each) for each in many] for many in (found, wanted))
+    assert [one.shape for one in ones] == [other.shape for other in others]
+    everything = np.sqrt(sum(np.square(other).sum() for other in others))
+    numbers = sum(other.size for other in others)
+    for place, (one, other) in enumerate(zip(ones, others, strict=True)):
+        length = np.linalg.norm(other) + everything * np.sqrt(other.size / numbers)
+        apart = np.linalg.norm(one - other)
+        assert apart <= 2 * gamma(3 * roundings) * length, f"gradient {place}: {apart} of {length}"
+
+
+def _double(values: Any) -> NDArray[np.float64]:
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, np.float64)
 
 
 def entropy_bound(queries: ArrayLike, passages: ArrayLike) -> NDArray[np.float64]:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.search.ranking import Ranking
-from tests.rounding import assert_ranking, exact, product_bound, ranks_within
+from tests.rounding import (
+    assert_gradients,
+    assert_ranking,
+    assert_vectors,
+    exact,
+    product_bound,
+    ranks_within,
+)
 
 numbers = st.integers(0, 10**6).map(np.random.default_rng)
 
@@ -45,3 +52,28 @@ def test_passages_change_places_within_the_bound_and_no_further() -> None:
             assert_ranking(Ranking(np.array([order]), scores[order][None]), queries, passages, 3)
     assert list(ranks_within([3.0, 2.0, 1.0], 2.0, 0.5)) == [2, 3]
     assert list(ranks_within([3.0, 2.0, 1.0], 2.5, 0.4)) == [2]
+
+
+@given(numbers, st.integers(1, 300))
+def test_vectors_of_sums_in_any_order_are_equal_and_others_are_not(
+    random: np.random.Generator, terms: int
+) -> None:
+    weights, x = np.abs(vectors(random, 8, terms)), np.abs(vectors(random, 1, terms))  # nothing cancels
+    order = random.permutation(terms)
+    one, other = (np.cumsum(weights[:, o] * x[:, o], axis=1)[:, -1] for o in (order, order[::-1]))
+    assert_vectors(one, other, terms)
+    with pytest.raises(AssertionError, match="beyond the bound"):
+        assert_vectors(one * (1 + 1e-6 * (terms + 10)), other, terms)
+
+
+def test_a_gradient_that_lacks_a_part_is_refused() -> None:
+    random = np.random.default_rng(0)
+    wanted = [random.normal(size=size).astype(np.float32) for size in ((40, 30), (30,), (5,))]
+    noisy = [each * (1 + random.normal(size=each.shape) * 1e-7) for each in wanted]
+    assert_gradients(noisy, wanted, 100)
+    for lost in range(3):
+        parts = [np.zeros_like(each) if place == lost else each for place, each in enumerate(noisy)]
+        with pytest.raises(AssertionError, match=f"gradient {lost}"):
+            assert_gradients(parts, wanted, 100)
+    # What remains of terms that cancel is bounded by all gradients, not by itself.
+    assert_gradients([wanted[0], np.full(30, 1e-6)], [wanted[0], np.zeros(30)], 100)

@@ -10,6 +10,7 @@ from retrieval.config import ModelConfig
 from retrieval.data.tokens import train_wordpiece
 from retrieval.models.families import build_scorer
 from retrieval.models.families.dual_encoder import DualEncoder
+from tests.rounding import encoder_roundings
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
 
@@ -28,6 +29,10 @@ def tokenizer(texts: list[str]) -> Any:
 @pytest.fixture
 def encoder(tokenizer: Any) -> DualEncoder:
     return build_scorer(small_model(), tokenizer, seed=3, precision="32")
+
+
+SMALL_ROUNDINGS = encoder_roundings(layers=2, hidden=64, tokens=24)
+"""Of :func:`small_model`, whatever its architecture: all have sums of these lengths."""
 
 
 def small_model(**changes: Any) -> ModelConfig:

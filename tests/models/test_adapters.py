@@ -36,7 +36,8 @@ from retrieval.search.packed import PackedSentenceTransformer
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
 from retrieval.training.module import learning_rates
 from tests.checkpoints import checkpoint_folder
-from tests.models.conftest import small_model
+from tests.models.conftest import SMALL_ROUNDINGS, small_model
+from tests.rounding import assert_gradients, assert_vectors
 from tests.test_runs import make_config
 
 NAMES = ("bert", "distilbert", "llama", "modernbert", "qwen3", "t5")
@@ -70,7 +71,7 @@ def test_a_new_adapter_changes_no_vector_and_no_size(name: str, tokenizer: Any, 
     plain = build_scorer(small_model(architecture=name), tokenizer, 3, "32").eval()
     scorer = build(adapted(name), tokenizer, trained=False)
     batch = batch_of(tokenizer, texts[:8])
-    torch.testing.assert_close(scorer(batch), plain(batch), rtol=1e-5, atol=1e-6)
+    assert_vectors(scorer(batch), plain(batch), SMALL_ROUNDINGS)
     found, wanted = scorer.groups().counts(), plain.groups().counts()
     own = sum(part.numel() for part in adapter_parameters(scorer)) + sum(
         part.numel() for part in scorer.projection.parameters()
@@ -104,10 +105,11 @@ def test_the_packed_path_computes_what_peft_does(tokenizer: Any, texts: list[str
     batch = batch_of(tokenizer, texts[:12])
     for scorer in (packed, plain):
         scorer(batch).square().mean().backward()
-    torch.testing.assert_close(packed(batch), plain(batch), rtol=1e-5, atol=1e-6)
-    for (name, one), other in zip(packed.named_parameters(), plain.parameters(), strict=True):
-        if one.grad is not None:
-            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
+    assert_vectors(packed(batch), plain(batch), SMALL_ROUNDINGS)
+    one, other = (
+        [each.grad for each in model.parameters() if each.grad is not None] for model in (packed, plain)
+    )
+    assert_gradients(one, other, SMALL_ROUNDINGS)
 
 
 def test_dropout_of_adapters_takes_the_path_that_has_it(tokenizer: Any) -> None:
@@ -136,16 +138,16 @@ def test_the_exported_folder_gives_the_same_vectors(
     assert (folder / "adapter_model.safetensors").is_file() != merge
     assert (folder / "model.safetensors").is_file() == (merge or not pretrained)
     model = SentenceTransformer(str(folder), device="cpu")
-    np.testing.assert_allclose(model.encode(texts[:12]), wanted, rtol=1e-4, atol=1e-5)
+    assert_vectors(model.encode(texts[:12]), wanted, SMALL_ROUNDINGS)
     retriever = sentence_transformer_retriever(folder, similarity="dot", device="cpu")
-    np.testing.assert_allclose(retriever.encode_texts(texts[:12], "passages"), wanted, rtol=1e-4, atol=1e-5)
+    assert_vectors(retriever.encode_texts(texts[:12], "passages"), wanted, SMALL_ROUNDINGS)
     if name == "bert":
         assert PackedSentenceTransformer.supports(model)
     # As a start of another run it is one model, with the adapters in its weights.
     start = small_model(init="pretrained", pretrained=str(folder), projection=None, similarity=None)
     again = build_scorer(start, tokenizer, 1, "32").eval()
     assert not adapted_layers(again)
-    np.testing.assert_allclose(again(batch).detach(), wanted, rtol=1e-4, atol=1e-5)
+    assert_vectors(again(batch), wanted, SMALL_ROUNDINGS)
 
 
 def test_two_exports_are_the_same_files(tokenizer: Any, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_a_copy_has_its_own_base(tokenizer: Any, texts: list[str], tmp_path: Pat
     name_own_base(tmp_path / "moved")
     wanted = scorer(batch_of(tokenizer, texts[:4])).detach().numpy()
     found = SentenceTransformer(str(tmp_path / "moved"), device="cpu").encode(texts[:4])
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert_vectors(found, wanted, SMALL_ROUNDINGS)
 
 
 def test_a_missing_base_is_one_line(tokenizer: Any, tmp_path: Path) -> None:

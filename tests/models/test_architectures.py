@@ -17,7 +17,8 @@ from retrieval.models.backbones import load_backbone
 from retrieval.models.families import build_scorer, unloaded_scorer
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.soundness import positions
-from tests.models.conftest import small_model
+from tests.models.conftest import SMALL_ROUNDINGS, small_model
+from tests.rounding import assert_vectors
 
 CAUSAL = ("gemma3", "llama", "qwen3")
 WITH_A_TABLE = ("bert", "distilbert", "roberta")
@@ -43,7 +44,7 @@ def test_sentence_transformers_gives_the_same_vectors(
     for limit, encode in ((8, loaded.encode_query), (24, loaded.encode_document)):
         ids = tokenizer(texts[:20], truncation=True, max_length=limit)["input_ids"]
         expected = encoder(batch_of(ids)).detach().numpy()
-        np.testing.assert_allclose(encode(texts[:20]), expected, rtol=1e-4, atol=1e-5)
+        assert_vectors(encode(texts[:20]), expected, SMALL_ROUNDINGS)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

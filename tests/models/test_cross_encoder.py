@@ -24,6 +24,8 @@ from retrieval.models.families import build_scorer
 from retrieval.models.families.cross_encoder import CrossEncoder
 from retrieval.models.pairs import Template
 from retrieval.training.losses import ranking_loss
+from tests.models.conftest import SMALL_ROUNDINGS
+from tests.rounding import assert_gradients
 
 LENGTHS = (16, 40)
 
@@ -197,7 +199,7 @@ def test_gradients_are_cached(texts: list[str], tokenizer: Any) -> None:
         ranking_loss(scorer, *rows, block_of(20)).backward()  # type: ignore[no-untyped-call]
         assert all(parameter.grad is not None for parameter in scorer.parameters())
         found.append([parameter.grad.clone() for parameter in scorer.parameters()])  # type: ignore[union-attr]
-    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+    assert_gradients(found[1], found[0], SMALL_ROUNDINGS)
 
 
 def test_a_query_is_scored_with_its_own_and_the_next_passages(tokenizer: Any) -> None:

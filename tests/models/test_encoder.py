@@ -12,7 +12,8 @@ from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models import bert
 from retrieval.models.families import build_scorer
 from retrieval.models.families.dual_encoder import DualEncoder
-from tests.models.conftest import small_model
+from tests.models.conftest import SMALL_ROUNDINGS, small_model
+from tests.rounding import assert_gradients, assert_vectors
 
 
 def tokens_of(texts: list[str], tokenizer: Any) -> tuple[TokenBatch, dict[str, torch.Tensor]]:
@@ -34,7 +35,7 @@ def reference(encoder: DualEncoder, padded: dict[str, torch.Tensor]) -> torch.Te
 def test_grouped_forward_equals_transformers(texts: list[str], tokenizer: Any, pooling: str) -> None:
     encoder = build_scorer(small_model(pooling=pooling), tokenizer, seed=3, precision="32").eval()
     batch, padded = tokens_of(texts[:40], tokenizer)
-    torch.testing.assert_close(encoder(batch), reference(encoder, padded), rtol=1e-4, atol=1e-5)
+    assert_vectors(encoder(batch), reference(encoder, padded), SMALL_ROUNDINGS)
 
 
 def test_gradients_equal_those_of_transformers(
@@ -49,8 +50,7 @@ def test_gradients_equal_those_of_transformers(
             {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
         )
     assert gradients[0].keys() == gradients[1].keys()
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-6, msg=name)
+    assert_gradients(gradients[0].values(), gradients[1].values(), SMALL_ROUNDINGS)
 
 
 def test_bf16_is_close_to_fp32(texts: list[str], tokenizer: Any) -> None:
@@ -67,7 +67,7 @@ def test_other_backbones_take_their_own_forward(texts: list[str], tokenizer: Any
     encoder = DualEncoder(DistilBertModel(shape), small_model()).eval()
     batch, padded = tokens_of(texts[:20], tokenizer)
     assert not encoder.packed
-    torch.testing.assert_close(encoder(batch), reference(encoder, padded), rtol=1e-4, atol=1e-5)
+    assert_vectors(encoder(batch), reference(encoder, padded), SMALL_ROUNDINGS)
 
 
 def test_a_bert_with_another_activation_is_not_packed() -> None:
@@ -86,7 +86,7 @@ def test_cosine_scores_are_bounded_by_the_temperature(texts: list[str], tokenize
 def test_an_offset_of_zero_changes_nothing(encoder: DualEncoder, texts: list[str], tokenizer: Any) -> None:
     batch, _ = tokens_of(texts[:10], tokenizer)
     encoder.eval()
-    torch.testing.assert_close(encoder(batch, torch.zeros(len(batch.ids), 64)), encoder(batch))
+    assert_vectors(encoder(batch, torch.zeros(len(batch.ids), 64)), encoder(batch), SMALL_ROUNDINGS)
     assert not torch.allclose(encoder(batch, torch.ones(len(batch.ids), 64)), encoder(batch))
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from retrieval.data.layout import group_tokens
 from retrieval.models.families import build_scorer
-from tests.models.conftest import small_model
+from tests.models.conftest import SMALL_ROUNDINGS, small_model
+from tests.rounding import assert_vectors
 
 VARIANTS = [
     {},
@@ -33,7 +34,7 @@ def test_sentence_transformers_gives_the_same_vectors(
         encoded = tokenizer(texts[:20], truncation=True, max_length=limit)["input_ids"]
         batch = group_tokens(np.concatenate(encoded), np.array([len(ids) for ids in encoded]))
         expected = encoder(batch).detach().numpy()
-        np.testing.assert_allclose(encode(texts[:20]), expected, rtol=1e-4, atol=1e-5)
+        assert_vectors(encode(texts[:20]), expected, SMALL_ROUNDINGS)
     assert loaded.similarity_fn_name == "dot"
     assert not list(model_folder.rglob("*.bin"))
 
@@ -45,4 +46,4 @@ def test_a_saved_model_is_a_pretrained_backbone(texts: list[str], tokenizer: Any
     again = build_scorer(config, tokenizer, seed=9, precision="32").eval()
     encoded = tokenizer(texts[:5], truncation=True, max_length=24)["input_ids"]
     batch = group_tokens(np.concatenate(encoded), np.array([len(ids) for ids in encoded]))
-    np.testing.assert_allclose(again(batch).detach(), encoder(batch).detach(), rtol=1e-5, atol=1e-6)
+    assert_vectors(again(batch), encoder(batch), SMALL_ROUNDINGS)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
@@ -35,6 +34,8 @@ from tests.checkpoints import (
     folder_of_kind,
     rich_folder,
 )
+from tests.models.conftest import SMALL_ROUNDINGS
+from tests.rounding import assert_vectors
 
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
 
@@ -72,11 +73,8 @@ def assert_equal_to_the_library(folder: Path, tmp_path: Path) -> None:
     for side, name in (("queries", "encode_query"), ("passages", "encode_document")):
         wanted = getattr(model, name)(TEXTS, normalize_embeddings=model.similarity_fn_name == "cosine")
         found = retriever.encode_texts(TEXTS, side)  # type: ignore[arg-type]
-        # Unit vectors of a two-layer network in fp32: rounding of both sides stays below this.
-        np.testing.assert_allclose(found, wanted, atol=2e-5 * max(1.0, np.abs(wanted).max()))
-        np.testing.assert_allclose(
-            getattr(again, name)(TEXTS), found, atol=2e-5 * max(1.0, np.abs(wanted).max())
-        )
+        assert_vectors(found, wanted, SMALL_ROUNDINGS)
+        assert_vectors(getattr(again, name)(TEXTS), found, SMALL_ROUNDINGS)
     counted = unloaded_scorer(scorer.config, 1)
     assert counted.groups().counts() == scorer.groups().counts()
 
@@ -137,7 +135,7 @@ def test_what_a_run_exported_scores_as_it_did(
     assert taken.groups().counts() == scorer.groups().counts()
     for side in ("queries", "passages"):
         wanted = first.encode_texts(TEXTS, side)  # type: ignore[arg-type]
-        np.testing.assert_allclose(again.encode_texts(TEXTS, side), wanted, atol=2e-5 * temperature**-0.5)  # type: ignore[arg-type]
+        assert_vectors(again.encode_texts(TEXTS, side), wanted, SMALL_ROUNDINGS)  # type: ignore[arg-type]
 
 
 def test_a_key_stands_above_the_folder(plain: Callable[[str], Path], tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.families import build_scorer
 from retrieval.models.families.dual_encoder import DualEncoder
 from retrieval.training.losses import contrastive_loss
-from tests.models.conftest import small_model
+from tests.models.conftest import SMALL_ROUNDINGS, small_model
 from tests.models.test_layout import check_slots
+from tests.rounding import assert_gradients, assert_vectors
 
 PAIRS = 24
 
@@ -45,8 +46,8 @@ def test_gradients_equal_those_of_the_plain_batch(texts: list[str], tokenizer: A
     expected = gradients(encoder, loss_of(plain))
     encoder.mini_batch_size = size
     cached = encoder(batch, offset)
-    torch.testing.assert_close(cached, plain)
-    torch.testing.assert_close(gradients(encoder, loss_of(cached)), expected, rtol=1e-4, atol=1e-6)
+    assert_vectors(cached, plain, SMALL_ROUNDINGS)
+    assert_gradients(gradients(encoder, loss_of(cached)), expected, SMALL_ROUNDINGS)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
@@ -59,8 +60,8 @@ def test_dropout_is_replayed_in_the_second_pass(texts: list[str], tokenizer: Any
     encoder.mini_batch_size = 10
     torch.manual_seed(7)
     cached = encoder(batch)
-    torch.testing.assert_close(cached, chunks)
-    torch.testing.assert_close(gradients(encoder, loss_of(cached)), expected, rtol=1e-5, atol=1e-7)
+    assert_vectors(cached, chunks, SMALL_ROUNDINGS)
+    assert_gradients(gradients(encoder, loss_of(cached)), expected, SMALL_ROUNDINGS)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
@@ -72,7 +73,7 @@ def test_both_gradients_of_a_gradient_rule_come_from_one_graph(
     loss = loss_of(encoder(batch_of(texts, tokenizer)))
     parameters = list(encoder.parameters())
     first = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-    torch.testing.assert_close(gradients(encoder, loss), list(first))
+    assert_gradients(gradients(encoder, loss), first, SMALL_ROUNDINGS)
 
 
 def test_less_than_a_quarter_of_the_activations_is_kept(texts: list[str], tokenizer: Any) -> None:

@@ -29,7 +29,8 @@ from retrieval.search.ranking import top_k
 from retrieval.search.retriever import ScorerRetriever
 from retrieval.training.losses import contrastive_loss
 from tests.checkpoints import TEXTS, checkpoint_folder
-from tests.models.conftest import WORDS
+from tests.models.conftest import SMALL_ROUNDINGS, WORDS
+from tests.rounding import assert_gradients
 
 LENGTHS = (12, 24)
 DIMENSION = 16
@@ -127,7 +128,7 @@ def test_gradients_are_cached(tokens: Any, sentences: list[str]) -> None:
         contrastive_loss(scores, torch.arange(20), torch.zeros(20, 20, dtype=torch.bool)).backward()
         found.append([p.grad.clone() for p in scorer.parameters() if p.grad is not None])
     assert len(found[0]) == len(list(scorer.parameters()))
-    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+    assert_gradients(found[1], found[0], SMALL_ROUNDINGS)
 
 
 @torch.no_grad()

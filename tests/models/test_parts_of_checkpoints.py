@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -26,7 +25,9 @@ from retrieval.errors import ConfigError
 from retrieval.models.checkpoint import read_checkpoint
 from retrieval.search.sentence_transformer import sentence_transformer_retriever
 from tests.checkpoints import TEXTS, checkpoint_folder, vocabulary
+from tests.models.conftest import SMALL_ROUNDINGS
 from tests.models.test_foreign_checkpoints import ours
+from tests.rounding import assert_vectors
 
 Make = Callable[[Path], Path]
 
@@ -149,7 +150,7 @@ def test_a_plain_decoder_is_pooled_as_the_library_pools_it(tmp_path: Path) -> No
     wanted = library_model.encode(TEXTS, normalize_embeddings=True)
     found = ours(made, tmp_path)[0].encode_texts(TEXTS, "passages")
     assert read_checkpoint(str(made)).pooling == ("lasttoken",)
-    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    assert_vectors(found, wanted, SMALL_ROUNDINGS)
 
 
 def test_links_of_the_hubs_cache_are_followed_and_code_of_a_model_is_not_run(tmp_path: Path) -> None:

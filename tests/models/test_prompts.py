@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
@@ -20,7 +19,9 @@ from retrieval.training.prepared import prepare
 from tests.checkpoints import TEXTS, checkpoint_folder
 from tests.end_to_end.conftest import Compose, small
 from tests.end_to_end.test_run import directory_of
+from tests.models.conftest import SMALL_ROUNDINGS
 from tests.models.test_foreign_checkpoints import assert_equal_to_the_library
+from tests.rounding import assert_vectors
 from tests.test_runs import make_config
 
 __all__ = ["small"]
@@ -70,7 +71,7 @@ def test_prompts_of_a_run_are_read_before_each_text_and_exported(small: Compose)
     collection = prepare(config).in_domain
     assert read(collection, "queries").folder != plain(collection, "queries").folder
     wanted = exported.encode(["w3 w9"], prompt="")
-    np.testing.assert_allclose(retriever.encode_texts(["w9"], "passages"), wanted, atol=1e-5)
+    assert_vectors(retriever.encode_texts(["w9"], "passages"), wanted, SMALL_ROUNDINGS)
 
 
 def test_prompts_identify_a_run_where_they_are_set() -> None:

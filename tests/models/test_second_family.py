@@ -31,6 +31,8 @@ from retrieval.search.ranking import top_k
 from retrieval.training.losses import contrastive_loss
 from tests.end_to_end.conftest import ATTACK, SMALL, composed
 from tests.end_to_end.test_run import directory_of
+from tests.models.conftest import SMALL_ROUNDINGS
+from tests.rounding import assert_gradients
 
 SIZE = 8
 FAMILY = "model.family=max-sim"
@@ -110,7 +112,7 @@ def test_gradients_are_cached(scorer: Scorer, texts: list[str], tokenizer: Any) 
         scores = scorer.scores(rows[:20], rows[20:])
         contrastive_loss(scores, torch.arange(20), torch.zeros(20, 20, dtype=torch.bool)).backward()
         found.append([p.grad.clone() for p in scorer.parameters() if p.grad is not None])
-    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+    assert_gradients(found[1], found[0], SMALL_ROUNDINGS)
 
 
 @pytest.mark.slow
