@@ -28,6 +28,9 @@ USAGE = f"see {PROGRAM} --help"
 REPORT = "report --table {table} --records {records} --out {out} --formats svg --title"
 """Writes the page, last of all: it shows what the other commands wrote."""
 
+LOST = "it was done before and is refused now: "
+"""How the reason begins of a command that failed for this."""
+
 ANALYSES = "analyses.csv"
 """Table of the commands and of what became of each."""
 
@@ -113,12 +116,13 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
 
 
 def _done_before(places: Places) -> set[str]:
-    """The commands that the last analysis of this folder could do."""
+    """The commands that an analysis of this folder could do, whatever came after."""
     file = places.out / ANALYSES
     if not file.exists():
         return set()
     known = read_table(file)
-    return set(known.loc[known["outcome"] == "done", "command"])
+    lost = known["reason"].astype(str).str.startswith(LOST)
+    return set(known.loc[(known["outcome"] == "done") | lost, "command"])
 
 
 def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> Outcome:
@@ -134,6 +138,6 @@ def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> O
     elif outcome == "refused" and reason.endswith(USAGE):
         outcome = "failed"
     elif outcome == "refused" and done_before:
-        outcome, reason = "failed", f"it was done before and is refused now: {reason}"
+        outcome, reason = "failed", LOST + reason
     reason = reason.replace(str(places.table), "{table}").replace(f"{places.records}/", "{records}/")
     return Outcome(analysis.name, outcome, reason, analysis.command)

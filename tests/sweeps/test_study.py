@@ -312,10 +312,11 @@ def test_a_refusal_fails_where_the_command_was_done_before_or_is_wrong(
         row = {"analysis": "another name", "outcome": before, "reason": "", "command": analysis.command}
         pd.DataFrame([row]).to_csv(where.out / "analyses.csv", index=False)
     monkeypatch.setattr(process, "sweeps", lambda words: (0, "") if words[0] == "report" else (2, reason))
-    assert analyse(study, "smoke", where, print) == (expected == "failed")
-    outcomes = pd.read_csv(where.out / "analyses.csv").set_index("analysis")
-    assert outcomes.loc[analysis.name, "outcome"] == expected
-    assert reason in outcomes.loc[analysis.name, "reason"]
+    for _ in range(2):  # what was lost is not forgotten
+        assert analyse(study, "smoke", where, print) == (expected == "failed")
+        outcomes = pd.read_csv(where.out / "analyses.csv").set_index("analysis")
+        assert outcomes.loc[analysis.name, "outcome"] == expected
+        assert outcomes.loc[analysis.name, "reason"].endswith(reason)
 
 
 @pytest.mark.slow
