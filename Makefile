@@ -7,7 +7,7 @@ RUNS ?= runs
 REPORT ?= report
 FRONTIER ?= frontier
 BASE ?= HEAD
-NUMERIC := tests/models $(addprefix tests/training/test_,losses.py gradient_rules.py module.py perturbation.py) \
+NUMERIC := tests/models $(addprefix tests/training/test_,losses.py gradient_rules.py module.py perturbation.py processes.py) \
 	$(addprefix tests/evaluation/test_,ranking.py contrastive_entropy.py bm25.py reranking.py packed.py against_beir.py)
 
 STUDY ?= pydocs
