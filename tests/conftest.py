@@ -18,7 +18,7 @@ from retrieval.run.resources import available_cores
 from sweeps.launch.calibration import WIDTHS, Calibration, Point, calibration_folder, write_calibration
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # There is a process of pytest a core. With more threads they would wait for each other.
+    # There is a process of pytest a core, or one more. With more threads they would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure.
@@ -51,10 +51,12 @@ pytest-xdist gives a whole file to one process: a long one at the end would leav
 FEW_CORES = 4
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """On few cores a process more than cores: a test that waits for a process of its own leaves one idle."""
     cores = available_cores()
-    return cores + 1 if cores < FEW_CORES else None
+    chosen = "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ
+    return None if chosen or cores >= FEW_CORES else cores + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -48,9 +48,10 @@ def encoder_roundings(layers: int, hidden: int, tokens: int) -> int:
 
 
 def assert_vectors(found: Any, wanted: Any, roundings: int) -> None:
-    """Assert that vectors [n, d], or [n, …, d], are the same computation: see :func:`encoder_roundings`.
+    """Assert that vectors [n, d], or [n, …, d], are the same computation, as far as it is known to what.
 
-    Each differs from the exact one by γ of its own length at most, so two of them by twice that.
+    Each is taken to be exact to γ of its own length: an estimate, see :func:`encoder_roundings`. Two of them
+    differ by twice that.
     """
     one, other = (_double(rows) for rows in (found, wanted))
     assert one.shape == other.shape
@@ -59,21 +60,27 @@ def assert_vectors(found: Any, wanted: Any, roundings: int) -> None:
     assert (apart <= bound).all(), f"{(apart - bound).max()} beyond the bound"
 
 
-def assert_gradients(found: Iterable[Any], wanted: Iterable[Any], roundings: int) -> None:
+CANCELLED = 100
+"""Roundings that a gradient may carry of all gradients, where its own terms cancel."""
+
+
+def assert_gradients(
+    found: Iterable[Any], wanted: Iterable[Any], roundings: int, cancelled: int = CANCELLED
+) -> None:
     """Assert that two lists of gradients, a tensor a parameter, are of the same computation.
 
-    ``roundings``: of the forward pass; the backward pass has two products for each of its own. A gradient may
-    be what remains of terms that cancel (those of the biases of keys are zero), so its error is bounded by
-    its own length and by the share that a parameter of its size has in the length of all gradients together.
+    ``roundings``: of the forward pass; the backward pass has two products for each of its own. Each gradient
+    is taken to be exact to γ of its own length, an estimate as for vectors, and to γ of ``cancelled`` of the
+    length of all together: that of a key's bias is zero, and what is computed is rounding alone.
     """
     ones, others = ([_double(each) for each in many] for many in (found, wanted))
+    assert ones
     assert [one.shape for one in ones] == [other.shape for other in others]
     everything = np.sqrt(sum(np.square(other).sum() for other in others))
-    numbers = sum(other.size for other in others)
     for place, (one, other) in enumerate(zip(ones, others, strict=True)):
-        length = np.linalg.norm(other) + everything * np.sqrt(other.size / numbers)
         apart = np.linalg.norm(one - other)
-        assert apart <= 2 * gamma(3 * roundings) * length, f"gradient {place}: {apart} of {length}"
+        bound = 2 * gamma(3 * roundings) * np.linalg.norm(other) + 2 * gamma(cancelled) * everything
+        assert apart <= bound, f"gradient {place}: {apart} where {bound} is allowed"
 
 
 def _double(values: Any) -> NDArray[np.float64]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Options of glibc's ``mallopt``, from malloc.h."""
@@ -43,11 +46,19 @@ MADV_COLLAPSE = 25
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 """Where Linux says whether memory may be in huge pages, and how large they are."""
 
+PROCESS = Path("/proc/self")
+
+LARGEST = 32 * 2**20
+"""Bytes of a huge page where pages have 16 KiB. Where they have 64 it is 512 MiB, and seldom free."""
+
+PRESENT = 7 / 8
+"""Share of a piece's pages that are there already: moving it adds a seventh at most."""
+
 
 class HugePages:
     """Moves memory into huge pages after some rounds of the same work, and again whenever they doubled.
 
-    Where the system or its host maps memory in pages of 4 KiB, finding a page can take longer than reading it
+    Where the system or its host maps memory in pages of 4 KiB, finding a page may take longer than reading it
     (docs/logbook/2026-11-28-huge-pages.md). Pages that are huge from the start would be zeroed whole for each
     block, which made bert-base slower; those of blocks that are used again and again are moved once. Results
     do not change.
@@ -74,7 +85,8 @@ class HugePages:
 def collapser() -> Callable[[], int] | None:
     """Moves the private memory of this process into huge pages and gives the bytes that it asked for.
 
-    ``None`` where there are no huge pages, or where the machine's owner wants none.
+    What is mostly empty stays as it is, because a huge page is there as a whole. ``None`` where there are no
+    huge pages, where one is so large that few are ever free, or where the machine's owner wants none.
     """
     advise = _c_function("madvise", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     try:
@@ -82,31 +94,48 @@ def collapser() -> Callable[[], int] | None:
         size = int((HUGE_PAGES / "hpage_pmd_size").read_text())
     except (OSError, ValueError):
         return None
-    if advise is None or not allowed:
+    if advise is None or not allowed or size > LARGEST:
         return None
 
     def collapse() -> int:
         asked = 0
-        for first, last in private_memory():
-            first, last = -(-first // size) * size, last // size * size
-            if last > first:
-                # Parts that cannot be moved stay as they are; an older Linux does not know the advice.
-                advise(first, last - first, MADV_COLLAPSE)
-                asked += last - first
+        try:
+            # One by one: a call ends at the first that cannot be moved. An older Linux refuses all.
+            for address in _mostly_present(size):
+                advise(address, size, MADV_COLLAPSE)
+                asked += size
+        except (OSError, ValueError):
+            pass  # such a /proc is of no use, and training goes on without
         return asked
 
     return collapse
 
 
 def private_memory() -> list[tuple[int, int]]:
-    """First and last address of every writable mapping of no file: the heap, and blocks beside it."""
+    """First address of each writable mapping of no file, and the one after its last: the heap, and blocks."""
     found = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in (PROCESS / "maps").read_bytes().split(b"\n"):
+        if not line:
+            continue
         place, rights, _, _, node, *name = line.split(maxsplit=5)
-        if rights == "rw-p" and node == "0" and name in ([], ["[heap]"]):
-            first, last = (int(address, 16) for address in place.split("-"))
-            found.append((first, last))
+        if rights == b"rw-p" and node == b"0" and name in ([], [b"[heap]"]):
+            first, end = (int(address, 16) for address in place.split(b"-"))
+            found.append((first, end))
     return found
+
+
+def _mostly_present(size: int) -> Iterator[int]:
+    """Addresses of aligned pieces of ``size`` bytes of private memory whose pages are nearly all there."""
+    pages = size // mmap.PAGESIZE
+    with (PROCESS / "pagemap").open("rb") as entries:
+        for first, end in private_memory():
+            first, end = -(-first // size) * size, end // size * size
+            if end <= first:
+                continue
+            entries.seek(first // mmap.PAGESIZE * 8)
+            found = np.frombuffer(entries.read((end - first) // mmap.PAGESIZE * 8), np.uint64)
+            present = (found >> np.uint64(63)).reshape(-1, pages).mean(axis=1)
+            yield from (first + size * int(piece) for piece in np.flatnonzero(present >= PRESENT))
 
 
 def _c_function(name: str, *arguments: Any) -> Callable[..., int] | None:

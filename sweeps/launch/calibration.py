@@ -37,9 +37,10 @@ MEASURED = (
     "models/cpu",
     "models/flash.py",
     "models/scorer.py",
+    "run/heap.py",
     "training/module.py",
 )
-"""Files and folders of ``retrieval`` that decide what a probe times: layout, layers, optimiser."""
+"""Files and folders of ``retrieval`` that decide what a probe times: layout, layers, memory, optimiser."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
 from retrieval.run.hardware import quiet
-from retrieval.run.heap import collapser
+from retrieval.run.heap import collapser, heap_holder
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
@@ -105,10 +105,15 @@ def _measure_cores(config: DictConfig) -> Calibration:
     psutil.cpu_percent()
     time.sleep(LOOK_SECONDS)
     many = calibration.probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
+    hold = heap_holder()
+    if hold is not None:
+        hold(True)  # as training does
     try:
         return Calibration([_probe(hidden, chosen, many) for hidden in calibration.WIDTHS])
     finally:
         torch.set_num_threads(threads)
+        if hold is not None:
+            hold(False)
 
 
 def _measure_gpu(config: DictConfig) -> Calibration:

@@ -66,13 +66,13 @@ def compose_stages(
     """
     found = list[tuple[Stage, list[Composed]]]()
     for number, stage in enumerate(scale.stages):
-        if progress is not None:
-            progress(number, len(scale.stages))
         try:
             cells = compose_command(places.overrides(stage, extra, planned=True)) if stage.overrides else []
         except ConfigError as error:
             raise ConfigError(f"study {study.name}, stage {stage.name}: {error}") from error
         found.append((stage, cells))
+        if progress is not None:
+            progress(number + 1, len(scale.stages))
     return found
 
 

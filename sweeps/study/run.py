@@ -28,9 +28,6 @@ USAGE = f"see {PROGRAM} --help"
 REPORT = "report --table {table} --records {records} --out {out} --formats svg --title"
 """Writes the page, last of all: it shows what the other commands wrote."""
 
-LOST = "it was done before and is refused now: "
-"""How the reason begins of a command that failed for this."""
-
 ANALYSES = "analyses.csv"
 """Table of the commands and of what became of each."""
 
@@ -96,8 +93,8 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
     """Run the commands that read the table, then the report; 1 if one failed, else 0.
 
     A command that the table is not enough for is refused by name and reason. That is no failure, unless the
-    same command was done before. ``scale``: of the runs in the table, ``None`` where it is not known: then
-    every command is tried.
+    same command was not refused before. ``scale``: of the runs in the table, ``None`` where it is not known:
+    then every command is tried.
     """
     before = _done_before(places)
     places.records.mkdir(parents=True, exist_ok=True)
@@ -116,13 +113,12 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
 
 
 def _done_before(places: Places) -> set[str]:
-    """The commands that an analysis of this folder could do, whatever came after."""
+    """The commands that the last analysis of this folder did, or failed to do and did not refuse."""
     file = places.out / ANALYSES
     if not file.exists():
         return set()
     known = read_table(file)
-    lost = known["reason"].astype(str).str.startswith(LOST)
-    return set(known.loc[(known["outcome"] == "done") | lost, "command"])
+    return set(known.loc[known["outcome"] != "refused", "command"])
 
 
 def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> Outcome:
@@ -138,6 +134,6 @@ def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> O
     elif outcome == "refused" and reason.endswith(USAGE):
         outcome = "failed"
     elif outcome == "refused" and done_before:
-        outcome, reason = "failed", LOST + reason
+        outcome, reason = "failed", f"it was not refused before and is now: {reason}"
     reason = reason.replace(str(places.table), "{table}").replace(f"{places.records}/", "{records}/")
     return Outcome(analysis.name, outcome, reason, analysis.command)

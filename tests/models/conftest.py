@@ -31,8 +31,8 @@ def encoder(tokenizer: Any) -> DualEncoder:
     return build_scorer(small_model(), tokenizer, seed=3, precision="32")
 
 
-SMALL_ROUNDINGS = encoder_roundings(layers=2, hidden=64, tokens=24)
-"""Of :func:`small_model`, whatever its architecture: all have sums of these lengths."""
+SMALL_ROUNDINGS = encoder_roundings(layers=2, hidden=64, tokens=64)
+"""Of the models of these tests: none is deeper or wider, and no text longer."""
 
 
 def small_model(**changes: Any) -> ModelConfig:

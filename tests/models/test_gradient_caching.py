@@ -73,7 +73,7 @@ def test_both_gradients_of_a_gradient_rule_come_from_one_graph(
     loss = loss_of(encoder(batch_of(texts, tokenizer)))
     parameters = list(encoder.parameters())
     first = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-    assert_gradients(gradients(encoder, loss), first, SMALL_ROUNDINGS)
+    assert all(map(torch.equal, gradients(encoder, loss), first))
 
 
 def test_less_than_a_quarter_of_the_activations_is_kept(texts: list[str], tokenizer: Any) -> None:

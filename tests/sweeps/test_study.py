@@ -298,6 +298,7 @@ def test_a_plan_reads_no_data(
     [
         (None, "metric nothing is not in the table", "refused"),
         ("done", "metric nothing is not in the table", "failed"),
+        ("failed", "metric nothing is not in the table", "failed"),
         ("refused", "metric nothing is not in the table", "refused"),
         (None, "No such option: --nothing; see python -m sweeps --help", "failed"),
     ],

@@ -25,6 +25,7 @@ class Resident:
 def test_trims_only_above_the_settled_level() -> None:
     callback, process, trimmed = HeapCallback(), Resident(), []
     callback.process, callback.trim = process, lambda pad: trimmed.append(pad) or 1
+    callback.huge = SimpleNamespace(round_done=lambda: None, again=lambda: None)
     module = SimpleNamespace(device=torch.device("cpu"))
 
     def step() -> None:

@@ -22,7 +22,7 @@ from retrieval.training.losses import gathered
 from retrieval.training.objective import Objective, Setting, build_objective
 from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData, streams
-from tests.rounding import assert_gradients, assert_vectors, encoder_roundings
+from tests.rounding import CANCELLED, assert_gradients, assert_vectors, encoder_roundings
 
 STEPS, BATCH = 4, 18
 PAIRS = 40
@@ -120,7 +120,7 @@ def run(folder: Path, name: str, mixing: str, family: str, rank: int = 0, world:
             objective.control.update(values.eff, values.rob)
         seen["losses"].append(losses.total.item())
         seen["work"].append(losses.work)
-        seen["gradients"].append(torch.cat([p.grad.flatten().clone() for p in parameters]))  # type: ignore[union-attr]
+        seen["gradients"].append([p.grad.clone() for p in parameters])  # type: ignore[union-attr]
         with torch.no_grad():
             for parameter in parameters:
                 parameter -= 0.1 * parameter.grad  # type: ignore[operator]
@@ -161,7 +161,7 @@ def halves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_two_halves_are_one_whole(folder: Path, halves: Path, case: tuple[str, str, str]) -> None:
-    name, mixing, _ = case
+    name, mixing, family = case
     alone = run(folder, *case)
     files = (halves / f"{CASES.index(case)}-{rank}.pt" for rank in range(2))
     both = [torch.load(file, weights_only=False) for file in files]
@@ -175,9 +175,12 @@ def test_two_halves_are_one_whole(folder: Path, halves: Path, case: tuple[str, s
     if name.startswith("pareto"):
         # By steps ω stands still until both losses have been seen.
         assert len(set(alone["omega"])) == (STEPS if mixing == "loss" else STEPS - 1)
+    # A cross-encoder that learned nothing scores all passages alike. The terms of its gradients cancel: about
+    # a ten-thousandth of them remains.
+    cancelled = CANCELLED if family == DUAL else 100 * CANCELLED
     for step, (ours, theirs) in enumerate(zip(both[0]["gradients"], alone["gradients"], strict=True), 1):
         # Each step starts from weights that carry the rounding of those before.
-        assert_gradients([ours], [theirs], step * ROUNDINGS)
+        assert_gradients(ours, theirs, step * ROUNDINGS, cancelled)
 
 
 @pytest.mark.parametrize(("world", "batch"), [(2, 18), (3, 7), (2, 3)])
