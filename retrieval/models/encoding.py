@@ -15,9 +15,9 @@ TOKENS_PER_BATCH = 4096
 """Activations of larger batches leave a processor's cache: at bert-base half as many texts a second."""
 NUMBERS_PER_BATCH = 2**20
 """Up to these activations a layer more tokens are taken: smaller ones leave operations too little to do."""
-FIRST_BATCHES = 64
-"""Batches after which memory moves into huge pages. In a process that did not train, moving takes as long as
-encoding some thousand texts."""
+FIRST_BATCHES = 512
+"""Batches after which memory moves into huge pages: what that takes, fewer than some 50,000 texts do not win
+back."""
 TOKENS_PER_GPU_BATCH = 2**16
 """A GPU is kept busy by more of them at once; the activations of a layer of bert-base take 0.6 GB."""
 

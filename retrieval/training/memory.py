@@ -10,8 +10,9 @@ from retrieval.run.heap import HugePages, heap_holder, heap_trimmer
 SETTLED_STEPS = 3
 """Steps after which weights, gradients, optimiser state and one step's activations are all there."""
 
-FIRST_STEPS = 2
-"""Steps after which memory moves into huge pages for the first time: the optimiser's state is there, too."""
+FIRST_STEPS = 16
+"""Steps after which memory moves into huge pages for the first time. That takes about a second, which a run
+of a few steps would not win back."""
 
 GROWTH, ALLOWANCE = 1.25, 256 * 2**20
 """Resident memory may grow to this multiple of the settled level, plus these bytes."""
