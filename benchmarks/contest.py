@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
+
 Found = TypeVar("Found")
 
 OURS = "ours"
@@ -80,7 +82,14 @@ def alone(run: Callable[[], Found]) -> Found:
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: sender.send(run()))
+
+    def compute() -> None:
+        # After a fork PyTorch replaces its pool of threads when it is first asked for it. Threads that load
+        # the weights of a model ask at once, and one of them may find none ("Invalid thread pool!").
+        torch.set_num_threads(torch.get_num_threads())
+        sender.send(run())
+
+    process = context.Process(target=compute)
     process.start()
     sender.close()
     try:

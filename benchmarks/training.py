@@ -22,7 +22,7 @@ from retrieval.training.sampling import Sampler
 from retrieval.training.streams import TrainingData
 
 CPU_EFFORT = {
-    "tiny": Effort(40, 40),
+    "tiny": Effort(54, 40),
     "mini": Effort(24, 16),
     "small": Effort(4, 6),
     "medium": Effort(3, 3),

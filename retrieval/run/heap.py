@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,55 +60,68 @@ class HugePages:
 
     Where the system or its host maps memory in pages of 4 KiB, finding a page may take longer than reading it
     (docs/logbook/2026-11-28-huge-pages.md). Pages that are huge from the start would be zeroed whole for each
-    block, which made bert-base slower; those of blocks that are used again and again are moved once. Results
-    do not change.
+    block, which made bert-base slower; those of blocks that are used again and again are moved once. What was
+    there before the work began stays as it is, because moving it takes longer than it saves. Results do not
+    change.
     """
 
     def __init__(self, first: int) -> None:
         """``first``: rounds after which the memory of the work is there, a power of two."""
-        self._collapse = collapser()
+        self._mover = mover()
+        self._before = self._moved = self._mover.pieces() if self._mover else set()
         self._first = first
         self._rounds = 0
 
     def round_done(self) -> None:
-        """Count a round, and move the memory that is there where it is time to."""
+        """Count a round, and move the memory that has come where it is time to."""
         self._rounds += 1
         doubled = self._rounds & (self._rounds - 1) == 0
-        if self._collapse is not None and doubled and self._rounds >= self._first:
-            self._collapse()
+        if self._mover is not None and doubled and self._rounds >= self._first:
+            found = self._mover.pieces()
+            self._mover.move(found - self._moved)
+            self._moved = found | self._before
 
     def again(self) -> None:
         """Begin to count anew, because memory was given back."""
         self._rounds = 0
+        self._moved = self._before
 
 
-def collapser() -> Callable[[], int] | None:
-    """Moves the private memory of this process into huge pages and gives the bytes that it asked for.
+class Mover:
+    """Moves pieces of the private memory of this process into huge pages."""
 
-    What is mostly empty stays as it is, because a huge page is there as a whole. ``None`` where there are no
-    huge pages, where one is so large that few are ever free, or where the machine's owner wants none.
-    """
+    def __init__(self, advise: Callable[[int, int, int], int], size: int) -> None:
+        """``advise``: madvise(2); ``size``: of a huge page, in bytes."""
+        self._advise, self._size = advise, size
+
+    def pieces(self) -> set[int]:
+        """Addresses of the aligned pieces whose pages are nearly all there; none where /proc does not tell.
+
+        What is mostly empty is left out, because a huge page is there as a whole.
+        """
+        try:
+            return set(_mostly_present(self._size))
+        except (OSError, ValueError):
+            return set()  # training goes on without
+
+    def move(self, pieces: Iterable[int]) -> None:
+        """Move them one by one: a call for several ends at the first that cannot be moved.
+
+        An older Linux refuses all of them.
+        """
+        for address in pieces:
+            self._advise(address, self._size, MADV_COLLAPSE)
+
+
+def mover() -> Mover | None:
+    """``None`` where there are no huge pages, none up to :data:`LARGEST`, or where the owner wants none."""
     advise = _c_function("madvise", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     try:
         allowed = "[never]" not in (HUGE_PAGES / "enabled").read_text()
         size = int((HUGE_PAGES / "hpage_pmd_size").read_text())
     except (OSError, ValueError):
         return None
-    if advise is None or not allowed or size > LARGEST:
-        return None
-
-    def collapse() -> int:
-        asked = 0
-        try:
-            # One by one: a call ends at the first that cannot be moved. An older Linux refuses all.
-            for address in _mostly_present(size):
-                advise(address, size, MADV_COLLAPSE)
-                asked += size
-        except (OSError, ValueError):
-            pass  # such a /proc is of no use, and training goes on without
-        return asked
-
-    return collapse
+    return Mover(advise, size) if advise is not None and allowed and size <= LARGEST else None
 
 
 def private_memory() -> list[tuple[int, int]]:

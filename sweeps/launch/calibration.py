@@ -37,10 +37,9 @@ MEASURED = (
     "models/cpu",
     "models/flash.py",
     "models/scorer.py",
-    "run/heap.py",
     "training/module.py",
 )
-"""Files and folders of ``retrieval`` that decide what a probe times: layout, layers, memory, optimiser."""
+"""Files and folders of ``retrieval`` that decide what a probe times: layout, layers, optimiser."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.families import build_scorer
 from retrieval.run import hardware
 from retrieval.run.hardware import quiet
-from retrieval.run.heap import collapser, heap_holder
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
 from retrieval.training.strategy import IN_DOMAIN
@@ -105,15 +104,10 @@ def _measure_cores(config: DictConfig) -> Calibration:
     psutil.cpu_percent()
     time.sleep(LOOK_SECONDS)
     many = calibration.probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
-    hold = heap_holder()
-    if hold is not None:
-        hold(True)  # as training does
     try:
         return Calibration([_probe(hidden, chosen, many) for hidden in calibration.WIDTHS])
     finally:
         torch.set_num_threads(threads)
-        if hold is not None:
-            hold(False)
 
 
 def _measure_gpu(config: DictConfig) -> Calibration:
@@ -218,8 +212,6 @@ def _measure(work: _Work, threads: int) -> tuple[float, float, float | None]:
 def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
     """Least processor time of a few calls, to which others on the machine do not add, and least time."""
     work()
-    if collapse := collapser():
-        collapse()  # as training does after its first steps
     taken, passed = [], []
     for _ in range(calibration.STEPS):
         begun, start = time.perf_counter(), time.process_time()

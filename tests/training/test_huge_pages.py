@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,44 +10,55 @@ import pytest
 import torch
 
 from retrieval.run import heap
-from retrieval.run.heap import HugePages, collapser, private_memory
+from retrieval.run.heap import HugePages, mover, private_memory
 from retrieval.training.memory import ALLOWANCE, FIRST_STEPS, GROWTH, HeapCallback
 
 
+class Pieces(heap.Mover):
+    """Pieces that a test sets, and those that were moved."""
+
+    def __init__(self) -> None:
+        self.there: set[int] = set()
+        self.moved: list[set[int]] = []
+
+    def pieces(self) -> set[int]:
+        return set(self.there)
+
+    def move(self, pieces: Iterable[int]) -> None:
+        self.moved.append(set(pieces))
+
+
 @pytest.fixture
-def moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The calls to what moves memory, which does nothing."""
-    calls: list[int] = []
-
-    def collapse() -> int:
-        calls.append(1)
-        return 0
-
-    monkeypatch.setattr(heap, "collapser", lambda: collapse)
-    return calls
-
-
-def rounds_that_move(pages: HugePages, moves: list[int], rounds: int) -> list[int]:
-    found = []
-    for number in range(1, rounds + 1):
-        before = len(moves)
-        pages.round_done()
-        if len(moves) > before:
-            found.append(number)
+def memory(monkeypatch: pytest.MonkeyPatch) -> Pieces:
+    """The memory of the process, which does not move."""
+    found = Pieces()
+    monkeypatch.setattr(heap, "mover", lambda: found)
     return found
 
 
-def test_it_moves_when_rounds_doubled(moves: list[int]) -> None:
+def test_it_moves_what_came_when_rounds_doubled(memory: Pieces) -> None:
+    memory.there = {0, 2}  # was there before
     pages = HugePages(4)
-    assert rounds_that_move(pages, moves, 40) == [4, 8, 16, 32]
+    for number in range(1, 17):
+        memory.there.add(10 * number)
+        pages.round_done()
+    assert memory.moved == [
+        {10, 20, 30, 40},
+        {50, 60, 70, 80},
+        {90, 100, 110, 120, 130, 140, 150, 160},
+    ]
+    memory.there = {0, 2, 10}
     pages.again()
-    assert rounds_that_move(pages, moves, 9) == [4, 8]
+    for _ in range(9):
+        pages.round_done()
+    assert memory.moved[3:] == [{10}, set()]
 
 
 def test_nothing_without_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap, "collapser", lambda: None)
+    monkeypatch.setattr(heap, "mover", lambda: None)
     pages = HugePages(1)
     pages.round_done()
+    pages.again()
 
 
 @pytest.mark.parametrize(
@@ -58,22 +70,22 @@ def test_the_owner_of_the_machine_is_obeyed(
 ) -> None:
     monkeypatch.setattr(heap, "HUGE_PAGES", tmp_path)
     monkeypatch.setattr(heap, "_c_function", lambda *_: lambda *_: 0)
-    assert collapser() is None  # no such files, as on another system
+    assert mover() is None  # no such files, as on another system
     (tmp_path / "enabled").write_text(enabled + "\n")
     (tmp_path / "hpage_pmd_size").write_text("2097152\n")
-    assert (collapser() is not None) == found
+    assert (mover() is not None) == found
 
 
-def test_training_moves_after_its_first_steps_and_after_a_trim(moves: list[int]) -> None:
+def test_training_moves_after_its_first_steps_and_after_a_trim(memory: Pieces) -> None:
     callback = HeapCallback()
     callback.trim = lambda pad: 1
     callback.process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=resident))
     module = SimpleNamespace(device=torch.device("cpu"))
 
     def step() -> bool:
-        before = len(moves)
+        before = len(memory.moved)
         callback.on_train_batch_end(None, module, None, None, 0)
-        return len(moves) > before
+        return len(memory.moved) > before
 
     resident = 2**30
     assert [number for number in range(1, 70) if step()] == [FIRST_STEPS, 2 * FIRST_STEPS, 4 * FIRST_STEPS]
@@ -88,7 +100,7 @@ import ctypes, mmap, re
 from pathlib import Path
 from retrieval.run import heap
 
-heap.collapser()()  # what the interpreter holds
+huge_pages = heap.HugePages(1)
 PIECE = 2**21
 libc = ctypes.CDLL(None)
 
@@ -121,7 +133,7 @@ kept[start + 5 * PIECE] = 5
 kept.madvise(mmap.MADV_HUGEPAGE)
 address = ctypes.addressof(ctypes.c_char.from_buffer(kept)) + start
 before = huge(address)
-heap.collapser()()
+huge_pages.round_done()
 moved = huge(address) - before
 parts = {piece: kept[start + piece * PIECE : start + (piece + 1) * PIECE] for piece in (1, 2, 4)}
 same = all(part == bytes([piece]) * PIECE for piece, part in parts.items())
@@ -137,7 +149,7 @@ def test_private_memory_is_what_no_file_backs() -> None:
     assert all(first < last for first, last in private_memory())
 
 
-@pytest.mark.skipif(collapser() is None, reason="no huge pages here")
+@pytest.mark.skipif(mover() is None, reason="no huge pages here")
 def test_pieces_that_are_there_are_moved_and_keep_what_they_hold() -> None:
     done = subprocess.run([sys.executable, "-c", MOVED], capture_output=True, text=True, check=True)
     known, moved, same = done.stdout.split()
@@ -154,18 +166,18 @@ def test_a_list_of_mappings_that_cannot_be_read_moves_nothing(
     monkeypatch.setattr(heap, "HUGE_PAGES", tmp_path)
     monkeypatch.setattr(heap, "PROCESS", tmp_path)
     monkeypatch.setattr(heap, "_c_function", lambda *_: pytest.fail)
-    collapse = collapser()
-    assert collapse is not None
-    assert collapse() == 0  # there is no such file
+    found = mover()
+    assert found is not None
+    assert found.pieces() == set()  # there is no such file
     file = b"7f00-7f01 rw-p 00000000 00:01 77 /a name\x0c of \xff bytes\n"
     (tmp_path / "maps").write_bytes(file + b"10000-20000 rw-p 00000000 00:00 0 [heap]\n")
     assert private_memory() == [(0x10000, 0x20000)]
     (tmp_path / "maps").write_bytes(b"nothing that is known\n")
-    assert collapse() == 0
+    assert found.pieces() == set()
 
 
 def test_pages_too_large_to_be_free_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap, "HUGE_PAGES", tmp_path)
     (tmp_path / "enabled").write_text("[always] madvise never")
     (tmp_path / "hpage_pmd_size").write_text(str(512 * 2**20))
-    assert collapser() is None
+    assert mover() is None
