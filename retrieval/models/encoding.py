@@ -35,7 +35,8 @@ def encode_rows(
     found = np.zeros((len(rows), *scorer.row_shape(length or int(lengths.max(initial=1)))), np.float32)
     batches = batches_of(lengths, scorer.hidden, device)
     training = scorer.training
-    huge = HugePages(FIRST_BATCHES) if device.type == "cpu" else None
+    # Looking at the memory of the process takes milliseconds, and an attack encodes a few texts at a time.
+    huge = HugePages(FIRST_BATCHES) if device.type == "cpu" and len(batches) > FIRST_BATCHES else None
     scorer.eval()
     try:
         with torch.inference_mode(), scorer.unchanged():
