@@ -40,23 +40,35 @@ def encoder_roundings(layers: int, hidden: int, tokens: int) -> int:
 
     They are the terms of all sums on it: in a layer those of query, scores, softmax, context and output, of
     both feed-forward products and of two norms (a mean and a variance each); before and after the layers a
-    norm, pooling, projection and length. With γ of them the vectors are known relative to their length, if no
-    layer magnifies the errors that reach it: an estimate, where it is a bound for a single product.
+    norm, pooling, projection and length. See :func:`likely` for what they add up to.
     """
     layer = (4 + 5 + 4) * hidden + 2 * tokens
     return layers * layer + 4 * hidden + tokens
 
 
+CERTAINTY = 8
+"""Standard deviations of a sum of independent roundings that no test should meet."""
+
+
+def likely(roundings: int) -> float:
+    """How far so many roundings, one after the other, are from none: λ·√n·u, in place of γ's n·u.
+
+    Roundings of both signs cancel for the most part (Higham and Mary, A New Approach to Probabilistic
+    Rounding Error Analysis, SIAM J. Sci. Comput. 41(5), 2019; here λ = :data:`CERTAINTY`). Of the length of a
+    network's vectors it is an estimate: no layer may magnify the errors that reach it.
+    """
+    return CERTAINTY * roundings**0.5 * FP32
+
+
 def assert_vectors(found: Any, wanted: Any, roundings: int) -> None:
     """Assert that vectors [n, d], or [n, …, d], are the same computation, as far as it is known to what.
 
-    Each is taken to be exact to γ of its own length: an estimate, see :func:`encoder_roundings`. Two of them
-    differ by twice that.
+    Each is taken to be exact to what is :func:`likely`, relative to its length. Two differ by twice that.
     """
     one, other = (_double(rows) for rows in (found, wanted))
     assert one.shape == other.shape
     apart = np.linalg.norm(one - other, axis=-1)
-    bound = 2 * gamma(roundings) * np.linalg.norm(other, axis=-1)
+    bound = 2 * likely(roundings) * np.linalg.norm(other, axis=-1)
     assert (apart <= bound).all(), f"{(apart - bound).max()} beyond the bound"
 
 
@@ -70,8 +82,9 @@ def assert_gradients(
     """Assert that two lists of gradients, a tensor a parameter, are of the same computation.
 
     ``roundings``: of the forward pass; the backward pass has two products for each of its own. Each gradient
-    is taken to be exact to γ of its own length, an estimate as for vectors, and to γ of ``cancelled`` of the
-    length of all together: that of a key's bias is zero, and what is computed is rounding alone.
+    is taken to be exact to what is :func:`likely` of its own length, as vectors are, and to γ of
+    ``cancelled`` of the length of all together: that of a key's bias is zero, and what is computed is
+    rounding alone.
     """
     ones, others = ([_double(each) for each in many] for many in (found, wanted))
     assert ones
@@ -79,7 +92,7 @@ def assert_gradients(
     everything = np.sqrt(sum(np.square(other).sum() for other in others))
     for place, (one, other) in enumerate(zip(ones, others, strict=True)):
         apart = np.linalg.norm(one - other)
-        bound = 2 * gamma(3 * roundings) * np.linalg.norm(other) + 2 * gamma(cancelled) * everything
+        bound = 2 * likely(3 * roundings) * np.linalg.norm(other) + 2 * gamma(cancelled) * everything
         assert apart <= bound, f"gradient {place}: {apart} where {bound} is allowed"
 
 
