@@ -101,7 +101,7 @@ from pathlib import Path
 from retrieval.run import heap
 
 huge_pages = heap.HugePages(1)
-PIECE = 2**21
+PIECE = int((heap.HUGE_PAGES / "hpage_pmd_size").read_text())
 libc = ctypes.CDLL(None)
 
 def huge(address):
@@ -111,7 +111,7 @@ def huge(address):
         if place := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
             inside = int(place[1], 16) <= address < int(place[2], 16)
         elif inside and line.startswith("AnonHugePages:"):
-            return int(line.split()[1]) // 2048
+            return int(line.split()[1]) * 1024 // PIECE
 
 def block(pieces):
     made = mmap.mmap(-1, (pieces + 1) * PIECE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
