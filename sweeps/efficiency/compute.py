@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, ParetrieveError
+from sweeps import Progress
 from sweeps.diagnostics import FitRefusedError, require_columns
 from sweeps.efficiency.fitted import Fits, FittedSource
 from sweeps.efficiency.measured import MeasuredSource
@@ -30,7 +31,6 @@ from sweeps.efficiency.record import (
     sources,
 )
 from sweeps.fitting.agreement import refuse_mixtures
-from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import FLOPS, label_runs, labelled_only, require_labels
 from sweeps.fitting.points import PAIRS, SIZE, Columns, levels_of
 from sweeps.table.cells import Floats, LeftOut, is_blank, numbers, with_numbers, with_values

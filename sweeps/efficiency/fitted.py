@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweeps import Progress
 from sweeps.diagnostics import Diagnostic, FitRefusedError, diagnose
 from sweeps.efficiency.multipliers import MIN_DRAWS, required
 from sweeps.efficiency.record import Axis, EfficiencyOptions, Parts, Resource
 from sweeps.fitting import checks
-from sweeps.fitting.bootstrap import Progress, bootstrap
+from sweeps.fitting.bootstrap import bootstrap
 from sweeps.fitting.fit import Prepared, prepare_fit
 from sweeps.fitting.laws import Floats, alone
 from sweeps.fitting.points import PAIRS, SIZE, Columns

@@ -5,12 +5,13 @@ the subset), so drawing rows as if they were independent gives intervals that ar
 be shared by several fits, so that a difference between metrics or strategies is a paired one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps import Progress
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Runs
 from sweeps.fitting.solver import Objective
@@ -20,8 +21,6 @@ MIN_LEVELS = 3
 
 _CHUNK = 128
 _MAX_DRAWS = 20
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from sweeps import Progress
 from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, diagnose
 from sweeps.fitting import checks
-from sweeps.fitting.bootstrap import Fitted, Progress, bootstrap, interval
+from sweeps.fitting.bootstrap import Fitted, bootstrap, interval
 from sweeps.fitting.estimate import Estimate, comparable_forms, compare, estimate, leave_largest_out
 from sweeps.fitting.laws import Floats, Law, get_law
 from sweeps.fitting.points import Columns, Runs, prepare

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 
 from retrieval.errors import ParetrieveError
+from sweeps import Progress
 from sweeps.diagnostics import Diagnostic, FitRefusedError, TableError, require_columns
-from sweeps.fitting.bootstrap import Progress
 from sweeps.fitting.configurations import label_runs
 from sweeps.fitting.fit import fit_law
 from sweeps.fitting.points import Columns

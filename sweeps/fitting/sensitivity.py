@@ -15,9 +15,10 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from sweeps import Progress
 from sweeps.diagnostics import Diagnostic, TableError
 from sweeps.fitting import checks
-from sweeps.fitting.bootstrap import Progress, bootstrap, interval
+from sweeps.fitting.bootstrap import bootstrap, interval
 from sweeps.fitting.fit import Prepared, prepare_fit
 from sweeps.fitting.laws import Floats
 from sweeps.fitting.points import Columns

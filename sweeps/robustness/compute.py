@@ -12,6 +12,7 @@ import pandas as pd
 
 from retrieval.errors import ConfigError
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, larger_is_better
+from sweeps import Progress
 from sweeps.comparison.cells import holm, without_seed
 from sweeps.diagnostics import Diagnostic, TableError, diagnose, require_columns
 from sweeps.fitting.agreement import refuse_mixtures
@@ -20,7 +21,7 @@ from sweeps.robustness.model import mixed_model
 from sweeps.robustness.pairs import RUN, Pairs, group_column, groups, ordered, pair
 from sweeps.robustness.record import Difference, KindStatistics, Robustness, Win
 from sweeps.robustness.resampling import Contrast, Draws, draw, run_weights
-from sweeps.robustness.scores import MAX_QUERIES, Kind, Progress, load_scores
+from sweeps.robustness.scores import MAX_QUERIES, Kind, load_scores
 from sweeps.robustness.words import effect_words
 from sweeps.table.cells import Floats
 

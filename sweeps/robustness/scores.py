@@ -7,7 +7,7 @@ sets steer training and are not read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retrieval.errors import first_line
+from sweeps import Progress
 from sweeps.diagnostics import Diagnostic, TableError, diagnose
 from sweeps.table import READERS
 from sweeps.table.cells import Floats, texts_of
@@ -32,8 +33,6 @@ MAX_QUERIES = 2000
 """Queries of a collection that are analysed unless asked otherwise."""
 
 _SHOWN = 3
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from retrieval.errors import ConfigError
+from sweeps import Progress
 from sweeps.launch.compose import Composed, compose_command
 from sweeps.launch.display import duration
 from sweeps.launch.need import ACCELERATORS
@@ -56,7 +57,7 @@ def compose_stages(
     scale: Scale,
     places: Places,
     extra: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[tuple[Stage, list[Composed]]]:
     """The cells of every sweep of a scale; of a command none.
 
@@ -82,7 +83,7 @@ def plan_study(
     places: Places,
     extra: Sequence[str] = (),
     with_data: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> StudyPlan:
     """Compose and check every cell, and estimate what is left.
 

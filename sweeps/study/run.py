@@ -96,7 +96,7 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
     same command was not refused before. ``scale``: of the runs in the table, ``None`` where it is not known:
     then every command is tried.
     """
-    before = _done_before(places)
+    before = _not_refused_before(places)
     places.records.mkdir(parents=True, exist_ok=True)
     shown = "".join(f" --where {shlex.quote(condition)}" for condition in study.page)
     if scale in study.scales:
@@ -112,7 +112,7 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
     return int(any(outcome.outcome == "failed" for outcome in outcomes))
 
 
-def _done_before(places: Places) -> set[str]:
+def _not_refused_before(places: Places) -> set[str]:
     """The commands that the last analysis of this folder did, or failed to do and did not refuse."""
     file = places.out / ANALYSES
     if not file.exists():
@@ -121,7 +121,7 @@ def _done_before(places: Places) -> set[str]:
     return set(known.loc[known["outcome"] != "refused", "command"])
 
 
-def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> Outcome:
+def _outcome(analysis: Analysis, places: Places, expected: bool = False) -> Outcome:
     words = analysis.words
     for option, word in pairwise(words):
         if option == "--out" and word.startswith("{records}"):
@@ -133,7 +133,7 @@ def _outcome(analysis: Analysis, places: Places, done_before: bool = False) -> O
         reason = ""  # what stands on standard error then are rows left out, which the record has, too
     elif outcome == "refused" and reason.endswith(USAGE):
         outcome = "failed"
-    elif outcome == "refused" and done_before:
+    elif outcome == "refused" and expected:
         outcome, reason = "failed", f"it was not refused before and is now: {reason}"
     reason = reason.replace(str(places.table), "{table}").replace(f"{places.records}/", "{records}/")
     return Outcome(analysis.name, outcome, reason, analysis.command)

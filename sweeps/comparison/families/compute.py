@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from retrieval.errors import ConfigError, DataError
+from sweeps import Progress
 from sweeps.comparison.cells import without_seed
 from sweeps.comparison.families import equal as equality
 from sweeps.comparison.families import exponents as slopes
@@ -26,8 +27,6 @@ from sweeps.table.families import FAMILY, first_stages_of, in_order
 
 SAMPLED = ("eval/queries", "eval/draws")
 """Columns whose values say how precisely a run was measured."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
