@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,9 @@ class ClusterLauncher(CellLauncher):
 
         return run_sweep(jobs, options, folder, runner=elsewhere)
 
+    @abstractmethod
     def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:
         """What runs the waiting cells, and the class of its options."""
-        raise NotImplementedError
 
 
 class SubmititLauncher(ClusterLauncher):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,9 +78,9 @@ class CellLauncher(Launcher):
         kept = compose_cells(self._context.config_loader, self._config, job_overrides)
         return [list(job_overrides[cell.index]) for cell in kept]
 
+    @abstractmethod
     def run(self, jobs: Sequence[Composed], folder: Path) -> tuple[Sequence[Cell], int]:
         """Run ``jobs``, recorded in ``folder``: the cells in the same order, and the exit status."""
-        raise NotImplementedError
 
 
 class LocalLauncher(CellLauncher):
