@@ -29,7 +29,8 @@ CPU_EFFORT = {
     "base": Effort(2, 3),
 }
 """The small ones until the heap has stopped to grow, which slows down both sides (ours by 4-15 % of what it
-does afterwards); a step of sentence-transformers at bert-base takes about half a minute on two cores."""
+does afterwards), and bert-tiny until its memory has moved into huge pages, also at a third of this warm-up;
+a step of sentence-transformers at bert-base takes about half a minute on two cores."""
 GPU_EFFORT = Effort(20, 60)
 
 
