@@ -202,23 +202,27 @@ def _measure(work: _Work, threads: int) -> tuple[float, float, float | None]:
     exponent = None
     if threads > 1:
         torch.set_num_threads(threads)
-        _, together = _seconds(work.step)
+        _, together = _seconds(work.step, warm=True)
         torch.set_num_threads(1)
         if alone < DISTURBED * trained:
             exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
     return trained, _seconds(work.encode)[0], exponent
 
 
-def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
-    """Least processor time of a few calls, to which others on the machine do not add, and least time."""
-    work()
+def _seconds(work: Callable[[], Any], warm: bool = False) -> tuple[float, float]:
+    """Least processor time of a few calls, to which others on the machine do not add, and least time.
+
+    ``warm``: all has been called before, with other threads, so that the second call is fast already.
+    """
+    if not warm:
+        work()
     taken, passed = [], []
     for _ in range(calibration.STEPS):
         begun, start = time.perf_counter(), time.process_time()
         work()
         taken.append(time.process_time() - start)
         passed.append(time.perf_counter() - begun)
-        if sum(passed) > calibration.ENOUGH_SECONDS:
+        if len(passed) > warm and sum(passed) > calibration.ENOUGH_SECONDS:
             break
     return min(taken), min(passed)
 
