@@ -22,6 +22,7 @@ from retrieval.run import hardware
 from retrieval.run.directory import RunDirectory
 from retrieval.run.hardware import quiet
 from retrieval.run.identity import data_label, identity, identity_hash
+from retrieval.run.settings import changed_settings
 from retrieval.run.storage import storage_errors
 from retrieval.run.tracking import Mirror
 from retrieval.search.retriever import ScorerRetriever
@@ -164,6 +165,7 @@ def _describe(
         "train/pairs_seen": metrics.pairs_seen,
         "train/pairs_per_step": metrics.pairs_seen / cell.train.steps,
         "train/steps": cell.train.steps,
+        **changed_settings(cell),
         "cost/train_flops": flops,
         "cost/train_flops_per_step": flops / cell.train.steps,
         "cost/train_seconds": metrics.seconds,

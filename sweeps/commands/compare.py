@@ -20,6 +20,14 @@ ChangeOption = Annotated[
         "--change", help="A column of --by: also how the difference changes along it.", metavar="COLUMN"
     ),
 ]
+LabelOption = Annotated[
+    str,
+    typer.Option(
+        "--label-by",
+        help="Columns that labels state, so that settings can be compared: see below.",
+        metavar="COLUMN[,COLUMN]",
+    ),
+]
 
 
 def run(
@@ -33,6 +41,7 @@ def run(
     ] = "model,frac",
     regret: RegretOption = False,
     change: ChangeOption = None,
+    label_by: LabelOption = "",
     out: shared.JsonOption = Path("compare.json"),
     runs: shared.RunsOption = Path("runs"),
     table: shared.TableOption = None,
@@ -58,13 +67,16 @@ def run(
     model with the same fraction, paired by seed. A row without a star shows no dependence; its interval says
     how much there may be.
 
+    --label-by train/steps,model/dropout makes labels of settings: "standard (train/steps=300)", "fixed ω=0.5
+    (train/steps=600, model/dropout=0.1)". A setting that a run left at its default is not stated.
+
     Example: python -m sweeps compare --baseline best-fixed --strategy "pareto dev" --regret
     """
     from sweeps.comparison import CompareOptions, compare
     from sweeps.comparison.record import describe
 
     metrics = tuple(metric or CompareOptions.metrics)
-    options = CompareOptions(metrics, shared.names(by), level, regret, change)
+    options = CompareOptions(metrics, shared.names(by), level, regret, change, shared.names(label_by))
     frame, source = shared.load(runs, table, wandb, where)
     record = compare(frame, baseline, strategy, options)
     shared.write(out, replace(record, source=source), describe(record))

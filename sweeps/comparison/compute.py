@@ -47,7 +47,7 @@ from sweeps.comparison.record import (
     Ways,
 )
 from sweeps.diagnostics import Diagnostic, diagnose, require_columns
-from sweeps.fitting.configurations import label_runs, require_labels
+from sweeps.fitting.configurations import label_runs, require_labels, with_settings
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
 
 
@@ -130,6 +130,8 @@ class CompareOptions:
     regret: bool = False
     change: str | None = None
     """A column of ``by``: whether the difference changes along it."""
+    label_by: tuple[str, ...] = ()
+    """Columns whose values follow a label in parentheses, so that a setting can be compared, too."""
 
 
 def compare(
@@ -147,7 +149,7 @@ def compare(
     metric, or no dev metrics to choose ω by.
     """
     options = options or CompareOptions()
-    labelled = label_runs(runs)
+    labelled = with_settings(label_runs(runs), options.label_by)
     _check(labelled, baseline, strategy, options)
     labelled, left = complete(labelled, options.metrics, options.by)
     found = cells(labelled, options.metrics, options.by)
@@ -178,6 +180,7 @@ def compare(
             *_warnings(found, pairs, lines, strategy, options.metrics, regret),
         ],
         changes=moved,
+        label_by=list(options.label_by) or None,
     )
 
 

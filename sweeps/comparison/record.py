@@ -170,6 +170,8 @@ class Comparison(Record):
     warnings: list[Diagnostic]
     changes: list[Change] | None = field(default=None, metadata=OPTIONAL)
     """With ``--change``."""
+    label_by: list[str] | None = field(default=None, metadata=OPTIONAL)
+    """With ``--label-by``: columns that the labels state."""
     source: Source | None = field(default=None, metadata=OPTIONAL)
 
 

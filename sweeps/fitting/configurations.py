@@ -168,6 +168,25 @@ def label_runs(runs: pd.DataFrame) -> pd.DataFrame:
     return labelled
 
 
+def with_settings(labelled: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Copy of labelled runs whose labels state ``columns``: ``standard (train/steps=300)``.
+
+    A run without a value keeps its label as far as that column goes.
+
+    Raises ConfigError: no such column.
+    """
+    for column in columns:
+        if column not in labelled:
+            raise ConfigError(
+                f"--label-by {column}: no such column; try train/steps, or a setting that was swept"
+            )
+    stated = []
+    for _, row in labelled.iterrows():
+        told = [f"{column}={text}" for column in columns if (text := cell_text(row[column]))]
+        stated.append(f"{row['label']} ({', '.join(told)})" if told else str(row["label"]))
+    return labelled.assign(label=stated)
+
+
 def _part(name: str, text: str) -> str:
     """What a cell adds to the name of a configuration."""
     if not text:

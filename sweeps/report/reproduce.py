@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from retrieval.config import StrategyConfig, TrainConfig
 from retrieval.config.strategy import RULES
 from sweeps import PROGRAM
 from sweeps.report.curves import labels_for_curves
-from sweeps.table.cells import cell_number, distinct, numbers, texts_of
+from sweeps.table.cells import cell_number, cell_text, distinct, numbers, texts_of
 from sweeps.table.families import FAMILY
 
 SETTINGS = (
@@ -27,6 +29,9 @@ SETTINGS = (
     "train/pairs_per_step",
 )
 """Columns in which the runs of one command are alike."""
+
+PLAIN = re.compile(r"[\w.+-]+")
+"""A setting that a command may name as it is."""
 
 PARTIAL = (
     "They name what the table states. Everything else that a run was configured with is in the config.yaml "
@@ -43,7 +48,8 @@ def commands(runs: pd.DataFrame, folder: Path | None, study: str | None = None) 
     source = f"--runs {folder if folder is not None else 'runs'}"
     lines = [f"{PROGRAM} study {study}"] if study else []
     if {"data", "model", "frac", "strategy"} <= set(runs):
-        kinds = [texts_of(runs[name]) for name in (FAMILY, "data", *SETTINGS) if name in runs]
+        named = (FAMILY, "data", *SETTINGS, *_changed(runs))
+        kinds = [texts_of(runs[name]) for name in named if name in runs]
         lines += [_training_command(part) for _, part in runs.groupby(kinds, sort=True)]
     several = "strategy" in runs and runs["strategy"].nunique() > 1
     by = " --by strategy" if several else ""
@@ -74,7 +80,20 @@ def _training_command(part: pd.DataFrame) -> str:
     return " ".join(words)
 
 
+def _changed(runs: pd.DataFrame) -> list[str]:
+    """Columns of settings that somebody changed: :func:`retrieval.run.settings.changed_settings`."""
+    training = {f"train/{each.name}" for each in fields(TrainConfig)}
+    names = [str(name) for name in runs]
+    return [
+        name for name in names if name not in SETTINGS and (name.startswith("model/") or name in training)
+    ]
+
+
 def _of_training(first: pd.Series) -> Iterator[str]:
+    for name in _changed(first.to_frame().T):
+        text = cell_text(first[name])
+        if PLAIN.fullmatch(text):  # a prompt would need the quotes of two languages
+            yield f"{name.replace('/', '.')}={text}"
     for column, key, usual in (
         ("train/steps", "train.steps", TrainConfig().steps),
         ("train/pairs_per_step", "train.batch_size", TrainConfig().batch_size),

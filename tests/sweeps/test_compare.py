@@ -329,3 +329,19 @@ def test_a_change_needs_two_cells_that_differ_in_its_column(column: str, said: s
     runs = table(*(cell(frac, {"standard": (2.0, 3.0), "pareto dev": (1.9, 2.9)}) for frac in (0.1, 1.0)))
     with pytest.raises(ConfigError, match=re.escape(said)):
         comparison.compare(runs, "standard", "pareto dev", CompareOptions(change=column))
+
+
+def test_labels_that_state_a_setting_are_compared_within_a_cell() -> None:
+    dropped = {"standard": (1.5, 2.5), "0.5": (1.4, 2.4)}
+    parts = cell(0.5, {"standard": (2.0, 3.0), "0.5": (1.9, 2.9)}), cell(0.5, dropped)
+    runs = table(*parts)
+    runs["model/dropout"] = [None] * 6 + [0.1] * 6
+    options = CompareOptions(label_by=("model/dropout",))
+    record = comparison.compare(runs, "standard", "standard (model/dropout=0.1)", options)
+    assert [line.by[EFF].difference for line in record.cells] == pytest.approx([-0.5])
+    assert record.warnings == []
+    assert type(record).from_json(record.to_json()) == record
+    mixed = comparison.compare(runs, "standard (model/dropout=0.1)", "fixed ω=0.5", options)
+    assert [line.by[OOD].difference for line in mixed.cells] == pytest.approx([0.4])
+    with pytest.raises(ConfigError, match="--label-by model/width: no such column"):
+        comparison.compare(runs, "standard", "fixed ω=0.5", CompareOptions(label_by=("model/width",)))

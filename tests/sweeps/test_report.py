@@ -371,6 +371,17 @@ def test_commands_name_every_setting_that_the_table_states() -> None:
     }
 
 
+def test_commands_name_settings_that_were_changed() -> None:
+    same = {"model": "bert-tiny", "data": "pydocs", "frac": 0.1, "seed": 1, "strategy": "standard"}
+    rows = [same, same | {"model/dropout": 0.1, "train/lr": 0.002}, same | {"model/query_prompt": "query: "}]
+    lines = commands(label_runs(pd.DataFrame(rows)), None)
+    train, rest = "python train.py -m model=bert-tiny data=pydocs data.frac=0.1", "attack=none seed=1"
+    assert set(lines[:3]) == {
+        f"{train} strategy=standard {rest}",  # a prompt is left to config.yaml
+        f"{train} model.dropout=0.1 train.lr=0.002 strategy=standard {rest}",
+    }
+
+
 def test_efficiency_is_shown_by_law_and_as_measured_for_every_amount_of_data(demo: Path) -> None:
     record = json.loads((demo.parent / "efficiency-pareto-interpolated.json").read_text())
     assert record["law"] == "interpolated"
