@@ -55,9 +55,19 @@ def likely(roundings: int) -> float:
 
     Roundings of both signs cancel for the most part (Higham and Mary, A New Approach to Probabilistic
     Rounding Error Analysis, SIAM J. Sci. Comput. 41(5), 2019; here λ = :data:`CERTAINTY`). Of the length of a
-    network's vectors it is an estimate: no layer may magnify the errors that reach it.
+    network's vectors it is an estimate: no layer may magnify the errors that reach it. Of few roundings γ is
+    the smaller of the two, and it is certain.
     """
-    return CERTAINTY * roundings**0.5 * FP32
+    return min(gamma(roundings), CERTAINTY * roundings**0.5 * FP32)
+
+
+def beyond(found: Any, wanted: Any, roundings: int) -> NDArray[np.float64]:
+    """float64[n], or [n, …]: by how much vectors differ more than :func:`assert_vectors` allows; else < 0."""
+    one, other = (_double(rows) for rows in (found, wanted))
+    assert one.shape == other.shape
+    apart = np.linalg.norm(one - other, axis=-1)
+    excess: NDArray[np.float64] = apart - 2 * likely(roundings) * np.linalg.norm(other, axis=-1)
+    return excess
 
 
 def assert_vectors(found: Any, wanted: Any, roundings: int) -> None:
@@ -65,11 +75,61 @@ def assert_vectors(found: Any, wanted: Any, roundings: int) -> None:
 
     Each is taken to be exact to what is :func:`likely`, relative to its length. Two differ by twice that.
     """
-    one, other = (_double(rows) for rows in (found, wanted))
+    excess = beyond(found, wanted, roundings)
+    assert (excess <= 0).all(), f"{excess.max()} beyond the bound"
+
+
+def assert_scores(found: Any, wanted: Any, roundings: int, scale: ArrayLike) -> None:
+    """Assert that scores are the same computation, as far as it is known to what.
+
+    A score is an inner product of two vectors, or a sum of some. Each is taken to be exact to what is
+    :func:`likely`, relative to its ``scale``. Two differ by twice that.
+
+    ``roundings``: on the way of each vector that was computed, and the terms of the product itself. An error
+    of a vector, relative to its length, is one of the score, relative to the product of both lengths. Where
+    both computations start from the same vectors, only the terms of the product are left.
+
+    ``scale``: the product of both lengths, which broadcasts against the scores; see :func:`product_scale`,
+    :func:`max_sim_scale` and :func:`head_scale`.
+    """
+    one, other, lengths = (_double(values) for values in (found, wanted, scale))
     assert one.shape == other.shape
-    apart = np.linalg.norm(one - other, axis=-1)
-    bound = 2 * likely(roundings) * np.linalg.norm(other, axis=-1)
-    assert (apart <= bound).all(), f"{(apart - bound).max()} beyond the bound"
+    excess = np.abs(one - other) - 2 * likely(roundings) * lengths
+    assert (excess <= 0).all(), f"{excess.max()} beyond the bound"
+
+
+def assert_entropies(found: Any, wanted: Any, roundings: int, scale: ArrayLike) -> None:
+    """Assert that contrastive entropies, or means of some, are of the same scores; see :func:`assert_scores`.
+
+    They change by at most twice the greatest change of a score; see :func:`entropy_bound`. ``roundings``: of
+    the scores; ``scale``: of the largest one.
+    """
+    assert_scores(found, wanted, roundings, 2 * _double(scale))
+
+
+def product_scale(queries: Any, passages: Any) -> NDArray[np.float64]:
+    """float64[n, m]: the products of the lengths of vectors [n, d] and [m, d]."""
+    return np.outer(*(np.linalg.norm(_double(rows), axis=-1) for rows in (queries, passages)))
+
+
+def max_sim_scale(queries: Any, passages: Any) -> NDArray[np.float64]:
+    """float64[n, m]: what errors of MaxSim of token vectors [n, L, d] and [m, L, d] are relative to.
+
+    A score adds up an inner product for each token of the query. None has a longer factor than the longest
+    vector of the passage. A maximum changes by no more than what it is taken of.
+    """
+    own, others = (np.linalg.norm(_double(rows), axis=-1) for rows in (queries, passages))
+    return np.outer(own.sum(axis=1), others.max(axis=1))
+
+
+def head_scale(weights: Any, states: Any) -> NDArray[np.float64]:
+    """float64[n]: the products of the lengths of a linear layer's only row [1, d] and of its inputs [n, d].
+
+    The inputs are what the network computes. What stands before the layer is taken to leave errors as large,
+    relative to their length, as it gets them.
+    """
+    found: NDArray[np.float64] = product_scale(weights, states)[0]
+    return found
 
 
 CANCELLED = 100
