@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from retrieval.models.families import build_scorer
 from retrieval.models.families.cross_encoder import CrossEncoder
 from retrieval.models.pairs import Template
 from retrieval.training.losses import ranking_loss
-from tests.models.conftest import SMALL_ROUNDINGS
-from tests.rounding import assert_gradients
+from tests.models.conftest import PAIR_ROUNDINGS, SMALL_ROUNDINGS, pair_scale
+from tests.rounding import assert_entropies, assert_gradients, assert_scores
 
 LENGTHS = (16, 40)
 
@@ -78,16 +79,17 @@ def test_scores_are_those_of_the_transformers_model(texts: list[str], tokenizer:
         assert pairs["token_type_ids"].max() == 1
         expected[index] = scorer.model(**pairs).logits[:, 0] / 0.5  # type: ignore[operator]
     assert expected.std() > 0.05
-    assert scorer.scores(*rows).numpy() == pytest.approx(expected, abs=1e-5)
-    assert scorer.pair_scores(*rows).numpy() == pytest.approx(np.diag(expected), abs=1e-5)
+    alike = partial(assert_scores, roundings=PAIR_ROUNDINGS, scale=pair_scale(scorer, *rows))
+    alike(scorer.scores(*rows), expected)
+    alike(scorer.pair_scores(*rows), np.diag(expected))
     columns = np.array([[3, -1, 19]] * 20)
     listed = scorer.listed_scores(*rows, columns).numpy()
     assert np.isneginf(listed[:, 1]).all()
-    assert listed[:, [0, 2]] == pytest.approx(expected[:, [3, 19]], abs=1e-5)
+    alike(listed[:, [0, 2]], expected[:, [3, 19]])
     host = scorer.host_scores()
     sides = [scorer.to_host(side) for side in rows]
-    assert host.listed(*sides, columns)[:, [0, 2]] == pytest.approx(expected[:, [3, 19]], abs=1e-5)
-    assert host.pairs(*sides) == pytest.approx(np.diag(expected), abs=1e-5)
+    alike(host.listed(*sides, columns)[:, [0, 2]], expected[:, [3, 19]])
+    alike(host.pairs(*sides), np.diag(expected))
     assert host.work.sequences == 2 * 20 + 20
 
 
@@ -128,7 +130,7 @@ def test_a_roberta_joins_pairs_its_own_way(texts: list[str], tokenizer: Any, tmp
     expected = Library(str(tmp_path), device="cpu", activation_fn=torch.nn.Identity()).predict(
         list(zip(queries, passages, strict=True))
     )
-    assert found == pytest.approx(expected, abs=1e-5)
+    assert_scores(found, expected, PAIR_ROUNDINGS, pair_scale(scorer, *rows))
 
 
 @pytest.mark.parametrize("architecture", ["distilbert", "llama", "modernbert"])
@@ -144,6 +146,7 @@ def test_other_architectures_score_by_their_own_classifier(
     offset = torch.zeros(len(batch.ids), 32, requires_grad=True)
     query = scorer(batch_of(queries, tokenizer, LENGTHS[0]))
     found = scorer.pair_scores(query, scorer(batch, offset))
+    scale = pair_scale(scorer, query, scorer(batch))
     (gradient,) = torch.autograd.grad(found.sum(), offset)
     assert float(gradient[batch.real].abs().sum()) > 0
     joining = scorer.template.joining(tokenizer)
@@ -158,7 +161,7 @@ def test_other_architectures_score_by_their_own_classifier(
     assert max(len(ids) for ids in joining(queries)["input_ids"]) <= LENGTHS[0]
     shorter = [row for row, ids in enumerate(tokenizer(passages)["input_ids"]) if len(ids) <= LENGTHS[1]]
     assert len(shorter) > 4
-    assert found.detach()[shorter].numpy() == pytest.approx(torch.cat(expected)[shorter, 0].numpy(), abs=1e-5)
+    assert_scores(found[shorter], torch.cat(expected)[shorter, 0], PAIR_ROUNDINGS, scale)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
@@ -225,7 +228,7 @@ def test_the_loss_is_a_softmax_over_the_listed_passages(texts: list[str], tokeni
         torch.logsumexp(whole[row, [(row + step) % 20 for step in range(5)]], 0) - whole[row, row]
         for row in range(20)
     ]
-    assert loss == pytest.approx(float(torch.stack(expected).mean()), abs=1e-5)
+    assert_entropies(loss, torch.stack(expected).mean(), PAIR_ROUNDINGS, pair_scale(scorer, *rows))
 
 
 def test_n_is_known(tokenizer: Any) -> None:
@@ -269,14 +272,15 @@ def test_an_exported_folder_gives_the_same_scores(
     assert all(torch.equal(before[name], value) for name, value in scorer.state_dict().items())
     pairs = list(zip(queries, passages, strict=True))
     library = Library(str(model_folder), device="cpu")
-    assert library.predict(pairs) == pytest.approx(own, abs=1e-5)
+    scale = pair_scale(scorer, *rows)
+    assert_scores(library.predict(pairs), own, PAIR_ROUNDINGS, scale)
     assert library.max_seq_length == sum(LENGTHS) - 1
     reread = build_scorer(
         ModelConfig(family="cross-encoder", init="pretrained", pretrained=str(model_folder)),
         library.tokenizer, 1, "32",
     ).eval()  # fmt: skip
     with torch.no_grad():
-        assert reread.pair_scores(*rows).numpy() == pytest.approx(own, abs=1e-5)
+        assert_scores(reread.pair_scores(*rows), own, PAIR_ROUNDINGS, scale)
 
 
 def test_several_labels_are_refused_in_one_line(tokenizer: Any, tmp_path: Path) -> None:
