@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from retrieval.training.losses import contrastive_loss
 from tests.end_to_end.conftest import ATTACK, SMALL, composed
 from tests.end_to_end.test_run import directory_of
 from tests.models.conftest import SMALL_ROUNDINGS
-from tests.rounding import assert_gradients
+from tests.rounding import assert_gradients, assert_scores, max_sim_scale
 
 SIZE = 8
 FAMILY = "model.family=max-sim"
@@ -92,15 +93,20 @@ def test_scores_anywhere_are_the_familys_own(scorer: Scorer, texts: list[str], t
     rows = scorer(batch_of(texts[:50], tokenizer)).numpy()
     queries, passages, scores = rows[:10], rows[10:], scorer.host_scores()
     expected = np.array([[by_hand(query, passage) for passage in passages] for query in queries])
-    assert scores.matrix(queries, passages) == pytest.approx(expected, abs=1e-4)
-    assert scores.pairs(queries, passages[:10]) == pytest.approx(np.diag(expected), abs=1e-4)
+    # All start from the same vectors: products of tokens are added up.
+    terms, scale = SIZE + rows.shape[1], max_sim_scale(queries[..., :SIZE], passages[..., :SIZE])
+    close = partial(assert_scores, roundings=terms)
+    close(scores.matrix(queries, passages), expected, scale=scale)
+    close(scores.pairs(queries, passages[:10]), np.diag(expected), scale=np.diag(scale))
     columns = np.array([[3, -1, 39]] * 10)
     listed = scores.listed(queries, passages, columns)
     assert np.isneginf(listed[:, 1]).all()
-    assert listed[:, [0, 2]] == pytest.approx(expected[:, [3, 39]], abs=1e-4)
+    close(listed[:, [0, 2]], expected[:, [3, 39]], scale=scale[:, [3, 39]])
     found = top_k(queries, passages, 5, chunk=7, scores=scores)
-    assert found.scores == pytest.approx(-np.sort(-expected)[:, :5], abs=1e-4)
-    assert scores.cosines(passages, passages) == pytest.approx(np.ones(40), abs=1e-5)
+    # The n-th highest score moves no further than the score that moves most.
+    close(found.scores, -np.sort(-expected)[:, :5], scale=scale.max(axis=1, keepdims=True))
+    # A score over the root of two others, each of which is as large as its scale.
+    assert_scores(scores.cosines(passages, passages), np.ones(40), 2 * terms, 1)
 
 
 def test_gradients_are_cached(scorer: Scorer, texts: list[str], tokenizer: Any) -> None:
