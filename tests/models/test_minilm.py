@@ -6,7 +6,6 @@ import itertools
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
@@ -17,10 +16,12 @@ from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerp
 from retrieval.models.checkpoint import read_checkpoint
 from retrieval.models.families import build_scorer
 from retrieval.search.retriever import ScorerRetriever
+from tests.rounding import assert_vectors, encoder_roundings
 
 pytestmark = pytest.mark.slow
 
 TEXTS = 96
+ROUNDINGS = encoder_roundings(layers=6, hidden=384, tokens=256)
 
 
 @pytest.fixture
@@ -46,9 +47,5 @@ def test_step_0_is_the_folder(folder: Path, shared: Path, tmp_path: Path) -> Non
     sides = (("queries", collection.queries()), ("passages", collection.passages()))
     for side, records in sides:
         texts = [text for _, text in itertools.islice(records, TEXTS)]
-        # Unit vectors of six layers in fp32, summed in another order.
-        np.testing.assert_allclose(
-            retriever.encode_texts(texts, side),  # type: ignore[arg-type]
-            model.encode(texts),
-            atol=1e-5,
-        )
+        found = retriever.encode_texts(texts, side)  # type: ignore[arg-type]
+        assert_vectors(found, model.encode(texts), ROUNDINGS)
