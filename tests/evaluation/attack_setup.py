@@ -46,12 +46,16 @@ class Setup:
     synonyms: Path
 
     @property
+    def roundings(self) -> int:
+        """On the way of a text through the encoder."""
+        shape = self.encoder.backbone.config
+        return encoder_roundings(shape.num_hidden_layers, shape.hidden_size, PASSAGE_LENGTH)  # type: ignore[union-attr, arg-type]
+
+    @property
     def score_bound(self) -> float:
         """How far two scores of one text may be apart, encoded and multiplied among others or alone."""
         lengths = [np.linalg.norm(part, axis=1).max() for part in (self.query_vectors, self.passage_vectors)]
-        shape = self.encoder.backbone.config
-        roundings = encoder_roundings(shape.num_hidden_layers, shape.hidden_size, PASSAGE_LENGTH)  # type: ignore[union-attr, arg-type]
-        return 2 * gamma(roundings + self.query_vectors.shape[1]) * float(lengths[0] * lengths[1])
+        return 2 * gamma(self.roundings + self.query_vectors.shape[1]) * float(lengths[0] * lengths[1])
 
     @property
     def model(self) -> ScorerRetriever:
