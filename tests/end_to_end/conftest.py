@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from tests.conftest import composed
+from tests.rounding import encoder_roundings
 
 SMALL = (
     "data=synthetic",
@@ -29,6 +30,9 @@ SMALL = (
     "logger=none",
 )
 
+ROUNDINGS = encoder_roundings(layers=2, hidden=64, tokens=64) + 768
+"""Of a vector of such a run: of a dual encoder it has 768 numbers, whose squares add up to its length."""
+
 ATTACK = (
     "attack=wsra",
     "attack.queries=3",
@@ -40,7 +44,7 @@ ATTACK = (
 )
 """An attack on so small a suite."""
 
-__all__ = ["ATTACK", "SMALL", "Compose", "composed"]
+__all__ = ["ATTACK", "ROUNDINGS", "SMALL", "Compose", "composed"]
 
 Compose = Callable[..., DictConfig]
 

@@ -21,8 +21,9 @@ from retrieval.pipeline import run_cell
 from retrieval.search.loading import load_retriever
 from sweeps.launch.facts import facts
 from tests.checkpoints import checkpoint_folder
-from tests.end_to_end.conftest import Compose
+from tests.end_to_end.conftest import ROUNDINGS, Compose
 from tests.end_to_end.test_run import directory_of, terminated_at, weights, without_cost
+from tests.rounding import assert_vectors
 
 SHORT = ("eval=none", "train.steps=2", "train.precision=32")
 TEXTS = ["w1 w2 w3", "w7", "w4 w5 w6 w4 w9 w8 w2"]
@@ -43,8 +44,7 @@ def assert_the_export_is_what_was_trained(config: DictConfig) -> None:
     ids = tokenizer(TEXTS)["input_ids"]
     wanted = scorer(group_tokens(np.concatenate(ids), np.array([len(each) for each in ids]))).detach()
     found = load_retriever(str(directory_of(config).path)).encode_texts(TEXTS, "passages")
-    # Both are the same fp32 network in two orders of summation; vectors have the length τ^-½.
-    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5 * 0.1**-0.5)
+    assert_vectors(found, wanted, ROUNDINGS)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

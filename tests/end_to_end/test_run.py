@@ -18,7 +18,8 @@ from retrieval.pipeline import run_cell
 from retrieval.run.directory import RunDirectory
 from retrieval.training.checkpoints import Checkpoints
 from retrieval.training.objective import Objective
-from tests.end_to_end.conftest import Compose, composed
+from tests.end_to_end.conftest import ROUNDINGS, Compose, composed
+from tests.rounding import assert_vectors
 
 IDENTITY = ("run", "model", "data", "frac", "strategy", "seed", "base_strategy")
 
@@ -210,7 +211,7 @@ def test_the_saved_model_gives_the_encoders_vectors(small: Compose) -> None:
     expected = encode_rows(encoder, data.store(data.in_domain, "passages"), rows)
     loaded = SentenceTransformer(str(directory.model), device="cpu")
     texts = data.in_domain.passage_texts(rows)
-    np.testing.assert_allclose(loaded.encode_document(texts), expected, rtol=1e-4, atol=1e-5)
+    assert_vectors(loaded.encode_document(texts), expected, ROUNDINGS)
 
 
 def test_fractions_are_nested_and_counted(small: Compose) -> None:
