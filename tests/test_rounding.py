@@ -11,9 +11,13 @@ from retrieval.search.ranking import Ranking
 from tests.rounding import (
     assert_gradients,
     assert_ranking,
+    assert_scores,
     assert_vectors,
     exact,
+    likely,
+    max_sim_scale,
     product_bound,
+    product_scale,
     ranks_within,
 )
 
@@ -64,6 +68,37 @@ def test_vectors_of_sums_in_any_order_are_equal_and_others_are_not(
     assert_vectors(one, other, terms)
     with pytest.raises(AssertionError, match="beyond the bound"):
         assert_vectors(one * (1 + 1e-6 * (terms + 10)), other, terms)
+
+
+@given(numbers, st.integers(1, 300))
+def test_scores_of_sums_in_any_order_are_equal_and_others_are_not(
+    random: np.random.Generator, dimension: int
+) -> None:
+    x, y = vectors(random, 3, dimension), vectors(random, 4, dimension)
+    terms, scale = x[:, None] * y, product_scale(x, y)
+    order = random.permutation(dimension)
+    one, other = (np.cumsum(terms[..., o], axis=-1)[..., -1] for o in (order, order[::-1]))
+    assert_scores(one, other, dimension, scale)
+    with pytest.raises(AssertionError, match="beyond the bound"):
+        assert_scores(one + 1e-6 * (dimension + 10) * scale, other, dimension, scale)
+
+
+@given(numbers)
+def test_max_sim_moves_by_what_its_tokens_move(random: np.random.Generator) -> None:
+    def max_sim(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.einsum("qid,pjd->qpij", queries, passages).max(axis=3).sum(axis=2)
+        return found
+
+    def moved(rows: np.ndarray) -> np.ndarray:
+        noise = random.normal(size=rows.shape)
+        lengths = np.linalg.norm(rows, axis=2, keepdims=True) / np.linalg.norm(noise, axis=2, keepdims=True)
+        return rows + likely(1000) * lengths * noise
+
+    queries, passages = random.normal(size=(3, 5, 8)), random.normal(size=(4, 6, 8))
+    scale = max_sim_scale(queries, passages)
+    assert_scores(max_sim(moved(queries), moved(passages)), max_sim(queries, passages), 1001, scale)
+    with pytest.raises(AssertionError, match="beyond the bound"):
+        assert_scores(max_sim(queries[:, 1:], passages), max_sim(queries, passages), 1001, scale)
 
 
 def test_a_gradient_that_lacks_a_part_is_refused() -> None:
