@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from retrieval.search.ranking import Ranking
 from tests.rounding import (
+    assert_entropies,
     assert_gradients,
     assert_ranking,
     assert_scores,
@@ -99,6 +100,20 @@ def test_max_sim_moves_by_what_its_tokens_move(random: np.random.Generator) -> N
     assert_scores(max_sim(moved(queries), moved(passages)), max_sim(queries, passages), 1001, scale)
     with pytest.raises(AssertionError, match="beyond the bound"):
         assert_scores(max_sim(queries[:, 1:], passages), max_sim(queries, passages), 1001, scale)
+
+
+@given(numbers, st.floats(0.01, 3))
+def test_entropies_move_by_what_scores_move(random: np.random.Generator, spread: float) -> None:
+    def mean_entropy(scores: np.ndarray) -> float:
+        return float((np.logaddexp.reduce(scores, axis=1) - scores[:, 0]).mean())
+
+    scores = random.normal(size=(4, 9)) * spread
+    worst = np.full(9, likely(1000))
+    worst[0] *= -1
+    for moved in (worst, -worst, random.uniform(-1, 1, 9) * worst):
+        assert_entropies(mean_entropy(scores + 1.99 * moved), mean_entropy(scores), 1000, 1)
+    with pytest.raises(AssertionError, match="beyond the bound"):
+        assert_entropies(mean_entropy(scores + 20 * worst), mean_entropy(scores), 1000, 1)
 
 
 def test_a_gradient_that_lacks_a_part_is_refused() -> None:

@@ -27,6 +27,7 @@ from tests.rounding import (
     CANCELLED,
     assert_entropies,
     assert_gradients,
+    assert_scores,
     assert_vectors,
     encoder_roundings,
     head_scale,
@@ -188,16 +189,16 @@ def halves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_losses(ours: dict[str, Any], theirs: dict[str, Any], mixed: bool) -> None:
     """Assert that losses and ω are the same, up to the rounding of the scores; ``mixed``: whether ω moves.
 
-    Each step starts from weights that carry the rounding of those before. By a step the logit of ω moves by
-    η = ½ of the distance of two losses. Where each of them is off by so much, ω is off by a quarter of it. A
-    sum that is weighted by ω moves by that times the distance, which is less than 2.
+    Each step starts from weights that carry the rounding of those before. A loss is off by twice what a score
+    is. By a step the logit of ω moves by η = ½ of the distance of two losses: ω is off by a quarter of what
+    one of them is. A sum that is weighted by ω is off by that times the distance, too, which is less than 2.
     """
     for step, scale in enumerate(theirs["scales"]):
         roundings, omega_off = (step + 1) * LOSS_ROUNDINGS, step / 4
         off = 1 + 2 * omega_off if mixed else 1
         assert_entropies(ours["losses"][step], theirs["losses"][step], roundings, off * scale)
         if theirs["omega"]:
-            assert_entropies(ours["omega"][step], theirs["omega"][step], roundings, omega_off * scale)
+            assert_scores(ours["omega"][step], theirs["omega"][step], roundings, 2 * omega_off * scale)
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
