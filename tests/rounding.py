@@ -12,6 +12,7 @@ where u is the unit roundoff. Two implementations differ by no more than twice t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,7 +59,7 @@ def likely(roundings: int) -> float:
     network's vectors it is an estimate: no layer may magnify the errors that reach it. Of few roundings γ is
     the smaller of the two, and it is certain.
     """
-    return min(gamma(roundings), CERTAINTY * roundings**0.5 * FP32)
+    return min(gamma(roundings), CERTAINTY * math.sqrt(roundings) * FP32)
 
 
 def beyond(found: Any, wanted: Any, roundings: int) -> NDArray[np.float64]:

@@ -136,7 +136,7 @@ def test_a_corpus_in_shards_is_measured_and_attacked_as_the_whole(
         assert values.pop("warnings") == []
         results.append({key: value for key, value in values.items() if not key.startswith("cost/")})
     assert results[0].keys() == results[1].keys()
-    assert_alike(*results, results[0], rest=1e-5)
+    assert_alike(results[0], results[1], results[1], rest=1e-5)
 
 
 @pytest.mark.slow
