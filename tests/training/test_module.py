@@ -78,6 +78,12 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
     # divides a mean of gradients by the root of their mean square, which is no smaller. Both carry that
     # error, and a third one covers Adam's own arithmetic.
     roundings = sum(parameter.numel() for parameter in trained)
+    # The mean itself tells one divisor from another where the quotient does not.
+    means = (
+        [own.state[parameter]["exp_avg"] for parameter in parameters]
+        for own, parameters in ((trainer.optimizers[0], module.encoder.parameters()), (optimizer, trained))
+    )
+    assert_gradients(*means, roundings)
     for (name, ours), theirs in zip(module.encoder.named_parameters(), trained, strict=True):
         bound = STEPS * (3 * max(rates) * likely(roundings) + 2 * FP32 * theirs.abs().max())
         assert float((ours - theirs).abs().max()) <= bound, name
