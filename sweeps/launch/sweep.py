@@ -22,6 +22,7 @@ from sweeps.launch.once import count_once
 from sweeps.launch.packing import Plan, plan_slots
 from sweeps.launch.process import Child, Job, start_server
 from sweeps.launch.scheduler import Scheduler
+from sweeps.launch.workload import Contents
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or a termination signal, as a shell has it for SIGINT."""
@@ -42,8 +43,11 @@ class Options:
     """(configuration, fingerprint of its data where known) -> :class:`~retrieval.opened.Run`."""
     worker: str = "retrieval.pipeline:run_cell"
     """Configuration -> result."""
-    prepare: str | None = "retrieval.pipeline:prepare_data"
-    """Called with one configuration of each distinct data before the first cell; ``None``: not at all."""
+    prepare: str | None = "sweeps.launch.contents:prepare_and_read"
+    """Called with one configuration of each distinct data before the first cell; ``None``: not at all.
+
+    It may return their :class:`~sweeps.launch.workload.Contents`: cells are estimated by these from then on.
+    """
     probe: str | None = "sweeps.launch.probe:calibrate"
     """Measures once how fast this machine's cores train; ``None``: speeds are assumed."""
     gpu_probe: str | None = "sweeps.launch.probe:calibrate_gpu"
@@ -148,11 +152,14 @@ def _run(
     where = f"{len(gpus)} GPUs" if gpus else f"{cores} CPU cores"
     first = duration(plan_of(waiting).seconds)
     display.say(f"{len(waiting)} cells to run on {where}{done}; first estimate {first}")
-    _prepare(waiting, options.prepare, cores, environment, display)
+    known = partial(_estimate_anew, gpu=bool(gpus), calibration=found)
+    _prepare(waiting, options.prepare, cores, environment, display, known)
     ready = [cell for cell in waiting if not cell.ended]
     if not ready:
         return False
     plan = plan_of(ready)
+    if duration(plan.seconds) != first:
+        display.say(f"estimate with the data read: {duration(plan.seconds)}")
     _assign(ready, plan)
     scheduler = Scheduler(
         cells=ready,
@@ -210,9 +217,17 @@ def _calibrate(
 
 
 def _prepare(
-    cells: Sequence[Cell], worker: str | None, cores: int, environment: Mapping[str, str], display: Display
+    cells: Sequence[Cell],
+    worker: str | None,
+    cores: int,
+    environment: Mapping[str, str],
+    display: Display,
+    known: Callable[[Sequence[Cell], Any], None],
 ) -> None:
-    """Build once what cells share, with its progress on the terminal; cells of data that fail, fail."""
+    """Build once what cells share, with its progress on the terminal; cells of data that fail, fail.
+
+    ``known`` is called with the cells of the same data and what ``worker`` returned for the first of them.
+    """
     if worker is None:
         return
     for key in dict.fromkeys(cell.data for cell in cells):
@@ -220,11 +235,21 @@ def _prepare(
         child = Child(Job(worker, users[0].config, cores, environment=environment))
         child.wait()
         if child.message is not None and child.message.kind == "done":
+            known(users, child.message.result)
             continue
         error = child.reason()
         display.say(f"cannot prepare the data of {len(users)} cells: {error['message']}", "red")
         for cell in users:
             cell.fail(error)
+
+
+def _estimate_anew(cells: Sequence[Cell], contents: Any, gpu: bool, calibration: Calibration | None) -> None:
+    """Estimate cells of the same data by its contents; how much of it the first measures was read."""
+    if not isinstance(contents, Contents):
+        return
+    for cell in cells:
+        if cell.config.get("eval") == cells[0].config.get("eval"):
+            cell.work = estimate(cell.estimated, gpu, contents, calibration)
 
 
 def _assign(cells: Sequence[Cell], plan: Plan) -> None:

@@ -28,8 +28,8 @@ from retrieval.models.pairs import Template
 from retrieval.pipeline import run_cell
 from retrieval.run.identity import identity
 from retrieval.search.reranking import with_candidates
+from sweeps.launch.contents import read_contents
 from sweeps.launch.facts import parameters
-from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import ROUNDINGS, SMALL, Compose, composed
 from tests.end_to_end.test_backbones import start_of, trained

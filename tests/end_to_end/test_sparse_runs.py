@@ -13,8 +13,8 @@ from retrieval import evaluate
 from retrieval.data.sources import prepare
 from retrieval.pipeline import run_cell
 from retrieval.run.directory import RunDirectory
+from sweeps.launch.contents import read_contents
 from sweeps.launch.facts import facts
-from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import ATTACK, Compose
 from tests.end_to_end.test_run import directory_of

@@ -11,7 +11,7 @@ import pytest
 from retrieval.evaluation.adversarial.evaluation import AttackEvaluation
 from retrieval.opened import Run
 from retrieval.pipeline import run_cell
-from sweeps.launch.plan import read_contents
+from sweeps.launch.contents import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import Compose
 

@@ -20,8 +20,8 @@ from retrieval.evaluation.adversarial.records import load_attacked
 from retrieval.pipeline import run_cell
 from retrieval.run.identity import identity
 from sweeps.launch.compose import compose_command
+from sweeps.launch.contents import read_contents
 from sweeps.launch.facts import Shape
-from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import attacked
 from tests.end_to_end.conftest import ATTACK, SMALL, composed
 from tests.evaluation.test_attack_run import directory_of

@@ -18,6 +18,7 @@ from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from retrieval.run.files import read_json
 from sweeps.launch.calibration import Calibration, Point
+from sweeps.launch.workload import Contents
 
 
 def open_run(config: DictConfig, fingerprint: str | None = None) -> Run:
@@ -31,6 +32,14 @@ def prepare(config: DictConfig) -> None:
         raise DataError("corpus.jsonl:3: not JSON; mend the line")
     with Path(config.cache).open("a") as handle:
         handle.write(f"prepared {config.data.name} {config.data.vocabulary}\n")
+
+
+FEW = Contents(8, 64, 24, 576, test_queries=10, test_passages=50, vocabulary=400, pairs=100)
+
+
+def prepare_few(config: DictConfig) -> Contents:
+    """Data that turn out to be few."""
+    return FEW
 
 
 def probe(config: DictConfig) -> Calibration:

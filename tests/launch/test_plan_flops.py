@@ -10,8 +10,8 @@ from retrieval.config import StrategyConfig
 from retrieval.config.knobs import choices
 from retrieval.config.strategy import STRATEGIES
 from retrieval.pipeline import run_cell
+from sweeps.launch.contents import read_contents
 from sweeps.launch.need import PROXY_SECONDS, estimate
-from sweeps.launch.plan import read_contents
 from sweeps.launch.workload import workload
 from tests.end_to_end.conftest import Compose, small  # noqa: F401
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import stub_cells
 from helpers import composed, options
+from stub_cells import FEW
 
 from retrieval.errors import ConfigError
 from retrieval.opened import Run
 from retrieval.run.directory import RunDirectory
 from sweeps.launch import sweep
 from sweeps.launch.cells import Cell
+from sweeps.launch.need import estimate
 from sweeps.launch.scheduler import Scheduler
 from sweeps.launch.sweep import run_sweep
 
@@ -104,6 +106,22 @@ def test_data_are_prepared_once_and_their_failure_is_the_cells(tmp_path: Path) -
     assert outcome(cells) == ["done", "done", "done", "failed"]
     assert errors(cells)[3] == "DataError: corpus.jsonl:3: not JSON; mend the line"
     assert (tmp_path / "cache").read_text().count("prepared") == 2
+
+
+def test_cells_are_estimated_anew_by_what_their_data_are_like(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As much is assumed of a whole corpus as of the largest there are.
+    full = composed(tmp_path, ["a"], eval__max_queries=None, eval__pool=None)
+    other = composed(tmp_path, ["b"], eval__max_queries=20)
+    assumed = [estimate(item.config) for item in (*full, *other)]
+    cells, _ = run_sweep([*full, *other], options(prepare="stub_cells:prepare_few"), tmp_path / "sweep")
+    # What was read for one way to measure says nothing of another.
+    expected = [estimate(full[0].config, contents=FEW), assumed[1]]
+    assert [cell.work for cell in cells] == expected
+    assert cells[0].work.evaluate < 0.2 * assumed[0].evaluate
+    assert cells[0].work.memory <= assumed[0].memory
+    assert "estimate with the data read: " in capsys.readouterr().err
 
 
 def test_the_same_cell_twice_runs_once(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ from sweeps.launch.calibration import (
     measured_code,
 )
 from sweeps.launch.compose import compose_command
+from sweeps.launch.contents import read_contents
 from sweeps.launch.need import ACCELERATORS, estimate
-from sweeps.launch.plan import critical, plan_sweep, read_contents
+from sweeps.launch.plan import critical, plan_sweep
 from sweeps.launch.probe import LENGTHS, StandInTokenizer, _tokens, calibrate
 from sweeps.launch.workload import Contents, workload
 

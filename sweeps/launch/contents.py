@@ -1,0 +1,60 @@
+"""What the texts of a cell are like, read from its prepared data: how many, how long."""
+
+import numpy as np
+from omegaconf import DictConfig
+
+from retrieval.config.validation import validate
+from retrieval.data.collection import Collection
+from retrieval.data.tokens import TokenStore
+from retrieval.evaluation.suite import dev_splits, evaluation_split
+from retrieval.pipeline import prepare_data
+from retrieval.training.prepared import TRAIN, PreparedData, prepare
+from sweeps.launch.workload import Contents
+
+
+def prepare_and_read(config: DictConfig) -> Contents:
+    """Build everything that the runs of a sweep share, and say what it is like.
+
+    Raises ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
+    """
+    prepare_data(config)
+    return read_contents(config)
+
+
+def read_contents(config: DictConfig) -> Contents:
+    """Prepare the data of ``config`` as its run would, and say what they are like.
+
+    Raises ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
+    """
+    cell = validate(config)
+    data = prepare(cell)
+    pairs = data.overlap.keep(data.in_domain.name, data.in_domain.judgements(TRAIN))
+    queries = _mean_lengths(data.store(data.in_domain, "queries"), pairs.query_rows)
+    passages = _mean_lengths(data.store(data.in_domain, "passages"), pairs.passage_rows)
+    measured = [] if cell.eval.name == "none" else _measured(data)
+    return Contents(
+        *queries,
+        *passages,
+        sum(
+            _capped(len(np.unique(part.judgements(split).query_rows)), cell.eval.max_queries)
+            for part, split in measured
+        ),
+        sum(_capped(len(data.store(part, "passages")), cell.eval.pool) for part, _ in measured),
+        len(data.tokenizer),
+        len(pairs),
+    )
+
+
+def _mean_lengths(store: TokenStore, rows: np.ndarray) -> tuple[float, float]:
+    lengths = store.lengths(np.asarray(rows)).astype(np.float64)
+    return float(lengths.mean()), float(np.square(lengths).mean())
+
+
+def _measured(data: PreparedData) -> list[tuple[Collection, str]]:
+    """Collection and split of every evaluation set: the tests, then the dev sets."""
+    tests = [(part, evaluation_split(part)) for part in (data.in_domain, *data.ood.values())]
+    return [*tests, *dev_splits(data.in_domain, data.robust_dev).values()]
+
+
+def _capped(number: int, limit: int | None) -> int:
+    return number if limit is None else min(number, limit)
