@@ -74,16 +74,16 @@ def test_clipping_within_the_optimiser_is_that_of_pytorch(
         optimizer.step()
         schedule.step()
     assert len(module.seen) == STEPS
-    # The norm is the root of a sum over all parameters: two of them differ by what is likely of one sum. Adam
-    # divides a mean of gradients by the root of their mean square, which is no smaller. Both carry that
-    # error, and a third one covers Adam's own arithmetic.
+    # The norm is the root of a sum over all parameters: two of them differ by what is likely of one sum.
     roundings = sum(parameter.numel() for parameter in trained)
-    # The mean itself tells one divisor from another where the quotient does not.
+    # Adam's mean of the gradients is as far off as they are. They are taken to cancel by half at most.
     means = (
         [own.state[parameter]["exp_avg"] for parameter in parameters]
         for own, parameters in ((trainer.optimizers[0], module.encoder.parameters()), (optimizer, trained))
     )
     assert_gradients(*means, roundings)
+    # A step is the mean divided by the root of the mean square, which is no smaller. Both are off by that
+    # much, and a third part covers Adam's own arithmetic.
     for (name, ours), theirs in zip(module.encoder.named_parameters(), trained, strict=True):
         bound = STEPS * (3 * max(rates) * likely(roundings) + 2 * FP32 * theirs.abs().max())
         assert float((ours - theirs).abs().max()) <= bound, name
