@@ -132,6 +132,11 @@ class Efficiency(Record):
         """The curve of ``resource`` at the largest amount of the other."""
         return [curve for curve in self.curves if curve.resource == resource][-1]
 
+    def fullest(self, resource: str) -> Curve:
+        """The curve of ``resource`` with the most levels that were run; of equals that of :meth:`last`."""
+        curves = [curve for curve in self.curves if curve.resource == resource]
+        return max(reversed(curves), key=lambda curve: len(curve.ran))
+
 
 Resource = Literal["N", "D", "FLOPs"]
 Axis = Literal["N", "D"]

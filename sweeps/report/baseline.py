@@ -143,9 +143,16 @@ def _show_efficiencies(section: Section, records: list[Efficiency], baseline: st
     for measured in (False, True):
         found = [record for record in records if (record.law == INTERPOLATED) == measured]
         if found:
-            record = next((one for one in found if one.strategy == "pareto"), found[0])
+            record = min(found, key=_rank_as_shown)
             drawn = [resource for resource in record.headline if resource == "D" or not measured]
             section.panels += [efficiency_panel(record, resource) for resource in drawn]
+
+
+def _rank_as_shown(record: Efficiency) -> int:
+    """0 for Pareto training by its default rule, 1 by another, 2 for other strategies."""
+    if record.strategy == "pareto":
+        return 0
+    return 1 if record.strategy.startswith("pareto") else 2
 
 
 def _headlines(records: list[Efficiency]) -> PageTable:

@@ -189,7 +189,8 @@ def with_sound(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
             blank = is_blank(table[name])
             checked(table[~blank], name, False, "mend it, blank it, or choose other rows with --where")
             found[name] = numbers(table[name])
-    return table.assign(**found)
+    # Each column that is set stands alone in memory; a copy lays them together, and pandas warns without one.
+    return table.assign(**found).copy()
 
 
 def with_values(table: pd.DataFrame, columns: Collection[str]) -> tuple[pd.DataFrame, list[LeftOut]]:

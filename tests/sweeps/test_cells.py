@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from sweeps.fitting.groups import split
 from sweeps.fitting.points import Columns
 from sweeps.fitting.result import FitOptions, FitResult
 from sweeps.frontier.trace import FrontierOptions, frontier
-from sweeps.table.cells import clean, is_blank, numbers, row_names, texts_of
+from sweeps.table.cells import clean, is_blank, numbers, row_names, texts_of, with_sound
 from sweeps.table.files import read_table
 
 QUICK = FitOptions(bootstrap=0, starts=50)
@@ -362,3 +363,12 @@ def test_cells_are_read_in_one_way() -> None:
     assert mixed["code"].tolist() == ["007", "1", "2"]
     assert mixed["b"].tolist()[:2] == ["x", "1"]
     assert row_names(pd.DataFrame({"run": ["a", "b", "b", None]})) == ["run a", "row 2", "row 3", "row 4"]
+
+
+def test_a_wide_table_that_was_checked_takes_another_column_without_a_warning() -> None:
+    wide = pd.DataFrame({f"c{number}": [1.0, np.nan] for number in range(150)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sound = with_sound(wide, map(str, wide))
+        sound["label"] = "standard"
+    pd.testing.assert_frame_equal(sound.drop(columns="label"), wide)

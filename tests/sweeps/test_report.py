@@ -18,7 +18,7 @@ from sweeps.codes import CODES
 from sweeps.diagnostics import TableError
 from sweeps.fitting.configurations import label_runs
 from sweeps.frontier.trace import frontier
-from sweeps.report.baseline import comparison_section
+from sweeps.report.baseline import comparison_section, efficiency_section
 from sweeps.report.build import ReportOptions, build_report
 from sweeps.report.figures.curves import objective_name
 from sweeps.report.figures.plane import moving_panel
@@ -380,6 +380,18 @@ def test_commands_name_settings_that_were_changed() -> None:
         f"{train} strategy=standard {rest}",  # a prompt is left to config.yaml
         f"{train} model.dropout=0.1 train.lr=0.002 strategy=standard {rest}",
     }
+
+
+def test_the_multiplier_that_is_drawn_is_of_pareto_training_at_the_size_with_the_most_levels() -> None:
+    sweep = Sweep(models=("bert-tiny", "bert-mini"), strategies=("standard", "adversarial", "pareto"))
+    runs = table(sweep)
+    runs.loc[runs["omega/rule"].notna(), "omega/rule"] = "law"
+    runs = runs[(runs["model"] == "bert-tiny") | (runs["frac"] >= 0.25)]
+    section = efficiency_section(label_runs(runs), Written(None, runs))
+    (panel,) = [panel for panel in section.panels if panel.name == "efficiency-D-interpolated"]
+    axes = panel.figure.axes[0]
+    assert axes.get_xlabel() == "training pairs D of pareto law"
+    assert axes.get_title("left") == "Multiplier on D, bert-tiny, as measured"
 
 
 def test_efficiency_is_shown_by_law_and_as_measured_for_every_amount_of_data(demo: Path) -> None:

@@ -18,8 +18,11 @@ CEILING = 100.0
 
 
 def efficiency_panel(record: Efficiency, resource: str) -> Panel:
-    """Multipliers on a resource of the record against scale, for each metric and for all together."""
-    curve = record.last(resource)
+    """Multipliers on a resource of the record against scale, for each metric and for all together.
+
+    Of several sizes the one with the most levels is drawn, and of equals the largest.
+    """
+    curve = record.fullest(resource)
     scale = np.array(curve.scale)
     measured = curve.law == INTERPOLATED
     reach = [0.8, 1.25]
