@@ -61,8 +61,8 @@ def execute(run: Run) -> dict[str, Any]:
                 return _run(run.cell, run.directory, run.fingerprint)
 
 
-def prepare_data(config: DictConfig) -> None:
-    """Build everything that the runs of a sweep share, so that they start with a warm cache."""
+def prepare_data(config: DictConfig) -> PreparedData:
+    """Build everything that the runs of a sweep share, so that they start with a warm cache, and open it."""
     quiet()
     cell = validate(config)
     with storage_errors(config):
@@ -72,6 +72,7 @@ def prepare_data(config: DictConfig) -> None:
             for collection in (data.in_domain, *data.robust_dev.values(), *data.ood.values()):
                 data.store(collection, "queries")
                 data.store(collection, "passages")
+    return data
 
 
 def train_beside(config: DictConfig, group: ProcessGroup) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 from omegaconf import DictConfig
 
+from retrieval.config import EvalConfig
 from retrieval.config.validation import validate
 from retrieval.data.collection import Collection
 from retrieval.data.tokens import TokenStore
@@ -17,8 +18,8 @@ def prepare_and_read(config: DictConfig) -> Contents:
 
     Raises ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
     """
-    prepare_data(config)
-    return read_contents(config)
+    data = prepare_data(config)
+    return _contents(validate(config).eval, data)
 
 
 def read_contents(config: DictConfig) -> Contents:
@@ -27,19 +28,22 @@ def read_contents(config: DictConfig) -> Contents:
     Raises ConfigError, DataError: as :func:`retrieval.training.prepared.prepare`.
     """
     cell = validate(config)
-    data = prepare(cell)
+    return _contents(cell.eval, prepare(cell))
+
+
+def _contents(limits: EvalConfig, data: PreparedData) -> Contents:
     pairs = data.overlap.keep(data.in_domain.name, data.in_domain.judgements(TRAIN))
     queries = _mean_lengths(data.store(data.in_domain, "queries"), pairs.query_rows)
     passages = _mean_lengths(data.store(data.in_domain, "passages"), pairs.passage_rows)
-    measured = [] if cell.eval.name == "none" else _measured(data)
+    measured = [] if limits.name == "none" else _measured(data)
     return Contents(
         *queries,
         *passages,
         sum(
-            _capped(len(np.unique(part.judgements(split).query_rows)), cell.eval.max_queries)
+            _capped(len(np.unique(part.judgements(split).query_rows)), limits.max_queries)
             for part, split in measured
         ),
-        sum(_capped(len(data.store(part, "passages")), cell.eval.pool) for part, _ in measured),
+        sum(_capped(len(data.store(part, "passages")), limits.pool) for part, _ in measured),
         len(data.tokenizer),
         len(pairs),
     )

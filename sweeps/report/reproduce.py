@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def commands(runs: pd.DataFrame, folder: Path | None, study: str | None = None) 
     source = f"--runs {folder if folder is not None else 'runs'}"
     lines = [f"{PROGRAM} study {study}"] if study else []
     if {"data", "model", "frac", "strategy"} <= set(runs):
-        named = (FAMILY, "data", *SETTINGS, *_changed(runs))
+        named = (FAMILY, "data", *SETTINGS, *_changed(runs.columns))
         kinds = [texts_of(runs[name]) for name in named if name in runs]
         lines += [_training_command(part) for _, part in runs.groupby(kinds, sort=True)]
     several = "strategy" in runs and runs["strategy"].nunique() > 1
@@ -80,17 +80,14 @@ def _training_command(part: pd.DataFrame) -> str:
     return " ".join(words)
 
 
-def _changed(runs: pd.DataFrame) -> list[str]:
+def _changed(columns: Iterable[object]) -> list[str]:
     """Columns of settings that somebody changed: :func:`retrieval.run.settings.changed_settings`."""
-    training = {f"train/{each.name}" for each in fields(TrainConfig)}
-    names = [str(name) for name in runs]
-    return [
-        name for name in names if name not in SETTINGS and (name.startswith("model/") or name in training)
-    ]
+    training = {f"train/{each.name}" for each in fields(TrainConfig)} - set(SETTINGS)
+    return [name for name in map(str, columns) if name.startswith("model/") or name in training]
 
 
 def _of_training(first: pd.Series) -> Iterator[str]:
-    for name in _changed(first.to_frame().T):
+    for name in _changed(first.index):
         text = cell_text(first[name])
         if PLAIN.fullmatch(text):  # a prompt would need the quotes of two languages
             yield f"{name.replace('/', '.')}={text}"
