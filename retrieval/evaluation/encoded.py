@@ -1,16 +1,17 @@
-"""Encoded rows of an evaluation set, one shard of its candidates at a time: no corpus is ever held encoded.
+"""Encoded rows of evaluation sets, one shard of their candidates at a time: no corpus is ever held encoded.
 
-Every passage is encoded once: what else needs the rows of certain passages takes them as they stream by.
+Every passage is encoded once for all sets of its collection. Whoever needs rows takes them as they stream by.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from retrieval.data.arrays import FloatArray, scratch_array, wider
 from retrieval.data.testset import EvaluationSet, IntArray
-from retrieval.models.scores import Statistics
 from retrieval.search.ranking import check_count
 from retrieval.search.retriever import Retriever, texts_at_once
 
@@ -55,6 +56,13 @@ class KeptRows:
         return self._rows
 
 
+class Taker(Protocol):
+    """What looks at the rows of a pool as they stream by."""
+
+    def take(self, shard: FloatArray, start: int) -> None:
+        """The rows float32[n, …] from pool position ``start`` on; they come in the order of the pool."""
+
+
 def encoded_set(
     retriever: Retriever, evaluation_set: EvaluationSet, size: int, folder: Path
 ) -> tuple[FloatArray, FloatArray]:
@@ -67,28 +75,40 @@ def encoded_set(
     """
     queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
     kept = KeptRows(np.arange(len(evaluation_set.passage_rows)), folder)
-    for _ in encoded_shards(retriever, evaluation_set, size, [kept]):
-        pass
+    encode_pools(retriever, [(evaluation_set, kept)], size)
     return queries, kept.rows()
 
 
-def encoded_shards(
-    retriever: Retriever, evaluation_set: EvaluationSet, size: int, kept: Sequence[KeptRows | Statistics]
-) -> Iterator[FloatArray]:
-    """Rows float32[n, …] of a pool in its order, encoded ``size`` passages at a time, or fewer large ones.
+def encode_pools(retriever: Retriever, pools: Sequence[tuple[EvaluationSet, Taker]], size: int) -> None:
+    """Encode the pools of sets of one collection, a passage of several once, and hand each its own.
 
-    A shard is let go of before the next is asked for; ``kept`` take the rows that are needed later.
+    They are encoded in the order of the collection, ``size`` passages at a time, or fewer large ones. A shard
+    is let go of before the next is asked for.
 
     Raises:
         ParetrieveError: The retriever returned more or fewer rows than it was given texts.
     """
-    rows = evaluation_set.passage_rows
+    first = pools[0][0]
+    rows = union_of_pools([part for part, _ in pools])
     size = texts_at_once(retriever.row_bytes("passages"), size)
     for start in range(0, len(rows), size):
         wanted = rows[start : start + size]
-        shard = retriever.encode(evaluation_set.collection, "passages", wanted)
-        check_count(shard, len(wanted), "passage", evaluation_set)
-        for part in kept:
-            part.take(shard, start)
-        yield shard
+        shard = retriever.encode(first.collection, "passages", wanted)
+        check_count(shard, len(wanted), "passage", first)
+        for part, taker in pools:
+            _hand_over(shard, wanted, part.passage_rows, taker)
         del shard
+
+
+def union_of_pools(sets: Sequence[EvaluationSet]) -> IntArray:
+    """int64[n], the ascending rows of all passages that some set of one collection has in its pool."""
+    return reduce(np.union1d, (part.passage_rows for part in sets))
+
+
+def _hand_over(shard: FloatArray, rows: IntArray, pool: IntArray, taker: Taker) -> None:
+    """Give ``taker`` what its pool holds of the shard float32[n, …] of the ascending ``rows``, int64[n]."""
+    begin, end = np.searchsorted(pool, [rows[0], rows[-1] + 1])
+    if begin == end:
+        return
+    whole = end - begin == len(rows)
+    taker.take(shard if whole else shard[np.searchsorted(rows, pool[begin:end])], int(begin))

@@ -1,6 +1,6 @@
 """One retriever on one evaluation set: contrastive entropy and a ranking, query by query."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from retrieval.evaluation.contrastive_entropy import (
     draws_of,
     means_by_query,
 )
-from retrieval.evaluation.encoded import KeptRows, encoded_shards
-from retrieval.models.scores import Statistics
+from retrieval.evaluation.encoded import KeptRows, encode_pools
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY
-from retrieval.search.ranking import Ranking, check_count, rank, ranking_metrics
+from retrieval.search.ranking import PoolSearch, Ranking, check_count, rank, ranking_metrics
 from retrieval.search.reranking import rerank
 from retrieval.search.retriever import Retriever, texts_at_once
 
@@ -52,36 +51,101 @@ def measure(
     *,
     keep: bool = False,
 ) -> SetScores:
-    """Measure a retriever, which is asked for every text once, on one set.
+    """Measure a retriever on one set: see :func:`measure_together`.
+
+    ``keep``: keep the encoded rows of the set, in a file without a name; not of a set with candidates.
+    """
+    return measure_together(retriever, [evaluation_set], config, scratch, keep=[keep])[0]
+
+
+def measure_together(
+    retriever: Retriever,
+    sets: Sequence[EvaluationSet],
+    config: EvalConfig,
+    scratch: Path | None = None,
+    *,
+    keep: Sequence[bool],
+) -> list[SetScores]:
+    """Measure a retriever, which is asked for every passage once, on some sets of one collection.
 
     Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``scratch``: folder for rows of
-    many bytes, in files without a name; ``None``: all stay in memory. ``keep``: keep the encoded rows of the
-    set, in such a file; not of a set with candidates, of which alone the ranking is.
+    many bytes, in files without a name; ``None``: all stay in memory. ``keep``: of which sets the encoded
+    rows are kept, in such files; not of a set with candidates, of which alone the ranking is.
 
     Raises:
         OSError: The disk has no room for the rows.
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
     """
-    clock = Clock()
-    with clock:
-        queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
-    if (candidates := evaluation_set.candidates) is not None:
-        return _measure_candidates(retriever, queries, evaluation_set, candidates, config, clock)
-    columns = compared_columns(evaluation_set, config.seed)
-    large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
-    compared = KeptRows(columns, scratch if large else None)
-    whole = [KeptRows(np.arange(len(evaluation_set.passage_rows)), scratch)] if keep else []
-    statistics = retriever.scores.statistics()
-    takers: list[KeptRows | Statistics] = [compared, *whole]
-    if statistics is not None:
-        takers.append(statistics)
-    shards = encoded_shards(retriever, evaluation_set, config.shard, takers)
-    with clock:
-        ranking = rank(queries, clock.without(shards), evaluation_set, retriever.scores)
-    pairs = _entropies(retriever, queries, compared.rows(), evaluation_set, config)
-    encoded = (queries, whole[0].rows()) if whole else None
-    found = replace(_set_scores(evaluation_set, pairs, ranking, encoded), seconds=clock.seconds)
-    return found if statistics is None else replace(found, statistics=statistics.metrics(queries))
+    found: dict[int, SetScores] = {}
+    pools: dict[int, _WholePool] = {}
+    for place, (part, kept) in enumerate(zip(sets, keep, strict=True)):
+        clock = Clock()
+        with clock:
+            queries = retriever.encode(part.collection, "queries", part.query_rows)
+        if part.candidates is not None:
+            found[place] = _measure_candidates(retriever, queries, part, part.candidates, config, clock)
+            continue
+        pools[place] = _WholePool(
+            retriever, queries, part, config, clock, scratch, keep=kept, beside=list(pools.values())
+        )
+    if pools:
+        encode_pools(retriever, [(part.evaluation_set, part) for part in pools.values()], config.shard)
+    found |= {place: part.measured() for place, part in pools.items()}
+    return [found[place] for place in range(len(sets))]
+
+
+class _WholePool:
+    """What a set needs of its encoded pool, taken as it streams by."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        queries: FloatArray,
+        evaluation_set: EvaluationSet,
+        config: EvalConfig,
+        clock: Clock,
+        scratch: Path | None,
+        *,
+        keep: bool,
+        beside: "Sequence[_WholePool]",
+    ) -> None:
+        """``queries``: float32[q, …], encoded; ``clock``: goes on while they are searched for.
+
+        ``beside``: sets that stream by at the same time, whose rows are shared where they are the same.
+        """
+        self.evaluation_set = evaluation_set
+        self._retriever, self._config, self._clock = retriever, config, clock
+        self._queries = queries
+        self._search = PoolSearch(queries, evaluation_set, retriever.scores)
+        columns = compared_columns(evaluation_set, config.seed)
+        self._compared_rows = evaluation_set.passage_rows[columns]
+        twins = (part for part in beside if np.array_equal(part._compared_rows, self._compared_rows))
+        self._twin = next(twins, None)
+        large = retriever.row_bytes("passages") * len(columns) > BYTES_AT_ONCE
+        self._compared: KeptRows = (
+            self._twin._compared if self._twin else KeptRows(columns, scratch if large else None)
+        )
+        self._whole = KeptRows(np.arange(len(evaluation_set.passage_rows)), scratch) if keep else None
+        self._statistics = retriever.scores.statistics()
+
+    def take(self, shard: FloatArray, start: int) -> None:
+        """See :class:`retrieval.evaluation.encoded.Taker`."""
+        takers = [None if self._twin else self._compared, self._whole, self._statistics]
+        for taker in takers:
+            if taker is not None:
+                taker.take(shard, start)
+        with self._clock:
+            self._search.take(shard)
+
+    def measured(self) -> SetScores:
+        """The scores, once the whole pool was taken."""
+        with self._clock:
+            ranking = self._search.ranking()
+        own, queries = self.evaluation_set, self._queries
+        pairs = _entropies(self._retriever, queries, self._compared.rows(), own, self._config)
+        encoded = (queries, self._whole.rows()) if self._whole else None
+        found = replace(_set_scores(own, pairs, ranking, encoded), seconds=self._clock.seconds)
+        return replace(found, statistics=self._statistics.metrics(queries)) if self._statistics else found
 
 
 def measure_others(

@@ -24,7 +24,7 @@ from retrieval.evaluation.contrastive_entropy import (
     negative_candidates,
     standard_error,
 )
-from retrieval.evaluation.one_set import SetScores, measure
+from retrieval.evaluation.one_set import SetScores, measure_together
 from retrieval.evaluation.progress import Steps
 from retrieval.models.flops import Work
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, ENTROPY_ERROR, RANKING, REFERENCES
@@ -181,19 +181,16 @@ def evaluate_suite(
         references["untrained"] = untrained
     tests = dict(sets.tests())
     by_pair = retriever.scores.by_pair
+    asked = dict(sets.items())
+    if by_pair:
+        asked = {prefix: _reranked(part, config, cache) for prefix, part in asked.items()}
     scores: dict[str, SetScores] = {}
-    for prefix, asked in sets.items():
+    for prefix in asked:
         (steps or Steps()).begin(prefix)
-        scores[prefix] = _with_references(
-            measure(
-                retriever,
-                _reranked(asked, config, cache) if by_pair else asked,
-                config,
-                cache,
-                keep=keep and prefix == "eff",
-            ),
-            references if prefix in tests else {},
-        )
+        if prefix not in scores:
+            scores |= _measure_collection(retriever, prefix, asked, config, cache, keep)
+        scores[prefix] = _with_references(scores[prefix], references if prefix in tests else {})
+    scores = {prefix: scores[prefix] for prefix in asked}
     metrics: dict[str, float] = {}
     for prefix, part in scores.items():
         metrics |= set_metrics(prefix, part, by_pair)
@@ -206,6 +203,29 @@ def evaluate_suite(
     metrics |= {"eval/negatives": float(config.negatives), "eval/draws": float(draws)}
     about = {"eval/first_stage": stage_name(config)} if by_pair else {}
     return Measured(metrics, scores, about=about, work=retriever.scores.work)
+
+
+def _measure_collection(
+    retriever: Retriever,
+    prefix: str,
+    asked: Mapping[str, EvaluationSet],
+    config: EvalConfig,
+    cache: Path,
+    keep: bool,
+) -> dict[str, SetScores]:
+    """Measure the set of ``prefix``, and with it those of its collection whose whole pools are ranked."""
+    own = asked[prefix]
+    together = {prefix: own}
+    if own.candidates is None:
+        together = {name: part for name, part in asked.items() if _streams_with(part, own)}
+    kept = [keep and name == "eff" for name in together]
+    measured = measure_together(retriever, list(together.values()), config, cache, keep=kept)
+    return dict(zip(together, measured, strict=True))
+
+
+def _streams_with(part: EvaluationSet, own: EvaluationSet) -> bool:
+    """Whether the passages of ``part`` are those of ``own``, at least in part, and all of them are ranked."""
+    return part.candidates is None and part.collection.fingerprint == own.collection.fingerprint
 
 
 def set_metrics(prefix: str, part: SetScores, sampled: bool) -> dict[str, float]:

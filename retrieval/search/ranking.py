@@ -1,7 +1,7 @@
 """Exact search and ranking metrics: nDCG@10, MRR@10 and Recall@100 through ir-measures."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -81,30 +81,62 @@ def top_k(
 def top_k_of_blocks(
     queries: FloatArray, blocks: Iterable[FloatArray], k: int, scores: Scores = INNER_PRODUCTS
 ) -> Ranking:
-    """The ``k`` best of passages that come in blocks float32[n, …], numbered as they come.
-
-    Memory is bounded by one block, q × k results and a score matrix of a few million elements. Equal
-    scores are ordered by a fixed pseudo-random bijection of the position.
+    """The ``k`` best of passages that come in blocks float32[n, …], numbered as they come: see :class:`TopK`.
 
     Raises:
         ParetrieveError: A row holds NaN or infinity.
     """
-    queries = np.require(queries, requirements="W")
-    check_finite(queries)
-    best = np.zeros((len(queries), 0), dtype=np.uint64)
-    seen = 0
+    best = TopK(queries, k, scores)
     for block in blocks:
+        best.take(block)
+        del block  # let go of it before the next one is made
+    return best.ranking()
+
+
+class TopK:
+    """The ``k`` best of passages that are handed over block by block.
+
+    Memory is bounded by one block, q × k results and a score matrix of a few million elements. Equal
+    scores are ordered by a fixed pseudo-random bijection of the position.
+    """
+
+    def __init__(self, queries: FloatArray, k: int, scores: Scores = INNER_PRODUCTS) -> None:
+        """``queries``: float32[q, …], encoded.
+
+        Raises:
+            ParetrieveError: A row holds NaN or infinity.
+        """
+        self._queries = np.require(queries, requirements="W")
+        check_finite(self._queries)
+        self._scores = scores
+        self._best = np.zeros((len(queries), 0), dtype=np.uint64)
+        self._k = k
+        self.seen = 0
+        """Passages that were taken so far."""
+
+    def take(self, block: FloatArray) -> None:
+        """Look at the next passages, float32[n, …].
+
+        Raises:
+            ParetrieveError: A row holds NaN or infinity.
+        """
         check_finite(block)
         block = np.require(block, requirements="W")  # PyTorch takes no read-only memory
         chunk = max(1, _CHUNK_ELEMENTS // max(1, len(block)))
+        queries, best = self._queries, self._best
         spans = [slice(start, start + chunk) for start in range(0, len(queries), chunk)]
-        parts = [_merge(best[span], scores.search(queries[span], block), seen, k) for span in spans]
-        best = np.concatenate(parts) if parts else best
-        seen += len(block)
-        del block  # let go of it before the next one is made
-    keys = np.sort(best, axis=1)[:, ::-1]
-    positions = (keys * np.uint64(_UNSCRAMBLE)) & np.uint64(0xFFFFFFFF)
-    return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
+        parts = [
+            _merge(best[span], self._scores.search(queries[span], block), self.seen, self._k)
+            for span in spans
+        ]
+        self._best = np.concatenate(parts) if parts else best
+        self.seen += len(block)
+
+    def ranking(self) -> Ranking:
+        """The best of what was taken, numbered as it came."""
+        keys = np.sort(self._best, axis=1)[:, ::-1]
+        positions = (keys * np.uint64(_UNSCRAMBLE)) & np.uint64(0xFFFFFFFF)
+        return Ranking(columns=positions.astype(np.int64), scores=_scores_of(keys))
 
 
 def _merge(best: NDArray[np.uint64], scores: FloatArray, offset: int, k: int) -> NDArray[np.uint64]:
@@ -191,32 +223,51 @@ def rank(
     evaluation_set: EvaluationSet,
     scores: Scores = INNER_PRODUCTS,
 ) -> Ranking:
-    """The :data:`DEPTH` best candidates of every query, without its identical-id passage.
+    """The best candidates of every query, from shards float32[n, …] of the pool in its order.
 
-    ``queries``: float32[q, …], encoded; ``shards``: float32[n, …], together the rows of the whole pool in its
-    order, one of which is held at a time.
-
-    Raises:
-        ParetrieveError: Rows are too few or too many, or not finite.
+    See :class:`PoolSearch`, whose errors it raises.
     """
-    check_count(queries, len(evaluation_set.query_rows), "query", evaluation_set)
-    counted = _counted(shards, evaluation_set)
-    if (evaluation_set.identical < 0).all():
-        return top_k_of_blocks(queries, counted, DEPTH, scores)
-    found = top_k_of_blocks(queries, counted, DEPTH + 1, scores)
-    return without_identical(found, evaluation_set, DEPTH)
-
-
-def _counted(shards: Iterable[FloatArray], evaluation_set: EvaluationSet) -> Iterator[FloatArray]:
-    seen = 0
+    search = PoolSearch(queries, evaluation_set, scores)
     for shard in shards:
-        seen += len(shard)
-        yield shard
+        search.take(shard)
         del shard
-    if seen != len(evaluation_set.passage_rows):
-        raise ParetrieveError(
-            f"{evaluation_set.name}: {seen} passage vectors for a pool of {len(evaluation_set.passage_rows)}"
-        )
+    return search.ranking()
+
+
+class PoolSearch:
+    """The :data:`DEPTH` best candidates of every query of a set, without its identical-id passage."""
+
+    def __init__(
+        self, queries: FloatArray, evaluation_set: EvaluationSet, scores: Scores = INNER_PRODUCTS
+    ) -> None:
+        """``queries``: float32[q, …], those of the set, encoded.
+
+        Raises:
+            ParetrieveError: Rows are too few or too many, or not finite.
+        """
+        check_count(queries, len(evaluation_set.query_rows), "query", evaluation_set)
+        self._set = evaluation_set
+        self._leaves_out = bool((evaluation_set.identical >= 0).any())
+        self._best = TopK(queries, DEPTH + self._leaves_out, scores)
+
+    def take(self, shard: FloatArray) -> None:
+        """Look at the next passages of the pool, in its order: float32[n, …].
+
+        Raises:
+            ParetrieveError: A row is not finite.
+        """
+        self._best.take(shard)
+
+    def ranking(self) -> Ranking:
+        """The ranking, once the whole pool was taken.
+
+        Raises:
+            ParetrieveError: Too few or too many rows were.
+        """
+        if (seen := self._best.seen) != (pool := len(self._set.passage_rows)):
+            raise ParetrieveError(f"{self._set.name}: {seen} passage vectors for a pool of {pool}")
+        found = self._best.ranking()
+        return without_identical(found, self._set, DEPTH) if self._leaves_out else found
 
 
 def without_identical(ranking: Ranking, evaluation_set: EvaluationSet, k: int) -> Ranking:

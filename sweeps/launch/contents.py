@@ -6,7 +6,9 @@ from omegaconf import DictConfig
 from retrieval.config import EvalConfig
 from retrieval.config.validation import validate
 from retrieval.data.collection import Collection
+from retrieval.data.testset import build_evaluation_set
 from retrieval.data.tokens import TokenStore
+from retrieval.evaluation.encoded import union_of_pools
 from retrieval.evaluation.suite import dev_splits, evaluation_split
 from retrieval.pipeline import prepare_data
 from retrieval.training.prepared import TRAIN, PreparedData, prepare
@@ -46,12 +48,22 @@ def _contents(limits: EvalConfig, data: PreparedData) -> Contents:
         sum(_capped(len(data.store(part, "passages")), limits.pool) for part, _ in measured),
         len(data.tokenizer),
         len(pairs),
+        _repeated(data.in_domain, limits),
     )
 
 
 def _mean_lengths(store: TokenStore, rows: np.ndarray) -> tuple[float, float]:
     lengths = store.lengths(np.asarray(rows)).astype(np.float64)
     return float(lengths.mean()), float(np.square(lengths).mean())
+
+
+def _repeated(own: Collection, limits: EvalConfig) -> int:
+    """Passages of the in-domain dev set that are encoded for the test set already."""
+    dev = dev_splits(own, {}).get("eff")
+    if limits.name == "none" or dev is None:
+        return 0
+    sets = [build_evaluation_set(own, split, limits) for split in (evaluation_split(own), dev[1])]
+    return sum(len(part.passage_rows) for part in sets) - len(union_of_pools(sets))
 
 
 def _measured(data: PreparedData) -> list[tuple[Collection, str]]:

@@ -43,12 +43,15 @@ class Contents:
     passage: float
     passage_square: float
     test_queries: int
-    """Encoded in the evaluation, over all test sets."""
+    """Of all test sets."""
     test_passages: int
+    """Over the pools of all test sets."""
     vocabulary: int
     """Words of the tokenizer."""
     pairs: int | None = None
     """In-domain training pairs at ``data.frac=1``; ``None`` = not known."""
+    repeated_passages: int = 0
+    """Of ``test_passages``, those that are encoded for another set of their collection already."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def assumed_contents(config: DictConfig) -> Contents:
         sets * int(config.eval.max_queries or UNCAPPED["queries"]),
         sets * int(config.eval.pool or UNCAPPED["passages"]),
         vocabulary(config),
+        repeated_passages=0 if config.eval.pool or not sets else UNCAPPED["passages"],
     )
 
 
@@ -186,7 +190,8 @@ def workload(config: DictConfig, contents: Contents, precision: str = "bf16") ->
         if block == PERTURBED and ascent:
             step_flops += pairs * (query + ascent * (passages * passage + scoring))
     sets = _sets(config) if "data" in config else 1
-    measured = contents.test_queries * query + contents.test_passages * passage
+    encoded = contents.test_passages - contents.repeated_passages
+    measured = contents.test_queries * query + encoded * passage
     # Each query of a set with each of its passages, for the ranking and for contrastive entropy.
     found = shape.scoring(contents.query, contents.test_passages / sets * contents.passage)
     measured += 2 * contents.test_queries * found

@@ -18,7 +18,8 @@ from retrieval.data.tokens import Side
 from retrieval.errors import ParetrieveError
 from retrieval.evaluation import contrastive_entropy as entropy_module
 from retrieval.evaluation.contrastive_entropy import compared_columns
-from retrieval.evaluation.encoded import KeptRows, encoded_shards
+from retrieval.evaluation.encoded import KeptRows, encode_pools
+from retrieval.evaluation.one_set import measure
 from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite
 from retrieval.models.scores import INNER_PRODUCTS, InnerProducts
 from retrieval.search.retriever import Retriever
@@ -107,6 +108,26 @@ def test_one_shard_of_vectors_is_alive_and_each_passage_is_encoded_once(
     assert encoder.encoded == list(range(PASSAGES))
 
 
+@pytest.mark.parametrize("pool", [None, 150])
+@pytest.mark.parametrize("shard", [13, 65536])
+def test_sets_of_one_collection_share_the_encoding_of_their_passages(
+    numbered_collection: MakeCollection, tmp_path: Path, pool: int | None, shard: int
+) -> None:
+    config = replace(CONFIG, pool=pool, shard=shard)
+    sets = build_sets(numbered_collection(passages=PASSAGES, dev=40), {}, config)
+    encoder = Counting()
+    together = evaluate_suite(encoder, sets, config, tmp_path)
+    rows = [part.passage_rows for part in (sets.eff, sets.dev["eff"])]
+    assert (pool is None) == np.array_equal(*rows)
+    assert encoder.encoded == np.union1d(*rows).tolist()
+    for prefix, part in (("eff", sets.eff), ("dev/eff", sets.dev["eff"])):
+        alone = measure(Counting(), part, config, tmp_path)
+        found = together.scores[prefix]
+        assert (found.pairs == alone.pairs).all()
+        assert all((found.queries[name] == values).all() for name, values in alone.queries.items())
+        assert found.statistics == alone.statistics
+
+
 def test_large_rows_come_in_small_shards_and_are_kept_on_disk(
     sets: SuiteSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,4 +194,4 @@ def test_an_encoder_that_returns_too_few_vectors_is_refused(make_set: MakeSet) -
     with pytest.raises(
         ParetrieveError, match="stand-in: the encoder returned 9 passage vectors for 10 texts"
     ):
-        list(encoded_shards(Short(), part, 10, [KeptRows(np.arange(5))]))
+        encode_pools(Short(), [(part, KeptRows(np.arange(5)))], 10)

@@ -183,8 +183,11 @@ def test_the_plan_counts_the_dev_sets(small: list[str]) -> None:
     # In-domain, its dev split, domain-2 (robust-dev), domain-3 (OOD): 40, 20, 20, 40 queries, 150 of 300.
     contents = read_contents(compose_command(small)[0].config)
     assert (contents.test_queries, contents.test_passages) == (120, 4 * 150)
+    # Both pools of the in-domain collection hold the lowest hashes: 110 beside 40 relevant, 130 beside 20.
+    assert 110 - 20 <= contents.repeated_passages <= 150
     few = read_contents(compose_command([*small, "eval.max_queries=30", "eval.pool=null"])[0].config)
     assert (few.test_queries, few.test_passages) == (100, 4 * 300)
+    assert few.repeated_passages == 300
     none = read_contents(compose_command([*small, "eval=none"])[0].config)
     assert (none.test_queries, none.test_passages) == (0, 0)
 
