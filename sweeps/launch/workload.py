@@ -13,6 +13,7 @@ from retrieval.config.model import NO_ADAPTER, PAIR_FAMILIES
 from retrieval.config.strategy import PERTURBATIONS
 from retrieval.training.strategy import PERTURBED, strategy_of
 from sweeps.launch.facts import Shape, vocabulary
+from sweeps.launch.folders import Counts, count_texts
 
 FILL = {"query": 0.4, "passage": 0.75}
 """Typical length of a text as a share of its maximum, where its data are not at hand."""
@@ -69,18 +70,31 @@ class Workload:
 
 
 def assumed_contents(config: DictConfig) -> Contents:
-    """Typical contents, from the limits that the configuration sets."""
+    """Typical contents, from the limits that the configuration sets and the files that it names."""
     query, passage = (FILL[side] * int(config.data[f"max_{side}_length"]) for side in ("query", "passage"))
-    sets = 0 if config.eval.name == "none" else _sets(config)
+    counts = Counts([], [], 0) if config.eval.name == "none" else _measured_texts(config)
     return Contents(
         query,
         query**2,
         passage,
         passage**2,
-        sets * int(config.eval.max_queries or UNCAPPED["queries"]),
-        sets * int(config.eval.pool or UNCAPPED["passages"]),
+        sum(counts.queries),
+        sum(counts.passages),
         vocabulary(config),
-        repeated_passages=0 if config.eval.pool or not sets else UNCAPPED["passages"],
+        repeated_passages=counts.shared,
+    )
+
+
+def _measured_texts(config: DictConfig) -> Counts:
+    """Texts of every evaluation set, within the limits that the configuration sets."""
+    sets = _sets(config)
+    typical = Counts([UNCAPPED["queries"]] * sets, [UNCAPPED["passages"]] * sets, UNCAPPED["passages"])
+    counts = count_texts(config) or typical
+    most, pool = config.eval.max_queries, config.eval.pool
+    return Counts(
+        [number if most is None else min(number, int(most)) for number in counts.queries],
+        [number if pool is None else min(number, int(pool)) for number in counts.passages],
+        counts.shared if pool is None else 0,
     )
 
 
