@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-sweep: $(READY)  ## the demonstration sweep: 20 runs on pydocs, fitted, drawn; about 20 minutes on 2 CPU cores
+sweep: $(READY)  ## the demonstration sweep: 20 runs on pydocs, fitted, drawn; 10 to 20 minutes on 2 CPU cores
 	$(BIN)/python train.py -m experiment=demo runs=$(RUNS)
 	@$(MAKE) --no-print-directory report
 	$(BIN)/python -m sweeps efficiency --runs $(RUNS) --law interpolated --out $(REPORT)/efficiency.json

@@ -53,7 +53,7 @@ def measure(
 ) -> SetScores:
     """Measure a retriever on one set: see :func:`measure_together`.
 
-    ``keep``: keep the encoded rows of the set, in a file without a name; not of a set with candidates.
+    ``keep``: keep the encoded rows of the set, in a file without a name; a set with candidates keeps none.
     """
     return measure_together(retriever, [evaluation_set], config, scratch, keep=[keep])[0]
 
@@ -66,11 +66,11 @@ def measure_together(
     *,
     keep: Sequence[bool],
 ) -> list[SetScores]:
-    """Measure a retriever, which is asked for every passage once, on some sets of one collection.
+    """Measure a retriever on sets of one collection; those without candidates share what is encoded.
 
     Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``scratch``: folder for rows of
     many bytes, in files without a name; ``None``: all stay in memory. ``keep``: of which sets the encoded
-    rows are kept, in such files; not of a set with candidates, of which alone the ranking is.
+    rows are kept, in such files; a set with candidates keeps none.
 
     Raises:
         OSError: The disk has no room for the rows.
@@ -90,7 +90,8 @@ def measure_together(
         )
     if pools:
         encode_pools(retriever, [(part.evaluation_set, part) for part in pools.values()], config.shard)
-    found |= {place: part.measured() for place, part in pools.items()}
+    for place in list(pools):
+        found[place] = pools.pop(place).measured()  # its rows are let go of before the next set's are scored
     return [found[place] for place in range(len(sets))]
 
 
@@ -109,7 +110,7 @@ class _WholePool:
         keep: bool,
         beside: "Sequence[_WholePool]",
     ) -> None:
-        """``queries``: float32[q, …], encoded; ``clock``: goes on while they are searched for.
+        """``queries``: float32[q, …], encoded; ``clock``: goes on while passages are searched for them.
 
         ``beside``: sets that stream by at the same time, whose rows are shared where they are the same.
         """

@@ -39,6 +39,10 @@ DEV = "dev"
 """First part of the prefixes of dev sets."""
 
 
+SHARED_BYTES = 2**26
+"""Rows of two different pools of a collection that may be held at once, to encode their passages once."""
+
+
 @dataclass(frozen=True)
 class SuiteSets:
     """The evaluation sets of a suite: test sets, and dev sets that have no reference rows."""
@@ -169,7 +173,8 @@ def evaluate_suite(
     Of ``config``, ``bm25`` and what :func:`measure` needs are read. The BM25 baseline is kept in ``cache``.
     ``untrained``: the model before training, asked for the test sets alone; ``None`` leaves its row out.
     ``keep``: keep all encoded rows of the in-domain test set, in a file of ``cache`` that has no name.
-    ``steps``: is told each set's prefix as its measurement begins.
+    ``steps``: is told each set's prefix as its turn comes; a dev set that was measured with its test set has
+    ended by then.
 
     Raises:
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
@@ -213,19 +218,27 @@ def _measure_collection(
     cache: Path,
     keep: bool,
 ) -> dict[str, SetScores]:
-    """Measure the set of ``prefix``, and with it those of its collection whose whole pools are ranked."""
+    """Measure the set of ``prefix``, and with it those that take passages which it encodes."""
     own = asked[prefix]
-    together = {prefix: own}
-    if own.candidates is None:
-        together = {name: part for name, part in asked.items() if _streams_with(part, own)}
+    together = {name: part for name, part in asked.items() if _streams_with(part, own, retriever)}
     kept = [keep and name == "eff" for name in together]
     measured = measure_together(retriever, list(together.values()), config, cache, keep=kept)
     return dict(zip(together, measured, strict=True))
 
 
-def _streams_with(part: EvaluationSet, own: EvaluationSet) -> bool:
-    """Whether the passages of ``part`` are those of ``own``, at least in part, and all of them are ranked."""
-    return part.candidates is None and part.collection.fingerprint == own.collection.fingerprint
+def _streams_with(part: EvaluationSet, own: EvaluationSet, retriever: Retriever) -> bool:
+    """Whether ``part`` is measured together with ``own``: both rank whole pools of the same collection.
+
+    Where pools differ, the rows of each are held beside those of both together, so they have to be few bytes.
+    """
+    if part is own:
+        return True
+    if part.collection.fingerprint != own.collection.fingerprint:
+        return False
+    if part.candidates is not None or own.candidates is not None:
+        return False
+    held = retriever.row_bytes("passages") * (len(part.passage_rows) + len(own.passage_rows))
+    return np.array_equal(part.passage_rows, own.passage_rows) or 0 < held <= SHARED_BYTES
 
 
 def set_metrics(prefix: str, part: SetScores, sampled: bool) -> dict[str, float]:

@@ -1,12 +1,16 @@
 """How many texts a cell is measured on, where all of its collections are folders of this machine."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig
 
+from retrieval.config.data import DataConfig
 from retrieval.data.index import CORPUS, split_files
-from retrieval.errors import DataError
+from retrieval.data.sources import references
+from retrieval.errors import ParetrieveError
 
 SAMPLE = 1 << 20
 """Bytes of a corpus by whose lines the others are counted."""
@@ -21,50 +25,72 @@ class Counts:
     passages: list[int]
     """Of each set's collection."""
     shared: int
-    """Passages of the in-domain dev set, which are those of its test set; 0 without one."""
+    """Passages of the in-domain collection where it has a dev set beside its test set, else 0."""
 
 
 def count_texts(config: DictConfig) -> Counts | None:
     """The texts of ``config``'s evaluation sets, by the lines of their files; nothing is prepared.
 
     Lines of a large corpus are counted by its first ones, which leaves an error of some per cent.
-    ``None``: some collection is no folder of this machine, or compressed, and would have to be prepared.
+    ``None``: some collection is no folder of this machine, is compressed or cannot be read, so that only its
+    preparation can tell.
     """
-    data = config.get("data")
-    if data is None or str(data.get("name")) != "local" or not data.get("path"):
+    if str(config.data.name) != "local" or not config.data.path:
         return None
     try:
-        own = Path(str(data.path))
-        tests = [_one(own, "test"), *(_one(Path(str(name)), "test") for name in data.get("ood") or [])]
-        dev = [_one(Path(str(name)), "dev") for name in data.get("robust_dev") or []]
-        splits = split_files(own)
-        if {"test", "dev"} <= set(splits):
-            dev.append((_queries(splits["dev"]), _lines(own / CORPUS)))
-            shared = dev[-1][1]
-        else:
-            shared = 0
-    except (OSError, DataError):
+        own = _folder(config, "path", str(config.data.path))
+        tests = [own, *(_folder(config, "ood", str(name)) for name in config.data.ood)]
+        dev = [_folder(config, "robust_dev", str(name)) for name in config.data.robust_dev]
+        return _counts(tuple(tests), tuple(dev))
+    except (OSError, ParetrieveError):
         return None
-    sets = [*tests, *dev]
+
+
+def _folder(config: DictConfig, role: str, text: str) -> Path:
+    """Raises ConfigError where ``text`` names no folder of this machine."""
+    if role == "path":
+        return references.folder("data.path", text).path
+    found = references.resolve(f"data.{role}", text, cast(DataConfig, config.data))
+    if not isinstance(found, references.Folder):
+        raise ParetrieveError(f"{text} is no folder")
+    return found.path
+
+
+@cache  # the cells of a sweep have the same folders
+def _counts(tests: tuple[Path, ...], dev: tuple[Path, ...]) -> Counts:
+    splits = split_files(tests[0])
+    sets = [
+        *(_one(folder, "test", "dev") for folder in tests),
+        *(_one(folder, "dev", "test") for folder in dev),
+    ]
+    shared = 0
+    if {"test", "dev"} <= splits.keys():
+        shared = _lines(tests[0] / CORPUS)
+        sets.append((_queries(splits["dev"]), shared))
     return Counts([queries for queries, _ in sets], [passages for _, passages in sets], shared)
 
 
-def _one(folder: Path, wanted: str) -> tuple[int, int]:
-    """Queries and passages of a collection that is measured on its split ``wanted``, or on the other one."""
+def _one(folder: Path, *wanted: str) -> tuple[int, int]:
+    """Queries and passages of a collection that is measured on the first split that it has."""
     splits = split_files(folder)
-    other = {"test": "dev", "dev": "test"}[wanted]
-    path = splits.get(wanted) or splits.get(other)
+    path = next((splits[split] for split in wanted if split in splits), None)
     if path is None:
-        raise DataError(f"{folder}: no split to evaluate on")
+        raise ParetrieveError(f"{folder}: no split to evaluate on")
     return _queries(path), _lines(folder / CORPUS)
 
 
 def _queries(path: Path) -> int:
-    """Distinct queries of judgements (TSV: query, passage, grade)."""
+    """Distinct queries of judgements (TSV: query, passage, grade) with a grade above zero."""
     if path.suffix == ".gz":
-        raise DataError(f"{path}: compressed")
-    with path.open(encoding="utf-8") as lines:
-        return len({line.partition("\t")[0] for line in lines if line.strip()} - {"query-id"})
+        raise ParetrieveError(f"{path}: compressed")
+    found = set()
+    with path.open("rb") as lines:
+        for line in lines:
+            query, _, rest = line.partition(b"\t")
+            grade = rest.rpartition(b"\t")[2].strip()
+            if grade.isdigit() and int(grade) > 0:
+                found.add(query)
+    return len(found)
 
 
 def _lines(path: Path) -> int:
@@ -74,4 +100,6 @@ def _lines(path: Path) -> int:
         head = file.read(SAMPLE)
     if size <= len(head):
         return sum(1 for line in head.splitlines() if line.strip())
+    if b"\n" not in head:
+        raise ParetrieveError(f"{path}: no line ends within {SAMPLE} bytes")
     return round(size * head.count(b"\n") / (head.rfind(b"\n") + 1))

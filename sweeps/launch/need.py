@@ -1,4 +1,6 @@
-"""What a cell costs, from its configuration alone: the basis of slots, order and the first time left.
+"""What a cell costs, from its configuration: the basis of slots, order and the first time left.
+
+Texts of folders that it names are counted by the lines of their files.
 
 Rough by design (a factor of two): what a probe of this machine (:mod:`sweeps.launch.probe`) found corrects
 it, and so does the scheduler, by what running cells report. Nothing here needs PyTorch.

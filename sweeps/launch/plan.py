@@ -213,7 +213,7 @@ def _assumptions(
         factors = ", ".join(f"{point.hidden}: {point.train:.2f}" for point in calibration.points)
         said.append(f"times corrected by a probe of this machine (factor by width {factors})")
     if not with_data:
-        said.append("data not read: lengths are typical shares of their limits, D is not known")
+        said.append("data not read: texts of folders are counted by lines, else assumed; lengths are typical")
     elif len(contents) > 1:
         said.append(f"{len(contents)} different data")
     return said

@@ -94,7 +94,7 @@ def _measured_texts(config: DictConfig) -> Counts:
     return Counts(
         [number if most is None else min(number, int(most)) for number in counts.queries],
         [number if pool is None else min(number, int(pool)) for number in counts.passages],
-        counts.shared if pool is None else 0,
+        counts.shared if pool is None or int(pool) >= counts.shared else 0,
     )
 
 

@@ -20,7 +20,7 @@ from retrieval.evaluation import contrastive_entropy as entropy_module
 from retrieval.evaluation.contrastive_entropy import compared_columns
 from retrieval.evaluation.encoded import KeptRows, encode_pools
 from retrieval.evaluation.one_set import measure
-from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite
+from retrieval.evaluation.suite import SHARED_BYTES, SuiteSets, build_sets, evaluate_suite
 from retrieval.models.scores import INNER_PRODUCTS, InnerProducts
 from retrieval.search.retriever import Retriever
 
@@ -41,6 +41,9 @@ class Counting(Retriever):
         self.alive = 0
         self.most = 0
         self.encoded: list[int] = []
+
+    def row_bytes(self, side: Side) -> int:
+        return self.table[0].nbytes
 
     def encode(self, collection: Collection, side: Side, rows: np.ndarray) -> np.ndarray:
         if side == "queries":
@@ -126,6 +129,23 @@ def test_sets_of_one_collection_share_the_encoding_of_their_passages(
         assert (found.pairs == alone.pairs).all()
         assert all((found.queries[name] == values).all() for name, values in alone.queries.items())
         assert found.statistics == alone.statistics
+
+
+def test_large_rows_of_different_pools_are_not_held_together(
+    numbered_collection: MakeCollection, tmp_path: Path
+) -> None:
+    class Large(Counting):
+        def row_bytes(self, side: Side) -> int:
+            return SHARED_BYTES // 200
+
+    config = replace(CONFIG, pool=150)
+    sets = build_sets(numbered_collection(passages=PASSAGES, dev=40), {}, config)
+    large, small = Large(), Counting()
+    found = evaluate_suite(large, sets, config, tmp_path)
+    assert found.metrics == evaluate_suite(small, sets, config, tmp_path).metrics
+    rows = [part.passage_rows for part in (sets.eff, sets.dev["eff"])]
+    assert len(large.encoded) == sum(map(len, rows))
+    assert len(small.encoded) == len(np.union1d(*rows))
 
 
 def test_large_rows_come_in_small_shards_and_are_kept_on_disk(

@@ -78,9 +78,30 @@ def test_lines_of_a_large_corpus_are_counted_by_its_first_ones(
 ) -> None:
     config = compose_command(overrides(collections))[0].config
     monkeypatch.setattr(folders, "SAMPLE", 1000)
-    # Ids of one, two and three digits make lines of unequal length: the first are the shortest.
+    # Numbers have one to three digits, twice a line of 50 bytes: the first lines are shorter by 4 at most.
     found = assumed_contents(config)
-    assert found.test_passages == pytest.approx(2 * 120 + 90 + 70, rel=4 / 53)
+    assert found.test_passages != 2 * 120 + 90 + 70
+    assert found.test_passages == pytest.approx(2 * 120 + 90 + 70, rel=4 / 50)
+
+
+@pytest.mark.parametrize(("file", "content"), [("corpus.jsonl", b"x" * 2000), ("qrels/test.tsv", b"")])
+def test_a_folder_that_cannot_be_counted_has_typical_numbers(
+    collections: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: bytes
+) -> None:
+    monkeypatch.setattr(folders, "SAMPLE", 1000)
+    path = collections / "science" / file
+    path.write_bytes(content) if content else path.unlink()
+    found = assumed_contents(compose_command(overrides(collections))[0].config)
+    assert found.test_passages == 4 * UNCAPPED["passages"]
+
+
+def test_judgements_that_are_no_text_and_passages_judged_irrelevant_are_no_queries(collections: Path) -> None:
+    config = compose_command(overrides(collections))[0].config
+    before = assumed_contents(config).test_queries
+    folders._counts.cache_clear()
+    with (collections / "science" / "qrels" / "test.tsv").open("ab") as file:
+        file.write(b"q-other\tp1\t0\n\xff\xfe\n")
+    assert assumed_contents(config).test_queries == before
 
 
 def test_a_collection_that_is_no_folder_has_typical_numbers(collections: Path) -> None:
