@@ -51,11 +51,16 @@ def measure(
     *,
     keep: bool = False,
 ) -> SetScores:
-    """Measure a retriever on one set: see :func:`measure_together`.
+    """Measure a retriever on one set, its candidates alone where it has some: see :func:`measure_together`.
 
     ``keep``: keep the encoded rows of the set, in a file without a name; a set with candidates keeps none.
     """
-    return measure_together(retriever, [evaluation_set], config, scratch, keep=[keep])[0]
+    if (candidates := evaluation_set.candidates) is None:
+        return measure_together(retriever, [evaluation_set], config, scratch, keep=[keep])[0]
+    clock = Clock()
+    with clock:
+        queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
+    return _measure_candidates(retriever, queries, evaluation_set, candidates, config, clock)
 
 
 def measure_together(
@@ -66,33 +71,24 @@ def measure_together(
     *,
     keep: Sequence[bool],
 ) -> list[SetScores]:
-    """Measure a retriever on sets of one collection; those without candidates share what is encoded.
+    """Measure a retriever on sets of one collection without candidates; every passage is encoded once.
 
     Of ``config``, ``negatives``, ``draws``, ``seed`` and ``shard`` are read. ``scratch``: folder for rows of
     many bytes, in files without a name; ``None``: all stay in memory. ``keep``: of which sets the encoded
-    rows are kept, in such files; a set with candidates keeps none.
+    rows are kept, in such files.
 
     Raises:
         OSError: The disk has no room for the rows.
         ParetrieveError: The retriever returned rows of the wrong number, or scores that are not finite.
     """
-    found: dict[int, SetScores] = {}
-    pools: dict[int, _WholePool] = {}
-    for place, (part, kept) in enumerate(zip(sets, keep, strict=True)):
-        clock = Clock()
-        with clock:
-            queries = retriever.encode(part.collection, "queries", part.query_rows)
-        if part.candidates is not None:
-            found[place] = _measure_candidates(retriever, queries, part, part.candidates, config, clock)
-            continue
-        pools[place] = _WholePool(
-            retriever, queries, part, config, clock, scratch, keep=kept, beside=list(pools.values())
-        )
-    if pools:
-        encode_pools(retriever, [(part.evaluation_set, part) for part in pools.values()], config.shard)
-    for place in list(pools):
-        found[place] = pools.pop(place).measured()  # its rows are let go of before the next set's are scored
-    return [found[place] for place in range(len(sets))]
+    pools: list[_WholePool] = []
+    for part, kept in zip(sets, keep, strict=True):
+        pools.append(_WholePool(retriever, part, config, scratch, keep=kept, beside=pools))
+    encode_pools(retriever, [(part.evaluation_set, part) for part in pools], config.shard)
+    found = []
+    while pools:  # rows of a set are let go of before the next set's are scored
+        found.append(pools.pop(0).measured())
+    return found
 
 
 class _WholePool:
@@ -101,23 +97,22 @@ class _WholePool:
     def __init__(
         self,
         retriever: Retriever,
-        queries: FloatArray,
         evaluation_set: EvaluationSet,
         config: EvalConfig,
-        clock: Clock,
         scratch: Path | None,
         *,
         keep: bool,
         beside: "Sequence[_WholePool]",
     ) -> None:
-        """``queries``: float32[q, …], encoded; ``clock``: goes on while passages are searched for them.
+        """Encodes the queries. The other arguments are those of :func:`measure_together`.
 
         ``beside``: sets that stream by at the same time, whose rows are shared where they are the same.
         """
         self.evaluation_set = evaluation_set
-        self._retriever, self._config, self._clock = retriever, config, clock
-        self._queries = queries
-        self._search = PoolSearch(queries, evaluation_set, retriever.scores)
+        self._retriever, self._config, self._clock = retriever, config, Clock()
+        with self._clock:
+            self._queries = retriever.encode(evaluation_set.collection, "queries", evaluation_set.query_rows)
+        self._search = PoolSearch(self._queries, evaluation_set, retriever.scores)
         columns = compared_columns(evaluation_set, config.seed)
         self._compared_rows = evaluation_set.passage_rows[columns]
         twins = (part for part in beside if np.array_equal(part._compared_rows, self._compared_rows))

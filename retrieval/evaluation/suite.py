@@ -24,7 +24,7 @@ from retrieval.evaluation.contrastive_entropy import (
     negative_candidates,
     standard_error,
 )
-from retrieval.evaluation.one_set import SetScores, measure_together
+from retrieval.evaluation.one_set import SetScores, measure, measure_together
 from retrieval.evaluation.progress import Steps
 from retrieval.models.flops import Work
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, ENTROPY_ERROR, RANKING, REFERENCES
@@ -220,6 +220,8 @@ def _measure_collection(
 ) -> dict[str, SetScores]:
     """Measure the set of ``prefix``, and with it those that take passages which it encodes."""
     own = asked[prefix]
+    if own.candidates is not None:
+        return {prefix: measure(retriever, own, config, cache)}
     together = {name: part for name, part in asked.items() if _streams_with(part, own, retriever)}
     kept = [keep and name == "eff" for name in together]
     measured = measure_together(retriever, list(together.values()), config, cache, keep=kept)
@@ -234,8 +236,6 @@ def _streams_with(part: EvaluationSet, own: EvaluationSet, retriever: Retriever)
     if part is own:
         return True
     if part.collection.fingerprint != own.collection.fingerprint:
-        return False
-    if part.candidates is not None or own.candidates is not None:
         return False
     held = retriever.row_bytes("passages") * (len(part.passage_rows) + len(own.passage_rows))
     return np.array_equal(part.passage_rows, own.passage_rows) or 0 < held <= SHARED_BYTES

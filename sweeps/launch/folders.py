@@ -65,7 +65,7 @@ def _counts(tests: tuple[Path, ...], dev: tuple[Path, ...]) -> Counts:
     ]
     shared = 0
     if {"test", "dev"} <= splits.keys():
-        shared = _lines(tests[0] / CORPUS)
+        shared = sets[0][1]
         sets.append((_queries(splits["dev"]), shared))
     return Counts([queries for queries, _ in sets], [passages for _, passages in sets], shared)
 
