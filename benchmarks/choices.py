@@ -77,7 +77,7 @@ def _gradients(size: int, out: int) -> dict[str, float]:
 
     def by(channels: int) -> object:
         fast.LEAST_CHANNELS = channels
-        return fast.weight_gradients(gradient, x, weight)
+        return fast.weight_gradients(gradient, x, weight, 1.0)
 
     try:
         found = _best({"ms_convolution": lambda: by(0), "ms_product": lambda: by(out + 1)})

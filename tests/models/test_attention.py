@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retrieval.data.layout import TokenBatch, group_tokens
 from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward, attention
-from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.dropout import keep_mask, scale_kept
 
 HEADS, SIZE = 2, 16
 LENGTHS = np.array([3, 8, 32, 5, 40, 33, 1, 31] * 5)
@@ -19,7 +19,10 @@ def batch_of(lengths: np.ndarray) -> TokenBatch:
     return group_tokens(np.ones(lengths.sum(), dtype=np.int64), lengths, group_cost=100)
 
 
-def textbook(projected: Tensor, batch: TokenBatch, kept: list[DropoutMask] | None) -> Tensor:
+def textbook(projected: Tensor, batch: TokenBatch, p: float) -> Tensor:
+    """``p``: share of the weights to drop, those that the present seed drops."""
+    shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in batch.groups]
+    kept = [keep_mask(shape, p, torch.bfloat16) for shape in shapes] if p else None
     context = torch.zeros(len(projected), HEADS * SIZE)
     starts = batch.starts().tolist()
     for index, group in enumerate(batch.groups):
@@ -29,8 +32,8 @@ def textbook(projected: Tensor, batch: TokenBatch, kept: list[DropoutMask] | Non
             query, key, value = projected[first:stop].view(length, 3, HEADS, SIZE).permute(1, 2, 0, 3)
             weights = (query @ key.transpose(1, 2)).softmax(-1)
             if kept is not None:
-                mask = kept[index].mask.view(group.count, HEADS, group.width, group.width)[k]
-                weights = weights * (mask[:, :length, :length] != 0) * kept[index].scale
+                mask = kept[index].view(group.count, HEADS, group.width, group.width)[k]
+                weights = weights * (mask[:, :length, :length] != 0) * scale_kept(p)
             context[first:stop] = (weights @ value).transpose(0, 1).reshape(length, -1)
     return context
 
@@ -47,10 +50,8 @@ def projections(batch: TokenBatch, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def reference(projected: Tensor, toward: Tensor, batch: TokenBatch, p: float) -> tuple[Tensor, Tensor]:
     """Contexts and gradient of the projections by the formula, with the weights that the seed 1 drops."""
     torch.manual_seed(1)
-    shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in batch.groups]
-    kept = [DropoutMask.draw(shape, p) for shape in shapes] if p else None
     values = projected.detach().float().requires_grad_()
-    expected = textbook(values, batch, kept)
+    expected = textbook(values, batch, p)
     (gradient,) = torch.autograd.grad(expected, values, toward.float())
     return expected.detach(), gradient
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from retrieval.models.cpu.dropout import dropout
+from retrieval.models.cpu.dropout import dropout, keep_, keep_mask, kept
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -27,6 +27,22 @@ def test_gradient_goes_where_the_value_went() -> None:
     dropped = dropout(x, 0.3)
     (gradient,) = torch.autograd.grad(dropped.sum(), x)
     torch.testing.assert_close(gradient * x, dropped)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_masks_keep_whole_numbers_and_do_not_depend_on_the_type(dtype: torch.dtype) -> None:
+    shape = torch.Size((3, 2**18 + 5))  # blocks that end within a row
+    torch.manual_seed(5)
+    mask = keep_mask(shape, 0.25, dtype)
+    assert mask.element_size() == dtype.itemsize
+    assert set(mask.unique().tolist()) == {-1, 0}
+    torch.manual_seed(5)
+    assert torch.equal(mask != 0, keep_mask(shape, 0.25, torch.bfloat16) != 0)
+    x = torch.randn(shape, dtype=dtype)
+    expected = torch.where(mask != 0, x, torch.zeros((), dtype=dtype))
+    assert torch.equal(kept(x, mask), expected)
+    assert torch.equal(keep_(x, mask), expected)
+    assert torch.equal(x, expected)
 
 
 def test_seed_decides_and_a_share_of_zero_changes_nothing() -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from retrieval.data.layout import TOKEN_MULTIPLE
 from retrieval.models.cpu import linear as module
-from retrieval.models.cpu.linear import linear, linear_add, linear_gelu, weight_gradients
+from retrieval.models.cpu.linear import input_gradient, linear, linear_add, linear_gelu, weight_gradients
 from tests.rounding import BF16, gamma
 
 PAIRS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -62,19 +62,39 @@ def test_gradients_are_recorded_where_they_are_wanted(name: str) -> None:
 @pytest.mark.parametrize(
     "fused", [pytest.param(True, marks=pytest.mark.skipif(not module.FUSED, reason="without oneDNN")), False]
 )
+@pytest.mark.parametrize("scale", [1.0, 10 / 9])
+@pytest.mark.parametrize(
+    ("out", "size"), [(320, 64), (64, 320), (module.LEAST_TURNED, module.LEAST_TURNED + 32)]
+)
 @pytest.mark.parametrize("images", [1, 2, 7])
 def test_gradients_of_weights_are_sums_over_all_tokens(
-    images: int, fused: bool, monkeypatch: pytest.MonkeyPatch
+    images: int, out: int, size: int, scale: float, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FUSED", module.FUSED and fused)
     torch.manual_seed(0)
     tokens = images * TOKEN_MULTIPLE
-    gradient, x = torch.randn(tokens, 320).bfloat16(), torch.randn(tokens, 64).bfloat16()
+    gradient, x = torch.randn(tokens, out).bfloat16(), torch.randn(tokens, size).bfloat16()
     with torch.no_grad():
-        of_weight, of_bias = weight_gradients(gradient, x, torch.zeros(320, 64, dtype=torch.bfloat16))
-    assert of_weight.dtype == of_bias.dtype == torch.bfloat16
+        found = weight_gradients(gradient, x, torch.zeros(out, size, dtype=torch.bfloat16), scale)
+    # Sums in fp32, rounded once; with a factor at most once more.
+    roundings = 1 if scale == 1 else 2 + BF16
     ones = torch.ones(tokens, 1, dtype=torch.float64)
-    for found, factor in ((of_weight, x.double()), (of_bias[:, None], ones)):
-        expected, sums = gradient.double().t() @ factor, gradient.double().abs().t() @ factor.abs()
-        # Sums in fp32, rounded once.
-        assert ((found.double() - expected).abs() <= BF16 * expected.abs() + gamma(tokens) * sums).all()
+    for mine, factor in ((found[0], x.double()), (found[1][:, None], ones)):
+        assert mine.dtype == torch.bfloat16
+        expected = scale * gradient.double().t() @ factor
+        sums = scale * gradient.double().abs().t() @ factor.abs()
+        bound = roundings * BF16 * expected.abs() + (1 + BF16) ** 2 * gamma(tokens + 1) * sums
+        assert ((mine.double() - expected).abs() <= bound).all()
+
+
+def test_gradient_of_an_input_has_the_residual_added() -> None:
+    torch.manual_seed(0)
+    gradient, weight, residual = torch.randn(192, 320), torch.randn(320, 64), torch.randn(192, 64)
+    values = [part.bfloat16() for part in (gradient, weight, residual)]
+    with torch.no_grad():
+        found = input_gradient(*values)
+    g, w, r = (part.double() for part in values)
+    expected, sums = g @ w + r, g.abs() @ w.abs() + r.abs()
+    # Without oneDNN's fused product the sum is rounded before the residual is added.
+    bound = BF16 * expected.abs() + gamma(len(w) + 1) * sums + (0 if module.FUSED else BF16 * (g @ w).abs())
+    assert ((found.double() - expected).abs() <= bound).all()

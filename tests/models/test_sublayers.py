@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from retrieval.data.layout import group_tokens
 from retrieval.models.cpu import linear, sublayers
 from retrieval.models.cpu.attention import HeadSlots
-from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.dropout import keep_mask, scale_kept
 from retrieval.models.cpu.sublayers import attended, fed_forward, norm
 from retrieval.models.families import build_scorer
 from tests.models.conftest import small_model
@@ -34,9 +34,7 @@ def attention_sublayer(values: list[Tensor], p: float) -> Tensor:
 
 def attention_composed(values: list[Tensor], p: float) -> Tensor:
     x, w, b, out, bias = values
-    shapes = [torch.Size((group.count * HEADS, group.width, group.width)) for group in BATCH.groups]
-    kept = [DropoutMask.draw(shape, p) for shape in shapes] if p else None
-    return x + masked(F.linear(textbook(F.linear(x, w, b), BATCH, kept), out, bias), p)
+    return x + masked(F.linear(textbook(F.linear(x, w, b), BATCH, p), out, bias), p)
 
 
 def feed_forward_sublayer(values: list[Tensor], p: float) -> Tensor:
@@ -52,8 +50,7 @@ def feed_forward_composed(values: list[Tensor], p: float) -> Tensor:
 def masked(output: Tensor, p: float) -> Tensor:
     if p == 0:
         return output
-    kept = DropoutMask.draw(output.shape, p)
-    return output * (kept.mask != 0) * kept.scale
+    return output * (keep_mask(output.shape, p, torch.bfloat16) != 0) * scale_kept(p)
 
 
 SUBLAYERS: dict[str, tuple[Half, Half, int]] = {
@@ -82,13 +79,14 @@ TOLERANCE = {torch.bfloat16: 0.01, torch.float32: len(BATCH.ids) * 2.0**-24}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("channels", [1, linear.LEAST_CHANNELS])
+@pytest.mark.parametrize("least", [{}, {"LEAST_CHANNELS": 1}, {"LEAST_TURNED": 1}])
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("name", SUBLAYERS)
 def test_values_and_gradients_are_those_of_the_composition(
-    name: str, p: float, channels: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    name: str, p: float, least: dict[str, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear, "LEAST_CHANNELS", channels)
+    for way, results in least.items():
+        monkeypatch.setattr(linear, way, results)
     ours, composed, _ = SUBLAYERS[name]
     values, toward = drawn(name)
     found = []

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from retrieval.data.layout import Group, TokenBatch
 from retrieval.data.routes import Route
-from retrieval.models.cpu.dropout import DropoutMask
+from retrieval.models.cpu.dropout import keep_, keep_mask, kept, scale_kept
 
 
 @dataclass(frozen=True)
@@ -103,32 +103,37 @@ def attend(projected: Tensor, slots: HeadSlots, p: float) -> tuple[Tensor, list[
         weights = torch.softmax(scores, -1)
         saved.append(weights)
         if p > 0:
-            kept = DropoutMask.draw(weights.shape, p, weights.dtype)
-            weights = kept.of(weights)
-            saved.append(kept.mask)
-        torch.bmm(weights, value, out=into)
+            mask = keep_mask(weights.shape, p, weights.dtype)
+            weights = kept(weights, mask)
+            saved.append(mask)
+        _product(weights, value, scale_kept(p), into)
     return slots.contexts.returned(context).view(len(projected), -1), saved
 
 
 def attend_backward(gradient: Tensor, saved: list[Tensor], slots: HeadSlots, p: float) -> Tensor:
     """Gradient of the projections ``[T, 3·hidden]``, from that of the contexts ``[T, hidden]``."""
     by_head, *others = saved
-    size, rest = by_head.shape[2], iter(others)
+    size, rest, scale = by_head.shape[2], iter(others), scale_kept(p)
     of_context = slots.contexts.gathered(gradient.view(-1, size))
     result = torch.empty_like(by_head)
     for group, _, parts in _by_group(slots, by_head, of_context[None], result):
         query, key, value, outer, *into = (part.view(-1, group.width, size) for part in parts)
         weights = next(rest)
-        kept = DropoutMask(next(rest), p) if p > 0 else None
-        used = weights if kept is None else kept.of(weights)
-        of_weights = torch.bmm(outer, value.transpose(1, 2))
-        if kept is not None:
-            of_weights = kept.of_(of_weights)
+        mask = next(rest) if p > 0 else None
+        used = weights if mask is None else kept(weights, mask)
+        of_weights = _product(outer, value.transpose(1, 2), scale, torch.empty_like(weights))
+        if mask is not None:
+            keep_(of_weights, mask)
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         torch.bmm(of_scores, key, out=into[0])
         torch.bmm(of_scores.transpose(1, 2), query, out=into[1])
-        torch.bmm(used.transpose(1, 2), outer, out=into[2])
+        _product(used.transpose(1, 2), outer, scale, into[2])
     return slots.projections.returned(result.view(-1, size)).view(len(gradient), -1)
+
+
+def _product(left: Tensor, right: Tensor, scale: float, into: Tensor) -> Tensor:
+    """``scale·left·right`` of every matrix, in the place of ``into``; the factor costs nothing."""
+    return torch.baddbmm(into, left, right, beta=0, alpha=scale, out=into)
 
 
 def _by_group(slots: HeadSlots, *stacks: Tensor) -> Iterator[tuple[Group, Tensor | None, list[Tensor]]]:

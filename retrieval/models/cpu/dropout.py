@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,77 +10,72 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _LEVELS = 2**16
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By bytes."""
+_BLOCK = 2**18
+"""Elements whose random bits are drawn in one go, half a MiB of them, which stays in the cache."""
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """``x`` with a share ``p`` of its elements zeroed and the others divided by the share kept.
 
-    On the CPU one 64-bit random number decides four elements, and all work on the mask is in place on 16-bit
-    integers: five times as fast as PyTorch's own dropout, which draws a number for each element. ``p`` is
-    rounded to a multiple of 2⁻¹⁶ there. Follows ``torch.manual_seed``.
+    On the CPU one 64-bit random number decides four elements: several times as fast as PyTorch's own dropout,
+    which draws a number for each element. ``p`` is rounded to a multiple of 2⁻¹⁶ there. Follows
+    ``torch.manual_seed``.
     """
     if p == 0:
         return x
     if x.device.type != "cpu" or p == 1:
         return F.dropout(x, p)
-    kept = DropoutMask.draw(x.shape, p, x.dtype)
-    if x.dtype == torch.bfloat16:
-        masked: Tensor = _Masked.apply(x, kept)  # type: ignore[no-untyped-call]
-        return masked
-    return x * kept.mask
+    kept: Tensor = _Kept.apply(x, keep_mask(x.shape, p, x.dtype))  # type: ignore[no-untyped-call]
+    return kept * scale_kept(p)
 
 
-@dataclass(frozen=True)
-class DropoutMask:
-    """Which elements dropout keeps."""
+def scale_kept(p: float) -> float:
+    """The factor on what dropout keeps; products take it along for nothing."""
+    return _LEVELS / (_LEVELS - _dropped_levels(p)) if p > 0 else 1.0
 
-    mask: Tensor
-    """Of bfloat16, int16: −1 (all bits) where an element is kept. Of any other type, in that type: the factor
-    where it is kept. 0 where it is dropped."""
-    p: float
 
-    @classmethod
-    def draw(cls, shape: torch.Size, p: float, dtype: torch.dtype = torch.bfloat16) -> DropoutMask:
-        """For a share ``p`` strictly between 0 and 1 of elements of type ``dtype``."""
-        count = shape.numel()
-        seed = int(torch.randint(2**63 - 1, (1,)))
-        numbers = np.random.SFC64(seed).random_raw((count + 3) // 4).view(np.int16)
-        kept = torch.from_numpy(numbers[:count]).view(shape).ge_(_dropped_levels(p) - _LEVELS // 2)
-        if dtype == torch.bfloat16:
-            return cls(kept.neg_(), p)
-        return cls(kept.to(dtype).mul_(cls(kept, p).scale), p)
+def keep_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
+    """Which elements of type ``dtype`` dropout keeps: all bits of an integer of their size, or none.
 
-    @property
-    def scale(self) -> float:
-        """The factor on what is kept."""
-        return _LEVELS / (_LEVELS - _dropped_levels(self.p))
+    ``p``: strictly between 0 and 1. One thread draws: a second one gains nothing beside those of PyTorch.
+    """
+    mask = torch.empty(shape, dtype=_INTEGERS[dtype.itemsize])
+    random = np.random.SFC64(int(torch.randint(2**63 - 1, (1,))))
+    least = _dropped_levels(p) - _LEVELS // 2
+    for part in torch.split(mask.view(-1), _BLOCK):
+        numbers = torch.from_numpy(random.random_raw((len(part) + 3) // 4).view(np.int16))
+        part.copy_(numbers[: len(part)].ge_(least).neg_())
+    return mask
 
-    def of(self, x: Tensor) -> Tensor:
-        """What is kept of ``x``, times the factor; no gradient is recorded."""
-        return self._clear(x * self.scale) if x.dtype == torch.bfloat16 else x * self.mask
 
-    def of_(self, x: Tensor) -> Tensor:
-        """:meth:`of` in the place of ``x``."""
-        return self._clear(x.mul_(self.scale)) if x.dtype == torch.bfloat16 else x.mul_(self.mask)
+def kept(x: Tensor, mask: Tensor) -> Tensor:
+    """What ``mask`` keeps of ``x``, without the factor; no gradient is recorded.
 
-    def _clear(self, x: Tensor) -> Tensor:
-        x.view(torch.int16).bitwise_and_(self.mask)
-        return x
+    A product with zeros and ones takes twice as long in bfloat16.
+    """
+    return (x.view(mask.dtype) & mask).view(x.dtype)
+
+
+def keep_(x: Tensor, mask: Tensor) -> Tensor:
+    """:func:`kept` in the place of ``x``."""
+    x.view(mask.dtype).bitwise_and_(mask)
+    return x
+
+
+class _Kept(torch.autograd.Function):
+    """:func:`kept`, which is linear, with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return kept(x, mask)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return kept(gradients[0].contiguous(), ctx.saved_tensors[0]), None
 
 
 def _dropped_levels(p: float) -> int:
     return min(max(round(p * _LEVELS), 1), _LEVELS - 1)
-
-
-class _Masked(torch.autograd.Function):
-    """:meth:`DropoutMask.of`, which is linear, with its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kept: DropoutMask) -> Tensor:
-        ctx.save_for_backward(kept.mask)
-        ctx.p = kept.p
-        return kept.of(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return DropoutMask(ctx.saved_tensors[0], ctx.p).of(gradients[0]), None

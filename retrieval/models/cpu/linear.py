@@ -21,6 +21,14 @@ FUSED: bool = (
 LEAST_CHANNELS = 256
 """Results of a layer from which on a convolution gives its gradients sooner than a product and a sum do."""
 
+LEAST_TURNED = 768
+"""Results from which on a product of the transpose does it sooner still, where a layer has more inputs."""
+
+LEAST_ROWS = 16
+"""Rows of the smallest block that the processor multiplies; a product with one row takes longer."""
+
+_TURNED_ROWS = 64
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x·Wᵀ + b``: ``[T, in]`` to ``[T, out]``."""
@@ -49,29 +57,52 @@ def linear_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Ten
 def input_gradient(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
     """``gradient·W + residual``, for ``gradient`` ``[T, out]`` of a layer's result: ``[T, in]``."""
     if _fuses(gradient):
-        turned = weight.t().contiguous()
-        fused: Tensor = torch.ops.mkldnn._linear_pointwise.binary(gradient, residual, turned, None, "add")
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise.binary(gradient, residual, weight.t(), None, "add")
         return fused
     return torch.addmm(residual, gradient, weight)
 
 
-def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """``scale·left·right``, of two matrices; the factor is applied to the sums in the registers."""
+    return torch.addmm(left.new_empty(1), left, right, beta=0, alpha=scale)
+
+
+def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Gradients of weight and bias of a linear layer.
 
-    ``gradient``: ``[T, out]``, of the result; ``x``: ``[T, in]``, with T a multiple of ``TOKEN_MULTIPLE``.
+    ``scale·gradient``: ``[T, out]``, of the result; ``x``: ``[T, in]``; T: a multiple of ``TOKEN_MULTIPLE``.
 
     For ``gradientᵀ·x`` oneDNN copies the transpose at half the speed of the layer's other products. The same
     sums are the weight gradient of a 1 × 1 convolution over images of one row, whose kernel transposes blocks
-    in the cache and sums the bias's gradient along the way.
+    in the cache and sums the bias's gradient along the way. Of a wide layer that narrows, like the last of a
+    feed-forward block, the transpose of the narrow gradient is little beside the product, and made first.
     """
-    if not _fuses(x) or len(weight) < LEAST_CHANNELS:
-        return gradient.t() @ x, gradient.sum(0)
-    wanted, (out, size) = [False, True, True], weight.shape
+    (out, size), fuses = weight.shape, _fuses(x)
+    if fuses and out >= LEAST_TURNED and size > out:
+        return scaled_product(_turned(gradient), x, scale), _sums(gradient).mul_(scale)
+    if not fuses or out < LEAST_CHANNELS:
+        return scaled_product(gradient.t(), x, scale), gradient.sum(0).mul_(scale)
+    wanted = [False, True, True]
     fixed = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)  # stride, padding, dilation, transposed, …, groups
     _, of_weight, of_bias = torch.ops.aten.convolution_backward(
         _images(gradient), _images(x), weight.view(out, size, 1, 1), [out], *fixed, wanted
     )
+    if scale != 1:
+        of_weight.mul_(scale), of_bias.mul_(scale)
     return of_weight.view(out, size), of_bias
+
+
+def _turned(rows: Tensor) -> Tensor:
+    """``rowsᵀ`` of ``[T, c]``, contiguous; by blocks of rows, which stay in the cache, it takes a third."""
+    turned = rows.new_empty(rows.shape[::-1])
+    for start in range(0, len(rows), _TURNED_ROWS):
+        turned[:, start : start + _TURNED_ROWS].copy_(rows[start : start + _TURNED_ROWS].t())
+    return turned
+
+
+def _sums(rows: Tensor) -> Tensor:
+    """Over the rows, in fp32; a product does it sooner than a sum does."""
+    return (rows.new_ones(LEAST_ROWS, len(rows)) @ rows)[0]
 
 
 def _images(rows: Tensor) -> Tensor:

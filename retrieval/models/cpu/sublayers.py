@@ -12,14 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward
-from retrieval.models.cpu.dropout import DropoutMask
-from retrieval.models.cpu.linear import input_gradient, linear, linear_add, linear_gelu, weight_gradients
+from retrieval.models.cpu.dropout import keep_, keep_mask, kept, scale_kept
+from retrieval.models.cpu.linear import (
+    LEAST_ROWS,
+    input_gradient,
+    linear,
+    linear_add,
+    linear_gelu,
+    scaled_product,
+    weight_gradients,
+)
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Weight and bias."""
-
-LEAST_ROWS = 16
-"""Rows of the smallest block that the processor multiplies; a product with one row takes longer."""
 
 
 def supports(x: Tensor) -> bool:
@@ -105,11 +110,11 @@ class _Attended(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, in_weight, out_weight, context, mask, *saved = ctx.saved_tensors
-        of_output = _dropped(gradient, mask, ctx.p)
-        of_context = of_output @ out_weight
+        of_output, scale = _kept(gradient, mask), scale_kept(ctx.p)
+        of_context = scaled_product(of_output, out_weight, scale)
         of_projected = attend_backward(of_context, saved, ctx.slots, ctx.p_weights)
         into = _of_pair(ctx.needs_input_grad[1:3], of_projected, x, in_weight)
-        out = _of_pair(ctx.needs_input_grad[3:5], of_output, context, out_weight)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, context, out_weight, scale)
         return _to_input(of_projected, in_weight, gradient), *into, *out, None, None, None
 
 
@@ -138,10 +143,10 @@ class _FedForward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, up_weight, down_weight, up, active, mask = ctx.saved_tensors
-        of_output = _dropped(gradient, mask, ctx.p)
-        of_up = torch.ops.aten.gelu_backward(of_output @ down_weight, up)
+        of_output, scale = _kept(gradient, mask), scale_kept(ctx.p)
+        of_up = torch.ops.aten.gelu_backward(scaled_product(of_output, down_weight, scale), up)
         into = _of_pair(ctx.needs_input_grad[1:3], of_up, x, up_weight)
-        out = _of_pair(ctx.needs_input_grad[3:5], of_output, active, down_weight)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, active, down_weight, scale)
         return _to_input(of_up, up_weight, gradient), *into, *out, None
 
 
@@ -151,19 +156,20 @@ def _added(
     """The end of a sublayer, added to the residual, and the mask of what dropout kept."""
     if p == 0:
         return linear_add(x, weight, bias, residual), None
-    kept = DropoutMask.draw(residual.shape, p, residual.dtype)
-    return kept.of_(linear(x, weight, bias)).add_(residual), kept.mask
+    mask, result = keep_mask(residual.shape, p, residual.dtype), linear(x, weight, bias)
+    return torch.add(residual, keep_(result, mask), alpha=scale_kept(p), out=result), mask
 
 
-def _dropped(gradient: Tensor, mask: Tensor | None, p: float) -> Tensor:
-    return gradient.contiguous() if mask is None else DropoutMask(mask, p).of(gradient)
+def _kept(gradient: Tensor, mask: Tensor | None) -> Tensor:
+    gradient = gradient.contiguous()
+    return gradient if mask is None else kept(gradient, mask)
 
 
 def _of_pair(
-    wanted: tuple[bool, ...], gradient: Tensor, x: Tensor, weight: Tensor
+    wanted: tuple[bool, ...], gradient: Tensor, x: Tensor, weight: Tensor, scale: float = 1.0
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of weight and bias, none of a pair that is not trained."""
-    return weight_gradients(gradient, x, weight) if any(wanted) else (None, None)
+    return weight_gradients(gradient, x, weight, scale) if any(wanted) else (None, None)
 
 
 def _to_input(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:
