@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from retrieval.config import EvalConfig
 from retrieval.data.collection import Collection
 from retrieval.data.testset import EvaluationSet, build_evaluation_set, first_queries
-from retrieval.errors import DataError
 from retrieval.evaluation.adversarial.records import Record
 from retrieval.evaluation.contrastive_entropy import (
     check_candidates,
@@ -26,6 +25,7 @@ from retrieval.evaluation.contrastive_entropy import (
 )
 from retrieval.evaluation.one_set import SetScores, measure, measure_together
 from retrieval.evaluation.progress import Steps
+from retrieval.evaluation.splits import DEV, dev_splits, evaluation_split
 from retrieval.models.flops import Work
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, ENTROPY_ERROR, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics
@@ -34,10 +34,6 @@ from retrieval.search.retriever import Retriever
 
 Reference: TypeAlias = Callable[[EvaluationSet], dict[str, NDArray[np.float64]]]
 """Metric -> float64[q], the scores of every query of a set by something that runs are compared with."""
-
-DEV = "dev"
-"""First part of the prefixes of dev sets."""
-
 
 SHARED_BYTES = 2**26
 """Rows of two different pools of a collection that may be held at once, to encode their passages once."""
@@ -120,42 +116,10 @@ def build_sets(
     )
 
 
-def dev_splits(
-    in_domain: Collection, robust_dev: Mapping[str, Collection]
-) -> dict[str, tuple[Collection, str]]:
-    """Collection and split of each dev set: ``eff`` and ``ood/<domain>``.
-
-    There is no ``eff`` where the in-domain collection has no dev split, or one that serves as its test. A
-    robust-dev collection without a dev split is measured on its test split: all of it is in this role.
-
-    Raises:
-        DataError: A robust-dev collection has neither.
-    """
-    chosen = {}
-    if DEV in in_domain.splits and evaluation_split(in_domain) != DEV:
-        chosen["eff"] = (in_domain, DEV)
-    for name, collection in robust_dev.items():
-        split = DEV if DEV in collection.splits else evaluation_split(collection)
-        chosen[f"ood/{name}"] = (collection, split)
-    return chosen
-
-
 def _build_set(collection: Collection, split: str, config: EvalConfig) -> EvaluationSet:
     built = build_evaluation_set(collection, split, config, drop_identical=collection.drop_identical)
     check_candidates(built, negative_candidates(built, config.seed), config.negatives)
     return built
-
-
-def evaluation_split(collection: Collection) -> str:
-    """``test``, or ``dev`` for a collection whose test judgements are not public (MS MARCO).
-
-    Raises:
-        DataError: The collection has neither.
-    """
-    for split in ("test", "dev"):
-        if split in collection.splits:
-            return split
-    raise DataError(f"{collection.folder}: no split to evaluate on; add qrels/test.tsv or qrels/dev.tsv")
 
 
 def evaluate_suite(

@@ -17,7 +17,7 @@ from torch import Tensor
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
-from retrieval.evaluation.suite import dev_splits, evaluation_split
+from retrieval.evaluation.splits import DEV, dev_splits, evaluation_split, robust_dev_splits
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.adversary import AttackedBatch
@@ -29,9 +29,6 @@ from retrieval.training.perturbation import Perturbation
 from retrieval.training.prepared import PreparedData
 from retrieval.training.strategy import OTHER_DOMAINS, PERTURBED, Strategy
 from retrieval.training.streams import TrainingData, dev_streams
-
-DEV, TEST = "dev", "test"
-
 
 Samples = Mapping[str, tuple[Batch, ...]]
 """``eff`` and ``rob`` → what the loss is the mean of: batches of blocks, or of one perturbed block."""
@@ -89,8 +86,7 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
                     "empty; name a collection that is neither trained on nor tested on, or choose "
                     "strategy.rule=repeats, fixed or dro"
                 )
-            for collection in data.robust_dev.values():
-                split = DEV if DEV in collection.splits else TEST
+            for collection, split in robust_dev_splits(data.robust_dev).values():
                 samples.append(_sample(_pairs(data, collection, split), count, batch_size, seed, rule.name))
         made["rob"] = tuple(samples)
     return made

@@ -1,5 +1,6 @@
 """How many texts a cell is measured on, where all of its collections are folders of this machine."""
 
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from retrieval.config.data import DataConfig
 from retrieval.data.index import CORPUS, split_files
 from retrieval.data.sources import references
 from retrieval.errors import ParetrieveError
+from retrieval.evaluation.splits import dev_split, robust_dev_split, tested_split
 
 SAMPLE = 1 << 20
 """Bytes of a corpus by whose lines the others are counted."""
@@ -60,23 +62,23 @@ def _folder(config: DictConfig, role: str, text: str) -> Path:
 def _counts(tests: tuple[Path, ...], dev: tuple[Path, ...]) -> Counts:
     splits = split_files(tests[0])
     sets = [
-        *(_one(folder, "test", "dev") for folder in tests),
-        *(_one(folder, "dev", "test") for folder in dev),
+        *(_one(folder, tested_split) for folder in tests),
+        *(_one(folder, robust_dev_split) for folder in dev),
     ]
-    shared = 0
-    if {"test", "dev"} <= splits.keys():
+    shared, own_dev = 0, dev_split(splits)
+    if own_dev is not None:
         shared = sets[0][1]
-        sets.append((_queries(splits["dev"]), shared))
+        sets.append((_queries(splits[own_dev]), shared))
     return Counts([queries for queries, _ in sets], [passages for _, passages in sets], shared)
 
 
-def _one(folder: Path, *wanted: str) -> tuple[int, int]:
-    """Queries and passages of a collection that is measured on the first split that it has."""
+def _one(folder: Path, choose: Callable[[Container[str]], str | None]) -> tuple[int, int]:
+    """Queries and passages of a collection, on the split that its role asks for."""
     splits = split_files(folder)
-    path = next((splits[split] for split in wanted if split in splits), None)
-    if path is None:
+    split = choose(splits)
+    if split is None:
         raise ParetrieveError(f"{folder}: no split to evaluate on")
-    return _queries(path), _lines(folder / CORPUS)
+    return _queries(splits[split]), _lines(folder / CORPUS)
 
 
 def _queries(path: Path) -> int:

@@ -14,13 +14,8 @@ from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import Side
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.one_set import measure
-from retrieval.evaluation.suite import (
-    SuiteSets,
-    build_sets,
-    evaluate_suite,
-    evaluation_split,
-    save_scores,
-)
+from retrieval.evaluation.splits import evaluation_split
+from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite, save_scores
 from retrieval.models.scores import INDEX_BYTES, INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
 from retrieval.search.retriever import Retriever
