@@ -1,8 +1,8 @@
 """``python -m benchmarks.choices``: what is chosen by processor, each way of it timed on one thread.
 
-Linear layers in fp32 and bf16; weight gradients as convolutions and as products; and of encoding the share
-of its linear layers, which is its floor. With ``ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16`` or ``AVX2`` before the
-command it tells what a lesser processor would choose.
+Linear layers in fp32 and bf16; weight gradients as convolutions, products and products of a transposed copy;
+and of encoding the share of its linear layers, which is its floor. It tells what a lesser processor would
+choose with ``ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16`` or ``AVX2`` before the command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sweeps.launch.calibration import VOCABULARY
 from sweeps.launch.probe import StandInTokenizer
 
 ROWS, TEXTS, MEAN_LENGTH, LENGTH_SPREAD, LONGEST = 2880, 3000, 78, 30, 128
-WIDTHS = ((128, 128), (128, 512), (256, 256), (256, 1024), (1024, 256), (512, 2048))
+WIDTHS = ((128, 128), (128, 512), (256, 256), (256, 1024), (1024, 256), (512, 2048), (768, 3072), (3072, 768))
 MODELS = ((2, 128), (4, 256), (6, 384))
 
 
@@ -71,19 +71,14 @@ def _products(size: int, out: int) -> dict[str, float]:
 
 
 def _gradients(size: int, out: int) -> dict[str, float]:
-    """Of a linear layer in bf16, both ways of :func:`retrieval.models.cpu.linear.weight_gradients`."""
+    """Of a linear layer in bf16, the ways of :func:`retrieval.models.cpu.linear.weight_gradients`."""
     gradient, x = torch.randn(ROWS, out).bfloat16(), torch.randn(ROWS, size).bfloat16()
-    weight, least = torch.randn(out, size).bfloat16(), fast.LEAST_CHANNELS
-
-    def by(channels: int) -> object:
-        fast.LEAST_CHANNELS = channels
-        return fast.weight_gradients(gradient, x, weight, 1.0)
-
-    try:
-        found = _best({"ms_convolution": lambda: by(0), "ms_product": lambda: by(out + 1)})
-    finally:
-        fast.LEAST_CHANNELS = least
-    return {"in": size, "out": out, **found}
+    ways = {
+        "ms_convolution": lambda: fast.by_convolution(gradient, x, 1.0),
+        "ms_product": lambda: fast.by_product(gradient, x, 1.0),
+        "ms_transpose": lambda: fast.by_transpose(gradient, x, 1.0),
+    }
+    return {"in": size, "out": out, **_best(ways)}
 
 
 def _best(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from retrieval.evaluation.contrastive_entropy import (
 )
 from retrieval.evaluation.one_set import SetScores, measure, measure_together
 from retrieval.evaluation.progress import Steps
-from retrieval.evaluation.splits import DEV, dev_splits, evaluation_split
+from retrieval.evaluation.roles import DEV, dev_splits, evaluation_split
 from retrieval.models.flops import Work
 from retrieval.run.metric_names import CONTRASTIVE_ENTROPY, ENTROPY_ERROR, RANKING, REFERENCES
 from retrieval.search.bm25 import bm25_metrics

@@ -16,7 +16,7 @@ from retrieval.data.records import decode, grade, refuse
 from retrieval.data.testset import EvaluationSet
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.one_set import SetScores
-from retrieval.evaluation.splits import evaluation_split
+from retrieval.evaluation.roles import evaluation_split
 from retrieval.run.files import write_text
 from retrieval.search.ranking import Ranking
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from retrieval.data.batches import Batch, Stream, TrainingPairs, collate
 from retrieval.data.collection import Collection
 from retrieval.errors import ConfigError
-from retrieval.evaluation.splits import DEV, dev_splits, evaluation_split, robust_dev_splits
+from retrieval.evaluation.roles import DEV, dev_splits, robust_dev_splits, split_of_test
 from retrieval.models.flops import FORWARD, Work
 from retrieval.models.scorer import Scorer
 from retrieval.training.adversary import AttackedBatch
@@ -61,6 +61,7 @@ def dev_samples(data: PreparedData, rule: Rule, batch_size: int, seed: int) -> S
 
     Raises:
         ConfigError: there are none, or fewer than one block.
+        DataError: a robust-dev collection has no split to evaluate on.
     """
     wanted, robust, count = rule.measures, rule.config.robust, rule.config.measure_pairs
     if rule.trains_proxies:
@@ -99,7 +100,7 @@ def recalibration_batch(data: PreparedData, strategy: Strategy, seed: int) -> Ba
         ConfigError: a collection that is needed has no dev split, or none beside its test.
     """
     in_domain = data.in_domain
-    if evaluation_split(in_domain) == DEV:
+    if split_of_test(in_domain.splits) == DEV:
         raise ConfigError(
             f"strategy.recalibrate needs dev pairs, and the dev split of {in_domain.name} is its test; "
             "set strategy.recalibrate=0"

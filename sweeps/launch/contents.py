@@ -9,7 +9,7 @@ from retrieval.data.collection import Collection
 from retrieval.data.testset import build_evaluation_set
 from retrieval.data.tokens import TokenStore
 from retrieval.evaluation.encoded import union_of_pools
-from retrieval.evaluation.splits import dev_splits, evaluation_split
+from retrieval.evaluation.roles import dev_splits, evaluation_split
 from retrieval.pipeline import prepare_data
 from retrieval.training.prepared import TRAIN, PreparedData, prepare
 from sweeps.launch.workload import Contents

@@ -12,7 +12,7 @@ from retrieval.config.data import DataConfig
 from retrieval.data.index import CORPUS, split_files
 from retrieval.data.sources import references
 from retrieval.errors import ParetrieveError
-from retrieval.evaluation.splits import dev_split, robust_dev_split, tested_split
+from retrieval.evaluation.roles import split_of_dev, split_of_robust_dev, split_of_test
 
 SAMPLE = 1 << 20
 """Bytes of a corpus by whose lines the others are counted."""
@@ -62,10 +62,10 @@ def _folder(config: DictConfig, role: str, text: str) -> Path:
 def _counts(tests: tuple[Path, ...], dev: tuple[Path, ...]) -> Counts:
     splits = split_files(tests[0])
     sets = [
-        *(_one(folder, tested_split) for folder in tests),
-        *(_one(folder, robust_dev_split) for folder in dev),
+        *(_one(folder, split_of_test) for folder in tests),
+        *(_one(folder, split_of_robust_dev) for folder in dev),
     ]
-    shared, own_dev = 0, dev_split(splits)
+    shared, own_dev = 0, split_of_dev(splits)
     if own_dev is not None:
         shared = sets[0][1]
         sets.append((_queries(splits[own_dev]), shared))

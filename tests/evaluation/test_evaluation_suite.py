@@ -14,7 +14,7 @@ from retrieval.data.testset import EvaluationSet
 from retrieval.data.tokens import Side
 from retrieval.errors import ConfigError, DataError
 from retrieval.evaluation.one_set import measure
-from retrieval.evaluation.splits import evaluation_split
+from retrieval.evaluation.roles import evaluation_split, split_of_dev, split_of_robust_dev, split_of_test
 from retrieval.evaluation.suite import SuiteSets, build_sets, evaluate_suite, save_scores
 from retrieval.models.scores import INDEX_BYTES, INNER_PRODUCTS
 from retrieval.search.ranking import rank, ranking_metrics
@@ -192,6 +192,25 @@ def test_too_many_negatives_are_refused_before_anything_is_encoded(
 ) -> None:
     with pytest.raises(ConfigError, match=r"has 199 among the 200 candidates; set eval\.negatives=199"):
         build_sets(numbered_collection(), {}, replace(CONFIG, negatives=200))
+
+
+@pytest.mark.parametrize(
+    ("splits", "test", "dev", "robust_dev"),
+    [
+        ({"train", "dev", "test"}, "test", "dev", "dev"),
+        ({"train", "dev"}, "dev", None, "dev"),
+        ({"test"}, "test", None, "test"),
+        ({"train"}, None, None, None),
+    ],
+)
+def test_a_role_is_measured_on_its_split(
+    splits: set[str], test: str | None, dev: str | None, robust_dev: str | None
+) -> None:
+    assert (split_of_test(splits), split_of_dev(splits), split_of_robust_dev(splits)) == (
+        test,
+        dev,
+        robust_dev,
+    )
 
 
 def test_evaluates_on_dev_where_there_is_no_test(make_collection: MakeCollection) -> None:

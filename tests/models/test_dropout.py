@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from retrieval.models.cpu.dropout import dropout, keep_, keep_mask, kept
+from retrieval.models.cpu.dropout import dropout, keep_, keep_mask, kept, scale_kept
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -15,7 +15,8 @@ def test_share_dropped_and_scale(p: float, dtype: torch.dtype) -> None:
     found = dropout(torch.ones(1001, 333, dtype=dtype), p)
     share = float((found == 0).float().mean())
     assert share == pytest.approx(p, abs=4 * (p * (1 - p) / found.numel()) ** 0.5)
-    assert sorted(found.unique().tolist()) == pytest.approx([0, 1 / (1 - p)], rel=1e-2)
+    assert found.unique().tolist() == [0, float(torch.tensor(scale_kept(p)).to(dtype))]
+    assert scale_kept(p) == pytest.approx(1 / (1 - p), rel=2**-16 / (1 - p))
     # Elements that share a 64-bit number are independent.
     columns = (found.flatten()[: found.numel() // 4 * 4].view(-1, 4) == 0).double()
     assert float(torch.corrcoef(columns.T).fill_diagonal_(0).abs().max()) < 5 * len(columns) ** -0.5
@@ -30,7 +31,7 @@ def test_gradient_goes_where_the_value_went() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_masks_keep_whole_numbers_and_do_not_depend_on_the_type(dtype: torch.dtype) -> None:
+def test_masks_keep_all_bits_of_an_element_or_none(dtype: torch.dtype) -> None:
     shape = torch.Size((3, 2**18 + 5))  # blocks that end within a row
     torch.manual_seed(5)
     mask = keep_mask(shape, 0.25, dtype)
@@ -43,6 +44,16 @@ def test_masks_keep_whole_numbers_and_do_not_depend_on_the_type(dtype: torch.dty
     assert torch.equal(kept(x, mask), expected)
     assert torch.equal(keep_(x, mask), expected)
     assert torch.equal(x, expected)
+
+
+def test_gradients_of_gradients_are_those_of_a_linear_function() -> None:
+    def dropped(x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(2)
+        return dropout(x, 0.3).square()
+
+    x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(dropped, (x,))
+    assert torch.autograd.gradgradcheck(dropped, (x,))
 
 
 def test_seed_decides_and_a_share_of_zero_changes_nothing() -> None:

@@ -19,6 +19,7 @@ from retrieval.models.cpu.sublayers import attended, fed_forward, norm
 from retrieval.models.families import build_scorer
 from tests.models.conftest import small_model
 from tests.models.test_attention import HEADS, LENGTHS, SIZE, batch_of, textbook
+from tests.rounding import BF16, FP32
 
 HIDDEN = HEADS * SIZE
 BATCH = batch_of(LENGTHS)
@@ -78,12 +79,19 @@ def drawn(name: str) -> tuple[list[Tensor], Tensor]:
 TOLERANCE = {torch.bfloat16: 0.01, torch.float32: len(BATCH.ids) * 2.0**-24}
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("least", [{}, {"LEAST_CHANNELS": 1}, {"LEAST_TURNED": 1}])
+@pytest.mark.parametrize(
+    ("dtype", "least"),
+    [
+        (torch.float32, {}),
+        (torch.bfloat16, {}),
+        (torch.bfloat16, {"LEAST_CHANNELS": 1}),
+        (torch.bfloat16, {"LEAST_CHANNELS": 1, "LEAST_TURNED": 1}),
+    ],
+)
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("name", SUBLAYERS)
 def test_values_and_gradients_are_those_of_the_composition(
-    name: str, p: float, least: dict[str, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    name: str, p: float, dtype: torch.dtype, least: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for way, results in least.items():
         monkeypatch.setattr(linear, way, results)
@@ -99,6 +107,21 @@ def test_values_and_gradients_are_those_of_the_composition(
         found.append([result.detach()[: BATCH.tokens], *gradients])
     for mine, theirs in zip(*found, strict=True):
         assert (mine.float() - theirs).norm() / theirs.norm() < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_what_dropout_keeps_is_multiplied_by_its_factor_and_no_other(dtype: torch.dtype, p: float) -> None:
+    torch.manual_seed(0)
+    width = 128
+    x, zeros = torch.rand(512, width).add(0.5).to(dtype), torch.zeros(512, width, dtype=dtype)
+    with torch.no_grad():
+        found, mask = sublayers._added(x, torch.eye(width, dtype=dtype), zeros[0], zeros, p)
+    assert mask is not None
+    expected = x.double() * scale_kept(p) * (mask != 0)
+    # One rounding of the type, and of the factor and of the product in fp32.
+    unit = {torch.bfloat16: BF16, torch.float32: FP32}[dtype]
+    assert ((found.double() - expected).abs() <= (unit + 3 * FP32) * expected).all()
 
 
 @pytest.mark.parametrize("trained", [(0,), (0, 1), (0, 2), (0, 3), (0, 4), (2, 4), (1, 3)])

@@ -10,7 +10,7 @@ from retrieval.evaluation.card.compare import compare
 from retrieval.evaluation.card.layout import layout
 from retrieval.evaluation.card.render import compared, save_card, terminal
 from retrieval.evaluation.card.store import Card, load_card
-from retrieval.evaluation.splits import DEV
+from retrieval.evaluation.roles import DEV
 from retrieval.evaluation.suite import Measured, save_scores
 from retrieval.run.files import write_json
 

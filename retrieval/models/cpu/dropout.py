@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 _LEVELS = 2**16
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes."""
+"""Of the same size, by bytes."""
 _BLOCK = 2**18
 """Elements whose random bits are drawn in one go, half a MiB of them, which stays in the cache."""
 
@@ -20,15 +20,15 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """``x`` with a share ``p`` of its elements zeroed and the others divided by the share kept.
 
     On the CPU one 64-bit random number decides four elements: several times as fast as PyTorch's own dropout,
-    which draws a number for each element. ``p`` is rounded to a multiple of 2⁻¹⁶ there. Follows
-    ``torch.manual_seed``.
+    which draws a number for each element. ``p`` is rounded to a multiple of 2⁻¹⁶ there, neither 0 nor 1.
+    Follows ``torch.manual_seed``.
     """
     if p == 0:
         return x
     if x.device.type != "cpu" or p == 1:
         return F.dropout(x, p)
-    kept: Tensor = _Kept.apply(x, keep_mask(x.shape, p, x.dtype))  # type: ignore[no-untyped-call]
-    return kept * scale_kept(p)
+    own: Tensor = _Kept.apply(x, keep_mask(x.shape, p, x.dtype))  # type: ignore[no-untyped-call]
+    return own * scale_kept(p)
 
 
 def scale_kept(p: float) -> float:
@@ -53,7 +53,8 @@ def keep_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
 def kept(x: Tensor, mask: Tensor) -> Tensor:
     """What ``mask`` keeps of ``x``, without the factor; no gradient is recorded.
 
-    A product with zeros and ones takes twice as long in bfloat16.
+    A product with zeros and ones takes 1.5 to 3 times as long in bfloat16 on values that left the cache. What
+    is dropped is 0 even if it was not finite.
     """
     return (x.view(mask.dtype) & mask).view(x.dtype)
 
@@ -74,7 +75,7 @@ class _Kept(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return kept(gradients[0].contiguous(), ctx.saved_tensors[0]), None
+        return _Kept.apply(gradients[0], ctx.saved_tensors[0]), None  # type: ignore[no-untyped-call]
 
 
 def _dropped_levels(p: float) -> int:

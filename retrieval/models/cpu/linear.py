@@ -22,12 +22,13 @@ LEAST_CHANNELS = 256
 """Results of a layer from which on a convolution gives its gradients sooner than a product and a sum do."""
 
 LEAST_TURNED = 768
-"""Results from which on a product of the transpose does it sooner still, where a layer has more inputs."""
+"""Results from which on a transposed copy does it sooner still, where a layer has more inputs."""
 
 LEAST_ROWS = 16
 """Rows of the smallest block that the processor multiplies; a product with one row takes longer."""
 
 _TURNED_ROWS = 64
+"""Rows that are transposed at a time."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -67,42 +68,59 @@ def scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
     return torch.addmm(left.new_empty(1), left, right, beta=0, alpha=scale)
 
 
-def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Gradients of weight and bias of a linear layer.
+def weight_gradients(gradient: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias of a linear layer, ``[out, in]`` and ``[out]``.
 
     ``scale·gradient``: ``[T, out]``, of the result; ``x``: ``[T, in]``; T: a multiple of ``TOKEN_MULTIPLE``.
 
-    For ``gradientᵀ·x`` oneDNN copies the transpose at half the speed of the layer's other products. The same
-    sums are the weight gradient of a 1 × 1 convolution over images of one row, whose kernel transposes blocks
-    in the cache and sums the bias's gradient along the way. Of a wide layer that narrows, like the last of a
-    feed-forward block, the transpose of the narrow gradient is little beside the product, and made first.
+    For ``gradientᵀ·x`` oneDNN copies the transpose at half the speed of the layer's other products, so in
+    bfloat16 larger layers go one of two ways around it.
     """
-    (out, size), fuses = weight.shape, _fuses(x)
-    if fuses and out >= LEAST_TURNED and size > out:
-        return scaled_product(_turned(gradient), x, scale), _sums(gradient).mul_(scale)
-    if not fuses or out < LEAST_CHANNELS:
-        return scaled_product(gradient.t(), x, scale), gradient.sum(0).mul_(scale)
+    out, size = gradient.shape[1], x.shape[1]
+    if not _fuses(x) or out < LEAST_CHANNELS:
+        return by_product(gradient, x, scale)
+    if LEAST_TURNED <= out < size:
+        return by_transpose(gradient, x, scale)
+    return by_convolution(gradient, x, scale)
+
+
+def by_product(gradient: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """:func:`weight_gradients` as a product and a sum."""
+    return scaled_product(gradient.t(), x, scale), gradient.sum(0).mul_(scale)
+
+
+def by_convolution(gradient: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """:func:`weight_gradients` as those of a 1 × 1 convolution over images of one row: the same sums.
+
+    Its kernel transposes blocks in the cache and sums the bias's gradient along the way.
+    """
+    out, size = gradient.shape[1], x.shape[1]
     wanted = [False, True, True]
     fixed = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)  # stride, padding, dilation, transposed, …, groups
     _, of_weight, of_bias = torch.ops.aten.convolution_backward(
-        _images(gradient), _images(x), weight.view(out, size, 1, 1), [out], *fixed, wanted
+        _images(gradient), _images(x), x.new_empty(out, size, 1, 1), [out], *fixed, wanted
     )
     if scale != 1:
-        of_weight.mul_(scale), of_bias.mul_(scale)
+        of_weight.mul_(scale)
+        of_bias.mul_(scale)
     return of_weight.view(out, size), of_bias
 
 
+def by_transpose(gradient: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """:func:`weight_gradients` by a transposed copy, little beside the product of a narrow gradient."""
+    rows = gradient.new_ones(LEAST_ROWS, len(gradient))  # sums in fp32, sooner than a sum makes them
+    return scaled_product(_turned(gradient), x, scale), (rows @ gradient)[0].mul_(scale)
+
+
 def _turned(rows: Tensor) -> Tensor:
-    """``rowsᵀ`` of ``[T, c]``, contiguous; by blocks of rows, which stay in the cache, it takes a third."""
+    """``rowsᵀ`` of ``[T, c]``, contiguous.
+
+    Blocks of rows stay in the cache, so this takes a fifth to a half of what a copy at once takes.
+    """
     turned = rows.new_empty(rows.shape[::-1])
     for start in range(0, len(rows), _TURNED_ROWS):
         turned[:, start : start + _TURNED_ROWS].copy_(rows[start : start + _TURNED_ROWS].t())
     return turned
-
-
-def _sums(rows: Tensor) -> Tensor:
-    """Over the rows, in fp32; a product does it sooner than a sum does."""
-    return (rows.new_ones(LEAST_ROWS, len(rows)) @ rows)[0]
 
 
 def _images(rows: Tensor) -> Tensor:

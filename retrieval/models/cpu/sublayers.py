@@ -113,8 +113,8 @@ class _Attended(torch.autograd.Function):
         of_output, scale = _kept(gradient, mask), scale_kept(ctx.p)
         of_context = scaled_product(of_output, out_weight, scale)
         of_projected = attend_backward(of_context, saved, ctx.slots, ctx.p_weights)
-        into = _of_pair(ctx.needs_input_grad[1:3], of_projected, x, in_weight)
-        out = _of_pair(ctx.needs_input_grad[3:5], of_output, context, out_weight, scale)
+        into = _of_pair(ctx.needs_input_grad[1:3], of_projected, x)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, context, scale)
         return _to_input(of_projected, in_weight, gradient), *into, *out, None, None, None
 
 
@@ -145,8 +145,8 @@ class _FedForward(torch.autograd.Function):
         x, up_weight, down_weight, up, active, mask = ctx.saved_tensors
         of_output, scale = _kept(gradient, mask), scale_kept(ctx.p)
         of_up = torch.ops.aten.gelu_backward(scaled_product(of_output, down_weight, scale), up)
-        into = _of_pair(ctx.needs_input_grad[1:3], of_up, x, up_weight)
-        out = _of_pair(ctx.needs_input_grad[3:5], of_output, active, down_weight, scale)
+        into = _of_pair(ctx.needs_input_grad[1:3], of_up, x)
+        out = _of_pair(ctx.needs_input_grad[3:5], of_output, active, scale)
         return _to_input(of_up, up_weight, gradient), *into, *out, None
 
 
@@ -157,7 +157,9 @@ def _added(
     if p == 0:
         return linear_add(x, weight, bias, residual), None
     mask, result = keep_mask(residual.shape, p, residual.dtype), linear(x, weight, bias)
-    return torch.add(residual, keep_(result, mask), alpha=scale_kept(p), out=result), mask
+    # ``add`` would round the factor to bfloat16, so it is that of a product with ones, which is as fast.
+    ones = result.new_ones(result.shape[1])
+    return torch.addcmul(residual, keep_(result, mask), ones, value=scale_kept(p), out=result), mask
 
 
 def _kept(gradient: Tensor, mask: Tensor | None) -> Tensor:
@@ -166,10 +168,10 @@ def _kept(gradient: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _of_pair(
-    wanted: tuple[bool, ...], gradient: Tensor, x: Tensor, weight: Tensor, scale: float = 1.0
+    wanted: tuple[bool, ...], gradient: Tensor, x: Tensor, scale: float = 1.0
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of weight and bias, none of a pair that is not trained."""
-    return weight_gradients(gradient, x, weight, scale) if any(wanted) else (None, None)
+    return weight_gradients(gradient, x, scale) if any(wanted) else (None, None)
 
 
 def _to_input(gradient: Tensor, weight: Tensor, residual: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which split of a collection is measured, by the collection's role."""
+"""Which of its splits a collection is measured on, by its role."""
 
 from collections.abc import Container, Mapping
 
@@ -6,30 +6,31 @@ from retrieval.data.collection import Collection
 from retrieval.errors import DataError
 
 TEST, DEV = "test", "dev"
+"""Splits; ``dev`` is the first part of the prefixes of dev metrics, too."""
 
 
-def tested_split(splits: Container[str]) -> str | None:
-    """``test``, or ``dev`` of a collection whose test judgements are not public (MS MARCO)."""
+def split_of_test(splits: Container[str]) -> str | None:
+    """The test's: ``test``, else ``dev``, as of MS MARCO, whose test judgements are not public, else none."""
     return next((split for split in (TEST, DEV) if split in splits), None)
 
 
-def dev_split(splits: Container[str]) -> str | None:
-    """That of the in-domain collection: ``dev``, unless it serves as its test."""
-    return DEV if DEV in splits and tested_split(splits) != DEV else None
+def split_of_dev(splits: Container[str]) -> str | None:
+    """The in-domain dev set's: ``dev``, or none where it is missing or serves as the test."""
+    return DEV if DEV in splits and split_of_test(splits) != DEV else None
 
 
-def robust_dev_split(splits: Container[str]) -> str | None:
-    """``dev``, or ``test`` where there is none: all of a robust-dev collection is in this role."""
-    return DEV if DEV in splits else tested_split(splits)
+def split_of_robust_dev(splits: Container[str]) -> str | None:
+    """A robust-dev collection's, all of which is in this role: ``dev``, else ``test``, else none."""
+    return DEV if DEV in splits else split_of_test(splits)
 
 
 def evaluation_split(collection: Collection) -> str:
-    """:func:`tested_split` of a collection.
+    """:func:`split_of_test` of a collection.
 
     Raises:
         DataError: It has none.
     """
-    return _found(collection, tested_split(collection.splits))
+    return _found(collection, split_of_test(collection.splits))
 
 
 def dev_splits(
@@ -40,7 +41,7 @@ def dev_splits(
     Raises:
         DataError: A robust-dev collection has no split to evaluate on.
     """
-    own = dev_split(in_domain.splits)
+    own = split_of_dev(in_domain.splits)
     chosen = {} if own is None else {"eff": (in_domain, own)}
     return chosen | {f"ood/{name}": at for name, at in robust_dev_splits(robust_dev).items()}
 
@@ -52,7 +53,7 @@ def robust_dev_splits(robust_dev: Mapping[str, Collection]) -> dict[str, tuple[C
         DataError: One has no split to evaluate on.
     """
     return {
-        name: (collection, _found(collection, robust_dev_split(collection.splits)))
+        name: (collection, _found(collection, split_of_robust_dev(collection.splits)))
         for name, collection in robust_dev.items()
     }
 
