@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from retrieval.data.layout import Group, TokenBatch
 from retrieval.data.routes import Route
-from retrieval.models.cpu.dropout import keep_, keep_mask, kept, scale_kept
+from retrieval.models.cpu.dropout import keep, keep_, keep_mask, scale_kept
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def attend(projected: Tensor, slots: HeadSlots, p: float) -> tuple[Tensor, list[
         saved.append(weights)
         if p > 0:
             mask = keep_mask(weights.shape, p, weights.dtype)
-            weights = kept(weights, mask)
+            weights = keep(weights, mask)
             saved.append(mask)
         _product(weights, value, scale_kept(p), into)
     return slots.contexts.returned(context).view(len(projected), -1), saved
@@ -120,7 +120,7 @@ def attend_backward(gradient: Tensor, saved: list[Tensor], slots: HeadSlots, p: 
         query, key, value, outer, *into = (part.view(-1, group.width, size) for part in parts)
         weights = next(rest)
         mask = next(rest) if p > 0 else None
-        used = weights if mask is None else kept(weights, mask)
+        used = weights if mask is None else keep(weights, mask)
         of_weights = _product(outer, value.transpose(1, 2), scale, torch.empty_like(weights))
         if mask is not None:
             keep_(of_weights, mask)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.models.cpu.attention import HeadSlots, attend, attend_backward
-from retrieval.models.cpu.dropout import keep_, keep_mask, kept, scale_kept
+from retrieval.models.cpu.dropout import keep, keep_, keep_mask, scale_kept
 from retrieval.models.cpu.linear import (
     LEAST_ROWS,
     input_gradient,
@@ -164,7 +164,7 @@ def _added(
 
 def _kept(gradient: Tensor, mask: Tensor | None) -> Tensor:
     gradient = gradient.contiguous()
-    return gradient if mask is None else kept(gradient, mask)
+    return gradient if mask is None else keep(gradient, mask)
 
 
 def _of_pair(
