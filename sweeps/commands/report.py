@@ -1,5 +1,6 @@
 """``python -m sweeps report``: the page people read, figures for papers, tables and records."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -40,12 +41,15 @@ def run(
 ) -> None:
     """Write one self-contained HTML page, with figures as SVG, PDF and PNG and tables as CSV beside it."""
     from sweeps.report.build import ReportOptions, build_report
+    from sweeps.table.runs import keep_where
 
-    collected = shared.collect(runs, table, wandb, where, tell=False)
+    collected = shared.collect(runs, table, wandb, tell=False)
     shared.report_skipped(collected.skipped)
+    whole = collected.frame if where else None
+    collected = replace(collected, frame=keep_where(collected.frame, where or []))
     folder = runs if table is None and wandb is None else None
     beside = records or (folder.resolve().parent if folder is not None else Path())
-    options = ReportOptions(title, folder, _formats(formats), beside, study=study)
+    options = ReportOptions(title, folder, _formats(formats), beside, study=study, whole=whole)
     page = build_report(collected, out, options)
     typer.echo(f"{collected.summary()}; wrote {page}")
 

@@ -56,7 +56,7 @@ class ReportOptions:
     records: Path | None = None
     """Folder of what the commands wrote; ``None`` for none."""
     whole: pd.DataFrame | None = None
-    """Of a page on one family: the runs of all, whose records are not this page's."""
+    """Of a page on some runs, as those of one family: all, whose records are not this page's."""
     study: str | None = None
     """Name and options of the study that made the runs."""
 
@@ -115,7 +115,8 @@ def build_report(collected: Collected, out: Path, options: ReportOptions | None 
     if len(names) > 1:
         for name in names:
             own = collected.frame[families_of(collected.frame) == name]
-            title, whole = f"{options.title}: {name}", collected.frame
+            title = f"{options.title}: {name}"
+            whole = collected.frame if options.whole is None else options.whole
             build_report(Collected(own), out / slug(name), replace(options, title=title, whole=whole))
         return _build_families(collected, out, options)
     analysis = analyse(collected.frame, options.runs_folder, options.records, options.whole)
@@ -156,7 +157,7 @@ def analyse(
 ) -> Analysis:
     """All sections that show results, with the fits and records behind them.
 
-    ``whole``: the runs of all families, where ``table`` has those of one.
+    ``whole``: the runs that ``table`` was chosen from, by its family or by conditions.
     """
     runs, written = _labelled(table), Written(records, table, whole)
     analysis = Analysis(runs)

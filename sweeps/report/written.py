@@ -24,8 +24,8 @@ class Written:
     def __init__(self, folder: Path | None, table: pd.DataFrame, whole: pd.DataFrame | None = None) -> None:
         """``folder``: of the commands' files, ``None`` for none; ``table``: the runs as collected.
 
-        ``whole``: the runs of all model families, where ``table`` has those of one; what was made from all
-        of them is no record of this page and is passed over.
+        ``whole``: the runs that ``table`` was chosen from; what was made from all of them is no record of
+        this page and is passed over.
         """
         self._folder, self._table, self._whole = folder, table, whole
         self._read: dict[type[Record], list[tuple[Path, Record]]] = {}

@@ -239,6 +239,18 @@ def test_the_page_shows_what_the_commands_wrote_until_the_runs_change(tmp_path: 
     assert json.loads((tmp_path / "again/frontier.json").read_text())["knee"]["rule"] == "chord"
 
 
+def test_a_page_of_some_runs_does_not_call_records_of_all_older(tmp_path: Path) -> None:
+    sweep = Sweep(models=("bert-mini",), fractions=(0.05, 0.2, 1.0), strategies=("standard", "pareto"))
+    runs, out = write_runs(tmp_path / "runs", sweep), tmp_path / "report"
+    made = ["--runs", str(runs), "--out", str(tmp_path / "frontier.json")]
+    assert main(["frontier", *made]) == 0
+    chosen = ["--where", "frac=0.05,0.2", "--out", str(out), "--formats", "svg"]
+    assert main(["report", "--runs", str(runs), *chosen]) == 0
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "is not used" not in page
+    assert "frontier.json, written by" not in page
+
+
 def test_a_record_of_other_metrics_or_of_some_runs_is_not_shown(tmp_path: Path) -> None:
     sweep = Sweep(
         models=("bert-mini",), fractions=(0.1, 1.0), strategies=("standard", "pareto"), seeds=(1, 2)
