@@ -76,14 +76,14 @@ def test_gradients_of_weights_are_sums_over_all_tokens(
     gradient, x = torch.randn(tokens, out).bfloat16(), torch.randn(tokens, size).bfloat16()
     with torch.no_grad():
         found = weight_gradients(gradient, x, scale)
-    # Sums in fp32, rounded once; with a factor at most once more.
-    roundings = 1 if scale == 1 else 2 + BF16
+    # Sums in fp32, rounded once; with a factor at most once more, and the factor and its product in fp32.
+    roundings, summed = (1, gamma(tokens)) if scale == 1 else (2 + BF16, (1 + BF16) ** 2 * gamma(tokens + 1))
     ones = torch.ones(tokens, 1, dtype=torch.float64)
     for mine, factor in ((found[0], x.double()), (found[1][:, None], ones)):
         assert mine.dtype == torch.bfloat16
         expected = scale * gradient.double().t() @ factor
         sums = scale * gradient.double().abs().t() @ factor.abs()
-        bound = roundings * BF16 * expected.abs() + (1 + BF16) ** 2 * gamma(tokens + 1) * sums
+        bound = roundings * BF16 * expected.abs() + summed * sums
         assert ((mine.double() - expected).abs() <= bound).all()
 
 

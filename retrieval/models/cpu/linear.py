@@ -109,7 +109,7 @@ def by_convolution(gradient: Tensor, x: Tensor, scale: float) -> tuple[Tensor, T
 def by_transpose(gradient: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """:func:`weight_gradients` by a transposed copy, little beside the product of a narrow gradient."""
     rows = gradient.new_ones(LEAST_ROWS, len(gradient))  # sums in fp32, sooner than a sum makes them
-    return scaled_product(_turned(gradient), x, scale), (rows @ gradient)[0].mul_(scale)
+    return scaled_product(_turned(gradient), x, scale), scaled_product(rows, gradient, scale)[0]
 
 
 def _turned(rows: Tensor) -> Tensor:
