@@ -195,6 +195,8 @@ class Source(Record):
 
 def digest(table: pd.DataFrame) -> str:
     """Fingerprint of a table's runs: all that a row says but for costs and traces."""
+    if FAMILY in table:
+        table = with_families(table)  # files leave the default blank, commands name it: the same runs
     columns = sorted(name for name in map(str, table.columns) if not name.startswith(_LEFT_ASIDE))
     rows = sorted(
         ";".join(

@@ -18,7 +18,6 @@ import sweeps
 from retrieval.config.validation import validate
 from retrieval.errors import ConfigError, ParetrieveError
 from sweeps.cli import build, main
-from sweeps.commands.options import collect
 from sweeps.commands.study import LAPTOP
 from sweeps.fitting.configurations import label_runs
 from sweeps.launch import plan as planning
@@ -250,8 +249,7 @@ KINDS = kinds()
 
 @pytest.mark.parametrize("table", sorted(RESULTS.glob("*/runs.csv")), ids=lambda path: path.parent.name)
 def test_committed_records_are_of_the_committed_table_and_of_the_study_as_it_is(table: Path) -> None:
-    # As the commands read them, which name the family of every row.
-    tables = [collect(table, path).frame for path in table.parent.glob("*.csv") if path.stem != "analyses"]
+    tables = [read_table(path) for path in table.parent.glob("*.csv") if path.stem != "analyses"]
     for path in sorted((table.parent / "records").glob("*.json")):
         kind = KINDS[max((name for name in KINDS if path.stem.startswith(name)), key=len)]
         source = kind.load(path).source  # type: ignore[attr-defined]
