@@ -21,11 +21,11 @@ POINTS = "points.json"
 WIDTHS = (128, 256, 512)
 LAYERS, VOCABULARY = 2, 16384
 
-PAIRS, WIDE, WIDE_PAIRS = 64, 512, 32
-"""Pairs of a step; half from the width on at which the fixed cost of a step no longer counts."""
+PAIRS, NARROW, LEAST_PAIRS = 48, 128, 16
+"""Pairs of a step up to a width, and proportionally fewer in wider models, but at least so many."""
 
-STEPS, ENOUGH_SECONDS = 3, 0.25
-"""Timed calls, fewer once they have taken this long: what takes long varies less."""
+ROUNDS, ROUNDS_TOGETHER = 3, 2
+"""Timed calls on one thread, and on several, after one that warms up."""
 
 MOST_THREADS = 8
 """Threads whose speed-up is measured: all cores of the machine, but no more than these."""
@@ -100,13 +100,13 @@ def calibration_folder(config: DictConfig, gpu: bool = False) -> Path:
     if gpu:
         machine.append(gpu_model())
     code = measured_code(Path(retrieval.__file__).parent)
-    key = digest([*machine, code, WIDTHS, LAYERS, PAIRS, WIDE_PAIRS, STEPS])
+    key = digest([*machine, code, WIDTHS, LAYERS, PAIRS, NARROW, LEAST_PAIRS, ROUNDS, ROUNDS_TOGETHER])
     return Path(config.cache) / "machine" / f"probe-{key[:16]}"
 
 
 def pairs_of(hidden: int) -> int:
     """Pairs of a probed step at a width."""
-    return PAIRS if hidden < WIDE else WIDE_PAIRS
+    return max(LEAST_PAIRS, PAIRS * min(hidden, NARROW) // hidden)
 
 
 def probed_threads() -> int:

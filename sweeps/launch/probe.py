@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import psutil
@@ -41,7 +41,7 @@ LENGTHS = (13, 36)
 BUSY = 0.25
 """Share of the cores that others may use while speed-ups by threads are measured."""
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.1
 
 GPU_CALLS = 10
 """Calls before the clock starts, and calls that it counts, on a GPU."""
@@ -105,7 +105,7 @@ def _measure_cores(config: DictConfig) -> Calibration:
     time.sleep(LOOK_SECONDS)
     many = calibration.probed_threads() if psutil.cpu_percent() <= 100 * BUSY else 1
     try:
-        return Calibration([_probe(hidden, chosen, many) for hidden in calibration.WIDTHS])
+        return Calibration(_probe_cores(chosen, many))
     finally:
         torch.set_num_threads(threads)
 
@@ -121,11 +121,16 @@ def _precision(config: DictConfig, device: torch.device) -> str:
     return hardware.choose_precision(str(config.train.precision), device, Path(config.cache))
 
 
-def _probe(hidden: int, precision: str, threads: int) -> Point:
-    cell = _cell(hidden, precision)
-    expected = estimate(cell, contents=_contents(hidden))
-    trained, encoded, exponent = _measure(_work(cell, precision, torch.device("cpu")), threads)
-    return Point(hidden, trained / expected.train, encoded / (expected.evaluate - START_SECONDS), exponent)
+def _probe_cores(precision: str, threads: int) -> list[Point]:
+    """All widths in turn, again and again: what disturbs the machine for a second spoils no width alone."""
+    trials = [_Trial(hidden, precision) for hidden in calibration.WIDTHS]
+    rounds = {1: calibration.ROUNDS} | ({threads: calibration.ROUNDS_TOGETHER} if threads > 1 else {})
+    for count, times in rounds.items():
+        torch.set_num_threads(count)
+        for _ in range(1 + times):
+            for trial in trials:
+                trial.time(count)
+    return [trial.point(threads) for trial in trials]
 
 
 def _probe_gpu(hidden: int, precision: str, device: torch.device) -> Point:
@@ -195,36 +200,55 @@ def _work(cell: DictConfig, precision: str, device: torch.device) -> _Work:
     return _Work(step, encode)
 
 
-def _measure(work: _Work, threads: int) -> tuple[float, float, float | None]:
-    """Seconds of a training step, and of encoding its batch, on one thread; exponent of the speed-up."""
-    torch.set_num_threads(1)
-    trained, alone = _seconds(work.step)
-    exponent = None
-    if threads > 1:
-        torch.set_num_threads(threads)
-        _, together = _seconds(work.step, warm=True)
-        torch.set_num_threads(1)
-        if alone < DISTURBED * trained:
-            exponent = min(1.0, max(0.0, math.log(alone / together) / math.log(threads)))
-    return trained, _seconds(work.encode)[0], exponent
+class _Trial:
+    """Timed calls of one width on cores; the first step on so many threads warms up and does not count."""
+
+    def __init__(self, hidden: int, precision: str) -> None:
+        self.hidden = hidden
+        cell = _cell(hidden, precision)
+        self.expected = estimate(cell, contents=_contents(hidden))
+        self.work = _work(cell, precision, torch.device("cpu"))
+        self.steps: dict[int, list[_Times]] = {}
+        self.encodings: list[_Times] = []
+
+    def time(self, threads: int) -> None:
+        """A training step on so many threads, and where that is one and warm, an encoding of its batch."""
+        steps = self.steps.setdefault(threads, [])
+        steps.append(_timed(self.work.step))
+        if threads == 1 and len(steps) > 1:
+            self.encodings.append(_timed(self.work.encode))
+
+    def point(self, threads: int) -> Point:
+        """What the least times say; ``threads``: those beside one on which steps were timed."""
+        trained, encoded = _least(self.steps[1][1:]), _least(self.encodings)
+        exponent = None
+        if threads > 1 and trained.passed < DISTURBED * trained.taken:
+            faster = trained.passed / _least(self.steps[threads][1:]).passed
+            exponent = min(1.0, max(0.0, math.log(faster) / math.log(threads)))
+        expected = self.expected
+        measuring = expected.evaluate - START_SECONDS
+        return Point(self.hidden, trained.taken / expected.train, encoded.taken / measuring, exponent)
 
 
-def _seconds(work: Callable[[], Any], warm: bool = False) -> tuple[float, float]:
-    """Least processor time of a few calls, to which others on the machine do not add, and least time.
+class _Times(NamedTuple):
+    """Seconds of a call."""
 
-    ``warm``: all has been called before, with other threads, so that the second call is fast already.
-    """
-    if not warm:
-        work()
-    taken, passed = [], []
-    for _ in range(calibration.STEPS):
-        begun, start = time.perf_counter(), time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-        passed.append(time.perf_counter() - begun)
-        if len(passed) > warm and sum(passed) > calibration.ENOUGH_SECONDS:
-            break
-    return min(taken), min(passed)
+    taken: float
+    """Of the processor, to which others on the machine do not add."""
+    passed: float
+    """By the clock."""
+
+
+def _timed(work: Callable[[], Any]) -> _Times:
+    begun, start = time.perf_counter(), time.process_time()
+    work()
+    return _Times(time.process_time() - start, time.perf_counter() - begun)
+
+
+def _least(times: Sequence[_Times]) -> _Times:
+    """The least of each."""
+    taken, passed = zip(*times, strict=True)
+    return _Times(min(taken), min(passed))
 
 
 def _on_gpu(work: Callable[[], Any]) -> tuple[float, float | None]:

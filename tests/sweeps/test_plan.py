@@ -218,7 +218,7 @@ def test_calibration_is_interpolated() -> None:
 
 def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.launch.calibration.WIDTHS", (32, 64))
-    monkeypatch.setattr("sweeps.launch.calibration.STEPS", 1)
+    monkeypatch.setattr("sweeps.launch.calibration.ROUNDS", 1)
     monkeypatch.setattr("sweeps.launch.calibration.probed_threads", lambda: 2)
     monkeypatch.setattr("psutil.cpu_percent", lambda: 90.0)
     threads = torch.get_num_threads()
@@ -241,7 +241,7 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*_: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("sweeps.launch.probe._probe", refuse)
+    monkeypatch.setattr("sweeps.launch.probe._probe_cores", refuse)
     assert list(calibrate(config).points) == list(found.points)
 
 
