@@ -31,8 +31,8 @@ class Effort:
 
     @property
     def quick(self) -> Effort:
-        """A third of the warm-up and half of what is counted: the heap may still grow a little."""
-        return Effort(max(1, self.warm // 3), max(2, self.timed // 2))
+        """A third of it: the heap may still grow a little."""
+        return Effort(max(1, self.warm // 3), max(2, self.timed // 3))
 
 
 class StepClock:

@@ -61,7 +61,7 @@ class StandInTokenizer:
 
 
 def calibrate(config: DictConfig) -> Calibration:
-    """Compare this machine with its estimates; some three seconds, then from the cache.
+    """Compare this machine with its estimates; less than four seconds, then from the cache.
 
     Cached where :func:`sweeps.launch.calibration.calibration_folder` says; findings of a machine that others
     keep busy are not kept, because they lack the speed-up by threads.
