@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -32,9 +33,17 @@ from sweeps.launch.calibration import (
 )
 from sweeps.launch.compose import compose_command
 from sweeps.launch.contents import read_contents
-from sweeps.launch.need import ACCELERATORS, estimate
+from sweeps.launch.need import ACCELERATORS, START_SECONDS, estimate
 from sweeps.launch.plan import critical, plan_sweep
-from sweeps.launch.probe import LENGTHS, StandInTokenizer, _tokens, calibrate
+from sweeps.launch.probe import (
+    LENGTHS,
+    StandInTokenizer,
+    _probe_cores,
+    _Times,
+    _tokens,
+    _Trial,
+    calibrate,
+)
 from sweeps.launch.workload import Contents, workload
 
 SHAPE = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -243,6 +252,28 @@ def test_the_probe_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("sweeps.launch.probe._probe_cores", refuse)
     assert list(calibrate(config).points) == list(found.points)
+
+
+def test_a_probe_takes_the_least_of_its_rounds_and_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 1 s alone and .5 s on two threads, but for one that warms up and one that is disturbed."""
+    monkeypatch.setattr("sweeps.launch.calibration.WIDTHS", (32,))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    works: list[str] = []
+    calls = [4.0, 1.0, 6.0, 1.0, 0.25, 0.5, 6.0]
+    monkeypatch.setattr("sweeps.launch.probe._work", lambda *_: Mock(step="step", encode="encode"))
+
+    def timed(work: str) -> _Times:
+        works.append(work)
+        seconds = 2.0 if work == "encode" else calls.pop(0)
+        return _Times(seconds, seconds)
+
+    monkeypatch.setattr("sweeps.launch.probe._timed", timed)
+    (point,) = _probe_cores("32", 2)
+    expected = _Trial(32, "32").expected  # of the assumed rates
+    assert works == ["step", *["step", "encode"] * 3, *["step"] * 3]
+    assert point.train == pytest.approx(1 / expected.train)
+    assert point.encode == pytest.approx(2 / (expected.evaluate - START_SECONDS))
+    assert point.exponent == pytest.approx(1)  # the quarter of a second was no measurement: it warmed up
 
 
 def test_what_is_known_of_a_machine_outlives_changes_of_other_code(tmp_path: Path) -> None:
