@@ -7,6 +7,9 @@ from sweeps.diagnostics import Diagnostic
 from sweeps.fitting.groups import FitFile
 from sweeps.fitting.result import FitResult, Prediction
 
+SHOWN = 3
+"""Messages of one code that are printed; a record holds all of them."""
+
 
 def number(value: float | None) -> str:
     """Four significant digits; a dash for what is unknown."""
@@ -66,11 +69,16 @@ def _forms(fit: FitResult) -> list[str]:
 
 
 def describe_warnings(warnings: Iterable[Diagnostic], indent: str = "") -> list[str]:
-    """One line a diagnostic, and one for what to do about it."""
-    lines = []
+    """Lines of every code: its first messages, how many more there are, and once what to do about it."""
+    by_code: dict[str, list[Diagnostic]] = {}
     for warning in warnings:
-        lines.append(f"{indent}{warning.level} {warning.code}: {warning.message}")
-        lines.append(f"{indent}    → {warning.remedy}")
+        by_code.setdefault(warning.code, []).append(warning)
+    lines = []
+    for code, found in by_code.items():
+        lines += [f"{indent}{one.level} {code}: {one.message}" for one in found[:SHOWN]]
+        if len(found) > SHOWN:
+            lines.append(f"{indent}    … and {len(found) - SHOWN} more of {code}")
+        lines.append(f"{indent}    → {found[0].remedy}")
     return lines
 
 
