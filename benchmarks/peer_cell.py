@@ -1,9 +1,10 @@
 """One cell as a script of sentence-transformers does it: a program of its own, as in a shell loop.
 
-``python -m benchmarks.peer_cell FOLDER MODEL FRACTION STRATEGY STEPS``: BEIR folders ``train-*`` and
-``test-*`` below ``FOLDER``, the untrained model ``FOLDER/MODEL``. Trains with MultipleNegativesRankingLoss,
-for ``pareto`` with batches of the robust-training domains in turn, measures every test set with
-InformationRetrievalEvaluator, and prints nDCG@10.
+``python -m benchmarks.peer_cell FOLDER MODEL FRACTION STRATEGY STEPS PRECISION``: BEIR folders ``train-*``
+and ``test-*`` below ``FOLDER``, the untrained model ``FOLDER/MODEL``. Trains with
+MultipleNegativesRankingLoss, for ``pareto`` with batches of the robust-training domains in turn, measures
+every test set with InformationRetrievalEvaluator, and prints nDCG@10. ``PRECISION`` is ``32``, or ``bf16``:
+it trains in it, and the trained model is cast to it before it is measured.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _pairs(folder: Path, fraction: float) -> Any:
     )
 
 
-def _train(folder: Path, name: str, fraction: float, strategy: str, steps: int) -> Any:
+def _train(folder: Path, name: str, fraction: float, strategy: str, steps: int, precision: str) -> Any:
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -55,6 +56,7 @@ def _train(folder: Path, name: str, fraction: float, strategy: str, steps: int) 
         max_steps=steps,
         per_device_train_batch_size=BATCH,
         multi_dataset_batch_sampler="round_robin" if len(data) > 1 else "proportional",
+        bf16=precision == "bf16",
         use_cpu=True,
         report_to="none",
         save_strategy="no",
@@ -72,7 +74,10 @@ def main() -> None:
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     folder = Path(sys.argv[1])
-    model = _train(folder, sys.argv[2], float(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
+    name, fraction, strategy, steps, precision = sys.argv[2:]
+    model = _train(folder, name, float(fraction), strategy, int(steps), precision)
+    if precision == "bf16":
+        model.bfloat16()
     found = {}
     for test in sorted(folder.glob("test-*")):
         corpus, queries, relevant = _read(test, "test")
