@@ -2,7 +2,7 @@
 
 Two sizes × three fractions × two strategies on ``pydocs``. Both sides train the same number of steps of 64
 pairs from the same untrained models and measure the same test sets; the collection is built before the clock
-starts. The scripts train and encode in bf16 where this machine multiplies it faster, their best setting there.
+starts. The scripts train and encode in bf16 where this machine multiplies it faster, their best there.
 They measure nDCG alone: contrastive entropy and BM25 are left out of their work.
 """
 
