@@ -48,8 +48,10 @@ def symbol(slope: Slope | SlopeTest) -> str:
 
 
 def place(at: dict[str, float]) -> str:
-    """``N = 3.36e+06, D = 7000``."""
-    return ", ".join(f"{axis} = {number(value)}" for axis, value in at.items())
+    """``N = 3.36e+06, D = 7,000``."""
+    return ", ".join(
+        f"{axis} = {value:,.0f}" if axis == "D" else f"{axis} = {number(value)}" for axis, value in at.items()
+    )
 
 
 def test_rows(record: Families) -> Rows:
