@@ -126,7 +126,7 @@ def test_all_cells_are_checked_first(small: list[str]) -> None:
 
 @pytest.mark.parametrize("strategy", ["standard", "hard-negative"])
 def test_flops_and_parameters_are_a_runs_own(strategy: str) -> None:
-    config = config_of("model=bert-tiny", f"strategy={strategy}", "train.batch_size=64")
+    config = config_of("model=bert-tiny", f"strategy={strategy}", f"train.batch_size={PAIRS}")
     model = ModelConfig(layers=2, hidden=128, init="scratch")
     encoder = build_scorer(model, StandInTokenizer(), 0, "32")
     query, passage = LENGTHS
