@@ -73,8 +73,8 @@ def main() -> None:
     """Train and measure."""
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-    folder = Path(sys.argv[1])
-    name, fraction, strategy, steps, precision = sys.argv[2:]
+    place, name, fraction, strategy, steps, precision = sys.argv[1:]
+    folder = Path(place)
     model = _train(folder, name, float(fraction), strategy, int(steps), precision)
     if precision == "bf16":
         model.bfloat16()

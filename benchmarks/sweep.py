@@ -48,13 +48,13 @@ def main() -> None:
     ]
     # Every (model, strategy) among the first ones, so that an extrapolation has seen each.
     cells.sort(key=lambda cell: FRACTIONS.index(cell[1]))
+    facts = machine.facts(available_cores())
+    precision = facts["precision"]
     with tempfile.TemporaryDirectory() as folder:
         _export(Path(folder), chosen.cache, chosen.steps)
         ours = _ours(Path(folder) / "runs", chosen.cache, chosen.steps)
-        precision = machine.automatic("cpu")
         scripts = [_script(Path(folder), cell, chosen.steps, precision) for cell in cells[: chosen.cells]]
     peer = sum(scripts) * len(cells) / len(scripts)
-    facts = machine.facts(available_cores())
     record = {
         "machine": facts,
         "steps": chosen.steps,
