@@ -32,7 +32,10 @@ LabelOption = Annotated[
 
 def run(
     baseline: Annotated[
-        str, typer.Option("--baseline", help="Label of the strategy to compare with, or best-fixed.")
+        str,
+        typer.Option(
+            "--baseline", help="Label of the strategy to compare with, best-fixed, untrained or bm25."
+        ),
     ] = "standard",
     strategy: Annotated[str, typer.Option("--strategy", help="Label of the strategy to judge.")] = "pareto",
     metric: MetricOption = None,
@@ -58,7 +61,8 @@ def run(
     Labels are those of the report: standard, pooled, pareto, "pareto dev", "fixed ω=0.25".
 
     --baseline best-fixed takes, in each cell, the fixed ω with the best dev metrics (standard is ω = 0).
-    To hold model families against each other: python -m sweeps families.
+    --baseline untrained takes the model before its training, and --baseline bm25 takes BM25, as each run of
+    the strategy measured them. To hold model families against each other: python -m sweeps families.
 
     --regret tells whether a rule of ω is better than any ω kept everywhere: its worst loss against the best
     fixed ω of each cell, beside that of every single ω.

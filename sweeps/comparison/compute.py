@@ -46,6 +46,7 @@ from sweeps.comparison.record import (
     Verdict,
     Ways,
 )
+from sweeps.comparison.references import REFERENCES, with_reference
 from sweeps.diagnostics import Diagnostic, diagnose, require_columns
 from sweeps.fitting.configurations import label_runs, require_labels, with_settings
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
@@ -141,7 +142,8 @@ def compare(
 
     Args:
         runs: one row a run with the columns of ``result.json``.
-        baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, or ``best-fixed``.
+        baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, ``best-fixed``,
+            or one of :data:`sweeps.comparison.references.REFERENCES`.
         strategy: a label.
         options: what is compared.
 
@@ -150,6 +152,7 @@ def compare(
     """
     options = options or CompareOptions()
     labelled = with_settings(label_runs(runs), options.label_by)
+    labelled = with_reference(labelled, baseline, strategy, options.metrics)
     _check(labelled, baseline, strategy, options)
     labelled, left = complete(labelled, options.metrics, options.by)
     found = cells(labelled, options.metrics, options.by)
@@ -185,7 +188,7 @@ def compare(
 
 
 def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions) -> None:
-    require_labels(labelled, baseline, strategy, also=BEST_FIXED)
+    require_labels(labelled, baseline, strategy, also=(BEST_FIXED, *REFERENCES))
     require_columns(labelled, *options.metrics)
     if (baseline == BEST_FIXED or options.regret) and not fixed_omegas(labelled):
         raise ConfigError(

@@ -203,12 +203,12 @@ def labelled_only(labelled: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
     return labelled[~(no_rule | no_strategy)], left
 
 
-def require_labels(labelled: pd.DataFrame, baseline: str, strategy: str, also: str | None = None) -> None:
-    """Raise ConfigError where no run has a label, or both are one; ``also``: a baseline that is no label."""
+def require_labels(labelled: pd.DataFrame, baseline: str, strategy: str, also: Collection[str] = ()) -> None:
+    """Raise ConfigError where no run has a label, or both are one; ``also``: baselines that are no labels."""
     known = sorted(labelled["label"].unique())
-    for option, name, other in (("--strategy", strategy, None), ("--baseline", baseline, also)):
-        if name not in (*known, other):
-            hint = f", or say {other}" if other else ""
+    for option, name, others in (("--strategy", strategy, ()), ("--baseline", baseline, also)):
+        if name not in (*known, *others):
+            hint = f", or say {', '.join(others)}" if others else ""
             raise ConfigError(f"{option} {name}: no such runs; the table has {', '.join(known)}{hint}")
     if baseline == strategy:
         raise ConfigError(f"--baseline and --strategy are both {baseline}; name two strategies")

@@ -15,6 +15,7 @@ from sweeps.fitting.result import FitResult
 from sweeps.records import Record
 from sweeps.report.attacks import attacks_section
 from sweeps.report.baseline import comparison_section, efficiency_section
+from sweeps.report.comparisons import comparisons_section
 from sweeps.report.curves import Curve
 from sweeps.report.families import families_sections
 from sweeps.report.figures.curves import surface_panel
@@ -137,7 +138,10 @@ def _build_families(collected: Collected, out: Path, options: ReportOptions) -> 
     """The page that holds several families against each other, and leads to the page of each."""
     runs = _labelled(collected.frame)
     analysis = Analysis(runs)
-    analysis.sections = families_sections(runs, Written(options.records, collected.frame))
+    written = Written(options.records, collected.frame)
+    analysis.sections = families_sections(runs, written)
+    others = comparisons_section(written, ())
+    analysis.sections += [others] if others is not None else []
     analysis.sections += _appendix(collected, analysis, options)[1:]
     counts = runs[FAMILY].value_counts()
     page = Page(
@@ -188,6 +192,9 @@ def analyse(
         )
         if section is not None
     ]
+    shown = [record for section in analysis.sections for record in section.records.values()]
+    others = comparisons_section(written, shown)
+    analysis.sections += [others] if others is not None else []
     return analysis
 
 

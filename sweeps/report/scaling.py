@@ -25,6 +25,7 @@ from sweeps.report.figures import curves as figures
 from sweeps.report.figures.curves import AXIS_NAME, objective_name
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import PageTable, Section, interval, percent
+from sweeps.report.sets import set_tables
 from sweeps.report.written import Written
 from sweeps.table.runs import ood_domains
 
@@ -210,8 +211,9 @@ def domains_section(runs: pd.DataFrame) -> Section | None:
             )
     if len(names) > MAX_DOMAINS:
         section.paragraphs.append(
-            f"{MAX_DOMAINS} of {len(names)} are drawn; all are in tables/runs.csv: {', '.join(names)}."
+            f"{MAX_DOMAINS} of {len(names)} are drawn; the tables have all: {', '.join(names)}."
         )
+    section.tables = set_tables(runs)
     return section
 
 

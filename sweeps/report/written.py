@@ -55,6 +55,10 @@ class Written:
                 return record
         return None
 
+    def every(self, kind: type[R], section: Section) -> list[tuple[Path, R]]:
+        """All records of ``kind`` that are of the page's runs or of some of them, with their files."""
+        return [(path, record) for path, record in self._of(kind, section) if isinstance(record, kind)]
+
     def fit(
         self, section: Section, label: str, metric: str, axes: tuple[str, ...], other: float | None = None
     ) -> FitResult | None:

@@ -345,3 +345,41 @@ def test_labels_that_state_a_setting_are_compared_within_a_cell() -> None:
     assert [line.by[OOD].difference for line in mixed.cells] == pytest.approx([0.4])
     with pytest.raises(ConfigError, match="--label-by model/width: no such column"):
         comparison.compare(runs, "standard", "fixed ω=0.5", CompareOptions(label_by=("model/width",)))
+
+
+@pytest.mark.parametrize("baseline", ["untrained", "bm25"])
+def test_a_reference_is_compared_with_the_run_that_measured_it(baseline: str) -> None:
+    frame = cell(0.1, {"standard": (2.0, 3.0), "pareto dev": (1.0, 2.0)})
+    before = frame[EFF] + pd.Series([0.4, 0.5, 0.6] * 2)
+    found = compare(
+        frame.assign(**{f"{baseline}/{EFF}": before}), baseline, "standard", CompareOptions(metrics=(EFF,))
+    )
+    judged = only(found)["by"][EFF]
+    expected = stats.ttest_1samp([-0.4, -0.5, -0.6], 0)
+    assert (judged["n"], judged["method"]) == (3, "paired")
+    assert judged["difference"] == pytest.approx(-0.5)
+    assert judged["p"] == pytest.approx(expected.pvalue)
+    assert only(found)["seeds"]["shared"] == [0, 1, 2]
+    assert not codes(found)
+
+
+def test_a_run_without_the_reference_is_not_paired_with_one() -> None:
+    frame = cell(0.1, {"standard": (2.0, 3.0)}).assign(**{f"untrained/{EFF}": [2.4, np.nan, 2.8]})
+    found = compare(frame, "untrained", "standard", CompareOptions(metrics=(EFF,)))
+    assert only(found)["seeds"] == {"shared": [0, 2], "baseline_only": [], "strategy_only": [1]}
+    assert codes(found) == {"SEEDS_NOT_SHARED"}
+    with pytest.raises(
+        ConfigError, match="--baseline bm25: no run of standard has bm25/eff/contrastive_entropy"
+    ):
+        compare(frame, "bm25", "standard", CompareOptions(metrics=(EFF,)))
+    with pytest.raises(ConfigError, match="--strategy pareto: no such runs"):
+        compare(frame, "untrained", "pareto", CompareOptions(metrics=(EFF,)))
+
+
+def test_a_reference_is_no_fixed_omega() -> None:
+    frame = cell(0.1, {"0.5": (2.0, 3.0), "standard": (2.5, 3.5)}).assign(**{f"untrained/{EFF}": 4.0})
+    options = CompareOptions(metrics=(EFF,), regret=True)
+    assert compare(frame, "untrained", "fixed ω=0.5", options)["regret"]["candidates"] == {
+        "standard": 0.0,
+        "fixed ω=0.5": 0.5,
+    }
