@@ -11,6 +11,10 @@ from sweeps.commands import options as shared
 MetricOption = Annotated[
     list[str] | None, typer.Option("--metric", help="Metric to compare; repeatable. Default: eff and ood.")
 ]
+StrategyOption = Annotated[
+    list[str] | None,
+    typer.Option("--strategy", help="Label of the strategy to judge; repeatable. Default: pareto."),
+]
 RegretOption = Annotated[
     bool, typer.Option("--regret", help="Also the regret against the best fixed ω of each cell.")
 ]
@@ -37,7 +41,7 @@ def run(
             "--baseline", help="Label of the strategy to compare with, best-fixed, untrained or bm25."
         ),
     ] = "standard",
-    strategy: Annotated[str, typer.Option("--strategy", help="Label of the strategy to judge.")] = "pareto",
+    strategy: StrategyOption = None,
     metric: MetricOption = None,
     by: Annotated[
         str, typer.Option("--by", help="Columns whose values make a cell; '' for one cell of all runs.")
@@ -59,6 +63,8 @@ def run(
     cells by Holm's method. The mean over the metrics is in nats. Cells with one seed get no interval.
 
     Labels are those of the report: standard, pooled, pareto, "pareto dev", "fixed ω=0.25".
+
+    Several --strategy are judged by one baseline, and p values corrected over all their cells.
 
     --baseline best-fixed takes, in each cell, the fixed ω with the best dev metrics (standard is ω = 0).
     --baseline untrained takes the model before its training, and --baseline bm25 takes BM25, as each run of
@@ -82,5 +88,5 @@ def run(
     metrics = tuple(metric or CompareOptions.metrics)
     options = CompareOptions(metrics, shared.names(by), level, regret, change, shared.names(label_by))
     frame, source = shared.load(runs, table, wandb, where)
-    record = compare(frame, baseline, strategy, options)
+    record = compare(frame, baseline, strategy or ["pareto"], options)
     shared.write(out, replace(record, source=source), describe(record))

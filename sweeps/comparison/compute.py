@@ -136,55 +136,83 @@ class CompareOptions:
 
 
 def compare(
-    runs: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions | None = None
+    runs: pd.DataFrame,
+    baseline: str,
+    strategy: str | Sequence[str],
+    options: CompareOptions | None = None,
 ) -> Comparison:
-    """Compare two strategies as the record written to ``compare.json``.
+    """Compare a strategy, or several, with a baseline as the record written to ``compare.json``.
 
     Args:
         runs: one row a run with the columns of ``result.json``.
         baseline: a label as :func:`sweeps.fitting.configurations.label_runs` gives them, ``best-fixed``,
             or one of :data:`sweeps.comparison.references.REFERENCES`.
-        strategy: a label.
+        strategy: a label, or several: then p values are corrected over all cells of all of them.
         options: what is compared.
 
-    Raises ConfigError: unknown label or column of cells; DataError: no cell has both; TableError: unknown
-    metric, or no dev metrics to choose ω by.
+    Raises ConfigError: unknown label or column of cells, or several strategies where one is needed;
+    DataError: no cell has both; TableError: unknown metric, or no dev metrics to choose ω by.
     """
     options = options or CompareOptions()
     labelled = with_settings(label_runs(runs), options.label_by)
-    labelled = with_reference(labelled, baseline, strategy, options.metrics)
-    _check(labelled, baseline, strategy, options)
+    judged = (strategy,) if isinstance(strategy, str) else tuple(dict.fromkeys(strategy))
+    _check_number(judged, baseline, options)
+    labelled = with_reference(labelled, baseline, judged[0], options.metrics)
+    for label in judged:
+        _check(labelled, baseline, label, options)
     labelled, left = complete(labelled, options.metrics, options.by)
     found = cells(labelled, options.metrics, options.by)
     fixed = fixed_omegas(labelled)
-    pairs = _pairs(found, baseline, strategy, fixed, options)
+    pairs = {label: _pairs(found, baseline, label, fixed, options) for label in judged}
     names = [*options.metrics, *([MEAN] if comparable(options.metrics) else [])]
-    lines = _corrected(
-        [_line(cell, chosen, strategy, options, fixed) for cell, chosen in pairs], names, options.level
-    )
-    regret = regrets(found, strategy, fixed, names, options.level) if options.regret else None
+    lines = [_line(cell, chosen, label, options, fixed) for label in judged for cell, chosen in pairs[label]]
+    if len(judged) > 1:
+        labels = (label for label in judged for _ in pairs[label])
+        lines = [
+            replace(line, name=f"{label}: {line.name}", strategy=label) for line, label in zip(lines, labels)
+        ]
+    lines = _corrected(lines, names, options.level)
+    regret = regrets(found, judged[0], fixed, names, options.level) if options.regret else None
     column = options.change
     along = None if column is None else (column, ranks(labelled, column))
-    moved = None if along is None else changes(pairs, strategy, along, names, options.level)
+    moved = None if along is None else changes(pairs[judged[0]], judged[0], along, names, options.level)
     return Comparison(
         baseline=baseline,
-        strategy=strategy,
+        strategy=", ".join(judged),
         metrics=list(options.metrics),
         by=list(options.by),
         level=options.level,
         chosen_on=list(DEV) if baseline == BEST_FIXED else None,
-        correction=f"Holm over {len(lines)} cells, each metric by itself",
+        correction=f"Holm over {len(lines)} cells{_of(judged)}, each metric by itself",
         cells=lines,
         counts={name: _count(lines, name) for name in names},
         regret=regret,
         warnings=[
             *(rows.finding for rows in left),
             *without_seed(labelled),
-            *_warnings(found, pairs, lines, strategy, options.metrics, regret),
+            *_warnings(found, pairs, lines, options.metrics, regret),
         ],
         changes=moved,
         label_by=list(options.label_by) or None,
     )
+
+
+def _of(judged: Sequence[str]) -> str:
+    return f" of {len(judged)} strategies" if len(judged) > 1 else ""
+
+
+def _check_number(judged: Sequence[str], baseline: str, options: CompareOptions) -> None:
+    """Raise ConfigError where there is no strategy, or several and an option that is about one."""
+    if not judged:
+        raise ConfigError("--strategy: name at least one strategy")
+    if len(judged) > 1:
+        given = [("--regret", options.regret), ("--change", options.change is not None)]
+        given.append((f"--baseline {baseline}", baseline in REFERENCES))
+        for option, used in given:
+            if used:
+                raise ConfigError(
+                    f"{option} takes one --strategy, and {len(judged)} are given; run it for each"
+                )
 
 
 def _check(labelled: pd.DataFrame, baseline: str, strategy: str, options: CompareOptions) -> None:
@@ -246,17 +274,26 @@ def _count(lines: Sequence[Line], name: str) -> Count:
 
 def _warnings(
     found: Sequence[Cell],
-    pairs: Sequence[tuple[Cell, str]],
+    pairs: Mapping[str, Sequence[tuple[Cell, str]]],
     lines: Sequence[Line],
-    strategy: str,
     metrics: Sequence[str],
     regret: Regret | None,
 ) -> Iterator[Diagnostic]:
     """What is uneven in the cells, and what the record does not hold."""
     alone = [line for line in lines if any(found.method == "none" for found in line.by.values())]
     apart = [line for line in lines if line.seeds.baseline_only or line.seeds.strategy_only]
-    lacking = [cell for cell in found if all(cell is not kept for kept, _ in pairs)]
-    mixed = [cell for cell, chosen in pairs if {chosen, strategy} & set(cell.repeated)]
+    lacking = [
+        cell for cell in found if any(all(cell is not kept for kept, _ in own) for own in pairs.values())
+    ]
+    mixed = [
+        cell
+        for cell in found
+        if any(
+            cell is kept and {chosen, label} & set(cell.repeated)
+            for label, own in pairs.items()
+            for kept, chosen in own
+        )
+    ]
     unpaired = "seeds of one side alone are left out, or nothing is paired (method unpaired)"
     cases: list[tuple[str, str, Sequence[Line | Cell]]] = [
         ("SINGLE_SEED", "difference without interval", alone),

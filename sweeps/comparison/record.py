@@ -54,6 +54,8 @@ class Line(Record):
     seeds: Seeds
     by: dict[str, Judged]
     """By metric, and ``mean``."""
+    strategy: str | None = field(default=None, metadata=OPTIONAL)
+    """Label of the strategy, where several are compared."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Comparison(Record):
 
     baseline: str
     strategy: str
+    """Label; several with commas between them."""
     metrics: list[str]
     by: list[str]
     level: float
@@ -173,6 +176,12 @@ class Comparison(Record):
     label_by: list[str] | None = field(default=None, metadata=OPTIONAL)
     """With ``--label-by``: columns that the labels state."""
     source: Source | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def title(self) -> str:
+        """``pareto less standard``; of several strategies their number."""
+        labels = {line.strategy for line in self.cells} - {None}
+        return f"{f'{len(labels)} strategies' if labels else self.strategy} less {self.baseline}"
 
 
 def judged(found: Judged) -> str:
@@ -227,7 +236,7 @@ def describe(record: Comparison) -> list[str]:
     """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
     names = list(record.counts)
     lines = [
-        f"{record.strategy} less {record.baseline}: mean difference over seeds, "
+        f"{record.title}: mean difference over seeds, "
         f"{100 * record.level:g} % interval, p ({record.correction}), * decided"
     ]
     chosen = any(cell.baseline != record.baseline for cell in record.cells)

@@ -35,7 +35,7 @@ def comparisons_section(written: Written, shown: Collection[Record]) -> Section 
 
 def _tables(path: Path, record: Comparison) -> list[PageTable]:
     chosen = any(cell.baseline != record.baseline for cell in record.cells)
-    title = f"{record.strategy} less {record.baseline}"
+    title = record.title
     if record.source is not None and record.source.where:
         title += f" ({', '.join(record.source.where)})"
     lines = [

@@ -383,3 +383,43 @@ def test_a_reference_is_no_fixed_omega() -> None:
         "standard": 0.0,
         "fixed ω=0.5": 0.5,
     }
+
+
+def test_several_strategies_are_corrected_together() -> None:
+    frame = table(
+        *(
+            cell(frac, {"standard": (2.0, 3.0), "pareto dev": (1.9, 2.9), "0.5": (1.8, 2.8)})
+            for frac in (0.1, 1.0)
+        )
+    )
+    random = np.random.default_rng(5)
+    frame[EFF] += random.normal(0, 0.02, len(frame))
+    options = CompareOptions(metrics=(EFF,))
+    names = ["pareto dev", "fixed ω=0.5"]
+    together = compare(frame, "standard", names, options)
+    alone = [line for name in names for line in compare(frame, "standard", name, options)["cells"]]
+    assert [line["name"] for line in together["cells"]] == [
+        f"{name}: m, frac {frac:g}" for name in names for frac in (0.1, 1.0)
+    ]
+    assert [line["strategy"] for line in together["cells"]] == [name for name in names for _ in range(2)]
+    ps = [line["by"][EFF]["p"] for line in together["cells"]]
+    assert ps == [line["by"][EFF]["p"] for line in alone]
+    assert [line["by"][EFF]["p_holm"] for line in together["cells"]] == holm(ps)
+    assert together["correction"] == "Holm over 4 cells of 2 strategies, each metric by itself"
+    assert "strategy" not in alone[0]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "options", "said"),
+    [
+        ("standard", WITH_REGRET, "--regret takes one --strategy, and 2 are given"),
+        ("standard", CompareOptions(change="frac"), "--change takes one --strategy"),
+        ("untrained", CompareOptions(), "--baseline untrained takes one --strategy"),
+    ],
+)
+def test_what_is_about_one_strategy_refuses_several(
+    baseline: str, options: CompareOptions, said: str
+) -> None:
+    frame = cell(0.1, {"standard": (2.0, 3.0), "pareto dev": (1.9, 2.9), "0.5": (1.8, 2.8)})
+    with pytest.raises(ConfigError, match=said):
+        compare(frame, baseline, ["pareto dev", "fixed ω=0.5"], options)
