@@ -136,6 +136,13 @@ class StrategyConfig:
     )
     omegas: list[float] = knob([0.0, 0.5], "The low and the high ω of the branches of rule=soup.")
     trunk: float = knob(0.5, "Share of the steps before rule=soup branches.", minimum=0, below=1)
+    coefficient: float | None = knob(
+        None,
+        "Place between the initial (0) and the fine-tuned weights (1) that rule=anchor takes; null: that of "
+        "the least dev losses.",
+        minimum=0,
+        maximum=1,
+    )
     schedule: str = knob(
         "constant", "Course of ω under rule=schedule.", choices=("constant", "cool-down", "warm-up", "switch")
     )

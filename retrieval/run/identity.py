@@ -44,6 +44,9 @@ MEMORY_KEYS = ("shard",)
 LATER_MODEL_KEYS = ("architecture", "query_prompt", "passage_prompt", "adapter", "load_in")
 """Keys of ``model`` that came after there were runs, and count where they are set."""
 
+LATER_STRATEGY_KEYS = ("coefficient",)
+"""Keys of ``strategy`` of which the same is true."""
+
 LATER_PERTURBATION_KEYS = ("side", "inserted", "synonyms")
 """Keys of ``strategy.perturbation`` of which the same is true."""
 
@@ -215,7 +218,9 @@ def model_part(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _strategy(strategy: dict[str, Any]) -> dict[str, Any]:
-    """Keys of a perturbation that came after there were runs count where they are set."""
+    """Keys of a strategy and of its perturbation that came after there were runs count where they are set."""
+    unset = [key for key in LATER_STRATEGY_KEYS if strategy.get(key) is None]
+    strategy = {key: value for key, value in strategy.items() if key not in unset}
     perturbation = strategy.get("perturbation")
     if not isinstance(perturbation, dict):
         return strategy

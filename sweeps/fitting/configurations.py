@@ -28,7 +28,7 @@ W = 256
 DISTINCTIONS = {"omega/mixing": "loss", "omega/robust": "ood", "perturbation/kind": ""}
 """Settings that change what is trained: column -> value of a run that does not state it, empty for none."""
 
-STARTS = {"omega/eta": "η={:.3g}", "omega/initial": "from {:.3g}"}
+STARTS = {"omega/eta": "η={:.3g}", "omega/initial": "from {:.3g}", "omega/coefficient_given": "c={:.3g}"}
 """Numbers that a rule of ω is given: column -> how a label states one.
 
 A rule may as well make its own start of what it knows of a cell. So a label states a number only where runs
@@ -119,7 +119,7 @@ def _given(runs: pd.DataFrame, labels: Sequence[str]) -> set[tuple[str, str]]:
     for column in STARTS:
         if column in known:
             known[column] = numbers(known[column])
-            differ = known.groupby(same, dropna=False)[column].nunique() > 1
+            differ = known.groupby(same, dropna=False)[column].nunique(dropna=False) > 1
             found |= {(str(label), column) for label in differ[differ].index.get_level_values("label")}
     return found
 

@@ -24,6 +24,7 @@ SETTINGS = (
     "omega/mixing",
     "omega/robust",
     "omega/target_source",
+    "omega/coefficient_given",
     "perturbation/kind",
     "train/steps",
     "train/pairs_per_step",
@@ -131,6 +132,7 @@ def _of_rule(name: str, part: pd.DataFrame) -> Iterator[str]:
             yield from _values_of(part, "strategy.omega", "omega/initial", "omega/final")
         else:
             yield f"strategy.{key}={key}.json"
+    yield from _values_of(part, "strategy.coefficient", "omega/coefficient_given")
     if rule.follows_losses:
         yield from _values_of(part, "strategy.eta", "omega/eta", usual=usual.eta)
         columns = ["omega/target_eff", "omega/target_rob", "omega/initial"]

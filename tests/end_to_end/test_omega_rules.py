@@ -235,6 +235,29 @@ def test_anchor_draws_back_to_a_pretrained_start(small: Compose) -> None:
     # Such a rate spoils the weights, and dev losses say so.
     assert result["omega/coefficient"] < 1
     assert "train/rob/steps" not in result
+    assert "omega/coefficient_given" not in result
+
+
+def test_anchor_takes_the_place_that_it_is_given(small: Compose) -> None:
+    start = small("strategy=standard", "eval=none")
+    run_cell(start)
+    options = ("model.init=pretrained", f"model.pretrained={directory_of(start).model}", "train.lr=0.05")
+
+    def place(given: float) -> dict[str, torch.Tensor]:
+        cell = small(*PARETO, "strategy.rule=anchor", *options, f"strategy.coefficient={given}")
+        result = run_cell(cell)
+        assert result["omega/coefficient"] == result["omega/coefficient_given"]
+        found = weights(directory_of(cell))
+        return {name: value for name, value in found.items() if name.startswith("encoder.")}
+
+    first, half, last = map(place, (0, 0.5, 1))
+    for name, value in half.items():
+        assert torch.equal(value, torch.lerp(first[name], last[name], 0.5)), name
+    assert any(not torch.equal(first[name], last[name]) for name in first)
+    with pytest.raises(
+        ConfigError, match=r"strategy\.coefficient=0.5 would not be used with strategy\.rule=fixed"
+    ):
+        run_cell(small(*PARETO, "strategy.rule=fixed", "strategy.omega=0.5", "strategy.coefficient=0.5"))
 
 
 def test_rules_that_are_steered_by_dev_data_say_what_is_missing(small: Compose) -> None:

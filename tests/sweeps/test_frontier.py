@@ -319,3 +319,9 @@ def test_labels_state_what_a_rule_was_given_only_where_runs_of_a_cell_and_seed_d
     # A rule that makes its start of the cell is one strategy.
     assert labels(first, first | {"frac": 1.0, "omega/initial": 0.25}) == ["pareto dro"] * 2
     assert labels(first, first | {"seed": 2, "omega/initial": 0.25}) == ["pareto dro"] * 2
+    # A place that was given is told from one that dev losses chose.
+    anchor = {"frac": 0.1, "omega/rule": "anchor", "omega/coefficient": 1.0}
+    assert labels(anchor, anchor | {"omega/coefficient": 0.5, "omega/coefficient_given": 0.5}) == [
+        "pareto anchor",
+        "pareto anchor (c=0.5)",
+    ]

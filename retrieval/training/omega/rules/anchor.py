@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from retrieval.config import Config, StrategyConfig
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 class Anchor(Rule):
     """``θ = (1 − c)·θ₀ + c·θ_T`` with c ∈ {0, .1, …, 1} of the least E_dev + R_dev after training.
 
-    WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903) with the coefficient chosen on dev pairs; training itself
-    goes on at ω = ``strategy.omega``, 0 by default. It assumes that the initial weights are a good model that
-    fine-tuning on one domain spoils for others: a pretrained start.
+    WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903) with the coefficient chosen on dev pairs, or given as
+    ``strategy.coefficient``; training itself goes on at ω = ``strategy.omega``, 0 by default. It assumes that
+    the initial weights are a good model that fine-tuning on one domain spoils for others: a pretrained start.
     """
 
     name = "anchor"
     moves = False
     measures = ("eff", "rob")
     acts_on_weights = True
+    owns = MappingProxyType({"coefficient": None})
 
     def __init__(self, config: StrategyConfig, facts: Facts) -> None:
         super().__init__(config, facts)
@@ -57,14 +59,22 @@ class Anchor(Rule):
         self, step: int, model: nn.Module, optimizer: optim.Optimizer, measure: Measure
     ) -> None:
         """Interpolate after the last step."""
-        from retrieval.training.interpolation import interpolate, weights_of
+        from retrieval.training.interpolation import interpolate, set_weights, weights_of
 
-        if step == self.facts.where["steps"]:
+        if step != self.facts.where["steps"]:
+            return
+        given = self.config.coefficient
+        if given is None:
             self.coefficient = interpolate(model, self.initial, weights_of(model), measure)
+        else:
+            set_weights(model, self.initial, weights_of(model), given)
+            self.coefficient = given
 
     def result(self) -> dict[str, Any]:
-        """The coefficient; 1 keeps the fine-tuned weights."""
-        return {"omega/coefficient": self.coefficient}
+        """The coefficient, and whether it was given; 1 keeps the fine-tuned weights."""
+        given = self.config.coefficient
+        stated = {} if given is None else {"omega/coefficient_given": given}
+        return {"omega/coefficient": self.coefficient, **stated}
 
     def state_dict(self) -> dict[str, Any]:
         """The initial weights, and the coefficient for a run that is resumed after its last step."""
