@@ -157,20 +157,20 @@ def compare(
     labelled = with_settings(label_runs(runs), options.label_by)
     judged = (strategy,) if isinstance(strategy, str) else tuple(dict.fromkeys(strategy))
     _check_number(judged, baseline, options)
-    labelled = with_reference(labelled, baseline, judged[0], options.metrics)
     for label in judged:
         _check(labelled, baseline, label, options)
+    labelled = with_reference(labelled, baseline, judged[0], options.metrics)
     labelled, left = complete(labelled, options.metrics, options.by)
     found = cells(labelled, options.metrics, options.by)
     fixed = fixed_omegas(labelled)
     pairs = {label: _pairs(found, baseline, label, fixed, options) for label in judged}
     names = [*options.metrics, *([MEAN] if comparable(options.metrics) else [])]
-    lines = [_line(cell, chosen, label, options, fixed) for label in judged for cell, chosen in pairs[label]]
-    if len(judged) > 1:
-        labels = (label for label in judged for _ in pairs[label])
-        lines = [
-            replace(line, name=f"{label}: {line.name}", strategy=label) for line, label in zip(lines, labels)
-        ]
+    lines = []
+    for label in judged:
+        own = [_line(cell, chosen, label, options, fixed) for cell, chosen in pairs[label]]
+        if len(judged) > 1:
+            own = [replace(line, name=f"{label}: {line.name}", strategy=label) for line in own]
+        lines += own
     lines = _corrected(lines, names, options.level)
     regret = regrets(found, judged[0], fixed, names, options.level) if options.regret else None
     column = options.change

@@ -222,36 +222,42 @@ def _nats(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _change_lines(record: Comparison, names: list[str]) -> list[str]:
-    if not record.changes:
-        return []
-    rows = [["cell", "less cell", "pairs", *names]]
-    for change in record.changes:
-        pairs = str(change.by[names[0]].n)
-        rows.append([change.cell, change.first, pairs, *(judged(change.by[name]) for name in names)])
-    return ["change of that difference from one cell to another:", *aligned(rows, left=2)]
+def cell_rows(record: Comparison) -> tuple[int, list[list[str]]]:
+    """How many columns say where a difference is, and the cells with their differences, below a heading."""
+    names = list(record.counts)
+    chosen = any(cell.baseline != record.baseline for cell in record.cells)
+    rows = [["cell", *(["baseline"] if chosen else []), "pairs", *names]]
+    for cell in record.cells:
+        rows.append([cell.name, *([cell.baseline] if chosen else []), *_judged(cell.by, names)])
+    return len(rows[0]) - len(names), rows
+
+
+def change_rows(record: Comparison) -> list[list[str]]:
+    """The changes from one cell to another, below a heading; three columns say where; empty without any."""
+    names = list(record.counts)
+    rows = [[change.cell, change.first, *_judged(change.by, names)] for change in record.changes or ()]
+    return [["cell", "less cell", "pairs", *names], *rows] if rows else []
+
+
+def _judged(by: dict[str, Judged], names: list[str]) -> list[str]:
+    return [str(by[names[0]].n), *(judged(by[name]) for name in names)]
 
 
 def describe(record: Comparison) -> list[str]:
     """Lines for the terminal: every cell, in how many which side is better, regrets, every warning."""
-    names = list(record.counts)
     lines = [
         f"{record.title}: mean difference over seeds, "
         f"{100 * record.level:g} % interval, p ({record.correction}), * decided"
     ]
-    chosen = any(cell.baseline != record.baseline for cell in record.cells)
-    heading = ["cell", *(["baseline"] if chosen else []), "pairs", *names]
-    rows = [heading]
-    for cell in record.cells:
-        words = [cell.name, *([cell.baseline] if chosen else []), str(cell.by[names[0]].n)]
-        rows.append([*words, *(judged(cell.by[name]) for name in names)])
-    lines += aligned(rows, left=len(heading) - len(names) - 1)
+    places, rows = cell_rows(record)
+    lines += aligned(rows, left=places - 1)
     for name, count in record.counts.items():
         lines.append(
             f"{name}: better in {count.strategy} of {len(record.cells)} cells, worse in "
             f"{count.baseline}, undecided in {count.undecided}"
         )
-    lines += _change_lines(record, names)
+    if changed := change_rows(record):
+        lines += ["change of that difference from one cell to another:", *aligned(changed, left=2)]
     regret = record.regret
     for name, ways in regret.by.items() if regret else ():
         assert regret is not None

@@ -35,7 +35,7 @@ def with_reference(
         column = f"{baseline}/{metric}"
         if column in rows:
             rows = rows[~is_blank(rows[column])]
-        if column not in rows or (rows.empty and strategy in set(labelled["label"])):
+        if column not in rows or rows.empty:
             raise ConfigError(
                 f"--baseline {baseline}: no run of {strategy} has {column}; it is {REFERENCES[baseline]}"
             )

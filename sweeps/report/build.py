@@ -140,8 +140,7 @@ def _build_families(collected: Collected, out: Path, options: ReportOptions) -> 
     analysis = Analysis(runs)
     written = Written(options.records, collected.frame)
     analysis.sections = families_sections(runs, written)
-    others = comparisons_section(written, ())
-    analysis.sections += [others] if others is not None else []
+    _add_comparisons(analysis, written)
     analysis.sections += _appendix(collected, analysis, options)[1:]
     counts = runs[FAMILY].value_counts()
     page = Page(
@@ -192,10 +191,15 @@ def analyse(
         )
         if section is not None
     ]
-    shown = [record for section in analysis.sections for record in section.records.values()]
-    others = comparisons_section(written, shown)
-    analysis.sections += [others] if others is not None else []
+    _add_comparisons(analysis, written)
     return analysis
+
+
+def _add_comparisons(analysis: Analysis, written: Written) -> None:
+    """The written comparisons that no section shows so far."""
+    section = comparisons_section(written, analysis.records.values())
+    if section is not None:
+        analysis.sections.append(section)
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
-from sweeps.comparison.record import Comparison, Judged, judged
+from sweeps.comparison.record import Comparison, cell_rows, change_rows
 from sweeps.records import Record
 from sweeps.report.page import Finding, PageTable, Section
 from sweeps.report.written import Written
 
 WIDE = 3
 """Metrics that stand beside each other; more are rows."""
-
-_Line = tuple[list[str], Mapping[str, Judged]]
-"""Words of a cell, and its differences by metric."""
 
 
 def comparisons_section(written: Written, shown: Collection[Record]) -> Section | None:
@@ -34,32 +31,22 @@ def comparisons_section(written: Written, shown: Collection[Record]) -> Section 
 
 
 def _tables(path: Path, record: Comparison) -> list[PageTable]:
-    chosen = any(cell.baseline != record.baseline for cell in record.cells)
     title = record.title
     if record.source is not None and record.source.where:
         title += f" ({', '.join(record.source.where)})"
-    lines = [
-        ([cell.name, *([cell.baseline] if chosen else []), str(next(iter(cell.by.values())).n)], cell.by)
-        for cell in record.cells
-    ]
-    heads = [title, *(["baseline"] if chosen else []), "pairs"]
-    found = [_table(path.stem, heads, lines, list(record.counts))]
-    if record.changes:
-        moved = [
-            ([one.cell, one.first, str(next(iter(one.by.values())).n)], one.by) for one in record.changes
-        ]
-        heads = [f"change of {title}", "less that of", "pairs"]
-        found.append(_table(f"{path.stem}-changes", heads, moved, list(record.counts)))
+    places, ((_, *heads), *rows) = cell_rows(record)
+    found = [_table(path.stem, [title, *heads], rows, places)]
+    if changed := change_rows(record):
+        (_, _, *heads), *rows = changed
+        found.append(_table(f"{path.stem}-changes", [f"change of {title}", "less that of", *heads], rows, 3))
     return found
 
 
-def _table(stem: str, heads: list[str], lines: Sequence[_Line], names: list[str]) -> PageTable:
-    rows = [
-        [*words, *(judged(by[name]).rstrip() if name in by else "" for name in names)] for words, by in lines
-    ]
-    heads = [*heads, *names]
-    if len(names) > WIDE:
-        rows, heads = _turned(rows, heads, len(heads) - len(names))
+def _table(stem: str, heads: list[str], rows: list[list[str]], places: int) -> PageTable:
+    """``places``: columns before those of the metrics."""
+    rows = [[word.rstrip() for word in row] for row in rows]
+    if len(heads) - places > WIDE:
+        rows, heads = _turned(rows, heads, places)
     numeric = [place > 0 for place in range(len(heads))]
     return PageTable(heads, numeric, rows, f"tables/comparison-{stem}.csv")
 

@@ -25,7 +25,7 @@ from sweeps.report.figures import curves as figures
 from sweeps.report.figures.curves import AXIS_NAME, objective_name
 from sweeps.report.figures.style import Panel
 from sweeps.report.page import PageTable, Section, interval, percent
-from sweeps.report.sets import set_tables
+from sweeps.report.sets import bm25_value, set_tables
 from sweeps.report.written import Written
 from sweeps.table.runs import ood_domains
 
@@ -175,19 +175,14 @@ def ranking_section(runs: pd.DataFrame) -> Section:
             continue
         curves = curves_along(runs, "D", metric, other, "none")
         if curves:
-            section.panels.append(figures.ranking_panel(curves, _bm25(runs, metric), f"ranking-{prefix}"))
+            section.panels.append(
+                figures.ranking_panel(curves, bm25_value(runs, metric), f"ranking-{prefix}")
+            )
     if not section.panels:
         section.missing("NO_RANKING_METRIC")
-    elif not any(_bm25(runs, f"{prefix}/{RANKING}") is not None for prefix in ("eff", "ood")):
+    elif not any(bm25_value(runs, f"{prefix}/{RANKING}") is not None for prefix in ("eff", "ood")):
         section.missing("NO_BM25")
     return section
-
-
-def _bm25(runs: pd.DataFrame, metric: str) -> float | None:
-    """BM25's value, the same for all runs of one collection; ``None`` where it is not, or is missing."""
-    key = f"bm25/{metric}"
-    values = runs[key].dropna() if key in runs else pd.Series(dtype=float)
-    return float(values.iloc[0]) if len(values) and values.max() - values.min() < 1e-9 else None
 
 
 def domains_section(runs: pd.DataFrame) -> Section | None:

@@ -9,13 +9,13 @@ import pandas as pd
 
 from sweeps.fitting.configurations import label_order
 from sweeps.report.page import PageTable
-from sweeps.table.cells import cell_text, numbers
+from sweeps.table.cells import Floats, cell_number, cell_text, numbers
 from sweeps.table.runs import ood_domains
 
 METRICS = ("ndcg@10", "contrastive_entropy")
 
 TOLERANCE = 1e-9
-"""Values of BM25 that differ by no more are of the same texts: the same sum in another order."""
+"""Values of BM25 that differ by less are of the same texts: the same sum in another order."""
 
 
 def set_tables(runs: pd.DataFrame) -> list[PageTable]:
@@ -39,15 +39,21 @@ def set_tables(runs: pd.DataFrame) -> list[PageTable]:
 
 
 def _bm25(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[list[str]]:
-    found = [_constant(runs, f"bm25/{key}") for key in keys]
-    if any(found):
-        yield ["BM25", "", "", "", *found]
+    values = [bm25_value(runs, key) for key in keys]
+    if any(value is not None for value in values):
+        yield ["BM25", "", "", "", *("" if value is None else f"{value:.3f}" for value in values)]
 
 
-def _constant(runs: pd.DataFrame, column: str) -> str:
-    values = numbers(runs[column]) if column in runs else np.array([])
-    values = values[np.isfinite(values)]
-    return f"{values[0]:.3f}" if values.size and np.ptp(values) <= TOLERANCE else ""
+def bm25_value(runs: pd.DataFrame, metric: str) -> float | None:
+    """BM25's value, the same for all runs of one collection; ``None`` where it is not, or is missing."""
+    values = _finite(runs, f"bm25/{metric}")
+    return float(values[0]) if values.size and np.ptp(values) < TOLERANCE else None
+
+
+def _finite(runs: pd.DataFrame, column: str) -> Floats:
+    """The numbers of a column, without those that are missing; empty without the column."""
+    values: Floats = numbers(runs[column]) if column in runs else np.array([])
+    return values[np.isfinite(values)]
 
 
 def _untrained(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[list[str]]:
@@ -72,13 +78,12 @@ def _trained(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _rank(value: object) -> tuple[str, float]:
-    return (value, 0.0) if isinstance(value, str) else ("", float(str(value)))
+    return (value, 0.0) if isinstance(value, str) else ("", cell_number(value))
 
 
 def _mean(runs: pd.DataFrame, column: str) -> str:
     """``.712 ± .003`` in full; the mean alone of one run, and of equal ones."""
-    values = numbers(runs[column]) if column in runs else np.array([])
-    values = values[np.isfinite(values)]
+    values = _finite(runs, column)
     if not values.size:
         return ""
     spread = float(values.std(ddof=1)) if values.size > 1 else 0.0

@@ -37,7 +37,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def with_interval(value: float, low: float, high: float, digits: int) -> str:
-    """As the page writes it: ends have signs where they differ in sign and the value has one."""
+    """``.30 [.27, .44]``, as the page writes a value with its interval."""
     return f"{plain(value, digits)} [{plain(low, digits)}, {plain(high, digits)}]"
 
 
@@ -55,7 +55,7 @@ def of_slope(file: Record, kind: str) -> tuple[float, float, float]:
     return found["difference"], *found["interval"]
 
 
-def of_mean(file: Record, second: str, metric: str, strategy: str) -> tuple[float, ...]:
+def of_mean(file: Record, second: str, metric: str, strategy: str) -> tuple[float, float, float]:
     """Family less dual encoder in the mean of the four settings."""
     (found,) = (
         one
@@ -111,7 +111,7 @@ def test_sensitivities_to_data() -> None:
 )
 def test_families(file: str, second: str, metric: str, strategy: str, digits: int) -> None:
     found = of_mean(record(f"families/{file}"), second, metric, strategy)
-    assert with_interval(found[0], found[1], found[2], digits) in page()
+    assert with_interval(*found, digits) in page()
 
 
 @pytest.mark.parametrize(
