@@ -1,8 +1,9 @@
 """Do training losses and dev metrics stand for test metrics? (arXiv 2505.24279, next check 2.)
 
 A proxy is good for a choice if it ranks what is chosen among as the test metric does. So it is judged within
-cells, where runs differ in strategy and ω alone: by its rank correlation with the test metric, and by what is
-lost when the run with the best proxy is taken. Across cells a proxy that only follows N and D looks good.
+cells, where runs differ in what is chosen alone, which is ω, the strategy, or a setting such as the number of
+steps: by its rank correlation with the test metric, and by what is lost when the run with the best proxy is
+taken. Across cells a proxy that only follows N and D looks good.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from retrieval.errors import DataError
+from retrieval.errors import ConfigError, DataError
 from sweeps.comparison.cells import fixed_omegas
 from sweeps.diagnostics import Diagnostic, diagnose
 from sweeps.fitting.agreement import refuse_mixtures
@@ -23,7 +24,7 @@ from sweeps.fitting.configurations import label_runs, labelled_only
 from sweeps.fitting.present import aligned, describe_warnings, number
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
 from sweeps.records import OPTIONAL, Record
-from sweeps.table.cells import numbers, seeds_of
+from sweeps.table.cells import cell_text, numbers, seeds_of
 from sweeps.table.families import FAMILY, FIRST_STAGE
 from sweeps.table.runs import Source
 from sweeps.table.traces import PREFIX
@@ -46,8 +47,11 @@ AGREEMENT = {EFFECTIVENESS: f"{PREFIX}agree_eff", ROBUSTNESS: f"{PREFIX}agree_ro
 
 TARGETS = {EFFECTIVENESS: (EFFECTIVENESS,), ROBUSTNESS: (ROBUSTNESS,), BOTH: (EFFECTIVENESS, ROBUSTNESS)}
 
-LEAST_LABELS = 3
-"""Strategies of a cell that a rank correlation within it needs."""
+CHOICE, CELL = "choice", "cell"
+"""Columns that :func:`alignment` adds: what is chosen among, and where."""
+
+LEAST_CHOICES = 3
+"""Choices of a cell that a rank correlation within it needs."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,9 @@ class Aligned(Record):
     """Spearman's rank correlation over all configurations."""
     configurations: int
     within: Interval
-    """The same among the strategies of a cell, mean over cells and seeds."""
+    """The same among the choices of a cell, mean over cells and seeds."""
     regret: Interval
-    """Test metric of the strategy with the lowest proxy, less that of the best one of the cell, in nats."""
+    """Test metric of the choice with the lowest proxy, less that of the best one of the cell, in nats."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ class Alignment(Record):
     warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
 
 
-def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> Alignment:
+def alignment(
+    runs: pd.DataFrame, level: float = 0.95, every: bool = False, along: str | None = None
+) -> Alignment:
     """Judge training losses and dev metrics as proxies of test metrics.
 
     Args:
@@ -109,15 +115,22 @@ def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> A
         level: Of the intervals over cells.
         every: Choose among all strategies; otherwise among the fixed ω and ``standard``, where the data of a
             run do not change with the strategy.
+        along: Choose among the values of this column, as ``train/steps``, within a strategy instead.
 
     Raises:
-        DataError: No cell has three strategies with a proxy and its target.
+        ConfigError: ``along`` is no column, or ``every`` is asked for as well.
+        DataError: No cell has three choices with a proxy and its target.
     """
+    if along is not None and along not in runs:
+        raise ConfigError(f"--along {along}: no such column; try train/steps, or a setting that was swept")
+    if along is not None and every:
+        raise ConfigError("--along and --every-strategy exclude each other: a choice is among one of them")
     refuse_mixtures(runs, EFFECTIVENESS, several_strategies=True, columns=(FAMILY, FIRST_STAGE))
     labelled, unknown = labelled_only(label_runs(runs))
     training = list(_over_training(labelled, level))
-    if not every:
+    if not every and along is None:
         labelled = labelled[labelled["label"].isin(list(fixed_omegas(labelled)))]
+    labelled = _with_choices(labelled, along)
     rows = [
         judged
         for proxy, by_target in PROXIES.items()
@@ -125,13 +138,25 @@ def alignment(runs: pd.DataFrame, level: float = 0.95, every: bool = False) -> A
         if (judged := _judge(_common(labelled, target), proxy, target, columns, level)) is not None
     ]
     if not rows:
+        wanted = "fixed ω" if along is None else f"values of {along}"
         raise DataError(
-            f"no cell has {LEAST_LABELS} strategies with training losses or dev metrics beside test metrics; "
-            "run several fixed ω at one model and data.frac, or give --every-strategy"
+            f"no cell has {LEAST_CHOICES} choices with training losses or dev metrics beside test metrics; "
+            f"run several {wanted} at one model and data.frac, or give --every-strategy"
         )
-    labels = sorted(set(labelled["label"].astype(str)))
+    labels = list(dict.fromkeys(labelled[CHOICE])) if along else sorted(set(labelled[CHOICE]))
     warnings = [*(one.finding for one in unknown), *_mixed(labelled)] or None
     return Alignment(level, labels, rows, training or None, warnings=warnings)
+
+
+def _with_choices(labelled: pd.DataFrame, along: str | None) -> pd.DataFrame:
+    """The runs with the columns of what is chosen among, and of the cell in which it is chosen."""
+    cells = [name for name in (FAMILY, "model", "data", "frac") if name in labelled]
+    choices = labelled["label"].astype(str)
+    if along is not None:
+        labelled, cells = labelled.dropna(subset=[along]).sort_values(along, kind="stable"), [*cells, "label"]
+        choices = along + "=" + labelled[along].map(cell_text)
+    names = [str(name) for name in zip(*(labelled[key] for key in cells), strict=True)]
+    return labelled.assign(choice=choices, cell=names)
 
 
 def _common(labelled: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -143,7 +168,7 @@ def _common(labelled: pd.DataFrame, target: str) -> pd.DataFrame:
 
 
 def _mixed(labelled: pd.DataFrame) -> Iterator[Diagnostic]:
-    same = [*_places(labelled), "label", "seed"]
+    same = [CELL, CHOICE, "seed"]
     if "seed" in labelled and (twice := labelled.duplicated(same)).any():
         names = ", ".join(dict.fromkeys(labelled.loc[twice, "configuration"].astype(str)))
         text = f"several runs with the same seed, whose mean is judged, in: {names}"
@@ -158,15 +183,15 @@ def _judge(
         return None
     table = pd.DataFrame(
         {
-            "cell": [str(name) for name in zip(*(labelled[key] for key in _places(labelled)), strict=True)],
-            "label": labelled["label"].astype(str),
+            CELL: labelled[CELL],
+            CHOICE: labelled[CHOICE],
             "seed": seeds_of(labelled).astype(str),
             "proxy": np.mean([numbers(labelled[name]) for name in columns], axis=0),
             "target": np.mean([numbers(labelled[name]) for name in TARGETS[target]], axis=0),
         }
     ).dropna()
     within, regret = [], []
-    for _, cell in table.groupby("cell"):
+    for _, cell in table.groupby(CELL):
         found = list(_choices(cell))
         if found:
             ranks, lost = zip(*found, strict=True)
@@ -174,7 +199,7 @@ def _judge(
             regret.append(float(np.mean(lost)))
     if not within:
         return None
-    means = table.groupby(["cell", "label"])[["proxy", "target"]].mean()
+    means = table.groupby([CELL, CHOICE])[["proxy", "target"]].mean()
     across = float(stats.spearmanr(means["proxy"], means["target"]).statistic)
     inside = _correlation(within, level)
     return Aligned(proxy, target, across, len(means), inside, _interval(regret, level))
@@ -183,12 +208,12 @@ def _judge(
 def _choices(cell: pd.DataFrame) -> Iterator[tuple[float, float]]:
     """Of each seed of a cell: rank correlation, and what the choice by the proxy loses.
 
-    The best label is that of the mean over seeds, so that a seed's luck is no regret.
+    The best choice is that of the mean over seeds, so that a seed's luck is no regret.
     """
-    best = cell.groupby("label")["target"].mean().idxmin()
+    best = cell.groupby(CHOICE)["target"].mean().idxmin()
     for _, part in cell.groupby("seed"):
-        own = part.groupby("label")[["proxy", "target"]].mean()
-        if len(own) < LEAST_LABELS or best not in own.index:
+        own = part.groupby(CHOICE)[["proxy", "target"]].mean()
+        if len(own) < LEAST_CHOICES or best not in own.index:
             continue
         proxy, target = own["proxy"].to_numpy(np.float64), own["target"].to_numpy(np.float64)
         if np.ptp(proxy) > 0:
@@ -204,10 +229,6 @@ def _over_training(labelled: pd.DataFrame, level: float) -> Iterator[OverTrainin
             values = own[column].dropna().tolist()
             if values:
                 yield OverTraining(str(label), target, _correlation(values, level))
-
-
-def _places(labelled: pd.DataFrame) -> list[str]:
-    return [name for name in (FAMILY, "model", "data", "frac") if name in labelled]
 
 
 def _correlation(values: Sequence[float], level: float) -> Interval:
@@ -227,16 +248,21 @@ def _interval(values: Sequence[float], level: float) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def describe(found: Alignment) -> list[str]:
-    """Lines for the terminal."""
+def proxy_rows(found: Alignment) -> list[list[str]]:
+    """The table of proxies, its headings first."""
     rows = [["proxy", "of", "across", "within cells", "regret"]]
     for row in found.rows:
         rows.append([row.proxy, row.target, f"{row.across:.2f}", _said(row.within), _said(row.regret)])
+    return rows
+
+
+def describe(found: Alignment) -> list[str]:
+    """Lines for the terminal."""
     n = max(row.within.count for row in found.rows)
     return [
         f"Spearman's rank correlation with the test metric, and nats lost by a choice by the proxy "
         f"({100 * found.level:g} % over up to {n} cells), among {', '.join(found.labels)}:",
-        *aligned(rows, left=2),
+        *aligned(proxy_rows(found), left=2),
         *_over_steps(found),
         *describe_warnings(found.warnings or []),
     ]

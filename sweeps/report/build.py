@@ -23,6 +23,7 @@ from sweeps.report.figures.omega import omega_panels, omega_traces
 from sweeps.report.figures.style import FORMATS
 from sweeps.report.page import Finding, Page, Section, fits_table, runs_table, write_csv, write_page
 from sweeps.report.provenance import checklist
+from sweeps.report.proxies import proxies_section
 from sweeps.report.reproduce import PARTIAL, commands
 from sweeps.report.robustness import kinds_section, statistics_section
 from sweeps.report.scaling import (
@@ -187,6 +188,7 @@ def analyse(
             attacks_section(runs),
             transfer_section(runs, written),
             statistics_section(written),
+            proxies_section(written),
             cost_section(runs),
         )
         if section is not None

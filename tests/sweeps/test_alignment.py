@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrieval.errors import DataError
+from retrieval.errors import ConfigError, DataError
 from sweeps.cli import main
+from sweeps.commands import options as shared
 from sweeps.comparison.alignment import BOTH, TRAINING, VALIDATION, Alignment, alignment
+from sweeps.report.proxies import proxies_section
+from sweeps.report.written import Written
 from sweeps.table.runs import collect_runs
 from sweeps.table.traces import columns
 
@@ -75,9 +78,45 @@ def test_agreement_over_the_steps_is_that_of_runs_with_dev_losses() -> None:
     assert alignment(runs()).training is None
 
 
+def lengths() -> pd.DataFrame:
+    """Two strategies: the training loss always falls with the steps, test and dev metrics rise again."""
+    rows = []
+    for strategy, offset in (("standard", 0.0), ("pooled", -0.3)):
+        for seed in (1, 2):
+            for steps, entropy in {150: 1.2, 600: 1.0, 2400: 1.1}.items():
+                test = entropy + offset + 0.01 * seed
+                rows.append({
+                    "model": "m", "frac": 0.1, "seed": seed, "strategy": strategy, "train/steps": steps,
+                    EFF: test, OOD: test + 1, f"dev/{EFF}": 2 * test, f"dev/{OOD}": 2 * test + 1,
+                    "trace/loss_eff": 100 / steps, "eval/queries": 9, "eval/pool": 99,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_choice_of_when_to_stop_is_judged_within_each_strategy() -> None:
+    record = alignment(lengths(), along="train/steps")
+    assert record.labels == ["train/steps=150", "train/steps=600", "train/steps=2400"]
+    found = {(row.proxy, row.target): row for row in record.rows}
+    loss, dev = found[TRAINING, EFF], found[VALIDATION, EFF]
+    # Ranks 3, 2, 1 against 3, 1, 2; the last step is taken, which is .1 above the best.
+    assert loss.within.mean == pytest.approx(0.5)
+    assert loss.regret.mean == pytest.approx(0.1)
+    assert (loss.within.count, loss.configurations) == (2, 6)
+    assert (dev.within.mean, dev.regret.mean) == pytest.approx((1, 0))
+
+
+def test_what_to_choose_among_is_checked() -> None:
+    with pytest.raises(ConfigError, match=r"--along train/stepz: no such column; try train/steps"):
+        alignment(lengths(), along="train/stepz")
+    with pytest.raises(ConfigError, match="exclude each other"):
+        alignment(lengths(), every=True, along="train/steps")
+    with pytest.raises(DataError, match="run several values of seed"):
+        alignment(lengths(), along="seed")
+
+
 def test_too_few_strategies_are_refused() -> None:
     table = runs()
-    with pytest.raises(DataError, match="no cell has 3 strategies"):
+    with pytest.raises(DataError, match="no cell has 3 choices"):
         alignment(table[table["omega/final"] < 0.7])
 
 
@@ -91,6 +130,26 @@ def test_the_command_writes_a_record_that_is_read_back(
     read = Alignment.from_json(json.loads(out.read_text()))
     assert read.source is not None
     assert read.labels == ["fixed ω=0.1", "fixed ω=0.5", "fixed ω=0.75"]
+
+
+def test_the_report_shows_the_written_alignments(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    lengths().to_csv(path, index=False)
+    (tmp_path / "records").mkdir()
+    assert proxies_section(Written(tmp_path / "records", lengths())) is None
+    for name, words in (("alignment", []), ("alignment-standard", ["--where", "strategy=standard"])):
+        asked = ["alignment", "--table", str(path), "--along", "train/steps", *words]
+        assert main([*asked, "--out", str(tmp_path / "records" / f"{name}.json")]) == 0
+    section = proxies_section(Written(tmp_path / "records", shared.collect(Path(), path).frame))
+    assert section is not None
+    both, standard = section.tables
+    assert [table.download for table in section.tables] == [
+        *("tables/alignment.csv", "tables/alignment-standard.csv")
+    ]
+    assert both.headings[0].startswith("proxy, for a choice among train/steps=150, ")
+    # Across: products of ranks 4, squares 16 (the two losses of a length are tied) and 17.5.
+    assert both.rows[0] == [TRAINING, EFF, "0.24", "0.5 [0.5, 0.5]", "0.1 [0.1, 0.1]"]
+    assert standard.rows[0] == [TRAINING, EFF, "0.50", "0.5 [–, –]", "0.1 [–, –]"]
 
 
 def steps() -> list[dict[str, float]]:
