@@ -272,6 +272,11 @@ def _count(lines: Sequence[Line], name: str) -> Count:
     return Count(found["strategy"], found["baseline"], found["undecided"])
 
 
+def _sides(cell: Cell, pairs: Mapping[str, Sequence[tuple[Cell, str]]]) -> list[tuple[str, str]]:
+    """Baseline and strategy of every comparison that a cell was run for."""
+    return [(chosen, label) for label, own in pairs.items() for kept, chosen in own if kept is cell]
+
+
 def _warnings(
     found: Sequence[Cell],
     pairs: Mapping[str, Sequence[tuple[Cell, str]]],
@@ -282,18 +287,8 @@ def _warnings(
     """What is uneven in the cells, and what the record does not hold."""
     alone = [line for line in lines if any(found.method == "none" for found in line.by.values())]
     apart = [line for line in lines if line.seeds.baseline_only or line.seeds.strategy_only]
-    lacking = [
-        cell for cell in found if any(all(cell is not kept for kept, _ in own) for own in pairs.values())
-    ]
-    mixed = [
-        cell
-        for cell in found
-        if any(
-            cell is kept and {chosen, label} & set(cell.repeated)
-            for label, own in pairs.items()
-            for kept, chosen in own
-        )
-    ]
+    lacking = [cell for cell in found if len(_sides(cell, pairs)) < len(pairs)]
+    mixed = [cell for cell in found if set(cell.repeated) & set().union(*_sides(cell, pairs))]
     unpaired = "seeds of one side alone are left out, or nothing is paired (method unpaired)"
     cases: list[tuple[str, str, Sequence[Line | Cell]]] = [
         ("SINGLE_SEED", "difference without interval", alone),

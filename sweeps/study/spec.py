@@ -173,19 +173,23 @@ def _stage(where: str, data: Any) -> Stage:
     lists = {
         key: _texts(found.get(key) or [], f"{where}.{key}") for key in ("overrides", "stand_in", "keeps")
     }
-    command = shlex.split(_text(found["command"], f"{where}.command")) if runs else []
+    command = shlex.split(_line(found["command"], f"{where}.command")) if runs else []
     _places([*lists["overrides"], *command], where)
     return Stage(_text(found["name"], f"{where}.name"), command=command, makes=found.get("makes"), **lists)
 
 
 def _analysis(name: str, data: Any, scales: Mapping[str, Scale]) -> Analysis:
     where = f"analyses.{name}"
-    found = {"command": data} if isinstance(data, str) else _mapping(data, where, ANALYSIS_KEYS, ("command",))
+    found = (
+        {"command": data}
+        if isinstance(data, str | list)
+        else _mapping(data, where, ANALYSIS_KEYS, ("command",))
+    )
     for_scales = _texts(found.get("scales") or [], f"{where}.scales")
     unknown = [scale for scale in for_scales if scale not in scales]
     if unknown:
         raise _WrongError(f"{where}: scale {unknown[0]} does not exist")
-    analysis = Analysis(name, " ".join(_text(found["command"], where).split()), for_scales)
+    analysis = Analysis(name, _line(found["command"], where), for_scales)
     _places(analysis.words, where)
     return analysis
 
@@ -216,6 +220,12 @@ def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _WrongError(f"{where} is no text")
     return value
+
+
+def _line(value: Any, where: str) -> str:
+    """A command in one line: a text, or a list of texts, of which an alias of YAML may be one."""
+    parts = _texts(value, where) if isinstance(value, list) else [value]
+    return " ".join(word for part in parts for word in _text(part, where).split())
 
 
 def _texts(value: Any, where: str) -> list[str]:

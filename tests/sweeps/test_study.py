@@ -159,6 +159,7 @@ def test_a_plan_counts_what_is_done() -> None:
         ({"colour": "red"}, "unknown key colour"),
         ({"analyses": {"a": "fit --out {where}/a.json"}}, r"\{where\} stands for nothing"),
         ({"analyses": {"a": {"command": "fit", "scales": ["huge"]}}}, "scale huge does not exist"),
+        ({"analyses": {"a": {"command": ["fit", 3]}}}, "analyses.a is no list of texts"),
         ({"scales": {"smoke": {"about": "x", "stages": [{"name": "a"}]}}}, "either overrides, or command"),
         ({"scales": {"smoke": {"about": "x", "stages": [], "device": "x"}}}, "no list of stages"),
     ],
@@ -168,6 +169,17 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: dict[str, A
         written(tmp_path, SMALL | change)
     assert "small.yaml" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_command_is_a_text_or_a_list_of_texts(tmp_path: Path) -> None:
+    metrics = ["--metric eff/mrr@10", "--metric\n  eff/ndcg@10"]
+    parts = ["compare --table {table}", metrics, "--out {records}/compare.json"]
+    (one, other) = written(
+        tmp_path,
+        SMALL | {"analyses": {"one": {"command": parts}, "other": " ".join([parts[0], *metrics, parts[2]])}},
+    ).analyses
+    assert one.command == other.command
+    assert one.words[3:7] == ["--metric", "eff/mrr@10", "--metric", "eff/ndcg@10"]
 
 
 @pytest.mark.parametrize(
