@@ -348,7 +348,6 @@ def test_what_a_table_lacks_is_named_and_does_not_fail(tmp_path: Path) -> None:
     assert (where.out / "index.html").is_file()
 
 
-@pytest.mark.slow
 def test_a_committed_table_gives_its_committed_files(tmp_path: Path) -> None:
     committed = RESULTS / "adversarial-by-steps"
     assert (
