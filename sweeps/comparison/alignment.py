@@ -250,18 +250,18 @@ def _interval(values: Sequence[float], level: float) -> Interval:
 
 def proxy_rows(found: Alignment) -> list[list[str]]:
     """The table of proxies, its headings first."""
-    rows = [["proxy", "of", "across", "within cells", "regret"]]
+    rows = [["proxy", "of", "across", "within cells", "regret", "cells"]]
     for row in found.rows:
-        rows.append([row.proxy, row.target, f"{row.across:.2f}", _said(row.within), _said(row.regret)])
+        judged = [f"{row.across:.2f}", _said(row.within), _said(row.regret), str(row.within.count)]
+        rows.append([row.proxy, row.target, *judged])
     return rows
 
 
 def describe(found: Alignment) -> list[str]:
     """Lines for the terminal."""
-    n = max(row.within.count for row in found.rows)
     return [
         f"Spearman's rank correlation with the test metric, and nats lost by a choice by the proxy "
-        f"({100 * found.level:g} % over up to {n} cells), among {', '.join(found.labels)}:",
+        f"({100 * found.level:g} % over cells), among {', '.join(found.labels)}:",
         *aligned(proxy_rows(found), left=2),
         *_over_steps(found),
         *describe_warnings(found.warnings or []),

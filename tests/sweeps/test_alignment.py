@@ -148,8 +148,8 @@ def test_the_report_shows_the_written_alignments(tmp_path: Path) -> None:
     ]
     assert both.headings[0].startswith("proxy, for a choice among train/steps=150, ")
     # Across: products of ranks 4, squares 16 (the two losses of a length are tied) and 17.5.
-    assert both.rows[0] == [TRAINING, EFF, "0.24", "0.5 [0.5, 0.5]", "0.1 [0.1, 0.1]"]
-    assert standard.rows[0] == [TRAINING, EFF, "0.50", "0.5 [–, –]", "0.1 [–, –]"]
+    assert both.rows[0] == [TRAINING, EFF, "0.24", "0.5 [0.5, 0.5]", "0.1 [0.1, 0.1]", "2"]
+    assert standard.rows[0] == [TRAINING, EFF, "0.50", "0.5 [–, –]", "0.1 [–, –]", "1"]
 
 
 def steps() -> list[dict[str, float]]:
