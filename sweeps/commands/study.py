@@ -19,6 +19,14 @@ CollectionsOption = Annotated[
     Path | None,
     typer.Option("--collections", help="Folder of BEIR folders, for studies that need it.", metavar="DIR"),
 ]
+StageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stage",
+        help="Plan and run this stage alone; repeatable. Table and page are made without it.",
+        metavar="NAME",
+    ),
+]
 ResumeOption = Annotated[
     Path | None,
     typer.Option(
@@ -54,6 +62,7 @@ def run(
     table: shared.TableOption = None,
     collections: CollectionsOption = None,
     resume_from: ResumeOption = None,
+    stage: StageOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
     data: Annotated[
         bool, typer.Option("--data/--no-data", help="Read the data for the plan, preparing what is missing.")
@@ -69,13 +78,15 @@ def run(
 
     study = load(name)
     if table is not None:
-        if plan or overrides or any(each is not None for each in (runs, collections, resume_from)):
+        if plan or overrides or any(each is not None for each in (runs, collections, resume_from, stage)):
             raise ConfigError(
-                "--table reads runs that are done: drop --plan, --runs, --resume-from, --collections and "
-                "overrides"
+                "--table reads runs that are done: drop --plan, --runs, --resume-from, --collections, "
+                "--stage and overrides"
             )
         raise typer.Exit(_again(study, scale, table, out or table.parent))
-    chosen = study.scale(scale or SMOKE)
+    if stage and not train:
+        raise ConfigError("--stage runs a stage and --no-train runs none: drop one of them")
+    chosen = study.scale(scale or SMOKE).only(stage or ())
     base = Path("studies") / f"{study.name}-{chosen.name}"
     out = out or base / "results"
     places = Places(runs or base / "runs", out, out / TABLE, collections)
@@ -84,7 +95,13 @@ def run(
         from sweeps.study.restore import restore
 
         typer.echo(restore(resume_from, places))
-    raise typer.Exit(_whole(study, chosen, places, overrides or [], (plan, data, train)))
+    status = _stages(study, chosen, places, overrides or [], (plan, data, train))
+    if status or plan:
+        raise typer.Exit(status)
+    if stage:
+        typer.echo("table and page are made by the same command with --no-train in place of --stage")
+        return
+    raise typer.Exit(_results(study, chosen, places))
 
 
 def _again(study: Study, scale: str | None, table: Path, out: Path) -> int:
@@ -99,12 +116,12 @@ def _again(study: Study, scale: str | None, table: Path, out: Path) -> int:
     return analyse(study, name, Places(Path("runs"), out, table), typer.echo)
 
 
-def _whole(
+def _stages(
     study: Study, scale: Scale, places: Places, overrides: list[str], asked: tuple[bool, bool, bool]
 ) -> int:
-    """Plan, run, collect and analyse as far as asked for (plan alone, with data, stages); the exit status."""
+    """Plan and run as far as asked for (plan alone, with data, stages); the exit status."""
     plan, data, train = asked
-    from sweeps.study.run import analyse, collect_runs, run_stages
+    from sweeps.study.run import run_stages
 
     if plan or train:
         from sweeps.study.plan import plan_study
@@ -113,9 +130,12 @@ def _whole(
             planned = plan_study(study, scale, places, overrides, data, step)
         for line in planned.lines(study, scale):
             typer.echo(line)
-    if plan:
-        return 0
-    if train and (status := run_stages(scale, places, overrides, typer.echo)):
-        return status
+    return run_stages(scale, places, overrides, typer.echo) if train and not plan else 0
+
+
+def _results(study: Study, scale: Scale, places: Places) -> int:
+    """Collect the runs and analyse them; the exit status."""
+    from sweeps.study.run import analyse, collect_runs
+
     collect_runs(places, typer.echo)
     return analyse(study, scale.name, places, typer.echo)

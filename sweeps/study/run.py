@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from retrieval.errors import ParetrieveError
+from retrieval.errors import ConfigError, ParetrieveError
 from sweeps import PROGRAM
 from sweeps.study import process
 from sweeps.study.places import STEER, Places
@@ -49,11 +49,16 @@ class Outcome:
 def run_stages(scale: Scale, places: Places, extra: Sequence[str], say: Say) -> int:
     """Run every stage in its order; 0, or the exit status of the first that failed.
 
-    Raises ParetrieveError: a command did not make the file that a later stage reads.
+    Raises:
+        ConfigError: a stage reads a file that an earlier one makes, which has not run.
+        ParetrieveError: a command did not make the file that a later stage reads.
     """
     places.runs.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(scale.stages, start=1):
         say(f"stage {number} of {len(scale.stages)}: {stage.name}")
+        if missing := places.waits_for(stage):
+            text = f"stage {stage.name} reads {missing[0]}, which an earlier stage makes; run that one first"
+            raise ConfigError(text)
         status = (
             process.train(places.overrides(stage, extra)) if stage.overrides else _make(stage, places, say)
         )

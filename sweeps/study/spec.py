@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,19 @@ class Scale:
     """The accelerator that the plan assumes; ``None``: this machine."""
     folders: Sequence[str] = ()
     """Collections that must lie in the folder of ``--collections``."""
+
+    def only(self, wanted: Sequence[str]) -> Scale:
+        """This scale with the stages ``wanted``, in its own order; ``()``: all of them.
+
+        Raises ConfigError, one line: there is no stage of such a name.
+        """
+        known = [stage.name for stage in self.stages]
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(
+                    f"--stage {name}: scale {self.name} has no such stage; valid: {', '.join(known)}"
+                )
+        return replace(self, stages=[each for each in self.stages if not wanted or each.name in wanted])
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,36 @@ def test_stages_run_in_their_order_and_steering_files_are_made_once(
     assert len(ran.commands) == 1
 
 
+def test_stages_by_name_run_in_the_order_of_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale, where = written(tmp_path).scale("smoke"), places(tmp_path)
+    ran = Processes(monkeypatch, makes=where.steer / "mixture.json")
+    assert scale.only(()) == scale
+    with pytest.raises(ConfigError, match=r"reads .*mixture\.json, which an earlier stage makes; run that"):
+        run_stages(scale.only(["law"]), where, [], print)
+    assert ran.trained == []
+    assert run_stages(scale.only(["law", "mixture"]), where, [], print) == 0
+    assert (len(ran.commands), [words[0] for words in ran.trained]) == (1, ["strategy.rule=law"])
+
+
+def test_one_stage_makes_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning, "calibrate", lambda *_: Calibration([Point(128, 2.0, 3.0)]))
+    ran = Processes(monkeypatch)
+    assert main(["study", "pydocs", "--stage", "standard", "--", f"cache={tmp_path}/cache"]) == 0
+    assert [[word for word in words if word.startswith("strategy=")] for words in ran.trained] == [
+        ["strategy=standard,pooled"]
+    ]
+    assert ran.commands == []
+    said = capsys.readouterr().out
+    assert "stage 1 of 1: standard" in said
+    assert said.endswith("with --no-train in place of --stage\n")
+    assert not (tmp_path / "studies/pydocs-smoke/results").exists()
+
+
 def test_the_status_of_a_failed_stage_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     ran = Processes(monkeypatch, 130)
@@ -195,6 +225,13 @@ def test_a_command_is_a_text_or_a_list_of_texts(tmp_path: Path) -> None:
         (["collections", "--plan", "--collections", "no"], "there is no wikiqa/corpus.jsonl"),
         (["pydocs", "--plan", "--runs", "a b"], "folder a b: a sweep would misread"),
         (["pydocs", "--plan", "--table", "x.csv"], "--table reads runs that are done"),
+        (["pydocs", "--stage", "fixed", "--table", "x.csv"], "drop --plan"),
+        (["pydocs", "--stage", "fixed", "--no-train"], "drop one of them"),
+        (
+            ["pydocs", "--stage", "fixd"],
+            "--stage fixd: scale smoke has no such stage; valid: standard, fixed, mixture, pareto, "
+            "strategies",
+        ),
         (["pydocs", "--table", "absent.csv"], "absent.csv: no such file"),
     ],
 )
