@@ -32,15 +32,14 @@ def run(
 
     Example: python -m sweeps domains --strategy "fixed ω=0.5" --where frac=0.1
     """
-    from sweeps.comparison.domains import describe, domains, draw
-    from sweeps.report.figures.style import Panel, drawing, save
+    from sweeps.comparison.domains import describe, domains
+    from sweeps.report.figures.domains import domains_panel
+    from sweeps.report.figures.style import save
 
     frame, source = shared.load(runs, table, wandb, where)
     found = domains(frame, baseline, strategy, metric, level)
     shared.write(out, replace(found, source=source), describe(found))
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
-        with drawing(width=6.2) as (figure, axes):
-            draw(found, axes)
-        save(Panel("domains", "What training on a domain brings to tests.", figure), figures)
+        save(domains_panel(found), figures)
         typer.echo(f"wrote {figures}/domains.svg, .pdf and .png")

@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from retrieval.errors import ConfigError, DataError
 from sweeps.comparison.cells import difference, without_seed
@@ -110,34 +108,21 @@ def _check_one_test(rows: pd.DataFrame, test: str) -> None:
             raise DataError(f"{test}: {column} differs between the runs; compare runs with one test set")
 
 
-def draw(found: Domains, axes: Axes) -> None:
-    """The matrix as a map of colours: blue where training on the row helps the column, red where it harms."""
-    matrix, tests = found.matrix(), found.tests()
-    values = np.full((len(matrix), len(tests)), np.nan)
-    for row, effects in enumerate(matrix.values()):
-        for test, judged in effects.items():
-            values[row, tests.index(test)] = judged.difference
-    largest = float(np.nanmax(np.abs(values))) or 1.0
-    axes.imshow(values, cmap="RdBu_r", vmin=-1.5 * largest, vmax=1.5 * largest, aspect="auto")
-    for row, column in np.argwhere(np.isfinite(values)):
-        axes.text(column, row, f"{values[row, column]:+.2f}", ha="center", va="center")
-    axes.set_xticks(range(len(tests)), tests, rotation=30, ha="right")
-    axes.set_yticks(range(len(matrix)), list(matrix))
-    axes.grid(visible=False)
-    axes.set(xlabel="tested on", ylabel="trained on beside in-domain")
-    axes.set_title(f"{found.metric.replace('_', ' ')}, less {found.baseline}")
-
-
-def describe(found: Domains) -> list[str]:
-    """The matrix as lines for the terminal."""
+def matrix_rows(found: Domains) -> list[list[str]]:
+    """The matrix as text, its headings first."""
     matrix, tests = found.matrix(), found.tests()
     rows = [["trained on", *tests]]
     for train, effects in matrix.items():
         rows.append([train, *(_cell(effects[test]) if test in effects else "" for test in tests)])
+    return rows
+
+
+def describe(found: Domains) -> list[str]:
+    """The matrix as lines for the terminal."""
     width = f"half of the {100 * found.level:g} % interval"
     return [
         f"{found.metric}, {found.strategy} less {found.baseline} ({width}):",
-        *aligned(rows, left=1),
+        *aligned(matrix_rows(found), left=1),
         *describe_warnings(found.warnings or ()),
     ]
 

@@ -38,6 +38,7 @@ from sweeps.report.scaling import (
 )
 from sweeps.report.summary import facts, lead
 from sweeps.report.tradeoff import frontier_section, mixture_section, sensitivity_section
+from sweeps.report.trained_on import trained_on_section
 from sweeps.report.transfer import transfer_section
 from sweeps.report.written import Written
 from sweeps.table.cells import cell_text, with_sound
@@ -184,6 +185,7 @@ def analyse(
             _omega(runs, folder),
             ranking_section(runs),
             domains_section(runs),
+            trained_on_section(written),
             kinds_section(runs),
             attacks_section(runs),
             transfer_section(runs, written),

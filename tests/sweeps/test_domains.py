@@ -9,9 +9,12 @@ import pytest
 
 from retrieval.errors import ConfigError, DataError
 from sweeps.cli import main
+from sweeps.commands import options as shared
 from sweeps.comparison.domains import Domains, domains
 from sweeps.diagnostics import TableError
 from sweeps.fitting.configurations import label_runs
+from sweeps.report.trained_on import trained_on_section
+from sweeps.report.written import Written
 
 GAINS = {"books": {"in-domain": -0.1, "films": -0.5}, "films": {"in-domain": 0.2, "books": -0.3}}
 
@@ -51,6 +54,25 @@ def test_what_cannot_be_compared_is_refused() -> None:
         domains(runs, "pooled", "fixed ω=0.5", "ce", 0.95)
     with pytest.raises(DataError, match="in-domain: eval/pool differs"):
         domains(runs.assign(**{"eval/pool": range(len(runs))}), "standard", "fixed ω=0.5", "ce", 0.95)
+
+
+def test_the_report_shows_the_written_matrices(tmp_path: Path) -> None:
+    path, records = tmp_path / "runs.csv", tmp_path / "records"
+    table().to_csv(path, index=False)
+    records.mkdir()
+    assert trained_on_section(Written(records, table())) is None
+    words = ["domains", "--table", str(path), "--strategy", "fixed ω=0.5", "--metric", "ce"]
+    assert main([*words, "--out", str(records / "domains.json")]) == 0
+    section = trained_on_section(Written(records, shared.collect(Path(), path).frame))
+    assert section is not None
+    (matrix,) = section.tables
+    assert matrix.headings == ["trained on", "in-domain", "films", "books"]
+    assert matrix.rows == [
+        ["books", "-0.100 ± 0.000", "-0.500 ± 0.000", ""],
+        ["films", "+0.200 ± 0.000", "", "-0.300 ± 0.000"],
+    ]
+    assert [panel.name for panel in section.panels] == ["trained-on-domains"]
+    assert list(section.records) == ["domains"]
 
 
 def test_the_command_writes_record_and_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
