@@ -27,6 +27,11 @@ def page() -> str:
     return (RESULTS / "README.md").read_text(encoding="utf-8")
 
 
+def pages() -> str:
+    """The page, and the findings in full that it leads to."""
+    return page() + (RESULTS / "findings.md").read_text(encoding="utf-8")
+
+
 def plain(value: float, digits: int) -> str:
     """``.079``, ``2.01``, ``−.175``: no zero before the point."""
     return re.sub(r"^(−?)0\.", r"\1.", f"{value:.{digits}f}".replace("-", "−"))
@@ -111,7 +116,27 @@ def test_sensitivities_to_data() -> None:
 )
 def test_families(file: str, second: str, metric: str, strategy: str, digits: int) -> None:
     found = of_mean(record(f"families/{file}"), second, metric, strategy)
-    assert with_interval(*found, digits) in page()
+    assert with_interval(*found, digits) in pages()
+
+
+@pytest.mark.parametrize("family", ["multi-vector", "sparse"])
+def test_exponents_of_families(family: str) -> None:
+    (found,) = (
+        test
+        for test in record("families-by-data/families")["tests"]
+        if (test["strategy"], test["metric"]) == ("standard", "ood/contrastive_entropy")
+        and (test["first"], test["second"]) == ("dual-encoder", family)
+    )
+    assert found["differs"]
+    assert with_interval(found["difference"], *found["interval"], 3) in page()
+
+
+def test_answers_have_two_sentences_and_a_link() -> None:
+    rows = re.findall(r"^\| (.*?\?) \| (.*) \|$", page(), flags=re.MULTILINE)
+    assert len(rows) == 11
+    for question, answer in rows:
+        assert len(re.findall(r"[.)] (?=[A-ZN`])", re.sub(r"\[[^]]*\]\([^)]*\)", "", answer))) == 1, question
+        assert "](" in answer, question
 
 
 @pytest.mark.parametrize(
@@ -125,6 +150,12 @@ def test_families(file: str, second: str, metric: str, strategy: str, digits: in
 )
 def test_proxies(proxy: str, target: str) -> None:
     assert of_proxy(record("pydocs/alignment"), proxy, target) in page()
+
+
+def test_when_to_stop() -> None:
+    file = record("steps/alignment")
+    assert of_proxy(file, "training loss", "eff/contrastive_entropy") in page()
+    assert of_proxy(file, "dev metric", "eff/contrastive_entropy") in pages()
 
 
 def test_multipliers_at_the_fewest_pairs() -> None:
