@@ -19,6 +19,18 @@ CollectionsOption = Annotated[
     Path | None,
     typer.Option("--collections", help="Folder of BEIR folders, for studies that need it.", metavar="DIR"),
 ]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="After --: overrides of train.py for every stage.", metavar="OVERRIDES"),
+]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        help="smoke, laptop or gpu. Default: smoke; with --table: laptop, where there is one.",
+        metavar="NAME",
+    ),
+]
 StageOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,18 +51,8 @@ ResumeOption = Annotated[
 
 def run(
     name: Annotated[str, typer.Argument(help="A file of conf/study/.", metavar="NAME", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="After --: overrides of train.py for every stage.", metavar="OVERRIDES"),
-    ] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(
-            "--scale",
-            help="smoke, laptop or gpu. Default: smoke; with --table: laptop, where there is one.",
-            metavar="NAME",
-        ),
-    ] = None,
+    overrides: OverridesArgument = None,
+    scale: ScaleOption = None,
     runs: Annotated[
         Path | None,
         shared.folder("--runs", "Folder of run directories. Default: studies/NAME-SCALE/runs."),
