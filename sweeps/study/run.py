@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.run.resources import available_cores
 from sweeps import PROGRAM
 from sweeps.study import process
 from sweeps.study.places import STEER, Places
@@ -99,7 +101,7 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
 
     A command that the table is not enough for is refused by name and reason. That is no failure, unless the
     same command was not refused before. ``scale``: of the runs in the table, ``None`` where it is not known:
-    then every command is tried.
+    then every command is tried. As many run at once as there are cores: a fit uses one.
     """
     before = _not_refused_before(places)
     places.records.mkdir(parents=True, exist_ok=True)
@@ -108,13 +110,24 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
         shown += f" --study {shlex.quote(f'{study.name} --scale {scale}')}"
     report = Analysis("report", f"{REPORT} {shlex.quote(study.title)}{shown}")
     outcomes = []
-    for analysis in [*study.analyses_at(scale), report]:
-        outcome = _outcome(analysis, places, analysis.command in before)
-        say(f"{analysis.name}: {outcome.outcome}{f' ({outcome.reason})' if outcome.reason else ''}")
+    for outcome in _outcomes(study.analyses_at(scale), report, places, before):
+        say(f"{outcome.analysis}: {outcome.outcome}{f' ({outcome.reason})' if outcome.reason else ''}")
         outcomes.append(outcome)
     write_table(pd.DataFrame([vars(outcome) for outcome in outcomes]), places.out / ANALYSES)
     say(f"wrote {places.out / 'index.html'}")
     return int(any(outcome.outcome == "failed" for outcome in outcomes))
+
+
+def _outcomes(
+    analyses: Sequence[Analysis], report: Analysis, places: Places, before: Collection[str]
+) -> Iterator[Outcome]:
+    """Of every command in its order, and of the report, which reads what the others wrote."""
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        yield from pool.map(lambda one: _outcome(one, places, one.command in before), analyses)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    yield _outcome(report, places, report.command in before)
 
 
 def _not_refused_before(places: Places) -> set[str]:

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import shlex
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ from sweeps.launch import plan as planning
 from sweeps.launch.calibration import Calibration, Point
 from sweeps.records import Record
 from sweeps.report.provenance import checklist
-from sweeps.study import process
+from sweeps.study import process, run
 from sweeps.study.places import Places
 from sweeps.study.plan import StagePlan, StudyPlan, compose_stages
 from sweeps.study.provenance import collect_study
@@ -367,6 +368,27 @@ def test_a_refusal_fails_where_the_command_was_done_before_or_is_wrong(
         outcomes = pd.read_csv(where.out / "analyses.csv").set_index("analysis")
         assert outcomes.loc[analysis.name, "outcome"] == expected
         assert outcomes.loc[analysis.name, "reason"].endswith(reason)
+
+
+def test_analyses_run_side_by_side_and_the_report_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, where, said = written(tmp_path), places(tmp_path), list[str]()
+    where.out.mkdir()
+    together, ended = Barrier(2, timeout=30), list[str]()
+
+    def command(words: list[str]) -> tuple[int, str]:
+        if words[0] != "report":
+            together.wait()  # broken, which fails the test, where one waits for the end of the other
+        ended.append(words[0])
+        return 0, ""
+
+    monkeypatch.setattr(run, "available_cores", lambda: 2)
+    monkeypatch.setattr(process, "sweeps", command)
+    assert analyse(study, "smoke", where, said.append) == 0
+    assert said[:3] == ["fit: done", "frontier: done", "report: done"]
+    assert ended[2:] == ["report"]
+    assert list(pd.read_csv(where.out / "analyses.csv")["analysis"]) == ["fit", "frontier", "report"]
 
 
 @pytest.mark.slow
