@@ -88,7 +88,8 @@ def run(
         raise typer.Exit(_again(study, scale, table, out or table.parent))
     if stage and not train:
         raise ConfigError("--stage runs a stage and --no-train runs none: drop one of them")
-    chosen = study.scale(scale or SMOKE).only(stage or ())
+    whole = study.scale(scale or SMOKE)
+    chosen = whole.only(stage or ())
     base = Path("studies") / f"{study.name}-{chosen.name}"
     out = out or base / "results"
     places = Places(runs or base / "runs", out, out / TABLE, collections)
@@ -97,6 +98,10 @@ def run(
         from sweeps.study.restore import restore
 
         typer.echo(restore(resume_from, places))
+    if stage and not plan:
+        from sweeps.study.chosen import check_chosen
+
+        check_chosen(study, whole, chosen, places, overrides or [])
     status = _stages(study, chosen, places, overrides or [], (plan, data, train))
     if status or plan:
         raise typer.Exit(status)

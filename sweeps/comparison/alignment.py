@@ -24,7 +24,7 @@ from sweeps.fitting.configurations import label_runs, labelled_only
 from sweeps.fitting.present import aligned, describe_warnings, number
 from sweeps.frontier.trace import DEV, EFFECTIVENESS, ROBUSTNESS
 from sweeps.records import OPTIONAL, Record
-from sweeps.table.cells import cell_text, numbers, seeds_of
+from sweeps.table.cells import cell_text, distinct, numbers, seeds_of, with_values
 from sweeps.table.families import FAMILY, FIRST_STAGE
 from sweeps.table.runs import Source
 from sweeps.table.traces import PREFIX
@@ -46,6 +46,9 @@ AGREEMENT = {EFFECTIVENESS: f"{PREFIX}agree_eff", ROBUSTNESS: f"{PREFIX}agree_ro
 """Target -> the column of a run that compares its training loss with its dev loss, step by step."""
 
 TARGETS = {EFFECTIVENESS: (EFFECTIVENESS,), ROBUSTNESS: (ROBUSTNESS,), BOTH: (EFFECTIVENESS, ROBUSTNESS)}
+
+PLACES = (FAMILY, "model", "data", "frac")
+"""Columns that say what a cell is; those that there are count."""
 
 CHOICE, CELL = "choice", "cell"
 """Columns that :func:`alignment` adds: what is chosen among, and where."""
@@ -103,6 +106,15 @@ class Alignment(Record):
     """Of every strategy that measures dev losses as it goes."""
     source: Source | None = None
     warnings: list[Diagnostic] | None = field(default=None, metadata=OPTIONAL)
+    along: str | None = field(default=None, metadata=OPTIONAL)
+    """The column whose values were chosen among; ``None``: ω or the strategy."""
+
+    @property
+    def among(self) -> str:
+        """What a choice was among, in words."""
+        if self.along is None:
+            return ", ".join(self.labels)
+        return f"{self.along} {', '.join(label.partition('=')[2] for label in self.labels)}"
 
 
 def alignment(
@@ -118,19 +130,22 @@ def alignment(
         along: Choose among the values of this column, as ``train/steps``, within a strategy instead.
 
     Raises:
-        ConfigError: ``along`` is no column, or ``every`` is asked for as well.
+        ConfigError: ``along`` is no column or names the cell, or ``every`` is asked for as well.
         DataError: No cell has three choices with a proxy and its target.
     """
-    if along is not None and along not in runs:
-        raise ConfigError(f"--along {along}: no such column; try train/steps, or a setting that was swept")
-    if along is not None and every:
-        raise ConfigError("--along and --every-strategy exclude each other: a choice is among one of them")
+    if along is not None:
+        _check_along(runs, along, every)
     refuse_mixtures(runs, EFFECTIVENESS, several_strategies=True, columns=(FAMILY, FIRST_STAGE))
-    labelled, unknown = labelled_only(label_runs(runs))
+    labelled, left = labelled_only(label_runs(runs))
     training = list(_over_training(labelled, level))
-    if not every and along is None:
+    cells, choices, labels = [*(name for name in PLACES if name in labelled)], labelled["label"], None
+    if along is not None:
+        labelled, blank = with_values(labelled, [along])
+        left, cells, labels = [*left, *blank], [*cells, "label"], distinct(labelled[along])
+        choices = labelled[along].map(cell_text)
+    elif not every:
         labelled = labelled[labelled["label"].isin(list(fixed_omegas(labelled)))]
-    labelled = _with_choices(labelled, along)
+    labelled = _with_choices(labelled, cells, choices)
     rows = [
         judged
         for proxy, by_target in PROXIES.items()
@@ -138,25 +153,41 @@ def alignment(
         if (judged := _judge(_common(labelled, target), proxy, target, columns, level)) is not None
     ]
     if not rows:
-        wanted = "fixed ω" if along is None else f"values of {along}"
-        raise DataError(
-            f"no cell has {LEAST_CHOICES} choices with training losses or dev metrics beside test metrics; "
-            f"run several {wanted} at one model and data.frac, or give --every-strategy"
+        raise DataError(_too_few(along))
+    labels = sorted(set(labelled[CHOICE])) if labels is None else [f"{along}={value}" for value in labels]
+    warnings = [*(one.finding for one in left), *_mixed(labelled)] or None
+    return Alignment(level, labels, rows, training or None, warnings=warnings, along=along)
+
+
+def _check_along(runs: pd.DataFrame, along: str, every: bool) -> None:
+    if every:
+        raise ConfigError("--along and --every-strategy exclude each other: a choice is among one of them")
+    hint = "try train/steps, or a setting that was swept"
+    if along in ("seed", "strategy", "label", *PLACES):
+        raise ConfigError(f"--along {along}: a cell has one {along} already; {hint}")
+    if along not in runs:
+        raise ConfigError(f"--along {along}: no such column; {hint}")
+
+
+def _too_few(along: str | None) -> str:
+    needed = "training losses or dev metrics beside test metrics"
+    if along is None:
+        return (
+            f"no cell has {LEAST_CHOICES} strategies with {needed}; run several fixed ω at one model and "
+            "data.frac, or give --every-strategy"
         )
-    labels = list(dict.fromkeys(labelled[CHOICE])) if along else sorted(set(labelled[CHOICE]))
-    warnings = [*(one.finding for one in unknown), *_mixed(labelled)] or None
-    return Alignment(level, labels, rows, training or None, warnings=warnings)
+    return (
+        f"no cell has {LEAST_CHOICES} values of {along} with {needed}; run as many with one strategy, model, "
+        "data.frac and seed"
+    )
 
 
-def _with_choices(labelled: pd.DataFrame, along: str | None) -> pd.DataFrame:
+def _with_choices(labelled: pd.DataFrame, cells: Sequence[str], choices: pd.Series) -> pd.DataFrame:
     """The runs with the columns of what is chosen among, and of the cell in which it is chosen."""
-    cells = [name for name in (FAMILY, "model", "data", "frac") if name in labelled]
-    choices = labelled["label"].astype(str)
-    if along is not None:
-        labelled, cells = labelled.dropna(subset=[along]).sort_values(along, kind="stable"), [*cells, "label"]
-        choices = along + "=" + labelled[along].map(cell_text)
-    names = [str(name) for name in zip(*(labelled[key] for key in cells), strict=True)]
-    return labelled.assign(choice=choices, cell=names)
+    labelled = labelled.copy()
+    labelled[CHOICE] = choices[labelled.index].astype(str)
+    labelled[CELL] = [str(name) for name in zip(*(labelled[key] for key in cells), strict=True)]
+    return labelled
 
 
 def _common(labelled: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -261,25 +292,29 @@ def describe(found: Alignment) -> list[str]:
     """Lines for the terminal."""
     return [
         f"Spearman's rank correlation with the test metric, and nats lost by a choice by the proxy "
-        f"({100 * found.level:g} % over cells), among {', '.join(found.labels)}:",
+        f"({100 * found.level:g} % over cells), among {found.among}:",
         *aligned(proxy_rows(found), left=2),
         *_over_steps(found),
         *describe_warnings(found.warnings or []),
     ]
 
 
+def training_rows(found: Alignment) -> list[list[str]]:
+    """The table of training losses over the steps of a run, its headings first."""
+    return [
+        ["strategy", "of", "agreement", "runs"],
+        *(
+            [row.label, row.target, _said(row.agreement), str(row.agreement.count)]
+            for row in found.training or []
+        ),
+    ]
+
+
 def _over_steps(found: Alignment) -> list[str]:
     if not found.training:
         return []
-    rows = [["strategy", "of", "agreement", "runs"]]
-    rows += [
-        [row.label, row.target, _said(row.agreement), str(row.agreement.count)] for row in found.training
-    ]
-    return [
-        "",
-        "Rank correlation of a training loss with its dev loss over the steps of a run:",
-        *aligned(rows, left=2),
-    ]
+    title = "Rank correlation of a training loss with its dev loss over the steps of a run:"
+    return ["", title, *aligned(training_rows(found), left=2)]
 
 
 def _said(value: Interval) -> str:

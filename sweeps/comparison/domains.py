@@ -70,7 +70,8 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
         level: Of the intervals.
 
     Raises ConfigError: several models or fractions, or a label that no run has; TableError: no column
-    ``data/robust``; DataError: a test set that is not the same in all runs, or several families.
+    ``data/robust``; DataError: a test set that is not the same in all runs, several families, or nothing to
+    compare.
     """
     require_columns(runs, TRAINED_ON)
     for column in ("model", "frac"):
@@ -97,6 +98,11 @@ def domains(runs: pd.DataFrame, baseline: str, strategy: str, metric: str, level
             )
             if len(first) and len(second):
                 effects.append(Effect(str(train), test, difference(first, second, level)))
+    if not effects:
+        raise DataError(
+            f"no run of {strategy} says what it was trained on ({TRAINED_ON}) and has {metric} beside a run "
+            f"of {baseline}"
+        )
     said = [*(one.finding for one in (*unknown, *left)), *without_seed(own)]
     return Domains(baseline, strategy, metric, level, effects, warnings=said or None)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeps.comparison.record import Comparison, cell_rows, change_rows
 from sweeps.records import Record
 from sweeps.report.page import Finding, PageTable, Section
-from sweeps.report.written import Written
+from sweeps.report.written import Written, with_conditions
 
 WIDE = 3
 """Metrics that stand beside each other; more are rows."""
@@ -31,9 +31,7 @@ def comparisons_section(written: Written, shown: Collection[Record]) -> Section 
 
 
 def _tables(path: Path, record: Comparison) -> list[PageTable]:
-    title = record.title
-    if record.source is not None and record.source.where:
-        title += f" ({', '.join(record.source.where)})"
+    title = with_conditions(record.title, record.source)
     places, ((_, *heads), *rows) = cell_rows(record)
     found = [_table(path.stem, [title, *heads], rows, places)]
     if changed := change_rows(record):

@@ -116,6 +116,11 @@ class Written:
         return str(labels[0]) if len(labels) == 1 else None
 
 
+def with_conditions(title: str, source: Source | None) -> str:
+    """``title``, and in brackets the conditions on the runs that a record was made from."""
+    return title if source is None or not source.where else f"{title} ({', '.join(source.where)})"
+
+
 def _at(fit: FitResult, other: float) -> bool:
     (axis,) = fit.form.axes
     low, high = fit.range["D" if axis == "N" else "N"]

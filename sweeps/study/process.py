@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from sweeps.launch.compose import CONF
+from sweeps.launch.process import THREAD_VARIABLES
 
 TRAIN = CONF.parent / "train.py"
 
@@ -21,9 +23,13 @@ def train(overrides: Sequence[str]) -> int:
 
 
 def sweeps(words: Sequence[str]) -> tuple[int, str]:
-    """Run ``python -m sweeps`` quietly; the exit status, and its last line on standard error."""
+    """Run ``python -m sweeps`` quietly on one core; the exit status, and its last line on standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sweeps", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict.fromkeys(THREAD_VARIABLES, "1"),
     )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return done.returncode, lines[-1].removeprefix("error: ") if lines else ""

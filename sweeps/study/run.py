@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from retrieval.errors import ConfigError, ParetrieveError
+from retrieval.errors import ParetrieveError
 from retrieval.run.resources import available_cores
 from sweeps import PROGRAM
 from sweeps.study import process
@@ -51,16 +51,11 @@ class Outcome:
 def run_stages(scale: Scale, places: Places, extra: Sequence[str], say: Say) -> int:
     """Run every stage in its order; 0, or the exit status of the first that failed.
 
-    Raises:
-        ConfigError: a stage reads a file that an earlier one makes, which has not run.
-        ParetrieveError: a command did not make the file that a later stage reads.
+    Raises ParetrieveError: a command did not make the file that a later stage reads.
     """
     places.runs.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(scale.stages, start=1):
         say(f"stage {number} of {len(scale.stages)}: {stage.name}")
-        if missing := places.waits_for(stage):
-            text = f"stage {stage.name} reads {missing[0]}, which an earlier stage makes; run that one first"
-            raise ConfigError(text)
         status = (
             process.train(places.overrides(stage, extra)) if stage.overrides else _make(stage, places, say)
         )
@@ -101,7 +96,7 @@ def analyse(study: Study, scale: str | None, places: Places, say: Say) -> int:
 
     A command that the table is not enough for is refused by name and reason. That is no failure, unless the
     same command was not refused before. ``scale``: of the runs in the table, ``None`` where it is not known:
-    then every command is tried. As many run at once as there are cores: a fit uses one.
+    then every command is tried. As many run at once as there are cores, on one each.
     """
     before = _not_refused_before(places)
     places.records.mkdir(parents=True, exist_ok=True)
@@ -122,11 +117,8 @@ def _outcomes(
     analyses: Sequence[Analysis], report: Analysis, places: Places, before: Collection[str]
 ) -> Iterator[Outcome]:
     """Of every command in its order, and of the report, which reads what the others wrote."""
-    pool = ThreadPoolExecutor(available_cores())
-    try:
+    with ThreadPoolExecutor(available_cores()) as pool:
         yield from pool.map(lambda one: _outcome(one, places, one.command in before), analyses)
-    finally:
-        pool.shutdown(cancel_futures=True)
     yield _outcome(report, places, report.command in before)
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def _study(name: str, data: Any) -> Study:
     analyses = [
         _analysis(str(key), value, scales) for key, value in _mapping(found["analyses"], "analyses").items()
     ]
+    _apart(analyses, list(scales) or [None])
     registered = found.get("registered")
     question = " ".join(_text(found["question"], "question").split())
     page = _texts(found.get("page") or [], "page")
@@ -207,6 +209,21 @@ def _analysis(name: str, data: Any, scales: Mapping[str, Scale]) -> Analysis:
     return analysis
 
 
+def _apart(analyses: Sequence[Analysis], scales: Sequence[str | None]) -> None:
+    """Analyses of a scale run at once: none may read or write what another writes."""
+    for scale in scales:
+        owners: dict[str, str] = {}
+        for one in (each for each in analyses if scale is None or not each.scales or scale in each.scales):
+            for option, word in pairwise(["", *one.words]):
+                if "{records}" not in word:
+                    continue
+                where = f"analyses.{one.name}"
+                if option != "--out":
+                    raise _WrongError(f"{where} reads {word}: an analysis reads the table alone")
+                if owners.setdefault(word, one.name) != one.name:
+                    raise _WrongError(f"{where} and analyses.{owners[word]} both write {word}")
+
+
 def _places(words: Sequence[str], where: str) -> None:
     for place in (place for word in words for place in re.findall(r"(?<!\$)\{(\w+)\}", word)):
         if place not in PLACES:
@@ -238,7 +255,7 @@ def _text(value: Any, where: str) -> str:
 def _line(value: Any, where: str) -> str:
     """A command in one line: a text, or a list of texts, of which an alias of YAML may be one."""
     parts = _texts(value, where) if isinstance(value, list) else [value]
-    return " ".join(word for part in parts for word in _text(part, where).split())
+    return _text(" ".join(word for part in parts for word in _text(part, where).split()), where)
 
 
 def _texts(value: Any, where: str) -> list[str]:

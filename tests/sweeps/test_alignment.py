@@ -110,13 +110,26 @@ def test_what_to_choose_among_is_checked() -> None:
         alignment(lengths(), along="train/stepz")
     with pytest.raises(ConfigError, match="exclude each other"):
         alignment(lengths(), every=True, along="train/steps")
-    with pytest.raises(DataError, match="run several values of seed"):
+    with pytest.raises(ConfigError, match="--along seed: a cell has one seed already; try train/steps"):
         alignment(lengths(), along="seed")
+    two = lengths()[lengths()["train/steps"] < 2000]
+    with pytest.raises(DataError, match=r"no cell has 3 values of train/steps .* one strategy, model, data"):
+        alignment(two, along="train/steps")
+
+
+def test_runs_without_a_value_are_left_out_by_name() -> None:
+    rows = lengths()
+    more = rows.iloc[:1].assign(**{"train/steps": None, "seed": 3})
+    record = alignment(pd.concat([rows, more], ignore_index=True), along="train/steps")
+    assert record.rows == alignment(rows, along="train/steps").rows
+    assert [warning.code for warning in record.warnings or []] == ["ROWS_LEFT_OUT"]
+    with pytest.raises(DataError, match="no cell has 3 values"):
+        alignment(rows.assign(**{"train/steps": None}), along="train/steps")
 
 
 def test_too_few_strategies_are_refused() -> None:
     table = runs()
-    with pytest.raises(DataError, match="no cell has 3 choices"):
+    with pytest.raises(DataError, match="no cell has 3 strategies"):
         alignment(table[table["omega/final"] < 0.7])
 
 
@@ -146,7 +159,8 @@ def test_the_report_shows_the_written_alignments(tmp_path: Path) -> None:
     assert [table.download for table in section.tables] == [
         *("tables/alignment.csv", "tables/alignment-standard.csv")
     ]
-    assert both.headings[0].startswith("proxy, for a choice among train/steps=150, ")
+    assert both.headings[0] == "proxy, for a choice among train/steps 150, 600, 2400"
+    assert standard.headings[0].endswith(" 2400 (strategy=standard)")
     # Across: products of ranks 4, squares 16 (the two losses of a length are tied) and 17.5.
     assert both.rows[0] == [TRAINING, EFF, "0.24", "0.5 [0.5, 0.5]", "0.1 [0.1, 0.1]", "2"]
     assert standard.rows[0] == [TRAINING, EFF, "0.50", "0.5 [–, –]", "0.1 [–, –]", "1"]

@@ -52,6 +52,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         domains(pd.concat([runs, runs.assign(frac=0.2)]), "standard", "fixed ω=0.5", "ce", 0.95)
     with pytest.raises(ConfigError, match=r"--baseline pooled: no such runs; .* has fixed ω=0\.5, standard"):
         domains(runs, "pooled", "fixed ω=0.5", "ce", 0.95)
+    with pytest.raises(DataError, match=r"no run of fixed ω=0\.5 says what it was trained on"):
+        domains(runs.assign(**{"data/robust": None}), "standard", "fixed ω=0.5", "ce", 0.95)
     with pytest.raises(DataError, match="in-domain: eval/pool differs"):
         domains(runs.assign(**{"eval/pool": range(len(runs))}), "standard", "fixed ω=0.5", "ce", 0.95)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
+import re
 import shlex
 from pathlib import Path
 from threading import Barrier
@@ -25,7 +27,7 @@ from sweeps.launch import plan as planning
 from sweeps.launch.calibration import Calibration, Point
 from sweeps.records import Record
 from sweeps.report.provenance import checklist
-from sweeps.study import process, run
+from sweeps.study import chosen, process, run
 from sweeps.study.places import Places
 from sweeps.study.plan import StagePlan, StudyPlan, compose_stages
 from sweeps.study.provenance import collect_study
@@ -120,11 +122,38 @@ def test_stages_by_name_run_in_the_order_of_the_study(
     scale, where = written(tmp_path).scale("smoke"), places(tmp_path)
     ran = Processes(monkeypatch, makes=where.steer / "mixture.json")
     assert scale.only(()) == scale
-    with pytest.raises(ConfigError, match=r"reads .*mixture\.json, which an earlier stage makes; run that"):
-        run_stages(scale.only(["law"]), where, [], print)
-    assert ran.trained == []
     assert run_stages(scale.only(["law", "mixture"]), where, [], print) == 0
     assert (len(ran.commands), [words[0] for words in ran.trained]) == (1, ["strategy.rule=law"])
+
+
+def test_stages_by_name_wait_for_what_they_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, where = written(tmp_path), places(tmp_path)
+    whole, asked = study.scale("smoke"), list[list[str]]()
+
+    def planned(done: int) -> None:
+        def plan(_study: Study, scale: Scale, *_: object) -> StudyPlan:
+            asked.append([stage.name for stage in scale.stages])
+            return StudyPlan([StagePlan("fixed", 2, done, 9.0)], 9.0, 1, "here", [])
+
+        monkeypatch.setattr(chosen, "plan_study", plan)
+
+    def check(*names: str) -> None:
+        chosen.check_chosen(study, whole, whole.only(names), where, [])
+
+    planned(1)
+    with pytest.raises(ConfigError, match=r"law reads .*mixture\.json, which stage mixture makes: run that"):
+        check("law")
+    with pytest.raises(ConfigError, match="reads the runs of stage fixed, of which 1 of 2 are not done: run"):
+        check("mixture")
+    assert asked == [["fixed"]]
+    check("fixed", "mixture", "law")  # fixed runs first, or the study stops there
+    planned(2)
+    check("mixture", "law")
+    where.steer.mkdir(parents=True)
+    (where.steer / "mixture.json").write_text("{}")
+    planned(0)
+    check("mixture")  # what is there is kept
+    check("law")
 
 
 def test_one_stage_makes_no_table(
@@ -191,6 +220,15 @@ def test_a_plan_counts_what_is_done() -> None:
         ({"analyses": {"a": "fit --out {where}/a.json"}}, r"\{where\} stands for nothing"),
         ({"analyses": {"a": {"command": "fit", "scales": ["huge"]}}}, "scale huge does not exist"),
         ({"analyses": {"a": {"command": ["fit", 3]}}}, "analyses.a is no list of texts"),
+        ({"analyses": {"a": []}}, "analyses.a is no text"),
+        (
+            {"analyses": {"a": "compare --table {records}/a.csv"}},
+            r"reads \{records\}/a.csv: an analysis",
+        ),
+        (
+            {"analyses": dict.fromkeys("ab", "frontier --out {records}/f.json")},
+            r"analyses.b and analyses.a both write \{records\}/f.json",
+        ),
         ({"scales": {"smoke": {"about": "x", "stages": [{"name": "a"}]}}}, "either overrides, or command"),
         ({"scales": {"smoke": {"about": "x", "stages": [], "device": "x"}}}, "no list of stages"),
     ],
@@ -207,9 +245,9 @@ def test_a_command_is_a_text_or_a_list_of_texts(tmp_path: Path) -> None:
     parts = ["compare --table {table}", metrics, "--out {records}/compare.json"]
     (one, other) = written(
         tmp_path,
-        SMALL | {"analyses": {"one": {"command": parts}, "other": " ".join([parts[0], *metrics, parts[2]])}},
+        SMALL | {"analyses": {"one": {"command": parts}, "other": [*parts[:2], "--out {records}/2.json"]}},
     ).analyses
-    assert one.command == other.command
+    assert one.command == other.command.replace("2.json", "compare.json")
     assert one.words[3:7] == ["--metric", "eff/mrr@10", "--metric", "eff/ndcg@10"]
 
 
@@ -415,7 +453,19 @@ def test_a_committed_table_gives_its_committed_files(tmp_path: Path) -> None:
     kept = ["index.html", "analyses.csv", "records/compare.json", "records/compare-loss.json"]
     kept += ["records/frontier.json", "tables/compare.csv"]
     for name in kept:
-        assert (tmp_path / name).read_bytes() == (committed / name).read_bytes(), name
+        made, known = ((folder / name).read_text(encoding="utf-8") for folder in (tmp_path, committed))
+        if name.endswith(".json"):  # processors may differ in the last digits, which pages round away
+            assert numbers_of(json.loads(made)) == pytest.approx(numbers_of(json.loads(known)), rel=1e-9)
+            made, known = (re.sub(r"-?\d[\d.e+-]*", "0", text) for text in (made, known))
+        assert made == known, name
+
+
+def numbers_of(value: Any) -> list[float]:
+    """All numbers of a record, in their order."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return [number for part in parts for number in numbers_of(part)]
+    return [float(value)] if isinstance(value, int | float) else []
 
 
 @pytest.mark.slow
