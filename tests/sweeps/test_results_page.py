@@ -196,6 +196,15 @@ def test_fine_tuning(metric: str, set_name: str) -> None:
     assert re.search(rf"{re.escape(half_width(of_cell(file, cell, metric)))}[^.|]*{set_name}", page())
 
 
+def test_interpolation() -> None:
+    (cell,) = (
+        one["by"]["eff/contrastive_entropy"]
+        for one in record("collections/compare-interpolated-entropy")["cells"]
+        if "c=0.5" in one["name"]
+    )
+    assert with_interval(cell["difference"], cell["low"], cell["high"], 3) in page()
+
+
 def test_runs_of_every_study() -> None:
     rows = re.findall(r"^\| \[([\w-]+)\]\([\w-]+/\) \|[^|]*\| (\d+)", page(), flags=re.MULTILINE)
     known = {name: int(count) for name, count in rows if (RESULTS / name / "runs.csv").exists()}
