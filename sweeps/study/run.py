@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -132,12 +131,10 @@ def _not_refused_before(places: Places) -> set[str]:
 
 
 def _outcome(analysis: Analysis, places: Places, expected: bool = False) -> Outcome:
-    words = analysis.words
-    for option, word in pairwise(words):
-        if option == "--out" and word.startswith("{records}"):
-            # An earlier table's record would be taken for this one's if the command is refused now.
-            Path(places.fill(word)).unlink(missing_ok=True)
-    status, reason = process.sweeps([places.fill(word) for word in words])
+    for word in analysis.records(written=True):
+        # An earlier table's record would be taken for this one's if the command is refused now.
+        Path(places.fill(word)).unlink(missing_ok=True)
+    status, reason = process.sweeps([places.fill(word) for word in analysis.words])
     outcome = {0: "done", REFUSED: "refused"}.get(status, "failed")
     if not status:
         reason = ""  # what stands on standard error then are rows left out, which the record has, too

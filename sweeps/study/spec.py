@@ -86,6 +86,11 @@ class Analysis:
         """The words of the command, placeholders included."""
         return shlex.split(self.command)
 
+    def records(self, written: bool) -> list[str]:
+        """The words that name a record: those that the command writes (``--out``), or those that it reads."""
+        pairs = pairwise(["", *self.words])
+        return [word for option, word in pairs if "{records}" in word and (option == "--out") is written]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -151,11 +156,13 @@ def _study(name: str, data: Any) -> Study:
     analyses = [
         _analysis(str(key), value, scales) for key, value in _mapping(found["analyses"], "analyses").items()
     ]
-    _apart(analyses, list(scales) or [None])
     registered = found.get("registered")
     question = " ".join(_text(found["question"], "question").split())
     page = _texts(found.get("page") or [], "page")
-    return Study(name, _text(found["title"], "title"), question, scales, analyses, registered, page)
+    study = Study(name, _text(found["title"], "title"), question, scales, analyses, registered, page)
+    for scale in scales or [None]:
+        _apart(study.analyses_at(scale))
+    return study
 
 
 def _scale(name: str, data: Any) -> Scale:
@@ -209,19 +216,15 @@ def _analysis(name: str, data: Any, scales: Mapping[str, Scale]) -> Analysis:
     return analysis
 
 
-def _apart(analyses: Sequence[Analysis], scales: Sequence[str | None]) -> None:
+def _apart(analyses: Sequence[Analysis]) -> None:
     """Analyses of a scale run at once: none may read or write what another writes."""
-    for scale in scales:
-        owners: dict[str, str] = {}
-        for one in (each for each in analyses if scale is None or not each.scales or scale in each.scales):
-            for option, word in pairwise(["", *one.words]):
-                if "{records}" not in word:
-                    continue
-                where = f"analyses.{one.name}"
-                if option != "--out":
-                    raise _WrongError(f"{where} reads {word}: an analysis reads the table alone")
-                if owners.setdefault(word, one.name) != one.name:
-                    raise _WrongError(f"{where} and analyses.{owners[word]} both write {word}")
+    owners: dict[str, str] = {}
+    for one in analyses:
+        for word in one.records(written=False):
+            raise _WrongError(f"analyses.{one.name} reads {word}: an analysis reads the table alone")
+        for word in one.records(written=True):
+            if owners.setdefault(word, one.name) != one.name:
+                raise _WrongError(f"analyses.{one.name} and analyses.{owners[word]} both write {word}")
 
 
 def _places(words: Sequence[str], where: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from retrieval.run.metric_names import larger_is_better
 from sweeps.comparison.domains import Domains
+from sweeps.report.figures.matrix import draw_matrix
 from sweeps.report.figures.style import Panel, drawing
 
 
@@ -19,12 +20,9 @@ def domains_panel(found: Domains, name: str = "domains") -> Panel:
     largest = float(np.nanmax(np.abs(values))) or 1.0
     colours = "RdBu" if larger_is_better(found.metric) else "RdBu_r"
     with drawing(width=2.6 + 0.75 * len(tests), height=1.6 + 0.45 * len(matrix)) as (figure, axes):
-        axes.imshow(values, cmap=colours, vmin=-1.5 * largest, vmax=1.5 * largest, aspect="auto")
-        for row, column in np.argwhere(np.isfinite(values)):
-            axes.text(column, row, f"{values[row, column]:+.2f}", ha="center", va="center")
-        axes.set_xticks(range(len(tests)), tests, rotation=30, ha="right")
-        axes.set_yticks(range(len(matrix)), list(matrix))
-        axes.grid(visible=False)
+        known = np.argwhere(np.isfinite(values))
+        texts = ((row, column, f"{values[row, column]:+.2f}") for row, column in known)
+        draw_matrix(axes, values, largest, texts, (list(matrix), tests), colours)
         axes.set(xlabel="tested on", ylabel="trained on beside in-domain")
         axes.set_title(f"{found.metric.replace('_', ' ')}, less {found.baseline}")
     caption = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval.run.metric_names import larger_is_better
+from sweeps.report.figures.matrix import draw_matrix
 from sweeps.report.figures.style import Panel, drawing
 from sweeps.robustness.transfer import Entry, Transfer
 
@@ -20,13 +21,10 @@ def transfer_panel(record: Transfer) -> Panel:
         harm[rows.index(row), columns.index(column)] = _harm(entry)
     most = max(FAINTEST, float(np.nanmax(np.abs(harm))))
     with drawing(width=2.6 + 0.95 * len(columns), height=1.6 + 0.45 * len(rows)) as (figure, axes):
-        axes.imshow(harm, cmap="RdBu_r", vmin=-1.5 * most, vmax=1.5 * most, aspect="auto")
-        for (row, column), entry in matrix.items():
-            text = f"{entry.judged.difference:+.3f}" + ("*" if entry.judged.better else "")
-            axes.text(columns.index(column), rows.index(row), text, ha="center", va="center")
-        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-        axes.set_yticks(range(len(rows)), rows)
-        axes.grid(visible=False)
+        texts = (
+            (rows.index(row), columns.index(column), _text(entry)) for (row, column), entry in matrix.items()
+        )
+        draw_matrix(axes, harm, most, texts, (rows, columns))
         axes.set(xlabel="tested on", ylabel="trained against")
         axes.set_title(f"Transfer of robustness, less {record.baseline}")
         caption = (
@@ -35,6 +33,10 @@ def transfer_panel(record: Transfer) -> Panel:
             "correction."
         )
         return Panel("transfer", caption, figure)
+
+
+def _text(entry: Entry) -> str:
+    return f"{entry.judged.difference:+.3f}" + ("*" if entry.judged.better else "")
 
 
 def _harm(entry: Entry) -> float:
