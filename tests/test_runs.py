@@ -78,6 +78,7 @@ def test_golden_hash() -> None:
         {"data__path": "/some/folder"},
         {"data__label": "other"},
         {"data__frac": 1},
+        {"strategy__eta": 0.2},  # of a rule of ω, which `standard` has not
     ],
 )
 def test_identity_ignores(change: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ def test_identity_ignores(change: dict[str, Any]) -> None:
         {"model__layers": 5},
         {"data__frac": 0.5},
         {"data__vocabulary": 100},
-        {"strategy__eta": 0.2},
+        {"strategy__name": "hard-negative"},
         {"train__steps": 201},
         {"train__lr": 1e-3},
         {"eval__draws": 11},
@@ -136,21 +137,29 @@ def test_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
     frontier.write_text("{}")
     copy = tmp_path / "copy.json"
     copy.write_text("{}")
-    first = identity(make_config(strategy__frontier=str(frontier)), "f")
-    assert identity(make_config(strategy__frontier=str(copy)), "f") == first
+
+    def of(path: Path) -> dict[str, Any]:
+        return identity(make_config(strategy__name="pareto", strategy__frontier=str(path)), "f")
+
+    first = of(frontier)
+    assert of(copy) == first
     frontier.write_text('{"changed": 1}')
-    assert identity(make_config(strategy__frontier=str(frontier)), "f") != first
+    assert of(frontier) != first
 
 
 def test_identity_of_a_run_folder_is_its_encoder(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "model").mkdir(parents=True)
     (run / "model" / "weights").write_bytes(b"1")
-    first = identity(make_config(strategy__hard__source=str(run)), "f")
+
+    def now() -> dict[str, Any]:
+        return identity(make_config(strategy__name="hard-negative", strategy__hard__source=str(run)), "f")
+
+    first = now()
     (run / "status.json").write_text("{}")
-    assert identity(make_config(strategy__hard__source=str(run)), "f") == first
+    assert now() == first
     (run / "model" / "weights").write_bytes(b"22")
-    assert identity(make_config(strategy__hard__source=str(run)), "f") != first
+    assert now() != first
 
 
 def test_canonical_numbers() -> None:

@@ -2,9 +2,11 @@
 
 Part of the identity: ``model``, ``data`` (with the fingerprint of its content in place of its path),
 ``strategy``, ``train``, ``eval``, ``attack`` and ``seed``. Not part of it: ``trainer`` (devices, threads),
-``logger``, ``runs``, ``cache`` and ``fail_fast``. Options that the chosen strategy does not read still
-count; a value that names a file or folder (a frontier, a teacher) counts by its content, not by where it
-lies.
+``logger``, ``runs``, ``cache`` and ``fail_fast``. Options that the chosen strategy does not read count as
+their defaults, so a sweep of rules of ω trains ``standard`` once; those that the chosen rule does not read
+still count. A value that names a file or folder (a frontier, a teacher) counts by its content, not by its
+place. ``train.precision=auto`` counts as this word: what a machine takes for it is in its manifest, and
+changes results by rounding alone.
 """
 
 import hashlib
@@ -22,11 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from retrieval.config import Config, EvalConfig, ModelConfig, PerturbationConfig, model_name
+from retrieval.config import Config, EvalConfig, ModelConfig, PerturbationConfig, StrategyConfig, model_name
 from retrieval.config.attack import attack_file, attack_names
 from retrieval.config.data import ROLES, SOURCES
 from retrieval.config.model import NO_ADAPTER, has_own_keys, unread_keys, vectors_of
 from retrieval.config.schema import content_keys
+from retrieval.config.strategy import STRATEGIES
 from retrieval.config.train import ADAPTER_LEARNING_RATE
 from retrieval.errors import ConfigError
 from retrieval.run.files import file_hash
@@ -218,17 +221,24 @@ def model_part(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _strategy(strategy: dict[str, Any]) -> dict[str, Any]:
-    """Keys of a strategy and of its perturbation that came after there were runs count where they are set."""
+    """What identifies a strategy: keys that it does not read stand at their defaults.
+
+    Keys of a strategy and of its perturbation that came after there were runs count where they are set.
+    """
+    name = str(strategy.get("name"))  # not known: of a plug-in that is not installed any more
+    unread = STRATEGIES[name].unread_keys(strategy) if name in STRATEGIES else frozenset()
+    defaults = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(StrategyConfig)))
+    strategy = {key: defaults[key] if key in unread else value for key, value in strategy.items()}
     unset = [key for key in LATER_STRATEGY_KEYS if strategy.get(key) is None]
     strategy = {key: value for key, value in strategy.items() if key not in unset}
     perturbation = strategy.get("perturbation")
     if not isinstance(perturbation, dict):
         return strategy
-    defaults = PerturbationConfig()
+    unset_parts = PerturbationConfig()
     kept = {
         key: value
         for key, value in perturbation.items()
-        if key not in LATER_PERTURBATION_KEYS or value != getattr(defaults, key)
+        if key not in LATER_PERTURBATION_KEYS or value != getattr(unset_parts, key)
     }
     return {**strategy, "perturbation": kept}
 

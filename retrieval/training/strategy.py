@@ -14,7 +14,8 @@ every step.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import fields
+from typing import Any, ClassVar
 
 from retrieval.config import Config, StrategyConfig
 from retrieval.config.registry import Registered
@@ -46,9 +47,19 @@ class Strategy(Registered, ABC, registry=STRATEGIES):
     """What computes the losses in a run, as ``module:class``: for a loss of one's own, a subclass."""
     options: ClassVar[type[StrategyConfig] | None] = None
     """Schema of a strategy with keys of its own; its YAML file names it as ``<name>_schema``."""
+    reads: ClassVar[frozenset[str]]
+    """Keys of ``strategy`` beside ``name`` that change its runs, where not all do. It holds for the class
+    that states it and for no subclass, which may read more."""
 
     def __init__(self, config: StrategyConfig) -> None:
         self.config = config
+
+    @classmethod
+    def unread_keys(cls, config: Mapping[str, Any]) -> frozenset[str]:
+        """Keys of ``strategy`` that change no run where it has the values ``config``."""
+        if "reads" not in vars(cls):
+            return frozenset()
+        return frozenset(item.name for item in fields(StrategyConfig)) - {"name", *cls.reads}
 
     @property
     @abstractmethod

@@ -13,4 +13,5 @@ class Adversarial(Standard):
     """
 
     name = "adversarial"
+    reads = frozenset({"mixing", "budget", "perturbation"})
     rob = MappingProxyType({PERTURBED: 1.0})

@@ -7,6 +7,7 @@ class HardNegative(Standard):
     """Each query brings passages that BM25, or a model, ranks high for it and that are not relevant."""
 
     name = "hard-negative"
+    reads = frozenset({"hard"})
 
     @property
     def hard_negatives(self) -> int:

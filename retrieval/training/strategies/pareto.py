@@ -1,5 +1,8 @@
 """``pareto``: (1 − ω)·L_eff + ω·L_rob with a controlled ω (arXiv 2505.24279)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from retrieval.config import Config, StrategyConfig
 from retrieval.config.strategy import RULES, STRATEGIES
 from retrieval.training.omega.rule import Rule, chosen_rule
@@ -22,6 +25,15 @@ class Pareto(Strategy):
     def __init__(self, config: StrategyConfig) -> None:
         super().__init__(config)
         self.base: Strategy = STRATEGIES[config.base](config)
+
+    @classmethod
+    def unread_keys(cls, config: Mapping[str, Any]) -> frozenset[str]:
+        """Options of hard negatives, denoising and perturbations where neither loss has them."""
+        base = config.get("base")
+        if cls is not Pareto or base not in STRATEGIES:
+            return frozenset()
+        parts = {"hard", "denoise"} | ({"perturbation"} if config.get("robust") == "ood" else set())
+        return frozenset(STRATEGIES[base].unread_keys(config) & parts)
 
     @property
     def eff(self) -> Mixture:

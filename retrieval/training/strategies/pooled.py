@@ -12,4 +12,5 @@ class Pooled(Strategy):
     """
 
     name = "pooled"
+    reads = frozenset()
     eff = MappingProxyType({POOLED: 1.0})

@@ -10,4 +10,5 @@ class Standard(Strategy):
 
     name = "standard"
     is_base = True
+    reads = frozenset()
     eff = MappingProxyType({IN_DOMAIN: 1.0})
