@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks import caching, history, machine, training
-from benchmarks.contest import Match, alone, compete
+from benchmarks.contest import Match, compete, measured
 from benchmarks.parts import OF_DEVICE, PARTS, QUICK, Options
 from benchmarks.work import SHAPES
 from retrieval.errors import ConfigError
@@ -31,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     _import_peers()
     options = Options(tuple(chosen.sizes.split(",")), chosen.passages, chosen.device, chosen.quick)
-    facts = alone(partial(machine.facts, chosen.threads, chosen.device))
+    facts = measured(partial(machine.facts, chosen.threads, chosen.device), chosen.device)
     print(machine.line(facts), flush=True)
     waits = training.synchronisations("mini") if chosen.device == "cuda" else None
     rows: list[dict[str, Any]] = []

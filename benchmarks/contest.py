@@ -43,7 +43,7 @@ def compete(match: Match, rounds: int, device: str) -> list[dict[str, Any]]:
     speeds: dict[str, list[float]] = {name: [] for name in match.contestants}
     for _ in range(rounds):
         for name, run in match.contestants.items():
-            speeds[name].append(alone(run) if device == "cpu" else run())
+            speeds[name].append(measured(run, device))
     return rows(match, speeds)
 
 
@@ -70,6 +70,14 @@ def rows(match: Match, speeds: Mapping[str, Sequence[float]]) -> list[dict[str, 
             }
         )
     return found
+
+
+def measured(run: Callable[[], Found], device: str) -> Found:
+    """What ``run`` returns; on a CPU, in a process of its own (:func:`alone`).
+
+    A process that was forked from one that has used CUDA, if only to ask for it, cannot use it.
+    """
+    return alone(run) if device == "cpu" else run()
 
 
 def alone(run: Callable[[], Found]) -> Found:

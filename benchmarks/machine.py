@@ -57,7 +57,7 @@ def facts(threads: int, device: str = "cpu") -> dict[str, Any]:
         "cores": available_cores(),
         "threads": threads,
         "precision": precision,
-        "gemm_flops": product(threads, device, precision, PRODUCT[precision]),
+        "gemm_flops": product(threads, device, precision, PRODUCT[precision] if device == "cpu" else None),
         "copy_bytes": copied_bytes(),
         "torch": torch.__version__,
         "platform": platform.platform(),

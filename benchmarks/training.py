@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,9 @@ from benchmarks.peer import Effort, Kind, StepClock, pairs_per_second
 from benchmarks.work import BATCH, model_config, tokenizer, training_pairs
 from retrieval.config import ModelConfig, StrategyConfig, TrainConfig
 from retrieval.data.batches import Steps
+from retrieval.models import bert
 from retrieval.models.families import build_scorer
+from retrieval.run.hardware import settle
 from retrieval.training.memory import HeapCallback
 from retrieval.training.module import RetrievalModule, learning_rates
 from retrieval.training.objective import Setting, build_objective
@@ -41,10 +45,12 @@ def effort(size: str, device: str, quick: bool = False) -> Effort:
 
 
 class _Lightning(pl.Callback):
-    def __init__(self, clock: StepClock) -> None:
-        self.clock = clock
+    def __init__(self, clock: StepClock, watch: Callable[[int], None] | None) -> None:
+        self.clock, self.watch = clock, watch
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.watch is not None:
+            self.watch(trainer.global_step)
         self.clock.tick()
 
 
@@ -58,8 +64,12 @@ def ours(
     steps: Effort | None = None,
     model: ModelConfig | None = None,
     compiled: bool = False,
+    watch: Callable[[int], None] | None = None,
 ) -> float:
-    """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching)."""
+    """Pairs per second of our trainer; ``mini``: texts encoded at a time (gradient caching).
+
+    ``watch``: told the number of each step when it has ended, before a GPU is waited for.
+    """
     steps = steps or effort(size, device)
     total = steps.total
     pairs = training_pairs(batch * total)
@@ -67,6 +77,9 @@ def ours(
     encoder = build_scorer(model, tokenizer(), 1, precision)
     encoder.mini_batch_size = mini
     if compiled:
+        # Of one contestant: what is kept of all of them would reach the limit at which PyTorch gives up.
+        torch._dynamo.reset()
+        bert._compiled_layers.cache_clear()
         encoder.compile_layers(torch.device(device))
     objective = build_objective(StrategyConfig(), Setting(seed=1, tokenizer=tokenizer()))
     sampler = Sampler(objective, TrainingData(pairs), batch, 1)
@@ -81,10 +94,23 @@ def ours(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-        callbacks=[_Lightning(clock), HeapCallback()],
+        callbacks=[_Lightning(clock, watch), HeapCallback()],
     )
-    trainer.fit(module, DataLoader(Steps(0, total), batch_size=None))
+    with as_in_runs(device):
+        trainer.fit(module, DataLoader(Steps(0, total), batch_size=None))
     return clock.pairs_per_second(batch)
+
+
+@contextmanager
+def as_in_runs(device: str) -> Iterator[None]:
+    """With the deterministic operations that a run takes on a GPU; peers choose for themselves."""
+    before = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    settle(torch.device(device))
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warns)
 
 
 def sentence_transformers(
@@ -123,14 +149,28 @@ DROPOUTS = (0.1, 0.0)
 
 
 def synchronisations(size: str) -> float:
-    """Times a step of our trainer makes the host wait for the GPU, counted by PyTorch's own check."""
+    """Times a step of our trainer makes the host wait for the GPU, counted by PyTorch's own check.
+
+    Counted are the steps after the warm-up, without moves of weights before the first and after the last.
+    """
+    caught: list[str] = []
+    until: dict[int, int] = {}
+
+    def watch(step: int) -> None:
+        until[step] = sum("synchroniz" in text for text in caught)
+
+    def keep(message: Warning | str, *_: Any, **__: Any) -> None:
+        caught.append(str(message))
+
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings():
             warnings.simplefilter("always")
-            ours(size, 0.1, "bf16", "cuda", steps=GPU_EFFORT)
+            warnings.showwarning = keep
+            ours(size, 0.1, "bf16", "cuda", steps=GPU_EFFORT, watch=watch)
     finally:
         torch.cuda.set_sync_debug_mode(before)
-    found = [warning for warning in caught if "synchroniz" in str(warning.message)]
-    return len(found) / GPU_EFFORT.total
+    # The clock itself waits at the end of the last warm-up step, after it is told of it.
+    counted = until[GPU_EFFORT.total] - until[GPU_EFFORT.warm + 1]
+    return counted / (GPU_EFFORT.timed - 1)

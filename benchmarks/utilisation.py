@@ -20,8 +20,8 @@ EFFORT = Effort(4, 4)
 """By the fourth step of bert-base the heap has grown to what a step needs."""
 
 
-def product(threads: int, device: str = "cpu", precision: str = "bf16", size: int = 2048) -> float:
-    """FLOP/s of square products of ``size``."""
+def product(threads: int, device: str = "cpu", precision: str = "bf16", size: int | None = None) -> float:
+    """FLOP/s of square products of ``size``, by default as a run measures it."""
     with _threads(threads), tempfile.TemporaryDirectory() as cache:
         return peak_flops(torch.device(device), precision, Path(cache), size)
 

@@ -81,7 +81,8 @@ def sent(value: Tensor, device: torch.device) -> Tensor:
     """``value`` on ``device``; to a GPU by way of pinned memory, which is copied while the host goes on."""
     if device.type == "cuda" and value.device.type == "cpu":
         value = value.pin_memory()
-    return value.to(device, non_blocking=True)
+    # Elsewhere a copy that is not waited for may be read before it is there.
+    return value.to(device, non_blocking=device.type == "cuda")
 
 
 class Counted:

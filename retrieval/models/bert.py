@@ -145,6 +145,8 @@ def _compiled_layers() -> Callable[[Tensor, list[LayerWeights], list[Shares], Pl
     A step of a small model waits for the host, which launches some hundred kernels. What stands between two
     products (dropout, residual, norm) becomes one of them. The casts of weights stay outside.
     """
+    # Rules of ω by gradients take two gradients of one graph: the first may not give its memory away.
+    torch._functorch.config.donated_buffer = False
     compiled: Any = torch.compile(_layers, dynamic=True, fullgraph=True)
     return compiled  # type: ignore[no-any-return]
 

@@ -35,17 +35,19 @@ class Sequences:
         )
 
 
+WIDE_HEADS = ((8, 0), (9, 0))
+"""Compute capabilities of GPUs on which gradients of heads wider than 192 are computed."""
+
+
 def supports(hidden: Tensor, heads: int) -> bool:
     """Whether :func:`attention` takes tokens ``[T, hidden]`` of that type and place."""
     size = hidden.shape[1] // heads
-    return (
-        hidden.dtype == torch.bfloat16
-        and hidden.is_cuda
-        and size % 8 == 0
-        and size <= 256
-        and torch.cuda.get_device_capability(hidden.device) >= (8, 0)
-        and torch.backends.cuda.is_flash_attention_available()
-    )
+    if hidden.dtype != torch.bfloat16 or not hidden.is_cuda or size % 8 or size > 256:
+        return False
+    capability = torch.cuda.get_device_capability(hidden.device)
+    if size > 192 and capability not in WIDE_HEADS:
+        return False
+    return capability >= (8, 0) and torch.backends.cuda.is_flash_attention_available()
 
 
 def attention(projected: Tensor, sequences: Sequences, p: float) -> Tensor:

@@ -81,8 +81,9 @@ def check_loading(model: ModelConfig, device: torch.device) -> None:
 def settle(device: torch.device) -> None:
     """Make a GPU compute the same numbers again: of operations that have one, take the deterministic kind.
 
-    PyTorch warns of an operation that has none, by its name. cuBLAS reads its setting when a process uses
-    it first.
+    PyTorch warns of an operation that has none, by its name. Backward passes of attention are among them:
+    gradients of texts beyond 128 tokens may differ in their last digits. cuBLAS reads its setting when a
+    process uses it first.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

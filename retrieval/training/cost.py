@@ -47,29 +47,40 @@ class Spent:
         return cls(steps, pairs, tokens, Work(*numbers[3:]))
 
 
-def peak_flops(device: torch.device, precision: str, cache: Path, size: int = 2048) -> float:
+CORE_PRODUCT, GPU_PRODUCT, GPU_LAUNCHES = 2048, 8192, 10
+"""Sizes of the square products by which speed is measured, and how many a GPU is given at once."""
+
+
+def peak_flops(device: torch.device, precision: str, cache: Path, size: int | None = None) -> float:
     """Matrix-product speed of this machine in FLOP/s: best of several products, measured once.
 
-    Square products of ``size`` in the run's precision with the present number of threads; cached per
-    processor, precision and threads under ``cache/machine/``.
+    Square products of ``size`` (by default :data:`GPU_PRODUCT` on a GPU, else :data:`CORE_PRODUCT`) in the
+    run's precision with the present number of threads; cached per processor, precision, threads and size
+    under ``cache/machine/``. Of a GPU, several are launched before it is waited for: a launch takes as long
+    as a small product.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 0
+    usual, launched = (GPU_PRODUCT, GPU_LAUNCHES) if device.type == "cuda" else (CORE_PRODUCT, 1)
+    size = size or usual
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model() or platform.machine()
     key = digest([name, device.type, precision, threads, size, torch.__version__])
     path = cache / "machine" / f"{key[:16]}.json"
     if path.is_file():
         return float(json.loads(path.read_text(encoding="utf-8"))["flops"])
     a = torch.randn(size, size, device=device, dtype=DTYPES[precision])
-    seconds = min(_timed_product(a) for _ in range(6))
-    flops = 2.0 * size**3 / seconds
+    seconds = min(_timed_products(a, launched) for _ in range(6))
+    flops = 2.0 * size**3 * launched / seconds
     record = {"name": name, "precision": precision, "threads": threads, "flops": flops}
     write_text(path, json.dumps(record))
     return flops
 
 
-def _timed_product(a: torch.Tensor) -> float:
+def _timed_products(a: torch.Tensor, launched: int) -> float:
+    if a.is_cuda:
+        torch.cuda.synchronize(a.device)
     start = time.perf_counter()
-    _ = a @ a
+    for _ in range(launched):
+        _ = a @ a
     if a.is_cuda:
         torch.cuda.synchronize(a.device)
     return time.perf_counter() - start

@@ -47,6 +47,9 @@ BYTES_PER_PARAMETER = 20
 PROCESS_BYTES = int(0.6 * 2**30)
 """A process before its first step: libraries, of which cells share most, data, tokenizer."""
 
+GPU_PROCESS_BYTES = int(2.5 * 2**30)
+"""Main memory of a process that computes on a GPU, whose libraries are larger. An estimate: not measured."""
+
 HEAP_GROWTH = 1.1
 """The heap of a training step over what it holds, because freed blocks do not fit what comes."""
 
@@ -157,7 +160,7 @@ def estimate(
     contents = contents or assumed_contents(config)
     shape, train = Shape.of(config.model, contents.vocabulary), config.train
     on_cores = device is None and not gpu
-    work = workload(config, contents, core_precision(config) if on_cores else "bf16")
+    work = workload(config, contents, core_precision(config) if on_cores else gpu_precision(config))
     embedding = contents.vocabulary * shape.hidden
     if on_cores:
         rate = core_rate() * min(BEST_EFFICIENCY, shape.hidden / FULL_RATE_HIDDEN)
@@ -181,7 +184,7 @@ def estimate(
     return Need(
         train=training,
         parameters=layers,
-        memory=int(held if device is not None else resident(held, work.vectors)),
+        memory=int(_memory(held, weights, work.vectors, gpu, device)),
         evaluate=measuring + START_SECONDS,
         before=before,
         devices=int(config.trainer.devices),
@@ -189,6 +192,15 @@ def estimate(
         held=int(held),
         busy=None if calibration is None else calibration.busy(shape.hidden),
     )
+
+
+def _memory(held: float, weights: float, vectors: float, gpu: bool, device: Accelerator | None) -> float:
+    """Bytes of what bounds the number of cells: main memory, or that of a GPU that is not here."""
+    if device is not None:
+        return held
+    if gpu:
+        return GPU_PROCESS_BYTES + 4 * weights + EVALUATION_BYTES + vectors
+    return resident(held, vectors)
 
 
 def resident(held: float, vectors: float) -> float:
@@ -205,6 +217,11 @@ def core_precision(config: DictConfig, cpuinfo: Path = CPUINFO) -> str:
     if config.train.precision != "auto":
         return str(config.train.precision)
     return likely_precision(Path(config.cache), cpuinfo)
+
+
+def gpu_precision(config: DictConfig) -> str:
+    """Precision of a run on a GPU: bf16 unless another is asked for."""
+    return "bf16" if config.train.precision == "auto" else str(config.train.precision)
 
 
 def core_rate(cpuinfo: Path = CPUINFO) -> float:

@@ -176,6 +176,17 @@ def test_memory_is_that_of_runs(model: str) -> None:
     assert 0.95 * least <= estimate(config).memory / 2**30 <= 1.1 * most
 
 
+def test_main_memory_of_a_cell_on_a_gpu_holds_no_activations() -> None:
+    def need(*overrides: str, gpu: bool = True) -> Need:
+        return estimate(compose_command(["model=bert-base", *overrides])[0].config, gpu=gpu)
+
+    usual, large = need(), need("train.batch_size=1024")
+    assert large.held > 4 * usual.held
+    assert large.memory == usual.memory
+    assert large.memory < need("train.batch_size=1024", gpu=False).memory
+    assert need("train.precision=32").held > usual.held
+
+
 def test_memory_grows_with_what_needs_it() -> None:
     def peak(*overrides: str) -> int:
         return estimate(compose_command(["model=bert-base", *overrides])[0].config).memory

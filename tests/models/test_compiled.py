@@ -114,3 +114,13 @@ def test_on_a_gpu_states_are_those_of_the_layers(tokenizer: Any) -> None:
         )
         # bfloat16 has eight bits: 0.4 % a rounding, of which a compiled chain makes fewer
         assert (plain - other).float().norm() < 0.02 * plain.float().norm()
+
+
+def test_two_losses_take_their_gradients_of_one_graph(as_on_a_gpu: None, tokenizer: Any) -> None:
+    """As the rules by gradients do: the first backward pass keeps what the second one reads."""
+    backbone = build_scorer(small_model(dropout=0.0), tokenizer, 3, "32").train().backbone
+    found = bert.forward(backbone, batch_of(np.array([5, 9, 30])), torch.float32, compiled=True)
+    weight = backbone.encoder.layer[0].output.dense.weight
+    (first,) = torch.autograd.grad(found[:, 0].sum(), weight, retain_graph=True)
+    (second,) = torch.autograd.grad(found[:, 1].sum(), weight)
+    assert not torch.equal(first, second)

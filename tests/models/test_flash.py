@@ -26,6 +26,27 @@ def test_sequences_cover_every_token_once_the_blank_ones_too() -> None:
     assert sequences.longest == max(LENGTHS.max(), blank)
 
 
+@pytest.mark.parametrize(
+    ("capability", "hidden", "taken"),
+    [
+        ((8, 0), 512, True),
+        ((8, 9), 384, True),
+        ((8, 9), 512, False),
+        ((9, 0), 520, False),
+        ((7, 5), 64, False),
+    ],
+)
+def test_which_gpu_takes_which_heads(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hidden: int, taken: bool
+) -> None:
+    class OfAGpu:
+        dtype, is_cuda, shape, device = torch.bfloat16, True, (1, hidden), torch.device("cuda")
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    assert flash.supports(OfAGpu(), 2) is taken  # type: ignore[arg-type]
+
+
 def test_no_processor_takes_it() -> None:
     assert not flash.supports(torch.zeros(1, 64, dtype=torch.bfloat16), 2)
 

@@ -83,12 +83,13 @@ def test_omega_of_a_step_ago_survives_a_resume(make: Make, data: TrainingData) -
 def test_on_a_gpu_a_choice_does_not_wait_for_the_latest_step(make: Make, data: TrainingData) -> None:
     objective = make(rule="dro", omega=0.5)
     assert objective.control is not None
-    objective.control.omega = torch.tensor(0.5, device="cuda")
+    half = torch.tensor(0.5, device="cuda")
+    objective.control.omega = half
     for _ in range(3):  # until pinned memory is at hand: taking some waits for the device
         objective.control.choose_by()
     torch.cuda.synchronize()
     torch.cuda._sleep(2_000_000_000)
-    objective.control.omega = torch.tensor(0.5, device="cuda") + 0.1
+    objective.control.omega = half + 0.1
     assert objective.control.choose_by() == 0.5
     assert not torch.cuda.current_stream().query()
 

@@ -46,6 +46,8 @@ class OmegaState:
 
     def to(self, device: torch.device) -> None:
         """Move what follows from losses to the model's device; what is measured on dev pairs stays."""
+        if device.type == "mps":  # which has no fp64, and the sum moves there with ω
+            self.total = self.total.float()
         for name in self.STATE:
             if name not in self.ON_HOST:
                 setattr(self, name, getattr(self, name).to(device))

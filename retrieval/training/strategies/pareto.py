@@ -29,7 +29,7 @@ class Pareto(Strategy):
     @classmethod
     def unread_keys(cls, config: Mapping[str, Any]) -> frozenset[str]:
         """Options of hard negatives, denoising and perturbations where neither loss has them."""
-        base = config.get("base")
+        base = str(config.get("base"))
         if cls is not Pareto or base not in STRATEGIES:
             return frozenset()
         parts = {"hard", "denoise"} | ({"perturbation"} if config.get("robust") == "ood" else set())
