@@ -131,7 +131,8 @@ WARNINGS = by_name(
         "PROXY_DIVERGED",
         "warning",
         "training losses are no proxy for contrastive entropy: at the last recalibration, R/E by the two is "
-        "more than 25 % apart, or over four or more recalibrations they are negatively correlated",
+        "more than 25 % apart, or over four or more recalibrations they are negatively correlated. Runs with "
+        "strategy.recalibrate=0, the default, are not asked",
         "set strategy.recalibrate to fewer steps, and compare with fixed ω",
     ),
     Code(

@@ -14,6 +14,10 @@ def run(
     out: Annotated[Path, shared.folder("--out", "Folder to write; new or empty.")],
 ) -> None:
     """Copy the encoder of RUN as a sentence-transformers folder: SentenceTransformer(DIR) loads it."""
+    from omegaconf import OmegaConf
+
+    from retrieval.config import ModelConfig
+    from retrieval.config.model import FAMILIES
     from retrieval.errors import ConfigError
     from retrieval.models.checkpoint import name_own_base
     from retrieval.run.directory import RunDirectory
@@ -30,4 +34,7 @@ def run(
     shutil.copytree(directory.model, out, dirs_exist_ok=True)
     name_own_base(out)
     write_text(out / "paretrieve-run.yaml", directory.config.read_text(encoding="utf-8"))
-    typer.echo(f"wrote {out}: SentenceTransformer({str(out)!r}) loads it; its run is in paretrieve-run.yaml")
+    stored = OmegaConf.load(directory.config)
+    kind = FAMILIES[str(OmegaConf.select(stored, "model.family", default=ModelConfig.family))].kind
+    reader = kind or "SentenceTransformer"
+    typer.echo(f"wrote {out}: {reader}({str(out)!r}) loads it; its run is in paretrieve-run.yaml")

@@ -45,6 +45,17 @@ def test_a_run_repeats_from_its_directory(
     assert "eff/ndcg@10" in capsys.readouterr().out
 
 
+def test_a_finished_run_returns_its_result(small: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small("train.steps=2")
+    run_single(config)
+    first = capsys.readouterr()
+    assert "eff/ndcg@10" in first.out
+    run_single(config)
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert "already done" in again.err
+
+
 def test_what_counts_as_different() -> None:
     before = {"run": "a", "cost/train_seconds": 1.0, "eff/mrr@10": 0.5, "seed": 1}
     assert differences(before, {**before, "run": "b", "cost/train_seconds": 2.0}) == {}

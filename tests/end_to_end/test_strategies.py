@@ -222,7 +222,7 @@ def test_a_configuration_that_cannot_work_is_one_clear_line(options: tuple[str, 
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.training.omega.rules.gradients.find_spec", lambda name: None)
+    monkeypatch.setattr("retrieval.training.omega.by_gradients.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs torchjd.*pip install 'paretrieve\[gradients\]'"):
         validate(
             composed("data=synthetic", "strategy=pareto", "strategy.rule=upgrad", "strategy.mixing=loss")

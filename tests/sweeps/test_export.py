@@ -27,6 +27,23 @@ def test_copies_the_encoder_with_the_configuration_of_its_run(finished: Path, tm
     assert (out / "paretrieve-run.yaml").read_text() == "seed: 1\n"
 
 
+@pytest.mark.parametrize(
+    ("model", "reader"),
+    [
+        ("", "SentenceTransformer"),
+        ("model: {family: dual-encoder}\n", "SentenceTransformer"),
+        ("model: {family: sparse}\n", "SparseEncoder"),
+        ("model: {family: cross-encoder}\n", "CrossEncoder"),
+    ],
+)
+def test_says_what_loads_the_folder(
+    finished: Path, tmp_path: Path, model: str, reader: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (finished / "config.yaml").write_text(f"seed: 1\n{model}")
+    assert main(["export", str(finished), "--out", str(tmp_path / "out")]) == 0
+    assert f": {reader}(" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("case", ["no run", "unfinished", "occupied"])
 def test_refusals_are_one_line(
     finished: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]

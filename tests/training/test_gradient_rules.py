@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from retrieval.config import StrategyConfig
 from retrieval.config.strategy import RULES as EVERY
+from retrieval.training.omega.by_gradients import ByGradients, combine
 from retrieval.training.omega.rule import Facts
-from retrieval.training.omega.rules.gradients import ByGradients, combine
 from retrieval.training.omega.target import Target
 
 RULES = ("upgrad", "mgda", "pcgrad")

@@ -1,6 +1,6 @@
-"""Rules that choose ω from the gradients of the two losses: UPGrad, MGDA, PCGrad, by TorchJD.
+"""What rules have in common that choose ω from the gradients of the two losses, by TorchJD.
 
-All three give the step as a weighted sum of the two gradients with weights ≥ 0 that follow from their inner
+Each gives the step as a weighted sum of the two gradients with weights ≥ 0 that follow from their inner
 products. The weights are divided by their sum here, so that a step is always that of
 (1 − ω)·L_eff + ω·L_rob and rules differ in ω alone; AdamW does not see the length of a gradient anyway.
 """
@@ -60,26 +60,6 @@ class ByGradients(Rule):
     def backward(self, eff: Tensor, rob: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
         """The gradient of the loss at the ω that the gradients of both losses give."""
         return combine(eff, rob, parameters, self.weighting)
-
-
-class UPGrad(ByGradients):
-    """Sum of each gradient's projection on the cone where no loss rises (Quinton and Rey 2024,
-    arXiv 2406.16232). With two losses PCGrad points in the same direction.
-    """
-
-    name, weights = "upgrad", "UPGradWeighting"
-
-
-class MGDA(ByGradients):
-    """The shortest vector between the two gradients (Désidéri 2012)."""
-
-    name, weights = "mgda", "MGDAWeighting"
-
-
-class PCGrad(ByGradients):
-    """Each gradient without its part against the other one (Yu et al. 2020, arXiv 2001.06782)."""
-
-    name, weights = "pcgrad", "PCGradWeighting"
 
 
 def combine(
