@@ -94,7 +94,7 @@ def test_exponents_of_data(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fit-eff-model", "fit-ood-model"])
 def test_exponents_of_size(name: str) -> None:
-    assert of_fit(record(f"pydocs/{name}"), "alpha") in page()
+    assert of_fit(record(f"pydocs/{name}"), "alpha") in pages()
 
 
 def test_sensitivities_to_data() -> None:
