@@ -29,7 +29,8 @@ def page() -> str:
 
 def pages() -> str:
     """The page, and the findings in full that it leads to."""
-    return page() + (RESULTS / "findings.md").read_text(encoding="utf-8")
+    findings = (RESULTS / "findings.md").read_text(encoding="utf-8")
+    return page() + " ".join(findings.split())  # a line may end within an interval
 
 
 def plain(value: float, digits: int) -> str:
