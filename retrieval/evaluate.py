@@ -173,6 +173,7 @@ def evaluate(
         check_folder(model, "--model ")
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
+    _check_model_keys(overrides or [], run)
     config = _compose(overrides or [], run)
     if attacked is not None and not attack_names(config.attack) and config.attack.replay is None:
         raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
@@ -184,6 +185,24 @@ def evaluate(
         print(f"{key:48s} {value if isinstance(value, str) else f'{value:.6g}'}")
     if out is not None:
         write_json(out, {**metrics, "warnings": warnings})
+
+
+PROMPTS = ("model.query_prompt", "model.passage_prompt")
+"""The only keys of ``model`` that a measurement reads, of models that are no runs."""
+
+
+def _check_model_keys(overrides: list[str], run: Path | None) -> None:
+    """Refuse keys of ``model`` that would not be read.
+
+    Raises:
+        ConfigError: It names the key and the valid ones.
+    """
+    valid = PROMPTS if run is None else ()
+    for each in OverridesParser.create().parse_overrides(overrides):
+        key = str(each.key_or_group)
+        if key.split(".")[0] == "model" and key not in valid:
+            reads = f"valid: {', '.join(valid)}" if valid else "a run is measured as it was trained"
+            raise ConfigError(f"{each.input_line} would not be used: the model is what is measured; {reads}")
 
 
 def _compare(cards: tuple[Path, Path], out: Path | None, *, measured: bool) -> None:

@@ -192,16 +192,16 @@ class Vectors(NamedTuple):
     temperature: float | None
 
 
-_PLAIN_BERTS = {
+PLAIN_BERTS = {
     bert_checkpoint(layers, hidden) for layers in range(2, 13, 2) for hidden in (128, 256, 512, 768)
 }
-_PLAIN_BERTS.add(bert_checkpoint(24, 1024))
+PLAIN_BERTS.add(bert_checkpoint(24, 1024))
 
 
 def vectors_of(model: ModelConfig) -> Vectors:
     """What a configuration says about vectors, with the defaults where no checkpoint has a say."""
     found = Vectors(model.pooling, model.projection, model.similarity, model.temperature)
-    if model.init == "pretrained" and model.pretrained not in _PLAIN_BERTS:
+    if model.init == "pretrained" and model.pretrained not in PLAIN_BERTS:
         return found
     width = 768 if found.projection is None else found.projection
     causal = model.init == "scratch" and ARCHITECTURES[model.architecture].causal

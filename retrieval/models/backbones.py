@@ -1,6 +1,7 @@
 """Backbones: architectures of any size from scratch, and pretrained checkpoints from the hub or a folder."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, cast
@@ -17,11 +18,14 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from retrieval.config import ModelConfig
-from retrieval.config.model import ARCHITECTURES, EIGHT_BIT, WHOLE
+from retrieval.config.model import ARCHITECTURES, EIGHT_BIT, PLAIN_BERTS, WHOLE
 from retrieval.errors import ConfigError, first_line
 from retrieval.models.adapters import adapted_layers, merge
 from retrieval.models.architecture import CLASSIFICATION, MASKED_WORDS, Architecture, shrink
 from retrieval.models.checkpoint import base_of, read_checkpoint, read_settings, unreadable
+
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+"""Else transformers has files converted by a service, and takes what was proposed to a page, not merged."""
 
 _HEADED: dict[str, Any] = {
     CLASSIFICATION: AutoModelForSequenceClassification,
@@ -115,7 +119,8 @@ def check_weights(source: str, named: str) -> None:
 
 def _loaded(source: str, head: str = "", load_in: str = WHOLE) -> tuple[Any, dict[str, Any]]:
     shape = AutoConfig.from_pretrained(base_of(source), trust_remote_code=False)
-    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+    # Most of Google's small BERTs are published as pytorch_model.bin alone, of which only tensors are read.
+    options: dict[str, Any] = {"use_safetensors": source not in PLAIN_BERTS or None, "dtype": torch.float32}
     if head == CLASSIFICATION:
         options["num_labels"] = 1
     if load_in == EIGHT_BIT:

@@ -206,7 +206,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         str(Path(source) / place) if place and Path(source).is_dir() else source,
         pooling,
         tuple(after),
-        _prompts(own),
+        _prompts(own, kind_of(source)),
         own.get("similarity_fn_name"),
         _lengths(basic),
         tuple(others),
@@ -232,13 +232,11 @@ def read_settings(source: str, name: str) -> Any:
     """Read a JSON file of a folder or hub id; an empty dictionary where there is none.
 
     Raises:
-        ConfigError: The hub cannot be reached and the model is not cached, or the file is no JSON.
+        ConfigError: The hub cannot be reached and has not said before whether there is one, or it is no JSON.
     """
-    from sentence_transformers.util import load_file_path
-
     try:
-        path = load_file_path(source, name)
-        return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+        path = _path_of(source, name)
+        return {} if path is None else json.loads(path.read_text(encoding="utf-8"))
     except Exception as error:
         remedy = (
             "mend the file, or copy the folder again"
@@ -246,6 +244,24 @@ def read_settings(source: str, name: str) -> Any:
             else "give a folder, or the id of a model that the hub has and lets you read (hf auth login)"
         )
         raise ConfigError(f"{source}: {name} cannot be read: {first_line(error)}; {remedy}") from error
+
+
+def _path_of(source: str, name: str) -> Path | None:
+    """A file of a folder or hub id; ``None`` where it is known that there is none."""
+    if Path(source).exists():
+        return path if (path := Path(source) / name).is_file() else None
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(source, name))
+    except LocalEntryNotFoundError:
+        # A hub that does not answer says nothing of the file; an earlier answer does.
+        if try_to_load_from_cache(source, name) is _CACHED_NO_EXIST:
+            return None
+        raise
+    except (EntryNotFoundError, HFValidationError):
+        return None
 
 
 def unreadable(source: str, error: Exception) -> ConfigError:
@@ -296,9 +312,14 @@ def _of_vectors(source: str, folder: str) -> bool:
     return str(settings.get("module_input_name", "sentence_embedding")) == "sentence_embedding"
 
 
-def _prompts(settings: dict[str, Any]) -> tuple[str, str]:
-    """Prompts of queries and of passages, as ``encode_query`` and ``encode_document`` choose them."""
-    known: dict[str, str] = settings.get("prompts") or {}
+def _prompts(settings: dict[str, Any], kind: str) -> tuple[str, str]:
+    """Prompts of queries and of passages, as ``encode_query`` and ``encode_document`` choose them.
+
+    All but a CrossEncoder know the names ``query`` and ``document`` from the start, with no text, so the
+    other names of passages and the default prompt are not asked.
+    """
+    preset = {} if kind == "CrossEncoder" else {"query": "", "document": ""}
+    known: dict[str, str] = preset | (settings.get("prompts") or {})
     default = known.get(str(settings.get("default_prompt_name"))) or ""
     named = (known[name] for name in ("document", "passage", "corpus") if name in known)
     return known.get("query", default) or "", next(named, default) or ""

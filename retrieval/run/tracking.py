@@ -104,8 +104,14 @@ class Mirror:
         self._queue.put(None)
         self._thread.join(PROBE_SECONDS + 3 * self._config.timeout)
         if self._thread.is_alive():
-            log.warning("W&B is too slow; the end of this run is not mirrored")
+            log.warning("W&B is too slow; the end of this run is not mirrored: %s", self._remedy)
         self._thread = None
+
+    @property
+    def _remedy(self) -> str:
+        """How to send what W&B has not got; its own `sync` leaves out runs that were begun online."""
+        runs = f"{self._folder / 'wandb'}/run-*-{self._identifier}"
+        return f"`wandb sync --include-online {runs}` sends all of it, and logger.timeout=60 waits longer"
 
     def _work(self) -> None:
         run = self._open()
@@ -115,7 +121,11 @@ class Mirror:
             try:
                 action(run)
             except Exception as error:  # whatever happens in the mirror, the run itself is not concerned
-                log.warning("W&B stopped answering, its mirror of this run ends here: %s", first_line(error))
+                log.warning(
+                    "W&B stopped answering, its mirror of this run ends here (%s): %s",
+                    first_line(error),
+                    self._remedy,
+                )
                 with contextlib.suppress(Exception):
                     run.finish(quiet=True)
                 run = None
@@ -146,6 +156,7 @@ class Mirror:
         import wandb
 
         wanted: dict[str, Any] = dict.fromkeys(("init_timeout", "finish_timeout"), self._config.timeout)
+        wanted["finish_timeout_raises"] = True  # else the run is marked as crashed there, and nobody is told
         # The address of a remote may hold a token; the manifest has the commit.
         wanted |= {"x_disable_stats": True, "console": "off", "disable_git": True}
         known = wandb.Settings.model_fields
@@ -202,15 +213,28 @@ def has_wandb_key() -> bool:
     """Whether W&B could be asked without a prompt: a key in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(_server()).hostname or ""
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC"))
     except (OSError, netrc.NetrcParseError):
         return False
+    return any(known.authenticators(urlparse(each).netloc) is not None for each in _addresses())
 
 
 def _server() -> str:
-    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    """Address of the server as the client has it: its environment, its settings files or its own default."""
+    if named := os.environ.get("WANDB_BASE_URL"):
+        return named
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
+
+
+def _addresses() -> tuple[str, ...]:
+    """The server's address, and the one behind it under which older keys were stored."""
+    from wandb.sdk.lib import urls
+
+    behind = getattr(urls, "forge_upstream_url", None)
+    return (_server(),) if behind is None else (_server(), behind(_server()))
 
 
 def _answers(seconds: float) -> bool:

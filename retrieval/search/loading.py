@@ -46,7 +46,7 @@ class CrossEncoderRetriever(TextScorer):
         super().__init__(collection)
         try:
             self._model = CrossEncoder(source)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # libraries that read weights raise whatever their parsers do
             raise ConfigError(f"{source}: not loadable as a cross-encoder: {first_line(error)}") from error
         if self._model.num_labels != 1:
             raise ConfigError(
@@ -130,8 +130,8 @@ def model_retriever(source: str, cell: Config, device: str | None, **options: An
 
     Args:
         source: The folder or hub id.
-        cell: Of it, ``cache``, ``trainer`` and ``train.precision`` are read, and ``data`` for the lengths
-            of texts where the folder says none.
+        cell: Of it, ``cache``, ``trainer``, ``train.precision`` and the prompts of ``model`` are read, and
+            ``data`` for the lengths of texts where the folder says none.
         device: Torch device; ``None``: the best there is.
         options: Of :func:`sentence_transformer_retriever`, which reads models of one vector a text.
 
@@ -143,14 +143,22 @@ def model_retriever(source: str, cell: Config, device: str | None, **options: An
     if cell.train.precision == "auto":
         precision = "32"  # as what others publish: bf16 moves nDCG@10 by some thousandths
     if kind == VECTORS:
-        return sentence_transformer_retriever(source, device=str(place), precision=precision, **options)
+        prompts = (cell.model.query_prompt, cell.model.passage_prompt)
+        options |= {"device": str(place), "precision": precision, "prompts": prompts}
+        return sentence_transformer_retriever(source, **options)
     families = {part.kind: name for name, part in FAMILIES.items() if part.kind}
     if kind not in families:
         raise ConfigError(
             f"{source}: a {kind} is of no family that can be measured; give a folder of "
             f"{', '.join([VECTORS, *families])}"
         )
-    model = ModelConfig(family=families[kind], init="pretrained", pretrained=source)
+    model = ModelConfig(
+        family=families[kind],
+        init="pretrained",
+        pretrained=source,
+        query_prompt=cell.model.query_prompt,
+        passage_prompt=cell.model.passage_prompt,
+    )
     checkpoint = read_checkpoint(source)
     tokenizer = load_tokenizer(checkpoint.backbone)
     scorer = build_scorer(model, tokenizer, cell.seed, precision)

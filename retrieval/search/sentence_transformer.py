@@ -178,6 +178,7 @@ def sentence_transformer_retriever(
     device: str | None = None,
     block: int = 10_000,
     precision: str = "32",
+    prompts: tuple[str | None, str | None] = (None, None),
 ) -> SentenceTransformerRetriever:
     """A retriever around a sentence-transformers folder or hub id.
 
@@ -192,6 +193,7 @@ def sentence_transformer_retriever(
         device: A torch device; ``None`` lets sentence-transformers choose.
         block: Passages whose texts are read at a time.
         precision: ``32`` or ``bf16``, of the transformer, where it is a BERT; others compute in their own.
+        prompts: Text before each query and each passage; ``None``: the model's own.
 
     Raises:
         ConfigError: The model cannot be loaded, or its scores are not inner products of its vectors.
@@ -207,6 +209,10 @@ def sentence_transformer_retriever(
             f"{model}: similarity {measure!r} is no inner product; valid: {', '.join(SIMILARITIES)}"
         )
     normalize = measure == "cosine"
+    given = {
+        name: text for name, text in zip(("query", "document"), prompts, strict=True) if text is not None
+    }
+    loaded.prompts = {**loaded.prompts, **given}
     return SentenceTransformerRetriever(
         loaded,
         normalize=normalize,

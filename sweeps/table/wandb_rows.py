@@ -27,14 +27,14 @@ def collect_wandb(path: str, api: Any = None) -> Collected:
 
 
 def _connect() -> Any:
-    if not has_wandb_key():  # the client would ask for one on a terminal
-        raise TableError(
-            "--wandb needs an API key: set WANDB_API_KEY or run `wandb login`; or use --runs DIR"
-        )
     try:
         import wandb
     except ImportError:
         raise TableError("--wandb needs the wandb package: pip install wandb; or use --runs DIR") from None
+    if not has_wandb_key():  # the client would ask for one on a terminal
+        raise TableError(
+            "--wandb needs an API key: set WANDB_API_KEY or run `wandb login`; or use --runs DIR"
+        )
     try:
         return wandb.Api(timeout=TIMEOUT_SECONDS)
     except Exception as error:

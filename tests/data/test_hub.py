@@ -20,7 +20,7 @@ from retrieval.data.collection import Collection, open_collection
 from retrieval.data.sources.hub import HubConfig
 from retrieval.data.sources.local import LocalConfig
 from retrieval.data.splits import check_disjoint
-from retrieval.errors import ConfigError, DataError
+from retrieval.errors import ConfigError, DataError, ParetrieveError
 from retrieval.run.identity import data_label
 from tests.conftest import REPOSITORY
 
@@ -168,6 +168,25 @@ def test_messages_name_the_value_and_the_fix(tmp_path: Path) -> None:
             sources.prepare(HubConfig(**settings), tmp_path / "cache")
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("Dataset scripts are no longer supported, but found pairs.py"), "is made by a script"),
+        (EOFError("the connection was cut"), "the connection was cut"),
+    ],
+)
+def test_whatever_the_library_raises_is_one_line(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", fails)
+    with pytest.raises(ParetrieveError, match=words) as caught:
+        sources.prepare(HubConfig(dataset="some/pairs"), tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

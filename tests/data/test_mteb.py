@@ -40,6 +40,10 @@ def contents() -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, int]
     return corpus, queries, judged
 
 
+asked: list[list[str] | None] = []
+"""Subsets that were loaded, by call."""
+
+
 def task_class(name: str, **more: Any) -> Any:
     """A task of mteb with the contents above; ``more``: attributes of the class."""
     from mteb.abstasks.retrieval import AbsTaskRetrieval
@@ -62,6 +66,7 @@ def task_class(name: str, **more: Any) -> Any:
             return
         corpus, queries, judged = contents()
         names = self.hf_subsets if self.metadata.is_multilingual else None
+        asked.append(names)
         parts = {"corpus": corpus, "queries": queries, "relevant_docs": judged}
         for key, value in parts.items():
             split = {"train": value}
@@ -110,8 +115,11 @@ def test_a_task_is_written_as_a_folder_once(registered: dict[str, Any], tmp_path
 
 def test_a_subset_is_a_domain_of_its_own(registered: dict[str, Any], tmp_path: Path) -> None:
     config = MtebConfig(task="ToyRetrieval", ood=["mteb/ToySubsets/two", "mteb/ToySameIds"])
+    asked.clear()
     suite = sources.prepare(config, tmp_path)
     assert list(suite.ood) == ["ToySubsets-two", "ToySameIds"]
+    assert ["two"] in asked
+    assert ["one", "two"] not in asked
     assert open_collection(suite.ood["ToySameIds"], tmp_path).drop_identical
     other = MtebConfig(task="ToyRetrieval", ood=["mteb/ToySubsets/one", "mteb/ToySameIds"])
     assert sources.prepare(other, tmp_path).fingerprint != suite.fingerprint

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import wandb
@@ -200,11 +201,19 @@ def test_make_sync_uploads_offline_runs_once(small: Compose, tmp_path: Path) -> 
 def test_a_key_is_found_where_the_client_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_wandb_key()
     netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine api.wandb.ai login user password {KEY}\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    assert has_wandb_key()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not has_wandb_key()
+    own = urlsplit(str(wandb.setup().settings.base_url)).netloc
+    for known, server in (
+        (own, None),  # where `wandb login` writes the key of the version that is installed
+        ("api.wandb.ai", None),  # where earlier versions did
+        ("wandb.example.org:8080", "https://wandb.example.org:8080"),
+    ):
+        netrc.write_text(f"machine {known} login user password {KEY}\n")
+        with monkeypatch.context() as patch:
+            if server is not None:
+                assert not has_wandb_key()
+                patch.setenv("WANDB_BASE_URL", server)
+            assert has_wandb_key()
 
 
 def test_the_table_has_a_row_a_test_set_and_metric() -> None:

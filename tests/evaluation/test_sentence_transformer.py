@@ -232,3 +232,29 @@ def test_the_command_needs_no_torch_to_refuse() -> None:
         [sys.executable, "-c", code], cwd=evaluate.CONFIGURATION.parent, capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_prompts_of_a_model_that_has_none_are_given(
+    static_model: Callable[..., Path],
+    numbered_collection: MakeCollection,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = numbered_collection(name="home")
+    (home.folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq59\tp59\t1\n")
+    own = ["data=local", f"data.path={home.folder}", *LIMITS, f"cache={tmp_path / 'cache'}"]
+    given = ['model.query_prompt="ask "', 'model.passage_prompt="tell "']
+
+    def measured(folder: Path, *prompts: str) -> float:
+        out = tmp_path / "out.json"
+        assert evaluate.main(["--model", str(folder), "--out", str(out), *own, *prompts]) == 0
+        found: float = json.loads(out.read_text())["eff/contrastive_entropy"]
+        return found
+
+    folder = static_model("cosine")
+    without, told = measured(folder), measured(folder, *given)
+    assert without != told
+    assert told == measured(static_model("cosine", {"query": "ask ", "document": "tell "}))
+    capsys.readouterr()
+    assert evaluate.main(["--model", str(folder), *own, "model.layers=3"]) == 2
+    assert "model.layers=3 would not be used" in capsys.readouterr().err

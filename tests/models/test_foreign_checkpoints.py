@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,8 +20,9 @@ from retrieval.config.data import DataConfig
 from retrieval.config.model import model_name
 from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerprint
 from retrieval.errors import ConfigError
+from retrieval.models import backbones
 from retrieval.models.backbones import load_backbone
-from retrieval.models.checkpoint import read_checkpoint
+from retrieval.models.checkpoint import read_checkpoint, read_settings
 from retrieval.models.families import build_scorer, unloaded_scorer
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.soundness import check_scorer, positions
@@ -89,6 +92,55 @@ def test_a_folder_scores_as_the_library_has_it(name: str, kind: str, tmp_path: P
 def test_modules_and_prompts_are_taken_over(name: str, plain: Callable[[str], Path], tmp_path: Path) -> None:
     folder = rich(plain(name), tmp_path / "rich", "mean", True, PROMPTS)
     assert_equal_to_the_library(folder, tmp_path)
+
+
+@pytest.mark.parametrize("default", [None, "query", "passage"])
+def test_prompts_of_other_names_are_those_that_the_library_chooses(
+    default: str | None, plain: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = rich(plain("bert"), tmp_path / "rich", "mean", False, None)
+    path = folder / "config_sentence_transformers.json"
+    settings = json.loads(path.read_text())
+    settings |= {"prompts": {"query": "ask: ", "passage": "text: "}, "default_prompt_name": default}
+    path.write_text(json.dumps(settings))
+    assert_equal_to_the_library(folder, tmp_path)
+
+
+def test_weights_without_safetensors_are_read_of_known_publishers_alone(
+    plain: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = plain("bert")
+    expected = backbones._loaded(str(folder))[0].state_dict()
+    torch.save(expected, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        backbones._loaded(str(folder))
+    monkeypatch.setattr(backbones, "PLAIN_BERTS", {str(folder)})
+    found = backbones._loaded(str(folder))[0].state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_hub_that_does_not_answer_does_not_say_that_a_file_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(*_: Any, **__: Any) -> str:
+        raise LocalEntryNotFoundError("An error happened while trying to locate the file")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", silent)
+    with pytest.raises(ConfigError, match="cannot be read: An error happened"):
+        read_settings("some/model", "modules.json")
+    # It has said before that there is none.
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda *_: huggingface_hub._CACHED_NO_EXIST
+    )
+    assert read_settings("some/model", "modules.json") == {}
+
+    def none(*_: Any, **__: Any) -> str:
+        raise EntryNotFoundError("404 Client Error")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", none)
+    assert read_settings("some/model", "modules.json") == {}
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

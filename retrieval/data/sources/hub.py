@@ -84,7 +84,9 @@ class Dataset(references.Reference):
         huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         try:
             return datasets.load_dataset(**arguments, name=settings.subset, split=split)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except (
+            Exception
+        ) as error:  # the library's own, its HTTP client's, or that of the storage behind the hub
             raise self._refusal(split, error) from error
 
     def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
@@ -93,9 +95,15 @@ class Dataset(references.Reference):
             # The library's own line says that there was an error.
             reason = first_line(root_cause(error))
             return ConfigError(f"{self.key}.dataset={name}, split {split!r}: {reason}")
+        if "scripts are no longer supported" in str(error):
+            return ConfigError(
+                f"{self.key}.dataset={name} is made by a script, and none is run; name another dataset, or "
+                "download its files where they are Parquet, CSV or JSON and name the folder"
+            )
         revision = self.settings.revision
         return DownloadError(
-            f"cannot load the dataset {name} ({first_line(error)}): download it where there is a network "
+            f"cannot load the dataset {name} ({first_line(error)}): if it is gated or private, run `hf auth "
+            "login`; else download it where there is a network "
             f"(hf download {name} --repo-type dataset --revision {revision} --local-dir FOLDER), bring the "
             f"folder here and set {self.key}.dataset=FOLDER"
         )

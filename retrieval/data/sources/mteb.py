@@ -41,6 +41,8 @@ class Task(references.Reference):
     task: Any
     """Of mteb, without its data."""
     subset: str
+    several: bool = False
+    """Whether the task has several subsets."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -71,6 +73,8 @@ class Task(references.Reference):
         try:
             if hasattr(task, "filter_eval_splits"):
                 task.filter_eval_splits([self.evaluated])
+            if self.several:
+                task.hf_subsets = [self.subset]  # it would load them all
             task.load_data()
             task.convert_v1_dataset_format_to_v2(num_proc=None)
         except Exception as error:  # whatever the loader of a task and the libraries below it raise
@@ -86,7 +90,7 @@ class Task(references.Reference):
 
     def __str__(self) -> str:
         name = self.task.metadata.name
-        return f"mteb/{name}/{self.subset}" if len(_subsets(self.task)) > 1 else f"mteb/{name}"
+        return f"mteb/{name}/{self.subset}" if self.several else f"mteb/{name}"
 
 
 def reference(config: DataConfig, name: str, key: str) -> Task:
@@ -117,7 +121,7 @@ def reference(config: DataConfig, name: str, key: str) -> Task:
         raise ConfigError(
             f"{key}: mteb/{title} {said}; name one as mteb/{title}/SUBSET: {', '.join(subsets)}"
         )
-    return Task(f"{title}-{subset}", task, subset)
+    return Task(f"{title}-{subset}", task, subset, several=len(subsets) > 1)
 
 
 def _text_tasks(mteb: Any) -> Iterable[Any]:
