@@ -16,6 +16,7 @@ from retrieval.evaluation.adversarial.records import save_attacked
 from retrieval.evaluation.findings import findings_of_sets
 from retrieval.evaluation.measuring import Collections, UntrainedReference, measure_all
 from retrieval.evaluation.suite import save_scores
+from retrieval.models.checkpoint import hub_commit
 from retrieval.models.families import in_whole
 from retrieval.opened import Run
 from retrieval.run import hardware
@@ -102,6 +103,7 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         device=str(device),
         precision=precision,
         threads=torch.get_num_threads(),
+        **_published(cell),
     )
     mirror = Mirror(cell.logger, directory.path, identity_hash(who)[:16], values)
     completed = False
@@ -127,6 +129,14 @@ def _run(cell: Config, directory: RunDirectory, fingerprint: str) -> dict[str, A
         return result
     finally:
         mirror.finish(failed=not completed)
+
+
+def _published(cell: Config) -> dict[str, str]:
+    """The commit of a checkpoint of the hub, whose id alone is in the run's identity."""
+    if cell.model.init != "pretrained":
+        return {}
+    commit = hub_commit(str(cell.model.pretrained))
+    return {} if commit is None else {"pretrained_commit": commit}
 
 
 def _describe(

@@ -264,6 +264,16 @@ def _path_of(source: str, name: str) -> Path | None:
         return None
 
 
+def hub_commit(source: str) -> str | None:
+    """The commit of a hub id whose files are in the cache; ``None`` for a folder, or where none is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).exists():
+        return None
+    found = try_to_load_from_cache(source, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
 def unreadable(source: str, error: Exception) -> ConfigError:
     """The error for a checkpoint that a library could not load, whatever the library raised."""
     return ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from retrieval.data.tokens import TokenStores, load_tokenizer, tokenizer_fingerp
 from retrieval.errors import ConfigError
 from retrieval.models import backbones
 from retrieval.models.backbones import load_backbone
-from retrieval.models.checkpoint import read_checkpoint, read_settings
+from retrieval.models.checkpoint import hub_commit, read_checkpoint, read_settings
 from retrieval.models.families import build_scorer, unloaded_scorer
 from retrieval.models.flops import Work, backbone_flops
 from retrieval.models.soundness import check_scorer, positions
@@ -141,6 +142,23 @@ def test_a_hub_that_does_not_answer_does_not_say_that_a_file_is_not_there(
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", none)
     assert read_settings("some/model", "modules.json") == {}
+
+
+def test_the_commit_of_a_cached_checkpoint_is_told(
+    plain: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "hub"
+    snapshot = cache / "models--some--model" / "snapshots" / "1234abcd"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    refs = cache / "models--some--model" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("1234abcd")
+    look = functools.partial(huggingface_hub.try_to_load_from_cache, cache_dir=cache)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", look)
+    assert hub_commit("some/model") == "1234abcd"
+    assert hub_commit("some/other") is None
+    assert hub_commit(str(plain("bert"))) is None
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
