@@ -259,6 +259,33 @@ def test_result_without_done_is_not_finished(tmp_path: Path) -> None:
     assert run.finished() is None
 
 
+def test_refreshing_opens_the_folders_that_a_client_remembers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    scan = os.scandir
+    monkeypatch.setattr(runs.os, "scandir", lambda path: opened.append(Path(path)) or scan(path))
+    listed: list[Path] = []
+    iterate = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterate(path))
+    run = RunDirectory(tmp_path / "runs" / "cell")
+    run.refresh()  # neither is there yet
+    with run.claim():
+        run.refresh()
+    assert set(opened) >= {run.path.parent}
+    assert set(listed) >= {run.path}
+
+
+def test_another_process_cannot_fail_what_is_done(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "cell")
+    assert run.fail_unless_done({"type": "TaskEnded", "message": "lost"})
+    assert run.state() == "failed"
+    with run.claim():
+        run.finish({"a": 1})
+    assert not run.fail_unless_done({"type": "TaskEnded", "message": "lost"})
+    assert (run.finished(), (run.status() or {})["error"]) == ({"a": 1}, None)
+
+
 def test_failed_atomic_write_keeps_the_old_file(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "cell")
     with run.claim():

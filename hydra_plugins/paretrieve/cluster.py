@@ -26,11 +26,24 @@ class ClusterLauncher(CellLauncher):
         own, rest = split(self._options, Options, kind)
         options = Options(**own)
         given = kind(**rest, environment=jobs[0].environment)
+        self._check_wait(getattr(given, "wait", True))
 
         def elsewhere(waiting: Sequence[Cell], record: SweepRecord, cells: Sequence[Cell]) -> bool:
             return run(waiting, record, cells, options, given)
 
         return run_sweep(jobs, options, folder, runner=elsewhere)
+
+    def _check_wait(self, wait: bool) -> None:
+        """Refuse to leave after the first of several batches, which ends Hydra; raises ``ConfigError``."""
+        from retrieval.errors import ConfigError
+
+        assert self._config is not None
+        size = self._config.hydra.sweeper.get("max_batch_size")
+        if not wait and size is not None:
+            raise ConfigError(
+                f"hydra.launcher.wait=false with hydra.sweeper.max_batch_size={size} would submit the first "
+                "batch alone; drop one of them"
+            )
 
     @abstractmethod
     def cluster(self) -> tuple[Callable[..., bool], Callable[..., Any]]:

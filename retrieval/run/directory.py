@@ -7,6 +7,7 @@ metrics are append-only, and the claim is a lock of the operating system that di
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import traceback
@@ -111,6 +112,16 @@ class RunDirectory:
             return "stopped"
         return cast(State, state) if state in ("running", "done", "failed") else "absent"
 
+    def refresh(self) -> None:
+        """Have a network file system ask its server what is there, in place of what it remembers.
+
+        A client may remember for a minute that a file was absent; opening the folder makes it ask.
+        """
+        with contextlib.suppress(OSError), os.scandir(self.path.parent):
+            pass  # opened and not read: it may hold thousands
+        with contextlib.suppress(OSError):
+            list(self.path.iterdir())
+
     @contextlib.contextmanager
     def claim(self, timeout: float = 2.0) -> Iterator[dict[str, Any] | None]:
         """Own the run: ``with directory.claim() as result``.
@@ -162,6 +173,15 @@ class RunDirectory:
         write_json(self.path / "result.json", result)
         status = self.status() or {}
         self._update(state="done", finished=now(), error=None, step=status.get("steps"), phase=None)
+
+    def fail_unless_done(self, error: Mapping[str, str]) -> bool:
+        """Mark another process's run failed, see :meth:`fail`, unless it is done; whether it was marked."""
+        self.refresh()
+        with self._mutex:
+            if self.state() == "done":
+                return False
+            self.fail(error)
+        return True
 
     def fail(self, error: BaseException | Mapping[str, str]) -> None:
         """Mark the run failed by an exception, or another process's ``{"type", "message", "traceback"}``."""

@@ -1,8 +1,10 @@
 """What this machine offers to a sweep, found without importing torch."""
 
+import contextlib
 import math
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -53,13 +55,35 @@ def _nvidia(field: str) -> list[str]:
     return [line.strip() for line in listing.splitlines() if line.strip()]
 
 
-def available_memory() -> int:
-    """Bytes of main memory a sweep may fill: four fifths of what is free, within the control group."""
+def available_memory(own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of main memory a sweep may fill: four fifths of what is free, within the control groups.
+
+    ``own``: the file that names this process's control groups; ``mounted``: the folder they are below.
+    """
     free = psutil.virtual_memory().available
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        free = min(free, limit - used)
-    except (OSError, ValueError):
-        pass  # no control group, or one without a limit ("max")
+    for limit, used in _memory_files(own, mounted):
+        with contextlib.suppress(OSError, ValueError):  # no such group, or one without a limit ("max")
+            left = int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))
+            free = min(free, left)
     return int(0.8 * free)
+
+
+def _memory_files(own: Path, mounted: Path) -> Iterator[tuple[Path, Path]]:
+    """Limit and use of memory of each control group that holds this process, up to the outermost.
+
+    A batch system limits the job and its step; in a container the outermost is the container's own.
+    """
+    try:
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if not controllers:  # version 2
+            base, names = mounted, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            base, names = mounted / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents[: len(group.parts) - len(base.parts)]):
+            yield folder / names[0], folder / names[1]

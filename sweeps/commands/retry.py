@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(runs: shared.RunsOption = Path("runs")) -> None:
-    """Run failed and stopped cells again, from their last checkpoint; exit status 1 if one fails anew.
+    """Run failed and stopped cells here again, from their last checkpoint; exit status 1 if one fails anew.
 
     A directory whose configuration cannot be read is named and left out; exit status 1 if none is left.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from sweeps.study.spec import Scale, Study
 
 SMOKE, LAPTOP = "smoke", "laptop"
+
+NO_WAIT = "hydra.launcher.wait=false"
 
 CollectionsOption = Annotated[
     Path | None,
@@ -86,8 +89,7 @@ def run(
                 "--stage and overrides"
             )
         raise typer.Exit(_again(study, scale, table, out or table.parent))
-    if stage and not train:
-        raise ConfigError("--stage runs a stage and --no-train runs none: drop one of them")
+    _check(stage or [], overrides or [], plan, train)
     whole = study.scale(scale or SMOKE)
     chosen = whole.only(stage or ())
     base = Path("studies") / f"{study.name}-{chosen.name}"
@@ -109,6 +111,20 @@ def run(
         typer.echo("table and page are made by the same command with --no-train in place of --stage")
         return
     raise typer.Exit(_results(study, chosen, places))
+
+
+def _check(stages: Sequence[str], overrides: Sequence[str], plan: bool, train: bool) -> None:
+    """Refuse stages that nothing runs, and runs that nobody waits for before they are read."""
+    from retrieval.errors import ConfigError
+
+    if stages and not train:
+        raise ConfigError("--stage runs a stage and --no-train runs none: drop one of them")
+    left = [word for word in overrides if word.lstrip("+").replace(" ", "").lower() == NO_WAIT]
+    if left and train and not plan and len(stages) != 1:
+        raise ConfigError(
+            f"{left[0]} leaves runs in the queue, which the next stage or the table would read; "
+            "name one stage with --stage NAME, or drop it"
+        )
 
 
 def _again(study: Study, scale: str | None, table: Path, out: Path) -> int:

@@ -61,9 +61,14 @@ class Cell:
         return self.state in ("done", "failed", "stopped")
 
     def fail(self, error: dict[str, str]) -> None:
-        """End the cell and mark its directory failed, whatever its own process managed to write."""
+        """End the cell and mark its directory failed, whatever its own process managed to write.
+
+        A run that is done stays so, and its cell is: what its process wrote last may be seen late.
+        """
         with contextlib.suppress(OSError):  # a full disk: the closing table still tells
-            self.run.fail(error)
+            if not self.run.fail_unless_done(error):
+                self.conclude("done")
+                return
             if not self.run.config.exists():
                 self.run.write_config(self.config)  # for `python -m sweeps retry`
         self.end("failed", error=error)

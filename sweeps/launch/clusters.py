@@ -5,20 +5,37 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from retrieval.errors import ConfigError, first_line
+from retrieval.run.resources import available_gpus
 from sweeps.launch import submission
 from sweeps.launch.cells import Cell, SweepRecord
 from sweeps.launch.display import Display
+from sweeps.launch.options import parameters
 from sweeps.launch.process import interrupts_ignored
 from sweeps.launch.submission import Chunk, ChunkRunner, Submitted
 from sweeps.launch.sweep import Options
 
-SLURM_ONLY = ("partition", "account", "qos", "constraint", "array_parallelism", "setup", "signal_delay_s")
+ARRAY = 1000
+"""Tasks of an array that Slurm takes unless its MaxArraySize is raised."""
+
+OF_THE_USER = ("SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION")
+OF_SUBMITIT = "SUBMITIT_PREEMPT_SIGNAL"
+"""Variables that say how to submit, and not which job this process is in."""
+
+PAUSED = ("SUSPENDED", "RESIZING")
+"""States that submitit takes for an end."""
+
+ASK_SECONDS = 120.0
+"""Time between two questions to Slurm about tasks that are paused."""
+
+PREEMPTED_SECONDS = 1800.0
+"""How long a task may stay preempted: then it was cancelled, not queued again. Submitit asks every 600 s."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +56,28 @@ class BatchOptions:
 class BatchTask:
     """A job of submitit, as :func:`sweeps.launch.submission.watch` sees it."""
 
+    lag = submission.UNSEEN_SECONDS
+    _asked: ClassVar[float] = float("-inf")
+
     def __init__(self, job: Any) -> None:
         self.job = job
+        self._preempted: float | None = None
 
     def ended(self) -> bool:
-        """Whether the batch system is done with it."""
-        return bool(self.job.done())
+        """Whether the batch system is done with it; submitit errs on paused tasks and on preempted ones."""
+        done, state = self.job.done(), self.job.state
+        if state != "PREEMPTED":
+            self._preempted = None
+        elif self._preempted is None:
+            self._preempted = time.monotonic()
+        elif time.monotonic() - self._preempted > PREEMPTED_SECONDS:
+            return True
+        if done and state in PAUSED and not self.job.paths.result_pickle.exists():
+            if time.monotonic() - BatchTask._asked > ASK_SECONDS:
+                BatchTask._asked = time.monotonic()
+                self.job.watcher.clear()  # it does not ask again about a task that it thinks has ended
+            return False
+        return bool(done)
 
     def reason(self) -> str:
         """Its last state, and where its log is."""
@@ -57,6 +90,8 @@ class BatchTask:
 
 class LocalTask(BatchTask):
     """A process of submitit on this machine."""
+
+    lag = 0.0
 
     def __init__(self, job: Any, chunk: Chunk) -> None:
         super().__init__(job)
@@ -78,7 +113,7 @@ def run_batch(
     """Submit ``waiting`` as one job array and watch it; whether it was interrupted.
 
     Raises SystemExit: 0, when the tasks are not to be waited for; ConfigError: there is no such batch
-    system here, or it does not take a parameter.
+    system here, or it does not take a parameter or the tasks.
     """
     folder = record.path.parent
     chunks = submission.cut(waiting, max(1, batch.chunk))
@@ -112,12 +147,42 @@ def _submit(
     runner = ChunkRunner(options, batch.environment)
     parts = [Chunk.of(cells, folder, number) for number, cells in enumerate(chunks)]
     local = batch.cluster == "local"
-    with interrupts_ignored() if local else contextlib.nullcontext():
-        jobs = executor.map_array(runner, parts)
+    before = [submission.attempts(cells) for cells in chunks]  # a task may start before this goes on
+    try:
+        with interrupts_ignored() if local else _outside_a_job():
+            jobs = executor.map_array(runner, parts)
+    except (RuntimeError, FileNotFoundError) as error:
+        raise _not_taken(batch, chunks, error) from error
     return [
-        submission.submitted(LocalTask(job, part) if local else BatchTask(job), cells)
-        for job, part, cells in zip(jobs, parts, chunks, strict=True)
+        Submitted(LocalTask(job, part) if local else BatchTask(job), cells, earlier)
+        for job, part, cells, earlier in zip(jobs, parts, chunks, before, strict=True)
     ]
+
+
+@contextlib.contextmanager
+def _outside_a_job() -> Iterator[None]:
+    """Hide what names the job of Slurm that this process is in: tasks would take it for their own."""
+    from submitit.helpers import clean_env
+
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    kept = {name: os.environ[name] for name in (*OF_THE_USER, OF_SUBMITIT) if name in os.environ}
+    with clean_env():
+        os.environ.update(kept)
+        yield
+
+
+def _not_taken(batch: BatchOptions, chunks: Sequence[Sequence[Cell]], error: Exception) -> ConfigError:
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in str(error).split("\n")]
+    reason = "; ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
+    fix = "mend hydra.launcher.resources: partition, account, qos and what a task asks for"
+    if len(chunks) > ARRAY:
+        least = -(-sum(map(len, chunks)) // ARRAY)
+        fix = f"raise hydra.launcher.chunk={batch.chunk} to {least}: Slurm takes {ARRAY} tasks by default"
+    return ConfigError(
+        f"hydra/launcher=submitit_{batch.cluster}: {len(chunks)} tasks were refused ({reason}); {fix}"
+    )
 
 
 def _executor(folder: Path, batch: BatchOptions) -> Any:
@@ -129,18 +194,23 @@ def _executor(folder: Path, batch: BatchOptions) -> Any:
             "install with: pip install 'paretrieve[slurm]'"
         ) from error
     requeues = {"slurm_max_num_timeout": batch.requeues} if batch.cluster == "slurm" else {}
-    given = {name: value for name, value in batch.resources.items() if value is not None}
-    if batch.cluster == "slurm":
-        given = {f"slurm_{name}" if name in SLURM_ONLY else name: value for name, value in given.items()}
+    gpus = available_gpus() if batch.cluster == "local" else []
+    given = parameters(batch.cluster, batch.resources, len(gpus))
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=batch.cluster, **requeues)
         executor.update_parameters(**given)
     except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
         raise ConfigError(f"hydra/launcher=submitit_{batch.cluster}: {error}") from error
+    if gpus:
+        executor.parameters["visible_gpus"] = gpus  # those of this process, not the machine's first
     return executor
 
 
 CONNECT_SECONDS = 10.0
+
+PASSED = ("PYTHONPATH", "HF_HOME", "HF_HUB_OFFLINE")
+NOT_PASSED = re.compile("KEY|TOKEN|SECRET|PASSWORD|HEADERS|SERVICE")
+"""Parts of names of W&B's variables: secrets, and the process of this machine that W&B uses."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +228,8 @@ class RayOptions:
 class RayTask:
     """A task of Ray, as :func:`sweeps.launch.submission.watch` sees it."""
 
-    def __init__(self, ray: Any, reference: Any) -> None:
-        self._ray, self._reference = ray, reference
+    def __init__(self, ray: Any, reference: Any, lag: float) -> None:
+        self._ray, self._reference, self.lag = ray, reference, lag
         self._cancelled = False
 
     def ended(self) -> bool:
@@ -191,10 +261,11 @@ def run_on_ray(
     runner = ChunkRunner(replace(options, slots=1, threads=threads), given.environment)
     # Ray would start a task that died again, and again what killed it.
     remote = ray.remote(num_cpus=given.num_cpus, num_gpus=given.num_gpus, max_retries=0)(_run)
-    tasks = []
+    tasks, lag = [], 0.0 if given.address == "local" else submission.UNSEEN_SECONDS
     for number, part in enumerate(submission.cut(waiting, max(1, given.chunk))):
+        before = submission.attempts(part)
         reference = remote.remote(runner, Chunk.of(part, record.path.parent, number))
-        tasks.append(submission.submitted(RayTask(ray, reference), part))
+        tasks.append(Submitted(RayTask(ray, reference, lag), part, before))
     display = Display()
     display.say(f"{len(waiting)} cells in {len(tasks)} Ray tasks of {given.num_cpus:g} CPUs")
     try:
@@ -220,13 +291,24 @@ def _connect(given: RayOptions) -> Any:
         ) from error
     _check_address(given.address)
     submission.make_importable()
-    environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+    environment = {"env_vars": _of_the_shell(given)}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(address=given.address, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _no_cluster(given.address, error) from error
     return ray
+
+
+def _of_the_shell(given: RayOptions) -> dict[str, str]:
+    """Variables for the workers; none that is a secret, since Ray shows and stores them."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED or (name.startswith("WANDB_") and not NOT_PASSED.search(name))
+    }
+    # Ray hides no GPU from a task without one, and all cells would train on the first.
+    return passed if given.num_gpus else {**passed, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def _check_address(address: str | None) -> None:

@@ -29,7 +29,8 @@ def shield() -> None:
     """Keep signals meant for the sweep away from the server: its end would take all cells with it."""
     with contextlib.suppress(PermissionError):  # already the leader of a group
         os.setsid()
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    # A batch system announces a preemption to every process of a task; the cells inherit that it is ignored.
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(name, signal.SIG_IGN)
 
 

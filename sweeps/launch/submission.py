@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, cast
@@ -25,12 +25,21 @@ POLL_SECONDS = 2.0
 POLL_SECONDS_A_CELL = 0.005
 """Looking at thousands of run directories must not keep a shared file system busy."""
 
+UNSEEN_SECONDS = 90.0
+"""How long a network file system may hide what a task on another machine wrote."""
+
+KILL_SECONDS = 600.0
+"""How long a task of Slurm that was told to end waits to be killed; the grace time may be minutes."""
+
 PATIENCE = 120.0
 """Seconds that tasks which were taken back may use to write their checkpoints."""
 
 
 class Task(Protocol):
     """A chunk that was submitted."""
+
+    lag: float
+    """Seconds after its end for which what it wrote may not be seen here."""
 
     def ended(self) -> bool:
         """Whether nothing of it runs or waits in a queue any more."""
@@ -48,9 +57,12 @@ class Submitted:
 
     task: Task
     cells: Sequence[Cell]
-    before: Mapping[str, object] = field(default_factory=dict)
-    """``started`` of each run's status when it was submitted: what an earlier attempt left is not its own."""
+    before: Mapping[str, object]
+    """:func:`attempts` before it was submitted: what an earlier attempt left is not its own."""
     over: bool = False
+    """Whether it has ended and its cells have."""
+    ended: float | None = None
+    """Monotonic time at which its end was noticed."""
 
 
 def cut(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
@@ -60,9 +72,9 @@ def cut(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
     return [ordered[first::count] for first in range(count)]
 
 
-def submitted(task: Task, cells: Sequence[Cell]) -> Submitted:
-    """``task`` as just submitted with ``cells``."""
-    return Submitted(task, cells, {cell.run.name: _started(cell) for cell in cells})
+def attempts(cells: Sequence[Cell]) -> dict[str, object]:
+    """``started`` in the status of each cell's run, by the run's name."""
+    return {cell.run.name: _started(cell) for cell in cells}
 
 
 def until_interrupted(work: Callable[[], None], interrupted: Callable[[], None]) -> bool:
@@ -107,19 +119,25 @@ def watch(
 def _look(part: Submitted, display: Display) -> None:
     if part.over:
         return
-    part.over = part.task.ended()  # before its cells: what they say is then their last word
+    ended = part.task.ended()  # before its cells: what they say is then their last word
+    part.ended = (part.ended or time.monotonic()) if ended else None
     for cell in part.cells:
         if cell.ended:
             continue
+        if ended:
+            cell.run.refresh()
         state = cell.run.state()
         if not _conclude(cell, part, state):
-            if not part.over:
+            if not ended:
                 cell.state = "running" if state == "running" else "waiting"
                 if state == "running" and cell.started is None:
                     cell.started = time.monotonic()
                 continue
+            if state == "absent" and time.monotonic() - (part.ended or 0.0) < part.task.lag:
+                continue
             cell.fail({"type": "TaskEnded", "message": part.task.reason()})
         display.event(cell)
+    part.over = ended and all(cell.ended for cell in part.cells)
 
 
 def _conclude(cell: Cell, part: Submitted, state: str) -> bool:
@@ -212,12 +230,13 @@ class ChunkRunner:
     """Runs chunks; what a cluster's task calls.
 
     When the task is preempted its cells write their checkpoints and the task asks to be queued again, where
-    the batch system has a way (submitit); the same chunk then goes on where it was.
+    the batch system has a way (submitit); the same chunk then goes on where it was, without what failed.
     """
 
     def __init__(self, options: Options, environment: Mapping[str, str]) -> None:
         """``environment``: variables of every cell."""
         self.options, self.environment = options, dict(environment)
+        self._failed: set[int] = set()
 
     def __call__(self, chunk: Chunk) -> int:
         """Run what is not done of a chunk; the sweep's exit status. Outcomes are in the run directories."""
@@ -232,22 +251,48 @@ class ChunkRunner:
         with _preemption() as requeue:
             if chunk.called_off.exists():
                 return INTERRUPTED
-            _, status = run_sweep(composed, self.options, Path(chunk.folder), group=chunk.group)
-        if status == INTERRUPTED:
-            requeue()
-            sys.exit(128 + signal.SIGTERM)
-        return status
+            try:
+                cells, status = run_sweep(composed, self.options, Path(chunk.folder), group=chunk.group)
+            except KeyboardInterrupt:  # told to end while it read its cells
+                cells, status = [], INTERRUPTED
+        if status != INTERRUPTED:
+            return status
+        self._failed = {cell.index for cell in cells if cell.state == "failed"}
+        if cells and all(cell.state in ("done", "failed") for cell in cells):
+            return int(bool(self._failed))
+        if not requeue():
+            _await_kill()
+        sys.exit(128 + signal.SIGTERM)
 
     def checkpoint(self, chunk: Chunk) -> Any:
-        """Called by submitit before it queues the task again: the same chunk."""
+        """Called by submitit before it queues the task again: the chunk without the cells that failed."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, chunk)
+        left = [cell for cell in chunk.cells if cell[0] not in self._failed]
+        return DelayedSubmission(self, replace(chunk, cells=left))
+
+
+def _await_kill() -> None:
+    """Wait, in a task of Slurm: one that ends by itself has ended, one that is killed is queued again.
+
+    Slurm kills at the end of the grace time of a preemption, and soon after ``scancel``.
+    """
+    if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and "SLURM_JOB_ID" in os.environ:
+        print(
+            f"told to end by SIGTERM: waiting up to {KILL_SECONDS:g} s to be killed, so that Slurm can queue "
+            "a preempted task again",
+            file=sys.stderr,
+            flush=True,
+        )
+        time.sleep(KILL_SECONDS)
 
 
 @contextlib.contextmanager
-def _preemption() -> Iterator[Callable[[], None]]:
-    """Let a preemption stop the sweep gently; yields what then queues the task again, if anything does."""
+def _preemption() -> Iterator[Callable[[], bool]]:
+    """Let a preemption stop the sweep gently; yields what then queues the task again, if anything does.
+
+    It returns whether there was a signal of :data:`PREEMPTION`, where it returns at all.
+    """
     received: list[int] = []
 
     def preempt(number: int, frame: FrameType | None) -> None:
@@ -259,9 +304,10 @@ def _preemption() -> Iterator[Callable[[], None]]:
         {**dict.fromkeys(PREEMPTION, preempt), signal.SIGTERM: signal.default_int_handler}
     ) as found:
 
-        def requeue() -> None:
+        def requeue() -> bool:
             for number in received:
                 if callable(handler := found[signal.Signals(number)]):
                     handler(number, None)
+            return bool(received)
 
         yield requeue

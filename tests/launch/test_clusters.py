@@ -7,8 +7,11 @@ import pickle
 import re
 import signal
 import stat
+import sys
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,10 +20,11 @@ from test_command import finish, running_steps, statuses, wait_for
 
 from retrieval.errors import ConfigError
 from retrieval.run.directory import RunDirectory
+from sweeps.launch import clusters
 from sweeps.launch.cells import Cell, SweepRecord
-from sweeps.launch.clusters import BatchOptions, run_batch
+from sweeps.launch.clusters import BatchOptions, BatchTask, RayOptions, run_batch, run_on_ray
 from sweeps.launch.display import Display
-from sweeps.launch.submission import Chunk, ChunkRunner, cut, submitted, watch
+from sweeps.launch.submission import Chunk, ChunkRunner, Submitted, Task, attempts, cut, watch
 from sweeps.launch.sweep import make_cells, run_sweep
 
 pytest.importorskip("submitit")
@@ -94,7 +98,237 @@ def test_chunks_have_about_equal_work(tmp_path: Path) -> None:
     assert sorted(cell.index for part in parts for cell in part) == list(range(10))
 
 
+REFUSED = (
+    "sbatch: error: invalid\nsbatch: error: Batch job submission failed: Invalid job array specification"
+)
+
+
+@pytest.mark.parametrize(
+    ("most", "fix"),
+    [
+        (1000, "mend hydra.launcher.resources: partition, account, qos and what a task asks for"),
+        (1, "raise hydra.launcher.chunk=1 to 2: Slurm takes 1 tasks by default"),
+    ],
+)
+def test_what_slurm_refuses_is_one_line(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, most: int, fix: str
+) -> None:
+    (slurm / "sbatch").write_text(f"#!/bin/sh\necho '{REFUSED}' >&2\nexit 1\n")
+    assert clusters.ARRAY == 1000
+    monkeypatch.setattr(clusters, "ARRAY", most)
+    cells, record = waiting(tmp_path, ["a", "b"])
+    with pytest.raises(ConfigError) as raised:
+        run_batch(cells, record, cells, options(), BatchOptions("slurm"))
+    assert str(raised.value) == (
+        "hydra/launcher=submitit_slurm: 2 tasks were refused (invalid; Batch job submission failed: "
+        f"Invalid job array specification); {fix}"
+    )
+
+
+def test_batches_are_waited_for(tmp_path: Path) -> None:
+    sweep = command(
+        tmp_path, *LOCAL, "hydra.launcher.wait=false", "hydra.sweeper.max_batch_size=1", "seed=1,2"
+    )
+    _, err = finish(sweep, 100)
+    assert sweep.returncode == 2, err
+    (line,) = err.splitlines()
+    assert line.startswith(
+        "error: hydra.launcher.wait=false with hydra.sweeper.max_batch_size=1 would submit"
+    )
+    assert not list((tmp_path / "runs").glob("*s1*"))
+
+
+def submit(folder: Path, **resources: Any) -> None:
+    cells, record = waiting(folder, ["a", "b"])
+    with pytest.raises(SystemExit):
+        run_batch(cells, record, cells, options(), BatchOptions("slurm", wait=False, resources=resources))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, ["--cpus-per-task=6"]),
+        ("--exact", ["--cpus-per-task=6", "--exact"]),
+        (["--exact", "-c2"], ["--exact", "-c2"]),
+    ],
+)
+def test_srun_is_given_the_cores(tmp_path: Path, slurm: Path, given: object, words: list[str]) -> None:
+    submit(tmp_path, cpus_per_task=6, srun_args=given)
+    (line,) = re.findall(r"^srun .*", (slurm / "script").read_text(), re.MULTILINE)
+    before, _, _ = line.partition("-u -m submitit")
+    assert [word for word in before.split() if word.startswith(("--exact", "-c", "--cpus"))] == words
+
+
+def test_setup_may_be_one_line(tmp_path: Path, slurm: Path) -> None:
+    submit(tmp_path, setup="module load python")
+    assert "\n# setup\nmodule load python\n" in (slurm / "script").read_text()
+
+
+@pytest.mark.parametrize("name", ["nodes", "tasks_per_node"])
+def test_a_task_is_one_process(tmp_path: Path, slurm: Path, name: str) -> None:
+    cells, record = waiting(tmp_path, ["a"])
+    for cluster in ("slurm", "local"):
+        batch = BatchOptions(cluster, resources={name: 2})
+        with pytest.raises(ConfigError, match=rf"^hydra\.launcher\.resources\.{name}=2: valid is 1, since"):
+            run_batch(cells, record, cells, options(), batch)
+
+
+def test_tasks_do_not_inherit_the_job_that_submits_them(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_MEM_PER_CPU": "9",
+        "SBATCH_MEM_BIND": "no",
+    }
+    kept = {"SLURM_CONF": "/etc/here", "SBATCH_ACCOUNT": "mine", "SUBMITIT_PREEMPT_SIGNAL": "USR2"}
+    for name, value in (hidden | kept).items():
+        monkeypatch.setenv(name, value)
+    submit(tmp_path)
+    environment = (slurm / "environment").read_text().splitlines()
+    assert not [line for line in environment if line.partition("=")[0] in hidden]
+    assert {f"{name}={value}" for name, value in kept.items()} <= set(environment)
+    assert {name: os.environ[name] for name in hidden} == hidden
+
+
+def test_what_an_earlier_attempt_left_is_read_before_the_tasks_start(tmp_path: Path, slurm: Path) -> None:
+    cells, record = waiting(tmp_path, ["a"])
+    with cells[0].run.claim():
+        pass
+    earlier = attempts(cells)
+    # A task that begins, and whose cell does, before sbatch returns.
+    status = cells[0].run.path / "status.json"
+    (slurm / "sbatch").write_text(
+        f'#!/bin/sh\nsed -i \'s/"started": .*/"started": "now",/\' {status}\necho Submitted batch job 4242\n'
+    )
+    (part,) = clusters._submit([cells], record.path.parent, options(), BatchOptions("slurm"))
+    assert attempts(cells) == {cells[0].run.name: "now"}
+    assert part.before == earlier
+
+
+def asked(slurm: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sacct answer ``state``, and whoever waits to ask it again, ask."""
+    (slurm / "sacct").write_text(f"#!/bin/sh\nprintf 'JobID|State|NodeList\n4242|{state}|n1\n'\n")
+    monkeypatch.setattr(BatchTask, "_asked", float("-inf"))
+
+
+@pytest.fixture
+def batch_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BatchTask:
+    from submitit.slurm import slurm as module
+
+    watcher = module.SlurmInfoWatcher(delay_s=600)
+    monkeypatch.setattr(module.SlurmJob, "watcher", watcher)
+    monkeypatch.setattr(watcher, "update_if_long_enough", lambda mode: mode == "cache" or watcher.update())
+    return BatchTask(module.SlurmJob(tmp_path, "4242"))
+
+
+def test_a_suspended_task_has_not_ended(
+    batch_task: BatchTask, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for state, ended in [("SUSPENDED", False), ("SUSPENDED", False), ("RUNNING", False), ("COMPLETED", True)]:
+        asked(slurm, state, monkeypatch)
+        batch_task.ended()
+        assert batch_task.ended() is ended, state
+
+
+def test_a_result_is_an_end_whatever_slurm_said_last(
+    batch_task: BatchTask, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(slurm, "SUSPENDED", monkeypatch)
+    assert not batch_task.ended()
+    batch_task.job.paths.result_pickle.touch()
+    assert batch_task.ended()
+
+
+def test_a_preempted_task_has_ended_when_it_is_not_queued_again(
+    batch_task: BatchTask, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(slurm, "PREEMPTED", monkeypatch)
+    now = time.monotonic()
+    assert not batch_task.ended()
+    assert not batch_task.ended()
+    monkeypatch.setattr(clusters.time, "monotonic", lambda: now + clusters.PREEMPTED_SECONDS + 10)
+    assert batch_task.ended()
+    asked(slurm, "PENDING", monkeypatch)
+    assert not batch_task.ended()
+
+
+@pytest.mark.parametrize(("asked_for", "seen"), [(None, "2,3"), (1, "2"), (0, "")])
+def test_tasks_of_this_machine_see_its_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: int | None, seen: str
+) -> None:
+    from submitit.local import local
+
+    started: list[str] = []
+
+    def start(**given: Any) -> Any:
+        started.append(given["cuda_devices"])
+        return types.SimpleNamespace(pid=1, poll=lambda: 0)
+
+    monkeypatch.setattr(local, "start_controller", start)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    cells, record = waiting(tmp_path, ["a"])
+    batch = BatchOptions("local", wait=False, resources={"timeout_min": 1, "gpus_per_node": asked_for})
+    with pytest.raises(SystemExit):
+        run_batch(cells, record, cells, options(), batch)
+    assert started == [seen]
+
+
+class _Ray(types.ModuleType):
+    """Ray that writes down what it is given and does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.variables: dict[str, str] = {}
+
+    def init(self, runtime_env: dict[str, Any], **_: object) -> None:
+        self.variables = runtime_env["env_vars"]
+
+    def remote(self, **_: object) -> Any:
+        return lambda _: types.SimpleNamespace(remote=lambda *_: "reference")
+
+    def wait(self, *_: object, **__: object) -> tuple[list[str], list[str]]:
+        return ["reference"], []
+
+    def get(self, *_: object, **__: object) -> int:
+        return 0
+
+    def shutdown(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(0, ""), (0.5, None)])
+def test_ray_gets_variables_of_the_shell_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float, seen: str | None
+) -> None:
+    ray = _Ray()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    passed = {"HF_HOME": "/shared/hf", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_PROJECT": "p"}
+    left = (
+        "WANDB_API_KEY",
+        "WANDB_IDENTITY_TOKEN_FILE",
+        "WANDB_X_EXTRA_HTTP_HEADERS",
+        "WANDB_SERVICE",
+        "HF_TOKEN",
+    )
+    for name, value in (passed | dict.fromkeys(left, "secret")).items():
+        monkeypatch.setenv(name, value)
+    cells, record = waiting(tmp_path, ["a"])
+    run_on_ray(cells, record, cells, options(), RayOptions("local", num_gpus=gpus))
+    assert passed.items() <= ray.variables.items()
+    assert "secret" not in ray.variables.values()
+    assert ray.variables.get("CUDA_VISIBLE_DEVICES") == seen
+    assert ray.variables["PYTHONPATH"] == os.environ["PYTHONPATH"]
+
+
+def submitted(task: Task, cells: list[Cell]) -> Submitted:
+    return Submitted(task, cells, attempts(cells))
+
+
 class _Task:
+    lag = 0.0
+
     def __init__(self, *, over: bool = True) -> None:
         self.over, self.cancelled = over, False
 

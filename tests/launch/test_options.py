@@ -28,6 +28,7 @@ def test_each_class_gets_its_own() -> None:
         ({"slots": 0}, "slots=0 is out of range"),
         ({"threads": True}, "threads=True is out of range"),
         ({"chunk": None}, "chunk=None is out of range; give a whole number from 1$"),
+        ({"wait": "no"}, "wait=no is no truth value; give true or false$"),
         ({"requeues": -1}, "requeues=-1 is out of range; give a whole number from 0$"),
     ],
 )

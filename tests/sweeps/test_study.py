@@ -162,7 +162,11 @@ def test_one_stage_makes_no_table(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning, "calibrate", lambda *_: Calibration([Point(128, 2.0, 3.0)]))
     ran = Processes(monkeypatch)
-    assert main(["study", "pydocs", "--stage", "standard", "--", f"cache={tmp_path}/cache"]) == 0
+    left = [
+        "hydra/launcher=submitit_local",
+        "hydra.launcher.wait=false",
+    ]  # of one stage: nothing reads it yet
+    assert main(["study", "pydocs", "--stage", "standard", "--", f"cache={tmp_path}/cache", *left]) == 0
     assert [[word for word in words if word.startswith("strategy=")] for words in ran.trained] == [
         ["strategy=standard,pooled"]
     ]
@@ -266,6 +270,11 @@ def test_a_command_is_a_text_or_a_list_of_texts(tmp_path: Path) -> None:
         (["pydocs", "--plan", "--table", "x.csv"], "--table reads runs that are done"),
         (["pydocs", "--stage", "fixed", "--table", "x.csv"], "drop --plan"),
         (["pydocs", "--stage", "fixed", "--no-train"], "drop one of them"),
+        (["pydocs", "--", "hydra.launcher.wait=false"], "name one stage with --stage NAME, or drop it"),
+        (
+            ["pydocs", "--stage", "fixed", "--stage", "pareto", "--", "++hydra.launcher.wait=False"],
+            "++hydra.launcher.wait=False leaves runs in the queue",
+        ),
         (
             ["pydocs", "--stage", "fixd"],
             "--stage fixd: scale smoke has no such stage; valid: standard, fixed, mixture, pareto, "
