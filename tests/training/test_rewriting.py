@@ -301,7 +301,9 @@ def test_mistakes_in_the_configuration(overrides: list[str], message: str) -> No
 
 def test_later_keys_count_where_they_are_set() -> None:
     def of(*overrides: str) -> dict[str, Any]:
-        found: dict[str, Any] = identity(composed(*overrides), "f")["strategy"]["perturbation"]
+        found: dict[str, Any] = identity(composed("strategy=adversarial", *overrides), "f")["strategy"][
+            "perturbation"
+        ]
         return found
 
     assert set(of()) == {"kind", "epsilon", "steps", "rate", "neighbours"}
