@@ -153,21 +153,16 @@ def synchronisations(size: str) -> float:
 
     Counted are the steps after the warm-up, without moves of weights before the first and after the last.
     """
-    caught: list[str] = []
     until: dict[int, int] = {}
-
-    def watch(step: int) -> None:
-        until[step] = sum("synchroniz" in text for text in caught)
-
-    def keep(message: Warning | str, *_: Any, **__: Any) -> None:
-        caught.append(str(message))
-
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            warnings.showwarning = keep
+
+            def watch(step: int) -> None:
+                until[step] = sum("synchroniz" in str(warning.message) for warning in caught)
+
             ours(size, 0.1, "bf16", "cuda", steps=GPU_EFFORT, watch=watch)
     finally:
         torch.cuda.set_sync_debug_mode(before)

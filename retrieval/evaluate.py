@@ -173,7 +173,6 @@ def evaluate(
         check_folder(model, "--model ")
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature} is out of range; it must be above 0")
-    _check_model_keys(overrides or [], run)
     config = _compose(overrides or [], run)
     if attacked is not None and not attack_names(config.attack) and config.attack.replay is None:
         raise ConfigError(f"--attacked {attacked} needs an attack; add attack=wsra or attack.replay=RUN")
@@ -191,14 +190,14 @@ PROMPTS = ("model.query_prompt", "model.passage_prompt")
 """The only keys of ``model`` that a measurement reads, of models that are no runs."""
 
 
-def _check_model_keys(overrides: list[str], run: Path | None) -> None:
+def _check_model_keys(overrides: Sequence[Override], run: Path | None) -> None:
     """Refuse keys of ``model`` that would not be read.
 
     Raises:
         ConfigError: It names the key and the valid ones.
     """
     valid = PROMPTS if run is None else ()
-    for each in OverridesParser.create().parse_overrides(overrides):
+    for each in overrides:
         key = str(each.key_or_group)
         if key.split(".")[0] == "model" and key not in valid:
             reads = f"valid: {', '.join(valid)}" if valid else "a run is measured as it was trained"
@@ -223,6 +222,7 @@ def _compose(overrides: list[str], run: Path | None) -> Config:
     register_schema()
     stored = cast(DictConfig, OmegaConf.create() if run is None else stored_config(run))
     parsed = OverridesParser.create().parse_overrides(overrides)
+    _check_model_keys(parsed, run)
     chosen = {str(each.key_or_group) for each in parsed if "." not in str(each.key_or_group)}
     if "suite" in chosen:
         chosen.add("data")

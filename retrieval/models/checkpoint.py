@@ -169,11 +169,12 @@ def read_checkpoint(source: str) -> Checkpoint:
         ConfigError: It begins with no transformer, or a file of it is missing or cannot be read.
     """
     check_parts(source)
+    kind = kind_of(source)
     listed = read_settings(source, "modules.json")
     if not listed:
         inner = Path(source) / "0_Transformer"
         place = str(inner) if (inner / "config.json").is_file() else source
-        return Checkpoint(source, place, _plain_pooling(source), left=tuple(_head(source)))
+        return Checkpoint(source, place, _plain_pooling(source), left=tuple(_head(kind)))
     modules = [(str(each["type"]).rsplit(".", 1)[-1], str(each.get("path") or "")) for each in listed]
     (first, place), *others = modules
     if first not in TRANSFORMERS:
@@ -193,7 +194,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         else:
             left.append(f"module {name}")
     own = read_settings(source, "config_sentence_transformers.json")
-    left += _head(source)
+    left += _head(kind)
     basic = read_settings(source, f"{place}/sentence_bert_config.json".lstrip("/"))
     if basic.get("do_lower_case"):
         left.append("do_lower_case")
@@ -206,7 +207,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         str(Path(source) / place) if place and Path(source).is_dir() else source,
         pooling,
         tuple(after),
-        _prompts(own, kind_of(source)),
+        _prompts(own, kind),
         own.get("similarity_fn_name"),
         _lengths(basic),
         tuple(others),
@@ -312,8 +313,7 @@ def _lengths(settings: dict[str, Any]) -> tuple[int | None, int | None] | None:
     return None if found == (None, None) else found
 
 
-def _head(source: str) -> list[str]:
-    kind = kind_of(source)
+def _head(kind: str) -> list[str]:
     return [] if kind == VECTORS else [f"the head of a {kind}"]
 
 

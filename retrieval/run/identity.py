@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, cast
@@ -55,6 +55,8 @@ LATER_PERTURBATION_KEYS = ("side", "inserted", "synonyms")
 
 LATER_ATTACK_KEYS = {"paragraph": {"unit": "sentence"}}
 """Keys below those of ``attack`` of which the same is true, with what runs without them mean."""
+
+_STRATEGY_DEFAULTS: dict[str, Any] = asdict(StrategyConfig())
 
 SIGNIFICANT_DIGITS = 12
 """Floats are compared to this many digits: ``range(0.1,0.4,0.1)`` yields 0.30000000000000004 for 0.3."""
@@ -227,18 +229,17 @@ def _strategy(strategy: dict[str, Any]) -> dict[str, Any]:
     """
     name = str(strategy.get("name"))  # not known: of a plug-in that is not installed any more
     unread = STRATEGIES[name].unread_keys(strategy) if name in STRATEGIES else frozenset()
-    defaults = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(StrategyConfig)))
-    strategy = {key: defaults[key] if key in unread else value for key, value in strategy.items()}
+    strategy = strategy | {key: _STRATEGY_DEFAULTS[key] for key in unread & strategy.keys()}
     unset = [key for key in LATER_STRATEGY_KEYS if strategy.get(key) is None]
     strategy = {key: value for key, value in strategy.items() if key not in unset}
     perturbation = strategy.get("perturbation")
     if not isinstance(perturbation, dict):
         return strategy
-    unset_parts = PerturbationConfig()
+    defaults = PerturbationConfig()
     kept = {
         key: value
         for key, value in perturbation.items()
-        if key not in LATER_PERTURBATION_KEYS or value != getattr(unset_parts, key)
+        if key not in LATER_PERTURBATION_KEYS or value != getattr(defaults, key)
     }
     return {**strategy, "perturbation": kept}
 

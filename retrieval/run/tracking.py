@@ -233,8 +233,8 @@ def _addresses() -> tuple[str, ...]:
     """The server's address, and the one behind it under which older keys were stored."""
     from wandb.sdk.lib import urls
 
-    behind = getattr(urls, "forge_upstream_url", None)
-    return (_server(),) if behind is None else (_server(), behind(_server()))
+    server, behind = _server(), getattr(urls, "forge_upstream_url", None)
+    return (server,) if behind is None else (server, behind(server))
 
 
 def _answers(seconds: float) -> bool:

@@ -141,16 +141,12 @@ class RetrievalModule(pl.LightningModule):
         """
         if not gradient_clip_val:
             return
+        if self.device.type == "mps":  # where the fused optimiser does not read the scale
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
-        if self.device.type == "mps":  # where the fused optimiser does not read the scale
-            torch.nn.utils.clip_grads_with_norm_(
-                [p for group in optimizer.param_groups for p in group["params"]],
-                gradient_clip_val,
-                torch.nn.utils.get_total_norm(gradients),
-            )
-            return
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         optimizer.grad_scale = ((norm + 1e-6) / gradient_clip_val).clamp(min=1.0)  # type: ignore[attr-defined]
 

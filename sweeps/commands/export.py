@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -14,13 +14,13 @@ def run(
     out: Annotated[Path, shared.folder("--out", "Folder to write; new or empty.")],
 ) -> None:
     """Copy the encoder of RUN as a sentence-transformers folder: SentenceTransformer(DIR) loads it."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     from retrieval.config import ModelConfig
     from retrieval.config.model import FAMILIES
     from retrieval.errors import ConfigError
-    from retrieval.models.checkpoint import name_own_base
-    from retrieval.run.directory import RunDirectory
+    from retrieval.models.checkpoint import VECTORS, name_own_base
+    from retrieval.run.directory import RunDirectory, stored_config
     from retrieval.run.files import write_text
 
     directory = RunDirectory(run)
@@ -34,7 +34,8 @@ def run(
     shutil.copytree(directory.model, out, dirs_exist_ok=True)
     name_own_base(out)
     write_text(out / "paretrieve-run.yaml", directory.config.read_text(encoding="utf-8"))
-    stored = OmegaConf.load(directory.config)
-    kind = FAMILIES[str(OmegaConf.select(stored, "model.family", default=ModelConfig.family))].kind
-    reader = kind or "SentenceTransformer"
+    family = OmegaConf.select(
+        cast(DictConfig, stored_config(run)), "model.family", default=ModelConfig.family
+    )
+    reader = FAMILIES[family].kind or VECTORS
     typer.echo(f"wrote {out}: {reader}({str(out)!r}) loads it; its run is in paretrieve-run.yaml")

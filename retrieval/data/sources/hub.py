@@ -84,9 +84,7 @@ class Dataset(references.Reference):
         huggingface_hub.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         try:
             return datasets.load_dataset(**arguments, name=settings.subset, split=split)
-        except (
-            Exception
-        ) as error:  # the library's own, its HTTP client's, or that of the storage behind the hub
+        except Exception as error:  # its own, its HTTP client's, or those of the storage behind the hub
             raise self._refusal(split, error) from error
 
     def _refusal(self, split: str, error: Exception) -> ConfigError | DownloadError:
